@@ -1,0 +1,50 @@
+"""The time of day as HTTP and the log write it, formatted once a second.
+
+Owns every date format of the package. It knows neither connections nor handlers.
+"""
+
+import time
+from collections.abc import Callable
+
+__all__ = ["MONTHS", "WEEKDAYS", "Clock", "http_date", "log_date"]
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(timestamp: float) -> str:
+    """Format seconds since the epoch as an IMF-fixdate, RFC 9110 section 5.6.7."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(timestamp)
+    return f"{WEEKDAYS[weekday]}, {day:02d} {MONTHS[month]} {year:04d} {hour:02d}:{minute:02d}:{second:02d} GMT"
+
+
+def log_date(timestamp: float) -> str:
+    """Format seconds since the epoch as http.server's log does, in local time."""
+    year, month, day, hour, minute, second, *_ = time.localtime(timestamp)
+    return f"{day:02d}/{MONTHS[month]}/{year:04d} {hour:02d}:{minute:02d}:{second:02d}"
+
+
+class Clock:
+    """The current second, and what was formatted in it.
+
+    ``tick()`` is true once in every new second: the caller then drops what it derived from the old one.
+    """
+
+    __slots__ = ("_now", "_second", "date", "log")
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._second = 0
+        self.date = ""
+        self.log = ""
+        self.tick()
+
+    def tick(self) -> bool:
+        """Look at the time; say whether a new second has begun."""
+        second = int(self._now())
+        if second == self._second:
+            return False
+        self._second = second
+        self.date = http_date(second)
+        self.log = log_date(second)
+        return True

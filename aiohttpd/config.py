@@ -1,0 +1,166 @@
+"""The one description of every option: default, unit, help, flag, environment name.
+
+``--help``, the variables ``AIOHTTPD_*`` and the table in the README are made from the fields of
+`Config`. The class holds plain values only: what is derived from them (sockets, TLS contexts,
+the loaded App) lives on what made it.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+__all__ = ["Config", "Option", "options"]
+
+KIB = 1024
+MIB = 1024 * KIB
+_MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
+
+
+def _option(default: Any, text: str, *, unit: str = "", group: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "group": group})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All options of a server, immutable; it travels whole.
+
+    Raises:
+        ValueError: an option is out of its range; the text names it.
+    """
+
+    access_log: bool = _option(True, "write one line on stderr for each answer", group="Logging")
+    server_header: bool = _option(True, "send the Server field", group="Answers")
+
+    timeout_head: float = _option(
+        10.0, "for a whole request head, from its first byte (408)", unit="seconds", group="Timeouts"
+    )
+    timeout_body: float = _option(
+        30.0, "a request body may lag behind min_rate (408)", unit="seconds", group="Timeouts"
+    )
+    timeout_write: float = _option(
+        30.0, "the peer may read an answer slower than min_rate", unit="seconds", group="Timeouts"
+    )
+    timeout_idle: float = _option(
+        75.0, "a kept-alive connection may stay without a request", unit="seconds", group="Timeouts"
+    )
+    timeout_linger: float = _option(2.0, "wait for the peer to close after a refusal", unit="seconds", group="Timeouts")
+    timeout_drain_idle: float = _option(
+        1.0, "keep an idle connection open while the server drains", unit="seconds", group="Timeouts"
+    )
+    timeout_grace: float = _option(
+        10.0, "for requests in flight when the server stops", unit="seconds", group="Timeouts"
+    )
+
+    min_rate: int = _option(
+        240, "slowest rate of a body or an answer; 0: any progress will do", unit="bytes/second", group="Limits"
+    )
+    limit_request_line: int = _option(16 * KIB, "the request line (414)", unit="bytes", group="Limits")
+    limit_field: int = _option(16 * KIB, "one header field (431)", unit="bytes", group="Limits")
+    limit_head: int = _option(64 * KIB, "the whole head, trailers included (431)", unit="bytes", group="Limits")
+    limit_fields: int = _option(128, "number of header fields, trailers included (431)", group="Limits")
+    limit_body: int = _option(64 * MIB, "a request body that a handler reads (413)", unit="bytes", group="Limits")
+    limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
+    limit_chunk_extensions: int = _option(16 * KIB, "chunk extensions of one body (400)", unit="bytes", group="Limits")
+    limit_discard: int = _option(
+        64 * KIB, "rest of an unread body that is read to keep the connection", unit="bytes", group="Limits"
+    )
+    limit_unsent: int = _option(
+        64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
+    )
+    backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
+
+    def __post_init__(self) -> None:
+        for option in options():
+            value: Any = getattr(self, option.name)
+            kind: Any = option.type
+            if not isinstance(value, kind) and not (option.type is float and type(value) is int):
+                raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
+            if value < 0 or (value == 0 and option.name.startswith(("timeout_head", "timeout_body", "limit_"))):
+                raise ValueError(f"{option.name} must be positive, not {value!r}")
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any], environment: Mapping[str, str]) -> "Config":
+        """Make a `Config` as `run` and the command do: what is given, else the environment, else the default.
+
+        Raises:
+            TypeError: an unknown option; the text names the nearest one.
+            ValueError: a variable that cannot be read, or a value out of range.
+        """
+        values = {}
+        for option in options():
+            text = environment.get(option.variable)
+            if text is not None:
+                values[option.name] = option.parse(text)
+        for name, value in given.items():
+            if name not in _NAMES:
+                _unknown(name)
+            values[name] = value
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option as its field describes it."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    unit: str
+    group: str
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line, ``--timeout-head`` say."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, ``AIOHTTPD_TIMEOUT_HEAD`` say."""
+        return "AIOHTTPD_" + self.name.upper()
+
+    def parse(self, text: str) -> Any:
+        """Read a value as a person writes it: ``yes``, ``2.5``, ``64k``, ``1M``.
+
+        Raises:
+            ValueError: the text is no such value; the message names the option.
+        """
+        try:
+            if self.type is bool:
+                return {
+                    "1": True,
+                    "true": True,
+                    "yes": True,
+                    "on": True,
+                    "0": False,
+                    "false": False,
+                    "no": False,
+                    "off": False,
+                }[text.lower()]
+            if self.type is int and text[-1:].lower() in _MULTIPLES:
+                return int(text[:-1]) * _MULTIPLES[text[-1].lower()]
+            return self.type(text)
+        except (KeyError, ValueError):
+            raise ValueError(f"{self.name}: {text!r} is no {_KINDS[self.type]}") from None
+
+
+_KINDS = {bool: "yes or no", int: "whole number (64k and 1M are understood)", float: "number"}
+
+
+def options() -> Iterator[Option]:
+    """Every option of `Config`, in order."""
+    for field in dataclasses.fields(Config):
+        kind = field.type if isinstance(field.type, type) else type(field.default)
+        yield Option(
+            field.name, kind, field.default, field.metadata["help"], field.metadata["unit"], field.metadata["group"]
+        )
+
+
+_NAMES = frozenset(option.name for option in options())
+
+
+def _unknown(name: str) -> NoReturn:
+    import difflib  # only on the way to an error
+
+    near = difflib.get_close_matches(name, _NAMES, 1, 0.4)
+    raise TypeError(f"no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

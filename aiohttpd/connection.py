@@ -1,0 +1,411 @@
+"""HTTPConnection: one client, from its first byte to its last.
+
+Owns the states of a connection and every transition between them. What bytes mean is `wire`'s, what
+an answer looks like is `writer`'s, what handlers do is theirs: it awaits an App and knows no more.
+
+::
+
+    NEW ──► HEAD ──► SERVING ──► (DISCARDING) ──► IDLE ──► HEAD …
+      └───────┴─────────┴─────────────┴────────────┴──► LINGERING ──► CLOSED
+
+A request whose handler never waits is served within one call of `data_received`: parser, eager task,
+one write.
+"""
+
+import asyncio
+import enum
+
+from .errors import ClientDisconnected, ContractError, IncompleteBody, WireError
+from .failures import answer_failure, refusal
+from .link import Link
+from .reader import StreamReader
+from .service import Service
+from .wire.body import ChunkedDecoder, LengthDecoder
+from .wire.headers import Headers
+from .wire.parser import RequestParser
+from .wire.request import Request
+from .writer import StreamWriter
+
+__all__ = ["ConnectionState", "HTTPConnection"]
+
+
+class ConnectionState(enum.Enum):
+    """What a connection waits for, and what ends the wait."""
+
+    NEW = "the first byte; timeout_head"
+    HEAD = "the rest of a head; timeout_head"
+    SERVING = "a handler; timeout_body while it waits for content"
+    DISCARDING = "the rest of a body that nobody read; timeout_linger"
+    IDLE = "the next request; timeout_idle"
+    LINGERING = "the peer to close, so that the last answer is not lost; timeout_linger"
+    CLOSED = "nothing"
+
+
+NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
+
+_PIPELINE = 32  # requests served in one callback, before others have their turn
+_READ_AHEAD = 64 * 1024  # bytes of later requests that wait while a handler runs
+_LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
+
+
+class HTTPConnection(Link):
+    """The server side of one connection."""
+
+    __slots__ = (
+        "_last", "_linger_left", "_owes_100", "_parser", "_response", "_started", "_state", "_task"
+    )  # fmt: skip
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._parser = RequestParser(service.config)
+        self._state = NEW
+        self._last = service.draining  # no request may follow the current one
+        self._owes_100 = False
+        # Of a request whose handler waits.
+        self._task: asyncio.Task[None] | None = None
+        self._response: StreamWriter | None = None
+        self._started = 0.0
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.attach(transport)
+        self._service.connections.add(self)
+        self._arm(self._service.heads)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        state = self._state
+        if state is IDLE or state is NEW or state is HEAD:
+            self._parser.feed(data)
+            self._advance()
+        elif state is SERVING:
+            self._parser.feed(data)
+            body = self._body
+            if body is not None and not body.complete:
+                self._owes_100 = False  # the client has not waited for it
+                body.feed(self._parser)
+            elif self._parser.pending > _READ_AHEAD:
+                self._pause_reading()
+        elif state is DISCARDING:
+            self._parser.feed(data)
+            self._discard()
+        elif state is LINGERING:
+            self._lingered(len(data))
+
+    def eof_received(self) -> bool:
+        """The peer has closed its side; the answers that it is owed are still sent."""
+        self.eof = True
+        self._tell_gone()
+        if self._state is SERVING:
+            if self._body is not None:
+                self._body.fail(IncompleteBody())
+        elif self._state is HEAD:
+            self._refuse(WireError(400, "the request ended before it was complete"))
+        else:
+            self._close()
+        # TLS cannot be closed by half: asyncio would say so in the log.
+        return self.scheme == "http"
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The end, whoever brought it about."""
+        self._state = CLOSED
+        self._out.lose()
+        self._disarm()
+        self._service.deadlines.unwatch(self)
+        self._tell_gone()
+        if self._body is not None:
+            self._body.fail(ClientDisconnected("the client is gone"))
+        self._service.closed(self, self._task)
+
+    def pause_writing(self) -> None:
+        """The transport has enough to send for now."""
+        self._out.pause()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        self._out.resume()
+        if self._state is IDLE or self._state is HEAD:
+            self._resume_reading()
+            self._advance()
+
+    # From the bytes to the next request, and from its answer to the next.
+
+    def _advance(self) -> None:
+        """Serve what has arrived, in order, until a handler waits, the peer is slow or the bytes run out."""
+        if self._state is not IDLE and self._state is not NEW and self._state is not HEAD:
+            return
+        parser = self._parser
+        for _ in range(_PIPELINE):
+            if not parser.buffer or self._out.paused:
+                break
+            try:
+                request = parser.next_request()
+            except WireError as error:
+                self._refuse(error)
+                break
+            if request is None:
+                break
+            if parser.buffer and not request.framing.has_body:
+                self._out.hold()
+            self._begin(request)
+            if self._state is not IDLE:
+                break
+        else:
+            self._service.loop.call_soon(self._advance)
+        self._out.release()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Wait for what the state says."""
+        state = self._state
+        if state is not IDLE and state is not NEW and state is not HEAD:
+            return
+        if not self._parser.buffer:
+            if state is not IDLE and state is not NEW:
+                self._state = IDLE
+            if self.eof:
+                self._close()
+            elif self._state is IDLE:
+                self._arm(self._service.idles)
+        elif self._out.paused:
+            if self._parser.pending > _READ_AHEAD:
+                self._pause_reading()
+        elif self.eof:
+            self._refuse(WireError(400, "the request ended before it was complete"))
+        elif state is not HEAD:
+            self._state = HEAD
+            if self._fifo is not self._service.heads:
+                self._arm(self._service.heads)
+
+    def _begin(self, request: Request) -> None:
+        service = self._service
+        request.peer = self
+        self._state = SERVING
+        framing = request.framing
+        if framing.chunked or framing.content_length:
+            self._begin_body(request)
+        if not framing.keep_alive:
+            self._last = True
+        if service.logs:
+            self._started = service.loop.time()
+        response = StreamWriter(self, request)
+        task = service.start(self._serve(request, response))
+        if not task.done():
+            self._task = task
+            self._response = response
+            self._disarm()
+
+    async def _serve(self, request: Request, response: StreamWriter) -> None:
+        try:
+            await self._service.app(request, response)
+            if self._body is not None and self._body.forgotten:
+                raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
+            response.finish()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it was, the next request must not suffer
+            # The rest of a body that is wrong cannot be trusted; one who is cancelled is the last.
+            self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
+            answer_failure(error, response)
+        self._complete(request, response)
+
+    def _complete(self, request: Request, response: StreamWriter) -> None:
+        """The answer is complete: log it, and go on to what follows."""
+        if self._service.logs:
+            self._log(request, response)
+        task, self._task = self._task, None
+        self._response = None
+        if self._state is CLOSED:
+            self._service.orphans.discard(task)
+            return
+        self._timeout = self._receive_pace = None
+        closes = self._last or response.close_connection
+        body = self._body
+        if body is not None and not body.complete:
+            if closes or body.failed or self._owes_100:
+                self._linger()
+            else:
+                self._state = DISCARDING
+                self._linger_left = self._service.config.limit_discard
+                self._arm(self._service.lingers)
+                body.discard()
+                self._resume_reading()
+            return
+        self._body = None
+        if closes:
+            self._close()
+            return
+        self._state = IDLE
+        if task is not None:  # else _advance has called us, and goes on by itself
+            self._resume_reading()
+            if self._parser.buffer:
+                self._service.loop.call_soon(self._advance)
+            else:
+                self._rest()
+
+    def _log(self, request: Request, response: StreamWriter) -> None:
+        seconds = self._service.loop.time() - self._started
+        try:
+            if response.log is not None:
+                response.log(response.status, response.size, seconds)
+            elif self._service.access_log is not None:
+                self._service.access_log.answered(request, response.status, response.size, seconds)
+        except Exception as error:
+            self.report(error, request)
+
+    # What the reader of a body and the writer of an answer ask for.
+
+    @property
+    def persists(self) -> bool:
+        """Whether another request may follow, as far as is known now."""
+        if self._last:
+            return False
+        body = self._body
+        if body is None or body.complete:
+            return True
+        if self._owes_100 or body.failed:
+            return False  # the client may send the body or not: nobody could tell it from a request
+        return body.remaining is None or body.remaining <= self._service.config.limit_discard
+
+    def _begin_body(self, request: Request) -> None:
+        service = self._service
+        length = request.framing.content_length
+        decoder = ChunkedDecoder(service.config, request.headers) if length is None else LengthDecoder(length)
+        self._body = StreamReader(self, decoder, service.config.limit_body, service.loop)
+        request.body = self._body
+        self._owes_100 = request.framing.expects_continue and not self._parser.buffer
+        if self._parser.buffer:
+            self._body.feed(self._parser)
+
+    def _discard(self) -> None:
+        """Throw away the rest of a body that the handler did not read, if it is short."""
+        body = self._body
+        assert body is not None
+        body.feed(self._parser)
+        self._linger_left -= body.discard()
+        if body.complete:
+            self._body = None
+            self._state = IDLE
+            self._advance()
+        elif body.failed or self._linger_left < 0:
+            self._linger()
+
+    def empty_body(self) -> StreamReader:
+        """The body of a request that has none."""
+        return StreamReader(self, LengthDecoder(0), None, self._service.loop)
+
+    def pause_body(self) -> None:
+        """The handler reads more slowly than the client sends."""
+        if self._state is SERVING:
+            self._pause_reading()
+
+    def resume_body(self) -> None:
+        """The handler has read."""
+        if self._state is SERVING:
+            self._resume_reading()
+
+    def body_wanted(self) -> None:
+        """The handler waits for content: now 100 (Continue) is due, RFC 9110 section 10.1.1."""
+        if self._owes_100:
+            self._owes_100 = False
+            if self._response is None or self._response.replaceable():
+                self._out.release()
+                self._out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
+        self._watch()
+
+    def check_chunks(self) -> ChunkedDecoder:
+        """A decoder to hold a handler's own chunks against."""
+        return ChunkedDecoder(self._service.config, Headers())
+
+    def continued(self) -> None:
+        """The handler has sent 100 (Continue) itself."""
+        self._owes_100 = False
+
+    # The end.
+
+    def _tell_gone(self) -> None:
+        super()._tell_gone()
+        if self._response is not None and self._response.cancel_on_disconnect and self._task is not None:
+            self._task.cancel()
+
+    def _refuse(self, error: WireError) -> None:
+        """Answer what is no request: one answer, then close."""
+        service = self._service
+        self._out.send(refusal(service.prelude(error.status), error))
+        if service.logs and service.access_log is not None:
+            service.access_log.refused(self.client_address, str(self._parser.refused, "latin-1"), error.status)
+        self._linger()
+
+    def _close(self) -> None:
+        """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
+        if self._state is CLOSED or self._state is LINGERING:
+            return
+        if self._parser.buffer and not self.eof:
+            self._linger()
+            return
+        self._state = CLOSED
+        self._disarm()
+        self._out.close()
+        if self._out.unsent:
+            self._watch()
+
+    def _linger(self) -> None:
+        if self.eof:
+            self._parser.take()
+            self._close()
+            return
+        self._state = LINGERING
+        self._linger_left = _LINGER_BYTES
+        self._parser.take()
+        self._body = None
+        self._out.write_eof()
+        self._resume_reading()
+        self._arm(self._service.lingers)
+
+    def _lingered(self, size: int) -> None:
+        self._linger_left -= size
+        if self._linger_left < 0:
+            self._out.close()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._state = CLOSED
+        super().abort()
+
+    def drain(self) -> None:
+        """The server stops: the current request, or the one that may be on its way already, is the last."""
+        self._last = True
+
+    def close_if_idle(self) -> bool:
+        """Close a connection on which nothing happens; say whether it was one."""
+        if self._state is not IDLE:
+            return False
+        self._close()
+        return True
+
+    def cancel(self) -> None:
+        """Cancel the handler; close if there is none."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._close()
+
+    # Deadlines.
+
+    def deadline_expired(self, now: float) -> None:
+        """What the state waits for has not come in time."""
+        self._fifo = None
+        if self._state is HEAD:
+            self._parser.give_up()
+            self._refuse(WireError(408, "the request head took too long"))
+        elif self._state is LINGERING:
+            if self._out.unsent:
+                self._arm(self._service.lingers)
+                self._watch()
+            else:
+                self._out.close()
+        else:
+            self._close()

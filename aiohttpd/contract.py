@@ -1,0 +1,111 @@
+"""What a handler class has to look like, and what to say where it does not.
+
+Owns the checks that run when a class is made or a call goes wrong, none of them for a request that
+goes well.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+from .errors import ContractError
+
+__all__ = ["DEFAULT_ERROR_MESSAGE", "Lazy", "check_async", "check_class", "check_result", "explain_init"]
+
+DEFAULT_ERROR_MESSAGE = """\
+<!DOCTYPE HTML>
+<html lang="en">
+    <head>
+        <meta charset="utf-8">
+        <meta name="color-scheme" content="light dark">
+        <title>Error response</title>
+    </head>
+    <body>
+        <h1>Error response</h1>
+        <p>Error code: %(code)d</p>
+        <p>Message: %(message)s.</p>
+        <p>Error code explanation: %(code)s - %(explain)s.</p>
+    </body>
+</html>
+"""
+
+_REFUSED = {
+    "handle": "the connection serves requests one after the other; override do_GET and its like",
+    "handle_one_request": "the connection serves requests one after the other; override do_GET and its like",
+    "parse_request": "requests are parsed before a handler exists; look at self.request in setup()",
+}
+
+T = TypeVar("T")
+
+
+class Lazy(Generic[T]):
+    """An attribute that is worked out when it is first looked at, and can be set like any other."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, handler: None, owner: type) -> "Lazy[T]": ...
+    @overload
+    def __get__(self, handler: object, owner: type) -> T: ...
+    def __get__(self, handler: object | None, owner: type) -> "Lazy[T] | T":
+        if handler is None:
+            return self
+        value = handler.__dict__[self._name] = self._make(handler)
+        return value
+
+
+def check_class(cls: type) -> None:
+    """Look at what a class defines of the contract.
+
+    Raises:
+        TypeError: it overrides what cannot be, or a ``do_*`` of it is not asynchronous.
+    """
+    for name, value in vars(cls).items():
+        if name in _REFUSED:
+            raise TypeError(f"{cls.__qualname__}.{name} cannot be overridden: {_REFUSED[name]}")
+        if callable(value) and (name.startswith("do_") or name in ("setup", "finish")):
+            check_async(f"{cls.__qualname__}.{name}", value)
+
+
+def check_async(name: str, method: Any) -> None:
+    """Refuse a method that is no coroutine function.
+
+    Raises:
+        TypeError: that is so; the text says what to write.
+    """
+    if not inspect.iscoroutinefunction(method):
+        raise TypeError(
+            f"{name} is a plain function: write 'async def', or wrap it in a function that is 'async def' "
+            "if a decorator hides that it is one"
+        )
+
+
+def check_result(command: str, result: Any) -> None:
+    """Look at what a ``do_*`` has returned that should return nothing.
+
+    Raises:
+        ContractError: it is a coroutine, so somebody forgot to await it.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+        raise ContractError(f"do_{command} returned the coroutine {result.__qualname__}(): put 'await' before the call")
+
+
+def explain_init(cls: type, *args: Any, **kwargs: Any) -> None:
+    """Say so if a handler cannot be made because its ``__init__`` does not take what it is given.
+
+    Raises:
+        ContractError: that is so.
+    """
+    try:
+        inspect.signature(cls).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ContractError(
+            f"{cls.__qualname__}.__init__ does not take what it is given ({error}): write "
+            "'def _init__(self, *args, **kwargs)' and 'super().__init__(*args, **kwargs)'"
+        ) from None

@@ -1,0 +1,111 @@
+"""Every exception of the package, in one place.
+
+::
+
+    Exception
+    ├── HTTPError                 an answer by its status; raise it from anywhere in a handler
+    │   └── WireError             the peer broke a rule of RFC 9110/9112 or a limit; knows its status
+    │       ├── ContentTooLarge   413, the body is larger than its limit
+    │       ├── IncompleteBody    400, the peer closed in the middle of a body
+    │       └── BodyTimeout       408, the body came too slowly
+    ├── ConnectionResetError
+    │   └── ClientDisconnected    nobody is there any more to read the answer
+    └── RuntimeError
+        └── ContractError         a handler used the contract wrongly; the text says what to do
+            └── WriteBufferFull   written far ahead of a slow peer without ``await drain()``
+
+This module knows nothing of the rest of the package.
+"""
+
+from collections.abc import Iterable
+
+__all__ = [
+    "BodyTimeout",
+    "ClientDisconnected",
+    "ContentTooLarge",
+    "ContractError",
+    "HTTPError",
+    "IncompleteBody",
+    "WireError",
+    "WriteBufferFull",
+]
+
+
+class HTTPError(Exception):
+    """An answer by its status code, from anywhere in a handler.
+
+    The handler's ``send_error`` makes the page, so ``error_message_format`` counts.
+
+    Args:
+        status: the status code, 400 to 599.
+        message: one line for the status line and the page; by default the standard phrase.
+        explain: a longer text for the page; by default the standard description.
+        headers: ``(name, value)`` pairs to send with it, ``Allow`` or ``WWW-Authenticate`` say.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str | None = None,
+        explain: str | None = None,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(status, message, explain)
+        self.status = status
+        self.message = message
+        self.explain = explain
+        self.headers = tuple(headers)
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.message or ''}".rstrip()
+
+
+class WireError(HTTPError):
+    """The peer broke a rule of the protocol, or went over a limit.
+
+    After it nothing more is parsed on the connection: one answer with the status, then close.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, None, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.reason}"
+
+
+class ContentTooLarge(WireError):
+    """The body is larger than ``limit_body``, or than the handler's ``max_body_size``."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"the body is larger than {limit} bytes")
+
+
+class IncompleteBody(WireError):
+    """The peer closed its side before the body was complete."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "the body ended before it was complete")
+
+
+class BodyTimeout(WireError):
+    """The body came more slowly than ``min_rate`` for ``timeout_body`` seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(408, "the body came too slowly")
+
+
+class ClientDisconnected(ConnectionResetError):
+    """The peer is gone; what is written now reaches nobody."""
+
+
+class ContractError(RuntimeError):
+    """A handler used the contract wrongly; the text says what to do instead."""
+
+
+class WriteBufferFull(ContractError):
+    """More than ``limit_unsent`` bytes wait for a peer that does not read."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes wait to be sent: put 'await self.wfile.drain()' between writes")

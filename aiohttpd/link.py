@@ -1,0 +1,201 @@
+"""Link: the transport side of a connection, flow control both ways, deadlines, addresses.
+
+Owns the transport, what is known of the peer, and whether it keeps up. What the bytes mean is
+`connection`'s, which derives from it.
+"""
+
+import asyncio
+from typing import Any, cast
+
+from .deadlines import Expiring
+from .errors import BodyTimeout
+from .progress import Pace, peer_has_closed
+from .reader import StreamReader
+from .sending import Outgoing
+from .service import Service
+from .wire.request import Address, Request
+
+__all__ = ["Link"]
+
+# A client on a unix socket has no address; handlers that look at client_address[0] find this.
+UNIX_PEER = ("unix:", 0)
+
+
+class Link(asyncio.Protocol):
+    """What a connection has without knowing its protocol.
+
+    Attributes:
+        eof: the peer has closed its side.
+    """
+
+    __slots__ = (
+        "_body", "_fifo", "_gone", "_out", "_peername", "_reading_paused", "_receive_pace", "_send_pace", "_service",
+        "_timeout", "_transport", "eof",
+    )  # fmt: skip
+
+    _out: Outgoing
+    _transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._fifo: dict[Expiring, float] | None = None  # where our deadline is armed
+        self._reading_paused = False
+        self._gone: asyncio.Event | None = None
+        self._peername: Address | None = None
+        self.eof = False
+        self._body: StreamReader | None = None  # of the current request, while it arrives or waits to be read
+        # Of a transfer that is watched.
+        self._timeout: float | None = None
+        self._receive_pace: Pace | None = None
+        self._send_pace: Pace | None = None
+
+    def attach(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport over."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._out = Outgoing(self._transport, self._service.config.limit_unsent)
+
+    # Who is there.
+
+    @property
+    def client_address(self) -> Address:
+        """``(host, port)`` of the peer."""
+        if self._peername is None:
+            peername = self._transport.get_extra_info("peername")
+            self._peername = peername if isinstance(peername, tuple) else UNIX_PEER
+        return self._peername
+
+    @property
+    def server_address(self) -> Address:
+        """``(host, port)`` of our side, the path of a unix socket."""
+        return cast(Address, self._transport.get_extra_info("sockname"))
+
+    @property
+    def scheme(self) -> str:
+        """``https`` on TLS."""
+        return "http" if self._transport.get_extra_info("sslcontext") is None else "https"
+
+    @property
+    def server(self) -> Any:
+        """What the service was made for."""
+        return self._service.server
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    # Output.
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is nobody to write to."""
+        return self._out.lost
+
+    def prelude(self, status: int) -> bytes:
+        """The beginning of an answer."""
+        return self._service.prelude(status)
+
+    def server_field(self) -> bytes:
+        """The Server field, with its CRLF."""
+        return self._service.server_field
+
+    def date_field(self) -> bytes:
+        """The Date field, with its CRLF."""
+        return self._service.date_field()
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send pieces."""
+        self._out.send(parts)
+
+    async def writable(self) -> None:
+        """Wait while the peer is slow."""
+        await self._out.writable()
+
+    def report(self, error: BaseException, request: Request) -> None:
+        """Have an unhandled exception logged."""
+        self._service.handle_error(error, request)
+
+    def message(self, line: str) -> None:
+        """Write a line to the log."""
+        self._service.message(line)
+
+    # Input.
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and not self._out.lost:
+            self._reading_paused = True
+            self._transport.pause_reading()
+            self._watch()  # the loop would not tell us now that the peer is gone
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self._out.lost:
+                self._transport.resume_reading()
+
+    async def wait_closed(self) -> None:
+        """Wait until the peer has closed its side, or the connection is lost."""
+        if self._gone is None:
+            self._gone = asyncio.Event()
+            if self.eof or self._out.lost:
+                self._gone.set()
+        await self._gone.wait()
+
+    def _tell_gone(self) -> None:
+        if self._gone is not None:
+            self._gone.set()
+
+    # Deadlines.
+
+    def set_timeout(self, seconds: float) -> None:
+        """Replace timeout_body and timeout_write for the current request."""
+        self._timeout = seconds
+
+    def _watch(self) -> None:
+        self._service.deadlines.watch(self)
+
+    def _arm(self, fifo: dict[Expiring, float]) -> None:
+        if self._fifo is not fifo:
+            self._disarm()
+            self._fifo = fifo
+        self._service.deadlines.arm(fifo, self, self._service.loop.time())
+
+    def _disarm(self) -> None:
+        if self._fifo is not None:
+            self._fifo.pop(self, None)
+            self._fifo = None
+
+    def deadline_expired(self, now: float) -> None:
+        """What is waited for has not come in time; the protocol says what then."""
+
+    def check_transfer(self, now: float) -> None:
+        """Measure a body or an answer under way; see whether a peer is still there that we do not listen to."""
+        body = self._body
+        receiving = body is not None and body.waiting
+        sending = self._out.paused or (self._out.closing and self._out.unsent > 0)
+        if not (receiving or sending or self._reading_paused):
+            self._service.deadlines.unwatch(self)
+            return
+        config = self._service.config
+        if body is not None and body.waiting:
+            if self._receive_pace is None:
+                self._receive_pace = Pace(now, body.received)
+            window = self._timeout or config.timeout_body
+            if self._receive_pace.too_slow(now, body.received, window=window, rate=config.min_rate):
+                body.fail(BodyTimeout())
+        elif self._receive_pace is not None:
+            self._receive_pace.idle(now)
+        if sending:
+            delivered = self._out.delivered()
+            if self._send_pace is None:
+                self._send_pace = Pace(now, delivered)
+            window = self._timeout or config.timeout_write
+            if self._send_pace.too_slow(now, delivered, window=window, rate=config.min_rate):
+                self.abort()
+        if self._reading_paused and not self.eof and peer_has_closed(self._transport):
+            self._tell_gone()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._disarm()
+        self._out.lose()
+        self._transport.abort()

@@ -1,0 +1,263 @@
+"""StreamReader: a request body as a stream, bounded by the body, with back-pressure on the peer.
+
+Owns the decoded bytes that wait for the handler, and the rules of reading: limits, 100 (Continue), end
+of file. It knows the connection only as the `Source` that it may pause.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol
+
+from .errors import ContentTooLarge, ContractError, WireError
+from .wire.body import ChunkedDecoder, LengthDecoder
+from .wire.headers import Headers
+from .wire.parser import RequestParser
+
+__all__ = ["Source", "StreamReader"]
+
+READ_AHEAD = 64 * 1024  # bytes that wait for the handler before the peer is paused
+_LINE = 64 * 1024  # the longest line that readline and readuntil look for
+
+
+class Source(Protocol):
+    """Where the bytes come from: the connection."""
+
+    def pause_body(self) -> None: ...
+    def resume_body(self) -> None: ...
+    def body_wanted(self) -> None:
+        """The handler waits for bytes: send 100 (Continue) if the client waits for it."""
+
+
+class StreamReader:
+    """The body of a request; asyncio's names, ends where the body ends.
+
+    Attributes:
+        limit: bytes that a handler may read, None for any number; at first ``Config.limit_body``.
+        received: bytes of content so far.
+    """
+
+    __slots__ = (
+        "_buffer", "_call", "_decoder", "_error", "_loop", "_scanned", "_source", "_waiter", "limit", "received"
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        source: Source,
+        decoder: LengthDecoder | ChunkedDecoder,
+        limit: int | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._source = source
+        self._decoder = decoder
+        self._loop = loop
+        self._buffer = bytearray()
+        self._scanned = 0  # no separator ends before it
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._call: Coroutine[Any, Any, bytes] | None = None
+        self.limit = limit
+        self.received = 0
+
+    # What handlers call.
+
+    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]:
+        """Read up to ``n`` bytes as soon as there are any; all of the body if ``n`` is negative.
+
+        Returns ``b""`` at the end of the body.
+
+        Raises:
+            ContentTooLarge: the body is larger than `limit`.
+            IncompleteBody: the client closed in the middle of the body.
+            BodyTimeout: the client is too slow.
+            WireError: chunked framing is malformed.
+        """
+        return self._called(self._read(n))
+
+    def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]:
+        """Read exactly ``n`` bytes.
+
+        Raises:
+            asyncio.IncompleteReadError: the body ends before; and what `read` raises.
+        """
+        return self._called(self._readexactly(n))
+
+    def readline(self, limit: int = -1) -> Coroutine[Any, Any, bytes]:
+        r"""Read up to and with the next ``\n``, at most ``limit`` bytes; what is left at the end of the body.
+
+        Raises:
+            ValueError: a line of more than 64 KiB, if no ``limit`` is given; and what `read` raises.
+        """
+        return self._called(self._readline(limit))
+
+    def readuntil(self, separator: bytes = b"\n") -> Coroutine[Any, Any, bytes]:
+        """Read up to and with the separator.
+
+        Raises:
+            asyncio.IncompleteReadError: the body ends before.
+            asyncio.LimitOverrunError: none within 64 KiB; and what `read` raises.
+        """
+        return self._called(self._readuntil(separator))
+
+    def at_eof(self) -> bool:
+        """Whether all of the body has been read."""
+        return not self._buffer and self._decoder.complete
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self._read(READ_AHEAD):
+            yield data
+
+    @property
+    def trailers(self) -> Headers | None:
+        """The fields after a chunked body, None before its end."""
+        return self._decoder.trailers
+
+    # What the connection calls.
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has arrived."""
+        return self._decoder.complete
+
+    @property
+    def remaining(self) -> int | None:
+        """Bytes that are still to arrive; None if only the end will tell."""
+        return self._decoder.remaining
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a handler waits for bytes right now."""
+        return self._waiter is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the body will never be complete."""
+        return self._error is not None
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the last read was called but never awaited."""
+        return self._call is not None and inspect.getcoroutinestate(self._call) == inspect.CORO_CREATED
+
+    def feed(self, parser: RequestParser) -> None:
+        """Take what the parser holds of the body."""
+        before = len(self._buffer)
+        try:
+            parser.decode(self._decoder, self._buffer)
+        except WireError as error:
+            self.fail(error)
+            return
+        self.received += len(self._buffer) - before
+        if len(self._buffer) > READ_AHEAD and not self._decoder.complete:
+            self._source.pause_body()
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """The rest of the body will not come; reads raise ``error`` once they reach it."""
+        if self._error is None and not self._decoder.complete:
+            self._error = error
+            self._wake()
+
+    def discard(self) -> int:
+        """Drop what waits; say how many bytes that were."""
+        size = len(self._buffer)
+        self._buffer.clear()
+        return size
+
+    # The inner side of reading.
+
+    def _called(self, call: Coroutine[Any, Any, bytes]) -> Coroutine[Any, Any, bytes]:
+        self._call = call
+        return call
+
+    def _check_limit(self) -> None:
+        if self.limit is not None and self.received + (self._decoder.remaining or 0) > self.limit:
+            raise ContentTooLarge(self.limit)
+
+    async def _more(self) -> bool:
+        """Wait until more has arrived; False if the body is complete."""
+        self._check_limit()
+        if self._decoder.complete:
+            return False
+        if self._error is not None:
+            raise self._error
+        if self._waiter is not None:
+            raise ContractError("the body is being read by another task already")
+        self._waiter = self._loop.create_future()
+        self._source.resume_body()
+        self._source.body_wanted()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        self._check_limit()
+        return True
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _take(self, n: int) -> bytes:
+        if n >= len(self._buffer):
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        else:
+            data = bytes(memoryview(self._buffer)[:n])
+            del self._buffer[:n]
+        self._scanned = 0
+        if len(self._buffer) < READ_AHEAD // 2:
+            self._source.resume_body()
+        return data
+
+    async def _read(self, n: int) -> bytes:
+        if n < 0:
+            parts = []
+            while self._buffer or await self._more():
+                parts.append(self._take(len(self._buffer)))
+            return b"".join(parts)
+        self._check_limit()
+        while n and not self._buffer:
+            if not await self._more():
+                return b""
+        return self._take(n)
+
+    async def _readexactly(self, n: int) -> bytes:
+        if n < 0:
+            raise ValueError("readexactly() wants a size that is not negative")
+        parts: list[bytes] = []
+        missing = n
+        while missing:
+            if not self._buffer and not await self._more():
+                raise asyncio.IncompleteReadError(b"".join(parts), n)
+            parts.append(self._take(missing))
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    async def _until(self, separator: bytes, limit: int) -> int:
+        """How many bytes there are up to and with the separator, or -1 at the end of the body or past the limit."""
+        self._check_limit()
+        while True:
+            found = self._buffer.find(separator, self._scanned)
+            if found >= 0:
+                return found + len(separator)
+            self._scanned = max(0, len(self._buffer) + 1 - len(separator))
+            if len(self._buffer) >= limit or not await self._more():
+                return -1
+
+    async def _readline(self, limit: int) -> bytes:
+        end = await self._until(b"\n", _LINE if limit < 0 else limit)
+        if limit >= 0:
+            return self._take(limit if end < 0 else min(end, limit))
+        if end < 0 and len(self._buffer) >= _LINE:
+            raise ValueError(f"a line of more than {_LINE} bytes; give readline() a limit")
+        return self._take(len(self._buffer) if end < 0 else end)
+
+    async def _readuntil(self, separator: bytes) -> bytes:
+        if not separator:
+            raise ValueError("the separator is empty")
+        end = await self._until(separator, _LINE)
+        if end >= 0:
+            return self._take(end)
+        if len(self._buffer) >= _LINE:
+            raise asyncio.LimitOverrunError(f"no separator within {_LINE} bytes", len(self._buffer))
+        raise asyncio.IncompleteReadError(self._take(len(self._buffer)), None)

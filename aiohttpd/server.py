@@ -1,0 +1,261 @@
+"""HTTPServer: one process that serves an App, inside anybody's asyncio program.
+
+Owns the life of a server: sockets, lifespan, draining. It installs no signal handlers, no logging and
+no loop policy, and never resolves the name of a client or of the machine.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl as ssl_module
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+from .config import Config
+from .connection import HTTPConnection
+from .listeners import ServerAddress, listen, url_of
+from .service import AccessLogger, App, Service, log_error
+from .wire.request import Request
+
+__all__ = ["HTTPServer", "Lifespan"]
+
+Lifespan = Callable[["HTTPServer"], AbstractAsyncContextManager[Any]]
+
+_CANCELLED = 1.0  # seconds for handlers to end once they are cancelled
+
+
+class HTTPServer:
+    """A server of one App.
+
+    ::
+
+        async with HTTPServer(("127.0.0.1", 0), Handler) as server:
+            print(server.url)
+            await server.serve_forever()
+
+    Handlers find it as ``self.server``, with every attribute that you or ``lifespan`` set on it.
+
+    Args:
+        server_address: ``(host, port)``, the path of a unix socket, a listening socket, or a list of
+            these. Port 0 takes a free one.
+        app: a handler class, or another App.
+        config: the options.
+        lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is
+            accepted and left when all have been closed.
+        ssl: makes it HTTPS.
+        access_log: takes a record for each answer; by default nothing does.
+
+    Attributes:
+        shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
+        sockets: the listening sockets.
+    """
+
+    def __init__(
+        self,
+        server_address: ServerAddress | list[ServerAddress],
+        app: App,
+        *,
+        config: Config | None = None,
+        lifespan: Lifespan | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        access_log: AccessLogger | None = None,
+    ) -> None:
+        self.app = app
+        self.config = config or Config()
+        self.sockets: list[socket.socket] = []
+        self.shutting_down = asyncio.Event()
+        self._given_address = server_address
+        self._lifespan = lifespan
+        self._ssl = ssl
+        self._access_log = access_log
+        self._service: Service | None = None
+        self._acceptors: list[asyncio.Server] = []
+        self._stack = contextlib.AsyncExitStack()
+        self._stopped: asyncio.Future[None] | None = None
+
+    # What it is called.
+
+    @property
+    def server_address(self) -> Any:
+        """The address that is really bound: ``(host, port)``, or the path of a unix socket."""
+        return self.sockets[0].getsockname() if self.sockets else self._given_address
+
+    @property
+    def server_port(self) -> int | None:
+        """The port that is really bound, None on a unix socket."""
+        address = self.server_address
+        return address[1] if isinstance(address, tuple) else None
+
+    @property
+    def server_name(self) -> str:
+        """The host as it was given or bound; never looked up."""
+        address = self.server_address
+        return str(address[0] if isinstance(address, tuple) else address)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached, ``http://127.0.0.1:8000/`` say."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it is reached, for each socket."""
+        return [url_of(sock, tls=self._ssl is not None) for sock in self.sockets]
+
+    @property
+    def connections(self) -> frozenset[HTTPConnection]:
+        """The connections that are open."""
+        return frozenset(self._service.connections if self._service else ())
+
+    # Its life.
+
+    async def __aenter__(self) -> "HTTPServer":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown(None if kind is None else 0)
+
+    async def start(self) -> None:
+        """Listen, enter the lifespan, and accept connections.
+
+        Raises:
+            BindError: an address cannot be listened on.
+            RuntimeError: it has been started before.
+        """
+        if self._stopped is not None:
+            raise RuntimeError("a server is started once; make another")
+        loop = asyncio.get_running_loop()
+        self._stopped = loop.create_future()
+        service = Service(self.app, self.config, loop, server=self, access_log=self._access_log)
+        self.sockets = listen(self._given_address, self.config.backlog)
+        self._stack.callback(self._close_sockets, [sock.getsockname() for sock in self.sockets])
+        try:
+            if self._lifespan is not None:
+                await self._stack.enter_async_context(self._lifespan(self))
+            self._service = service
+            for sock in self.sockets:
+                self._acceptors.append(await self._accept(loop, service, sock))
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def serve_forever(self) -> None:
+        """Wait until the server has been shut down; start it if it is not; shut it down if cancelled."""
+        if self._stopped is None:
+            await self.start()
+        assert self._stopped is not None
+        try:
+            await asyncio.shield(self._stopped)
+        except asyncio.CancelledError:
+            if not self._stopped.done():
+                await self.shutdown()
+            raise
+
+    async def shutdown(self, grace: float | None = None) -> None:
+        """Stop: close the listeners, finish what is in flight, close the rest.
+
+        A connection that has sent nothing yet is served; an idle one is kept for another
+        ``timeout_drain_idle``, since a request may be on its way. Answers say ``Connection: close``.
+
+        Args:
+            grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
+                cancelled. With 0 idle connections are not waited for either.
+        """
+        if self._stopped is None or self._stopped.done():
+            return
+        first = not self.shutting_down.is_set()
+        self.shutting_down.set()
+        service = self._service
+        assert service is not None
+        if not first and grace is None:
+            await asyncio.shield(self._stopped)
+            return
+        grace = self.config.timeout_grace if grace is None else grace
+        if first:
+            await self._stop_accepting(service)
+        await self._drain(service, grace)
+        if not self._stopped.done():
+            service.deadlines.close()
+            await self._stack.aclose()
+            if not self._stopped.done():
+                self._stopped.set_result(None)
+
+    def handle_error(self, error: BaseException, request: Request) -> None:
+        """Log what a handler did not catch, on the logger ``aiohttpd.error``; override it to do more."""
+        log_error(error, request)
+
+    # The inner side.
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop, service: Service, sock: socket.socket) -> asyncio.Server:
+        options: dict[str, Any] = {"backlog": self.config.backlog, "ssl": self._ssl}
+        if self._ssl is not None:
+            options["ssl_handshake_timeout"] = self.config.timeout_head
+            options["ssl_shutdown_timeout"] = self.config.timeout_linger
+        unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
+        make: Any = loop.create_unix_server if unix else loop.create_server
+        # The loop closes the socket that it is given, and its name is asked for longer than that.
+        acceptor: asyncio.Server = await make(lambda: HTTPConnection(service), sock=sock.dup(), **options)
+        return acceptor
+
+    async def _stop_accepting(self, service: Service) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for sock in self.sockets:
+            sock.close()
+        service.draining = True
+        for connection in service.connections:
+            connection.drain()
+        # On uvloop a connection that was accepted already is made in a later turn of the loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def _drain(self, service: Service, grace: float) -> None:
+        loop = asyncio.get_running_loop()
+        close_idle = loop.call_later(min(grace, self.config.timeout_drain_idle), _close_idle, service)
+        try:
+            if await _emptied(service, grace):
+                return
+            _close_idle(service)
+            for task in tuple(service.orphans):
+                if task is not None:
+                    task.cancel()
+            for connection in tuple(service.connections):
+                connection.cancel()
+            if not await _emptied(service, min(_CANCELLED, max(grace, 0.1))):
+                for connection in tuple(service.connections):
+                    connection.abort()
+                await _emptied(service, _CANCELLED)
+        finally:
+            close_idle.cancel()
+
+    def _close_sockets(self, names: list[Any]) -> None:
+        for sock in self.sockets:
+            sock.close()
+        if not isinstance(self._given_address, socket.socket):
+            for name in names:
+                if isinstance(name, str) and name and not name.startswith("\0"):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name)
+
+
+def _close_idle(service: Service) -> None:
+    for connection in tuple(service.connections):
+        connection.close_if_idle()
+
+
+async def _emptied(service: Service, seconds: float) -> bool:
+    """Wait for the last connection to close."""
+    if not service.connections:
+        return True
+    service.emptied = asyncio.Event()
+    try:
+        await asyncio.wait_for(service.emptied.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,160 @@
+"""What all connections of one server share: the App, the options, the clock, the books.
+
+Owns no socket: `aiohttpd.server` puts one on the network, `aiohttpd.testing` feeds one from memory.
+"""
+
+import asyncio
+import contextvars
+import functools
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .clock import Clock
+from .config import Config
+from .deadlines import Deadlines
+from .version import __version__
+from .wire.request import Address, Request
+from .wire.response import status_line
+
+if TYPE_CHECKING:
+    from .connection import HTTPConnection
+    from .writer import StreamWriter
+
+__all__ = ["AccessLogger", "App", "Service", "resolve_app"]
+
+App = Callable[[Request, "StreamWriter"], Awaitable[None]]
+
+error_logger = logging.getLogger("aiohttpd.error")
+access_logger = logging.getLogger("aiohttpd.access")
+
+# Resolution of deadlines: a quarter of the shortest one, within these bounds in seconds.
+_FINEST, _COARSEST = 0.01, 1.0
+
+
+class AccessLogger(Protocol):
+    """Takes one record for each answer."""
+
+    def answered(self, request: Request, status: int, size: int, seconds: float) -> None:
+        """A request has been answered: ``size`` bytes of content, ``seconds`` from head to end."""
+
+    def refused(self, client_address: Address, line: str, status: int) -> None:
+        """Something that is no request has been refused; ``line`` is what began it, escaped."""
+
+    def message(self, text: str) -> None:
+        """A line of a handler's own."""
+
+
+def resolve_app(app: Any) -> App:
+    """Take the short way into a handler class.
+
+    Calling a handler class makes an instance, and an instance is awaitable, so a class is an App as
+    it is; its ``serve`` does the same in one coroutine less. A ``functools.partial`` of one likewise.
+
+    Raises:
+        TypeError: this is no App.
+    """
+    if isinstance(app, functools.partial) and isinstance(app.func, type):
+        serve = getattr(app.func, "serve", None)
+        return app if serve is None else functools.partial(serve, *app.args, **app.keywords)
+    if isinstance(app, type):
+        serve = getattr(app, "serve", None)
+        if serve is None and not hasattr(app, "__await__"):
+            raise TypeError(f"{app.__qualname__} is no handler class: derive it from aiohttpd.BaseHTTPRequestHandler")
+        return app if serve is None else serve
+    if not callable(app):
+        raise TypeError(f"{app!r} is no App: a handler class, or 'async def app(request, response)'")
+    return app  # type: ignore[no-any-return]
+
+
+class Service:
+    """The part of a server that its connections know.
+
+    Attributes:
+        connections: all connections that are open.
+        logs: whether answers are logged at all.
+        draining: no request may follow on any connection.
+        server: what ``Request.server`` gives, opaque here.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        server: Any = None,
+        access_log: AccessLogger | None = None,
+    ) -> None:
+        self.app = resolve_app(app)
+        self.config = config
+        self.loop = loop
+        self.server = server
+        self.access_log = access_log
+        self.logs = config.access_log
+        # Each request gets a copy, so no request sees what another has set.
+        self.context = contextvars.copy_context()
+        self.clock = Clock()
+        shortest = min(config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle)
+        self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
+        self.heads = self.deadlines.fifo(config.timeout_head)
+        self.idles = self.deadlines.fifo(config.timeout_idle)
+        self.lingers = self.deadlines.fifo(config.timeout_linger)
+        self.connections: set[HTTPConnection] = set()
+        self.draining = False
+        # Handlers whose client has gone; asyncio itself holds tasks only weakly.
+        self.orphans: set[asyncio.Task[None] | None] = set()
+        self.emptied: asyncio.Event | None = None
+        self._preludes: dict[int, bytes] = {}
+        self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
+
+    if sys.version_info >= (3, 12):
+
+        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            """Run a coroutine until it first waits, in a context of its own; only if it does, the loop hears of it."""
+            return asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
+    else:
+
+        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            """Have a coroutine run in the next turn of the loop, in a context of its own."""
+            return self.loop.create_task(coroutine, context=self.context.copy())
+
+    def prelude(self, status: int) -> bytes:
+        """The beginning of an answer: status line, Server and Date, made once a second."""
+        if self.clock.tick():
+            self._preludes.clear()
+        prelude = self._preludes.get(status)
+        if prelude is None:
+            prelude = self._preludes[status] = status_line(status) + self.server_field + self.date_field()
+        return prelude
+
+    def date_field(self) -> bytes:
+        """The Date field, RFC 9110 section 6.6.1."""
+        self.clock.tick()
+        return b"Date: %b\r\n" % self.clock.date.encode()
+
+    def handle_error(self, error: BaseException, request: Request) -> None:
+        """A handler raised what it should have caught."""
+        handle = getattr(self.server, "handle_error", None) or log_error
+        handle(error, request)
+
+    def message(self, line: str) -> None:
+        """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``."""
+        if self.access_log is not None:
+            self.access_log.message(line)
+        else:
+            access_logger.info("%s", line.rstrip("\n"))
+
+    def closed(self, connection: "HTTPConnection", task: asyncio.Task[None] | None) -> None:
+        """Strike a connection from the books; its handler may go on."""
+        self.connections.discard(connection)
+        if task is not None:
+            self.orphans.add(task)
+        if self.emptied is not None and not self.connections:
+            self.emptied.set()
+
+
+def log_error(error: BaseException, request: Request) -> None:
+    """Log an unhandled exception, one traceback with the request line, on ``aiohttpd.error``."""
+    error_logger.error("unhandled exception in '%s'", request.requestline, exc_info=error)

@@ -1,0 +1,107 @@
+"""Targets: from ``module:Handler`` or ``path/to/file.py:Handler`` to an App.
+
+Owns how a target is found, and what is said when it is not. An exception raised by the target's own code
+is the author's to see: its traceback begins at the target's first frame.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from types import ModuleType, TracebackType
+from typing import Any
+
+from .service import App, resolve_app
+
+__all__ = ["TargetError", "load_target"]
+
+
+class TargetError(Exception):
+    """There is no such module, file or attribute, or it is no App; the text says which, in one line."""
+
+
+def load_target(target: str) -> App:
+    """Import what a target names.
+
+    The current folder is importable; for a file, its own folder is, too.
+
+    Args:
+        target: ``module:attribute`` or ``file.py:attribute``; dots in the attribute go deeper.
+
+    Raises:
+        TargetError: the target does not exist, or is no App.
+        Exception: whatever the target's own code raises.
+    """
+    place, colon, attribute = target.rpartition(":")
+    if not colon or not place or not attribute:
+        raise TargetError(f"{target!r} names no handler: write 'module:Handler' or 'path/to/file.py:Handler'")
+    module = _load_file(place) if place.endswith(".py") else _load_module(place)
+    app: Any = module
+    for name in attribute.split("."):
+        try:
+            app = getattr(app, name)
+        except AttributeError:
+            raise TargetError(f"{place} has no {attribute!r}{_hint(module)}") from None
+    try:
+        resolve_app(app)
+    except TypeError as error:
+        raise TargetError(f"{target} is no App: {error}") from None
+    return app  # type: ignore[no-any-return]
+
+
+def _load_module(name: str) -> ModuleType:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _from_target(error) from None  # the target is there, and imports what is not
+        hint = f"; did you mean '{name}.py:...'?" if os.path.exists(f"{name}.py") else ""
+        raise TargetError(f"no module named {error.name!r}{hint}") from None
+    except Exception as error:
+        raise _from_target(error) from None
+
+
+def _load_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise TargetError(f"no such file: {path}")
+    folder, file = os.path.split(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = file.removesuffix(".py")
+    # A name that is taken already (a handler in "http.py", say) must not be looked up again.
+    spec = importlib.util.spec_from_file_location(name, os.path.join(folder, file))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if name not in sys.modules:
+        sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _from_target(error) from None
+    return module
+
+
+def _from_target(error: Exception) -> Exception:
+    """Cut the frames of the import machinery off a traceback."""
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None and _is_machinery(traceback.tb_frame.f_code.co_filename):
+        traceback = traceback.tb_next
+    return error.with_traceback(traceback) if traceback is not None else error
+
+
+def _is_machinery(file: str) -> bool:
+    return (
+        file == __file__ or file.startswith("<frozen importlib") or file.startswith(os.path.dirname(importlib.__file__))
+    )
+
+
+def _hint(module: ModuleType) -> str:
+    handlers = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "serve")
+    ]
+    return f"; it has {', '.join(handlers)}" if handlers else ""

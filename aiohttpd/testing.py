@@ -1,0 +1,150 @@
+"""For tests of handlers: in memory with `exchange`, over a real socket with `running`.
+
+The transport in memory is checked against real sockets by the project's own tests.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from .config import Config
+from .connection import HTTPConnection
+from .server import HTTPServer, Lifespan
+from .service import AccessLogger, App, Service
+
+__all__ = ["MemoryTransport", "exchange", "running"]
+
+
+class MemoryTransport(asyncio.Transport):
+    """A transport without a network: keeps what is written, hands over what it is fed.
+
+    Attributes:
+        output: all bytes that the server has sent.
+        writes: how many pieces they came in.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__({"peername": ("127.0.0.1", 50000), "sockname": ("127.0.0.1", 8000)})
+        self._loop = loop
+        self._protocol: asyncio.Protocol | None = None
+        self._incoming: list[bytes | None] = []
+        self._paused = False
+        self._closing = False
+        self.output = bytearray()
+        self.writes = 0
+        self.closed = asyncio.Event()
+
+    def connect(self, protocol: asyncio.Protocol) -> None:
+        """Join a protocol to it."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+
+    def feed(self, data: bytes) -> None:
+        """The client sends; it waits while reading is paused."""
+        self._incoming.append(data)
+        self._deliver()
+
+    def feed_eof(self) -> None:
+        """The client closes its side."""
+        self._incoming.append(None)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        protocol = cast(asyncio.Protocol, self._protocol)
+        while self._incoming and not self._paused and not self._closing:
+            data = self._incoming.pop(0)
+            if data is not None:
+                protocol.data_received(data)
+            elif not protocol.eof_received():
+                self.close()
+
+    # What a protocol calls.
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        self._loop.call_soon(self._deliver)
+
+    def is_reading(self) -> bool:
+        return not self._paused
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._closing:
+            self.output += data
+            self.writes += 1
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        # The client has seen our end, and closes too.
+        self._loop.call_soon(self.close)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._lost)
+
+    def abort(self) -> None:
+        self.close()
+
+    def _lost(self) -> None:
+        cast(asyncio.Protocol, self._protocol).connection_lost(None)
+        self.closed.set()
+
+
+async def exchange(
+    app: App, data: bytes | Iterable[bytes], *, config: Config | None = None, access_log: AccessLogger | None = None
+) -> bytes:
+    """Send bytes to an App over a connection in memory, and return all bytes that come back.
+
+    The client closes its side after the last byte, so the exchange ends when all has been answered.
+
+    Args:
+        app: a handler class, or another App.
+        data: what the client sends, in one piece or in several.
+        config: the options.
+        access_log: takes the records.
+    """
+    loop = asyncio.get_running_loop()
+    service = Service(app, config or Config(), loop, access_log=access_log)
+    transport = MemoryTransport(loop)
+    transport.connect(HTTPConnection(service))
+    try:
+        for part in (data,) if isinstance(data, bytes) else data:
+            transport.feed(part)
+        transport.feed_eof()
+        await transport.closed.wait()
+        if service.orphans:
+            await asyncio.wait([task for task in service.orphans if task is not None])
+    finally:
+        service.deadlines.close()
+    return bytes(transport.output)
+
+
+@asynccontextmanager
+async def running(app: App, *, lifespan: Lifespan | None = None, **options: Any) -> AsyncIterator[HTTPServer]:
+    """Run a server on a free port of 127.0.0.1 while the block runs.
+
+    ::
+
+        async with running(Handler) as server, httpx.AsyncClient(base_url=server.url) as client:
+            ...
+
+    Args:
+        app: a handler class, or another App.
+        lifespan: as for `HTTPServer`.
+        options: fields of `Config`. Connections that are idle at the end are closed at once.
+    """
+    options.setdefault("timeout_drain_idle", 0)
+    async with HTTPServer(("127.0.0.1", 0), app, config=Config(**options), lifespan=lifespan) as server:
+        yield server

@@ -1,0 +1,160 @@
+"""Message bodies: the two ways to know where one ends, RFC 9112 sections 6 and 7.
+
+A decoder is fed what has arrived, appends the content to a buffer, and says where it stopped. It
+keeps nothing but a few numbers, so a thousand tiny chunks cost no more than their bytes.
+"""
+
+import re
+
+from ..config import Config
+from ..errors import WireError
+from . import refusals
+from .headers import FIELD_LINE, TOKEN, Headers
+
+__all__ = ["ChunkedDecoder", "LengthDecoder"]
+
+
+class LengthDecoder:
+    """A body of a length known in advance.
+
+    Attributes:
+        remaining: bytes that are still to come.
+    """
+
+    __slots__ = ("complete", "remaining")
+
+    trailers: Headers | None = None
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+        self.complete = length == 0
+
+    def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        """Append content to ``out``; return where in ``data`` the body goes on, or has ended."""
+        length = len(data) - start
+        if length > self.remaining:
+            length = self.remaining
+        out += memoryview(data)[start : start + length] if start or length < len(data) else data
+        self.remaining -= length
+        self.complete = not self.remaining
+        return start + length
+
+
+# RFC 9112 section 7.1: at most 16 hexadecimal digits, no sign, no 0x, no white space; extensions by
+# their grammar, with no bare CR or LF inside of a quoted value.
+_QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
+_match_chunk_size = re.compile(rf"([0-9A-Fa-f]{{1,16}}+)((?:;{TOKEN}(?:=(?:{TOKEN}|{_QUOTED}))?)*+)\r\n").fullmatch
+_match_trailers = re.compile(rf"((?:{FIELD_LINE})*+)\r\n").fullmatch
+_bare_line_end = re.compile(rb"(?<!\r)\n").search
+
+_LONGEST_SIZE = 16 + len("\r\n")
+_LARGEST_SIZE = 2**63 - 1
+
+
+class ChunkedDecoder:
+    """A body in chunks, with trailers.
+
+    Attributes:
+        trailers: the fields after the last chunk, once complete.
+    """
+
+    __slots__ = (
+        "_config",
+        "_extensions",
+        "_field_room",
+        "_head_room",
+        "_left",
+        "_line",
+        "_step",
+        "complete",
+        "trailers",
+    )
+
+    remaining: int | None = None
+
+    def __init__(self, config: Config, headers: Headers) -> None:
+        self._config = config
+        self._step = ChunkedDecoder._size  # a function, not a bound method: no cycle
+        self._line = bytearray()  # the beginning of a line, or of the trailers
+        self._left = 0  # of the current chunk
+        self._extensions = 0  # bytes so far
+        self._head_room = max(2, config.limit_head - headers.size)
+        self._field_room = config.limit_fields - len(headers)
+        self.complete = False
+        self.trailers: Headers | None = None
+
+    def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        """Append content to ``out``; return where in ``data`` the body goes on, or has ended.
+
+        Raises:
+            WireError: the framing is malformed, or a limit passed.
+        """
+        end = len(data)
+        while start < end and not self.complete:
+            start = self._step(self, data, start, out)
+        return start
+
+    def _size(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        line_end = data.find(b"\n", start)
+        limit = _LONGEST_SIZE + self._config.limit_chunk_extension - len(self._line)
+        end = len(data) if line_end < 0 else line_end + 1
+        if end - start > limit:
+            raise WireError(400, "a chunk size line that is too long")
+        self._line += data[start:end]
+        if line_end < 0:
+            return end
+        match = _match_chunk_size(str(self._line, "latin-1"))
+        if match is None:
+            raise WireError(400, "malformed chunk size")
+        self._extensions += len(match[2])
+        if len(match[2]) > self._config.limit_chunk_extension or self._extensions > self._config.limit_chunk_extensions:
+            raise WireError(400, "too many bytes of chunk extensions")
+        self._left = int(match[1], 16)
+        if self._left > _LARGEST_SIZE:
+            raise WireError(400, "a chunk size that is too large")
+        self._line.clear()
+        self._step = ChunkedDecoder._data if self._left else ChunkedDecoder._trailers
+        return end
+
+    def _data(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        end = min(len(data), start + self._left)
+        out += memoryview(data)[start:end]
+        self._left -= end - start
+        if not self._left:
+            self._step = ChunkedDecoder._data_end
+        return end
+
+    def _data_end(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        # Both bytes are checked: any two taken for CRLF was CVE-2025-43859.
+        end = start + 2 - len(self._line)
+        self._line += data[start:end]
+        if not b"\r\n".startswith(self._line):
+            raise WireError(400, "chunk data longer than its size")
+        if len(self._line) == 2:
+            self._line.clear()
+            self._step = ChunkedDecoder._size
+        return min(end, len(data))
+
+    def _trailers(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        line = self._line
+        known = len(line)
+        line += memoryview(data)[start : start + self._head_room + 1 - known]
+        searched = max(0, known - 3)
+        end = 2 if line.startswith(b"\r\n") else line.find(b"\r\n\r\n", searched) + 4
+        if end == 3:  # not found
+            if _bare_line_end(line, searched):
+                raise WireError(400, "a bare LF")
+            if len(line) > self._head_room:
+                raise WireError(431, "trailers larger than what the head has left")
+            return len(data)
+        text = str(line[:end], "latin-1")
+        match = _match_trailers(text)
+        if match is None:
+            raise refusals.of_trailers(text)
+        refusals.check_limits("\r\n" + text, self._config)
+        self.trailers = Headers(match[1])
+        if len(self.trailers) > self._field_room:
+            raise WireError(431, f"more than {self._config.limit_fields} fields, trailers included")
+        self._line = bytearray()
+        self.complete = True
+        return start + end - known

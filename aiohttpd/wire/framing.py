@@ -1,0 +1,125 @@
+"""The six fields that decide framing: where a message ends, and what may follow it.
+
+RFC 9112 sections 3.2, 6 and 9, and RFC 9110 sections 7.6.1 and 10.1.1. Two parsers that disagree
+here are how requests get smuggled, so every doubt is a refusal.
+"""
+
+import re
+
+from ..errors import WireError
+from .headers import OWS, is_token
+from .request import Framing
+
+__all__ = ["decide_framing", "is_host"]
+
+# A class of characters for each letter is faster than re.IGNORECASE.
+_DECIDING = ("host", "content-length", "transfer-encoding", "connection", "expect", "upgrade")
+
+
+def _any_case(name: str) -> str:
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name)
+
+
+_deciding_fields = re.compile(rf"(?:\A|\n)({'|'.join(map(_any_case, _DECIDING))}):[\t ]*+([^\r]*+)").findall
+
+# RFC 3986 section 3.2.2 less what no name in use has: percent-encoding and sub-delims.
+_host = re.compile(r"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?").fullmatch
+
+_known_hosts: set[str] = set()
+_KNOWN_HOSTS = 256
+_LONGEST_LENGTH = 19  # digits; 2**63 has as many
+
+
+def is_host(value: str) -> bool:
+    """Whether a value is ``uri-host [":" port]`` with a host that is not empty."""
+    if value in _known_hosts:
+        return True
+    match = _host(value)
+    if match is None or int(match[1] or 0) > 65535:
+        return False
+    if len(_known_hosts) >= _KNOWN_HOSTS:
+        _known_hosts.clear()
+    if len(value) <= 255:
+        _known_hosts.add(value)
+    return True
+
+
+def decide_framing(block: str, version: str) -> Framing:
+    """Read the deciding fields of a head.
+
+    Args:
+        block: field lines that have passed the grammar.
+        version: of the request line, ``HTTP/1.0`` to ``HTTP/1.9``.
+
+    Raises:
+        WireError: 400 for what frames the message wrongly, 501 for an unknown coding, 417.
+    """
+    http10 = version == "HTTP/1.0"
+    host = content_length = expect = upgrade = None
+    chunked = False
+    tokens: list[str] = []
+    for name, value in _deciding_fields(block):
+        name = name.lower()
+        value = value.rstrip(OWS)
+        if name == "host":
+            if host is not None:
+                raise WireError(400, "more than one Host")  # RFC 9112 section 3.2
+            host = value
+        elif name == "connection":
+            tokens += [token.strip(OWS).lower() for token in value.split(",")]
+        elif name == "content-length":
+            if content_length is not None:
+                raise WireError(400, "more than one Content-Length")
+            content_length = _length(value)
+        elif name == "transfer-encoding":
+            if chunked:
+                raise WireError(400, "more than one Transfer-Encoding")
+            chunked = _is_chunked(value, http10)
+        elif name == "expect":
+            expect = _expectation(value)
+        else:
+            upgrade = value
+    if host is None:
+        if not http10:
+            raise WireError(400, "no Host")
+    elif not is_host(host):
+        raise WireError(400, "malformed Host")
+    if chunked and content_length is not None:
+        raise WireError(400, "Content-Length beside Transfer-Encoding")  # RFC 9112 section 6.1
+    if not tokens:
+        return Framing(host, content_length, chunked, not http10, bool(expect) and not http10, None)
+    return Framing(
+        host,
+        content_length,
+        chunked,
+        # RFC 9112 section 9.3: close wins; 1.0 persists only when asked.
+        "close" not in tokens and (not http10 or "keep-alive" in tokens),
+        bool(expect) and not http10,
+        upgrade if "upgrade" in tokens and not http10 else None,
+    )
+
+
+def _length(value: str) -> int:
+    # int() takes signs, underscores and digits of other scripts; RFC 9110 section 8.6 does not.
+    if not (value.isascii() and value.isdigit()):
+        raise WireError(400, "malformed Content-Length")
+    if len(value) > _LONGEST_LENGTH:
+        raise WireError(400, "Content-Length with too many digits")
+    return int(value)
+
+
+def _is_chunked(value: str, http10: bool) -> bool:
+    if http10:
+        raise WireError(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 section 6.1
+    codings = [coding.strip(OWS).lower() for coding in value.split(",")]
+    if codings == ["chunked"]:
+        return True
+    if codings[-1] == "chunked" and "chunked" not in codings[:-1] and all(map(is_token, codings)):
+        raise WireError(501, "unknown transfer coding")  # RFC 9112 section 6.1
+    raise WireError(400, "Transfer-Encoding is not chunked")  # RFC 9112 section 6.3, rule 4
+
+
+def _expectation(value: str) -> str:
+    if value.lower() != "100-continue":
+        raise WireError(417, "unknown expectation")  # RFC 9110 section 10.1.1
+    return value

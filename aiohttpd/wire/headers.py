@@ -1,0 +1,158 @@
+"""Header fields: their grammar, and the read-only mapping over a received block of them.
+
+Owns the rules for names and values, for what comes in and for what goes out. It knows no request.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TypeVar
+
+__all__ = ["FIELD_LINE", "TOKEN", "Headers", "is_token", "is_field_value"]
+
+# RFC 9110 section 5.6.2. Possessive quantifiers (++, *+) never backtrack, so every pattern that is
+# built of these is linear in its input.
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+# RFC 9110 section 5.5: HTAB, SP, VCHAR and obs-text; white space around it is trimmed later.
+FIELD_VALUE = r"[\t\x20-\x7e\x80-\xff]*+"
+# RFC 9112 section 5: no space before the colon, no obs-fold, lines end in CRLF.
+FIELD_LINE = rf"{TOKEN}:{FIELD_VALUE}\r\n"
+
+OWS = " \t"
+
+_PAIR = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")
+is_token = re.compile(TOKEN).fullmatch
+is_field_value = re.compile(FIELD_VALUE).fullmatch
+
+_TEXT_PLAIN = "text/plain"
+
+T = TypeVar("T")
+
+
+class Headers:
+    """The header fields of a request: ordered, case-insensitive, duplicates kept, read-only.
+
+    Has the surface of ``email.message.Message`` that http.server code uses: ``headers["X"]`` is
+    ``None`` when the field is absent, and the first value when it is repeated.
+
+    Args:
+        block: field lines that have passed the grammar, each ended by CRLF, decoded as ISO 8859-1.
+    """
+
+    __slots__ = ("_block", "_index", "_pairs")
+
+    def __init__(self, block: str = "") -> None:
+        self._block = block
+        self._pairs: list[tuple[str, str]] | None = None
+        self._index: dict[str, list[str]] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that the fields took on the wire."""
+        return len(self._block)
+
+    def raw_items(self) -> Iterator[tuple[str, str]]:
+        """Iterate over ``(name, value)`` in the order of the wire, names as they were sent."""
+        return iter(self.items())
+
+    def items(self) -> list[tuple[str, str]]:
+        """All ``(name, value)`` pairs in the order of the wire."""
+        if self._pairs is None:
+            self._pairs = [(name, value.rstrip(OWS)) for name, value in _PAIR.findall(self._block)]
+        return self._pairs
+
+    def keys(self) -> list[str]:
+        """All names in the order of the wire, repeated ones repeated."""
+        return [name for name, _ in self.items()]
+
+    def values(self) -> list[str]:
+        """All values in the order of the wire."""
+        return [value for _, value in self.items()]
+
+    def _all(self, name: str) -> list[str] | None:
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for key, value in self.items():
+                index.setdefault(key.lower(), []).append(value)
+        return index.get(name.lower())
+
+    def get(self, name: str, failobj: T | None = None) -> str | T | None:
+        """The first value of a field, or ``failobj``."""
+        found = self._all(name)
+        return failobj if found is None else found[0]
+
+    def get_all(self, name: str, failobj: T | None = None) -> list[str] | T | None:
+        """All values of a field as a list, or ``failobj``."""
+        found = self._all(name)
+        return failobj if found is None else list(found)
+
+    def __getitem__(self, name: str) -> str | None:
+        found = self._all(name)
+        return None if found is None else found[0]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._all(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self.items() == other.items()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return self.as_string()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.items()!r})"
+
+    def as_string(self) -> str:
+        r"""The fields as ``email.message.Message`` writes them: ``\n`` for line ends, a blank line last."""
+        return "".join(f"{name}: {value}\n" for name, value in self.items()) + "\n"
+
+    # The Content-Type family, with email.message.Message's names and defaults.
+
+    def get_content_type(self) -> str:
+        """The media type in lower case, ``text/plain`` where there is none or it is malformed."""
+        media = (self["Content-Type"] or "").split(";", 1)[0].strip(OWS).lower()
+        kind, slash, subtype = media.partition("/")
+        return media if slash and is_token(kind) and is_token(subtype) else _TEXT_PLAIN
+
+    def get_content_maintype(self) -> str:
+        """The part of the media type before the slash."""
+        return self.get_content_type().partition("/")[0]
+
+    def get_content_subtype(self) -> str:
+        """The part of the media type after the slash."""
+        return self.get_content_type().partition("/")[2]
+
+    def get_content_charset(self, failobj: str | None = None) -> str | None:
+        """The ``charset`` parameter in lower case."""
+        charset = self.get_param("charset")
+        return failobj if charset is None else charset.lower()
+
+    def get_boundary(self, failobj: str | None = None) -> str | None:
+        """The ``boundary`` parameter of a multipart type."""
+        boundary = self.get_param("boundary")
+        return failobj if boundary is None else boundary.rstrip()
+
+    def get_param(self, param: str, failobj: str | None = None, header: str = "content-type") -> str | None:
+        """One parameter of a field such as Content-Type, unquoted."""
+        wanted = param.lower()
+        for name, value in _parameters(self[header] or ""):
+            if name == wanted:
+                return value
+        return failobj
+
+
+# RFC 9110 section 5.6.6, lenient about a missing value since it frames nothing.
+_PARAMETER = re.compile(rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))')
+
+
+def _parameters(value: str) -> Iterator[tuple[str, str]]:
+    for name, quoted, plain in _PARAMETER.findall(value):
+        yield name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else plain

@@ -1,0 +1,193 @@
+"""Bytes to requests: the grammar of a message head is one pattern, and it is the parser.
+
+`RequestParser` owns the received bytes from the first to the last; bodies are decoded out of its
+buffer by a decoder of `body`. A head is found first, from where the last search ended, and matched
+once. Only a head that does not match is looked at again, line by line, to find out which refusal it
+is: see `refusals`. After a refusal the parser is dead for good.
+"""
+
+import re
+from typing import Protocol
+
+from ..config import Config
+from ..errors import WireError
+from . import refusals
+from .framing import decide_framing
+from .headers import FIELD_LINE, TOKEN, Headers
+from .request import Framing, Request
+
+__all__ = ["Decoder", "RequestParser"]
+
+# RFC 9112 section 3: method SP request-target SP HTTP-version. The target is visible ASCII without
+# "#": no controls, no raw non-ASCII, no fragment. Minor versions above 1 are spoken to as 1.1.
+REQUEST_LINE = rf"({TOKEN}) ([!-\"$-~]++) (HTTP/1\.[0-9])"
+
+_match_request_line = re.compile(REQUEST_LINE).fullmatch
+# RFC 9112 section 2.1: the request line, field lines, an empty line.
+_match_head = re.compile(rf"{REQUEST_LINE}\r\n((?:{FIELD_LINE})*+)\r\n").fullmatch
+
+_CRLF = b"\r\n"
+_EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
+_SHORTEST_FIELD = len("a:\r\n")
+_REMEMBERED = 200  # bytes of a refused message
+_LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
+
+
+class Decoder(Protocol):
+    """Decodes one message body; see `aiohttpd.wire.body`."""
+
+    complete: bool
+
+    def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int: ...
+
+
+class RequestParser:
+    """Incremental parser of the requests on one connection.
+
+    Feed it what arrives; take requests from `next_request` until it says None. If a request has a
+    body, `decode` it to its end before you ask for the next request.
+
+    A client that keeps its connection repeats its fields byte for byte. So the parser remembers the
+    last head from the end of its request line on (``_tail``); where that stands again, only the
+    request line is new.
+
+    Attributes:
+        buffer: holds all bytes that wait; empty if none do.
+        refused: how the refused message began, for the log.
+    """
+
+    __slots__ = (
+        "_config", "_empty_lines", "_last", "_line_ended", "_roomy", "_searched", "_start", "_tail", "buffer", "refused"
+    )  # fmt: skip
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        # No limit can be passed by a head of this size, so it is not looked at twice.
+        self._roomy = min(
+            config.limit_request_line, config.limit_field, config.limit_head, config.limit_fields * _SHORTEST_FIELD
+        )
+        self.buffer: bytes | bytearray = b""
+        self._start = 0  # what lies before it has been consumed
+        self._searched = 0  # no head ends before it
+        self._line_ended = False  # the request line lies before _searched
+        self._empty_lines = 0
+        self.refused = b""
+        self._tail = b""
+        self._last: tuple[str, Headers, Framing] | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many bytes wait."""
+        return len(self.buffer) - self._start
+
+    def feed(self, data: bytes) -> None:
+        """Take what has arrived."""
+        if not self.buffer:
+            self.buffer = data
+            return
+        start = self._start
+        if type(self.buffer) is not bytearray:
+            self.buffer = bytearray(self.buffer[start:])
+        elif start:
+            del self.buffer[:start]
+        self._searched -= start
+        self._start = 0
+        self.buffer += data
+
+    def take(self) -> bytes:
+        """Hand over all bytes that wait, for what follows HTTP on this connection."""
+        data = bytes(self.buffer[self._start :])
+        self._consumed(len(self.buffer))
+        return data
+
+    def decode(self, decoder: Decoder, out: bytearray) -> None:
+        """Decode as much of a body as has arrived, and append it to ``out``.
+
+        Raises:
+            WireError: the body is malformed or over a limit. The parser is dead then.
+        """
+        try:
+            self._consumed(decoder.decode(self.buffer, self._start, out))
+        except WireError:
+            self.give_up()
+            raise
+
+    def next_request(self) -> Request | None:
+        """Return the next request, or None if its head is not there yet.
+
+        Raises:
+            WireError: the head breaks a rule or a limit. The parser is dead then.
+        """
+        data = self.buffer
+        start = self._start
+        if self._last is not None and self._searched == start:
+            line_end = data.find(b"\r\n", start)
+            if 0 < line_end - start < self._roomy and data.startswith(self._tail, line_end):
+                match = _match_request_line(str(data[start:line_end], "latin-1"))
+                version, headers, framing = self._last
+                if match is not None and match[3] == version:
+                    self._consumed(line_end + len(self._tail))
+                    return self._request(match[1], match[2], version, headers, framing)
+        try:
+            end = self._head_end()
+            return None if end < 0 else self._head(end)
+        except WireError:
+            self.give_up()
+            raise
+
+    def _head_end(self) -> int:
+        """Where the head ends that begins at ``_start``, empty lines before it skipped; -1: not yet."""
+        while self.buffer.startswith(_CRLF, self._start):
+            self._empty_lines += 1
+            if self._empty_lines > _EMPTY_LINES:
+                raise WireError(400, "empty lines instead of a request")
+            self._consumed(self._start + 2)
+        if not self.buffer:
+            return -1
+        end = self.buffer.find(b"\r\n\r\n", self._searched)
+        if end >= 0:
+            return end + 4
+        self._line_ended = refusals.check_incomplete(
+            self.buffer, self._start, self._searched, self._config, line_ended=self._line_ended
+        )
+        self._searched = max(self._start, len(self.buffer) - 3)
+        return -1
+
+    def _head(self, end: int) -> Request:
+        start = self._start
+        text = str(self.buffer[start:end], "latin-1")
+        match = _match_head(text)
+        if end - start > self._roomy:
+            refusals.check_limits(text, self._config)
+        if match is None:
+            raise refusals.of_head(text)
+        method, target, version, block = match.groups()
+        headers = Headers(block)
+        framing = decide_framing(block, version)
+        request = self._request(method, target, version, headers, framing)
+        if end - start <= _LONGEST_TAIL:
+            self._last = (version, headers, framing)
+            self._tail = bytes(self.buffer[start + match.end(3) : end])
+        self._empty_lines = 0
+        self._line_ended = False
+        self._consumed(end)
+        return request
+
+    @staticmethod
+    def _request(method: str, target: str, version: str, headers: Headers, framing: Framing) -> Request:
+        if target[0] != "/" or method == "CONNECT":
+            refusals.check_target(method, target)
+        return Request(method, target, version, headers, framing)
+
+    def _consumed(self, end: int) -> None:
+        if end == len(self.buffer):
+            self.buffer = b""
+            end = 0
+        self._start = self._searched = end
+
+    def give_up(self) -> None:
+        """Forget everything: what follows a refused message is not to be read as a request."""
+        self.refused = bytes(self.buffer[self._start : self._start + _REMEMBERED]).split(_CRLF, 1)[0]
+        self.buffer = b""
+        self._start = self._searched = 0
+        self._last = None

@@ -1,0 +1,146 @@
+"""The exact second look: which rule a head breaks, and what is checked besides the grammar.
+
+Only a request that is about to be refused, a head that is not whole yet, a large head and a target
+that is no path pay for anything here.
+"""
+
+import re
+from collections.abc import Callable
+
+from ..config import Config
+from ..errors import WireError
+from .framing import is_host
+from .headers import FIELD_VALUE, TOKEN, is_token
+from .request import absolute_form
+
+__all__ = ["check_incomplete", "check_limits", "check_target", "of_head", "of_trailers"]
+
+_Test = Callable[[str], object]
+
+_is_target = re.compile(r"[!-\"$-~]++").fullmatch
+_is_version = re.compile(r"HTTP/[0-9]\.[0-9]").fullmatch
+_is_bare = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n").search
+_is_bare_so_far = re.compile(rb"\x00|\r(?!\n|\Z)|(?<!\r)\n").search
+
+# In the order in which a reader of the line meets them; the first that holds names the refusal.
+_FIELD_RULES: tuple[tuple[_Test, str], ...] = (
+    (re.compile(r"[\t ]").match, "a folded line (obs-fold), or white space before the first field"),
+    (re.compile(r"[^:]*+\Z").match, "a field line without a colon"),
+    (re.compile(r":").match, "an empty field name"),
+    (re.compile(r"[^:]*[\t ]:").match, "white space between field name and colon"),
+    (re.compile(rf"(?!{TOKEN}:)").match, "a field name that is no token"),
+    (re.compile(rf"[^:]*+:(?!{FIELD_VALUE}\Z)").match, "a control character in a field value"),
+)
+
+
+def of_request_line(line: str) -> WireError | None:
+    """The refusal of a request line, or None if it is one; RFC 9112 section 3."""
+    words = line.split(" ")
+    if len(words) != 3:
+        return WireError(400, "malformed request line")
+    method, target, version = words
+    if not is_token(method):
+        return WireError(400, "malformed method")
+    if not _is_version(version):
+        return WireError(400, "malformed HTTP version")
+    if not version.startswith("HTTP/1."):
+        return WireError(505, f"{version} is not spoken here")
+    if not _is_target(target):
+        return WireError(400, "malformed request target")
+    return None
+
+
+def of_head(text: str) -> WireError:
+    """The refusal of a whole head that does not match the grammar."""
+    line, rest = text.split("\r\n", 1)
+    return of_request_line(line) or of_trailers(rest)
+
+
+def of_trailers(text: str) -> WireError:
+    """The refusal of field lines, an empty line last, that do not match the grammar."""
+    bare = _bare(text.encode("latin-1"), 0, complete=True)
+    if bare is not None:
+        return bare
+    for line in text.split("\r\n")[:-2]:
+        for breaks, reason in _FIELD_RULES:
+            if breaks(line):
+                return WireError(400, reason)
+    return WireError(400, "malformed head")
+
+
+def _bare(data: bytes | bytearray, start: int, *, complete: bool) -> WireError | None:
+    # RFC 9112 section 2.2; RFC 9110 section 5.5.
+    match = (_is_bare if complete else _is_bare_so_far)(data, start)
+    if match is None:
+        return None
+    return WireError(400, {b"\n": "a bare LF", b"\r": "a bare CR", b"\0": "a NUL"}[match[0]])
+
+
+def check_target(method: str, target: str) -> None:
+    """Check a target that is no path, or the method CONNECT; RFC 9112 section 3.2.
+
+    Raises:
+        WireError: 400.
+    """
+    if method == "CONNECT":
+        if is_host(target) and re.search(r":[0-9]+\Z", target):
+            return
+        raise WireError(400, "CONNECT wants host:port")
+    if target == "*":
+        if method == "OPTIONS":
+            return
+        raise WireError(400, "the target * is for OPTIONS only")
+    absolute = absolute_form(target)
+    if absolute is None:
+        raise WireError(400, "the target is neither a path nor an http URI")
+    if not is_host(absolute[1]):  # an empty host and userinfo fall through here too, RFC 9110 section 4.2
+        raise WireError(400, "malformed authority in the target")
+
+
+def check_limits(text: str, config: Config) -> None:
+    """Check a head, or the trailers of a body, that is large enough to break a limit.
+
+    Raises:
+        WireError: 414 or 431.
+    """
+    line, *fields = text[:-4].split("\r\n")
+    if len(line) > config.limit_request_line:
+        raise WireError(414, f"the request line is longer than {config.limit_request_line} bytes")
+    if len(text) > config.limit_head:
+        raise WireError(431, f"the head is larger than {config.limit_head} bytes")
+    if len(fields) > config.limit_fields:
+        raise WireError(431, f"more than {config.limit_fields} fields")
+    if fields and max(map(len, fields)) > config.limit_field:
+        raise WireError(431, f"a field is longer than {config.limit_field} bytes")
+
+
+def check_incomplete(data: bytes | bytearray, start: int, searched: int, config: Config, *, line_ended: bool) -> bool:
+    """Refuse the beginning of a head that can become none, without looking at a byte twice.
+
+    Args:
+        data: what has arrived; the head begins at ``start``.
+        searched: where the last look ended, three bytes early.
+        config: the limits.
+        line_ended: whether the last look saw the end of the request line.
+
+    Returns:
+        Whether the request line has ended by now.
+
+    Raises:
+        WireError: 400, 414, 431 or 505.
+    """
+    if not line_ended:
+        line_end = data.find(b"\r\n", searched)
+        if (len(data) - 1 if line_end < 0 else line_end) - start > config.limit_request_line:
+            raise WireError(414, f"the request line is longer than {config.limit_request_line} bytes")
+        if line_end >= 0:
+            line_ended = True
+            refusal = of_request_line(str(data[start:line_end], "latin-1"))
+            if refusal is not None:
+                raise refusal
+    bare = _bare(data, searched, complete=False)
+    if bare is not None:
+        raise bare
+    if len(data) - start > config.limit_head:
+        raise WireError(431, f"the head is larger than {config.limit_head} bytes")
+    return line_ended

@@ -1,0 +1,190 @@
+"""What a request is, once its head has been read.
+
+Owns `Request` and what decides its framing. It does not parse, and it knows no connection: that is
+whatever stands behind the `Peer` that the connection hands in.
+"""
+
+import re
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, NamedTuple, Protocol
+
+from .headers import Headers
+
+__all__ = ["Address", "Body", "Framing", "Peer", "Request", "absolute_form"]
+
+# A (host, port) pair, with two more items on IPv6, or the path of a unix socket.
+Address = tuple[str, int] | tuple[str, int, int, int] | str
+
+# RFC 9112 section 3.2.2, for the two schemes that a server of HTTP has: authority, then path and query.
+absolute_form = re.compile(r"(?i:https?)://([^/?]*+)(.*+)").fullmatch
+
+
+class Framing(NamedTuple):
+    """What the six fields say that decide how a message is framed and what follows it."""
+
+    host: str | None
+    content_length: int | None  # None: chunked, or no length given
+    chunked: bool
+    keep_alive: bool
+    expects_continue: bool
+    upgrade: str | None
+
+    @property
+    def has_body(self) -> bool:
+        """Whether bytes of a body follow the head, RFC 9112 section 6.3."""
+        return self.chunked or bool(self.content_length)
+
+
+class Body(Protocol):
+    """What a request body offers to handlers; `aiohttpd.StreamReader` is the one there is."""
+
+    limit: int | None
+
+    def read(self, n: int = -1) -> Awaitable[bytes]: ...
+    def readexactly(self, n: int) -> Awaitable[bytes]: ...
+    def readline(self, limit: int = -1) -> Awaitable[bytes]: ...
+    def readuntil(self, separator: bytes = b"\n") -> Awaitable[bytes]: ...
+    def at_eof(self) -> bool: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Peer(Protocol):
+    """Where a request came from; the connection is one."""
+
+    @property
+    def client_address(self) -> Address: ...
+    @property
+    def server_address(self) -> Address: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def server(self) -> Any: ...
+    def empty_body(self) -> Body: ...
+    def server_field(self) -> bytes: ...
+    def message(self, line: str) -> None: ...
+
+
+class Request:
+    """One request: its head at once, its body as a stream.
+
+    Attributes:
+        method: the method, case-sensitive, ``GET`` say.
+        target: the request target as it was sent.
+        version: ``HTTP/1.1``, or what else the request line said.
+        headers: the header fields.
+        http10: whether the rules of HTTP/1.0 hold.
+    """
+
+    __slots__ = ("_body", "framing", "headers", "method", "peer", "target", "version")
+
+    peer: Peer
+
+    def __init__(self, method: str, target: str, version: str, headers: Headers, framing: Framing) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        self.framing = framing
+        self._body: Body | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.requestline}>"
+
+    @property
+    def requestline(self) -> str:
+        """The request line without its CRLF."""
+        return f"{self.method} {self.target} {self.version}"
+
+    @property
+    def http10(self) -> bool:
+        """Whether the rules of HTTP/1.0 hold for the answer."""
+        return self.version == "HTTP/1.0"
+
+    @property
+    def body(self) -> Body:
+        """The body as a stream; an empty one if there is none."""
+        if self._body is None:
+            self._body = self.peer.empty_body()
+        return self._body
+
+    @body.setter
+    def body(self, body: Body) -> None:
+        self._body = body
+
+    @property
+    def path(self) -> str:
+        """The path of the target, not decoded, without the query; ``*`` and CONNECT's authority as they are."""
+        return self._origin_form().partition("?")[0]
+
+    @property
+    def query_string(self) -> str:
+        """What follows the question mark, not decoded; empty if there is none."""
+        return self._origin_form().partition("?")[2]
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query as ``urllib.parse.parse_qs`` reads it, empty values kept.
+
+        Raises:
+            ValueError: more than 1,000 fields.
+        """
+        from urllib.parse import parse_qs  # by far not every program looks at a query
+
+        return parse_qs(self.query_string, keep_blank_values=True, max_num_fields=1000)
+
+    def _origin_form(self) -> str:
+        absolute = None if self.target.startswith("/") else absolute_form(self.target)
+        if absolute is None:
+            return self.target
+        return absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
+
+    @property
+    def host(self) -> str | None:
+        """Host and port that the request names: the authority of an absolute-form target, else Host."""
+        absolute = None if self.target.startswith("/") else absolute_form(self.target)
+        return self.framing.host if absolute is None else absolute[1]
+
+    @property
+    def content_length(self) -> int | None:
+        """Length of the body in bytes; None if it is chunked or there is none."""
+        return self.framing.content_length
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client lets the connection persist."""
+        return self.framing.keep_alive
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for 100 (Continue) before it sends the body."""
+        return self.framing.expects_continue
+
+    @property
+    def upgrade(self) -> str | None:
+        """The protocols of Upgrade, if Connection names it too."""
+        return self.framing.upgrade
+
+    @property
+    def trailers(self) -> Headers:
+        """Fields after a chunked body, known once it has been read; apart from `headers` for good reason."""
+        return getattr(self._body, "trailers", None) or Headers()
+
+    @property
+    def client_address(self) -> Address:
+        """``(host, port)`` of the client; the socket's path on unix sockets."""
+        return self.peer.client_address
+
+    @property
+    def server_address(self) -> Address:
+        """``(host, port)`` of our side."""
+        return self.peer.server_address
+
+    @property
+    def scheme(self) -> str:
+        """``https`` on TLS, else ``http``."""
+        return self.peer.scheme
+
+    @property
+    def server(self) -> Any:
+        """The `HTTPServer`, with what ``lifespan`` set on it; None in `aiohttpd.testing.exchange`."""
+        return self.peer.server

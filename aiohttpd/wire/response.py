@@ -1,0 +1,128 @@
+"""Responses to bytes: status lines, fields, chunks, and a plain page for refusals.
+
+Owns what may stand in a response head, so that nothing a handler passes can split one (RFC 9112
+section 11.1). Which framing an answer gets is decided by `aiohttpd.writer`.
+"""
+
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+
+from .headers import is_field_value, is_token
+
+__all__ = ["LAST_CHUNK", "ResponseFields", "phrase", "status_line"]
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+
+# Fields that decide framing, or of which an answer has one only.
+_DECIDING = frozenset(("content-length", "transfer-encoding", "connection", "date", "server", "upgrade"))
+
+# Lines of fields that were sent before. Literal names and values have their hash ready, so a hit
+# costs less than one look at the grammar.
+_known_lines: dict[tuple[str, str], bytes] = {}
+_KNOWN_LINES = 512
+_LONGEST_KNOWN = 128
+
+
+def phrase(status: int) -> str:
+    """The standard reason phrase of a status code, ``""`` if it has none."""
+    return _PHRASES.get(status, "")
+
+
+def status_line(status: int, reason: str | None = None) -> bytes:
+    """Make ``HTTP/1.1 200 OK`` with its CRLF.
+
+    Raises:
+        ValueError: the status is outside of 100 to 999, or the reason holds a control character.
+    """
+    if not 100 <= status <= 999:
+        raise ValueError(f"a status code has three digits, not {status}")
+    if reason is None:
+        reason = phrase(status)
+    elif not is_field_value(reason):
+        raise ValueError(f"the reason phrase {reason!r} holds a character that may not stand in a status line")
+    return b"HTTP/1.1 %d %s\r\n" % (status, reason.encode("latin-1"))
+
+
+class ResponseFields:
+    """The fields of one response, checked and encoded as they are added.
+
+    Attributes:
+        lines: each field as it goes on the wire.
+        deciding: values of those that decide framing, by name in lower case; None until there is one.
+    """
+
+    __slots__ = ("deciding", "lines")
+
+    def __init__(self, fields: Iterable[tuple[str, str | int]] = ()) -> None:
+        self.lines: list[bytes] = []
+        self.deciding: dict[str, str] | None = None
+        for name, value in fields:
+            self.add(name, value)
+
+    def add(self, name: str, value: str | int) -> None:
+        """Append a field.
+
+        Raises:
+            ValueError: the name is no token, or the value holds CR, LF, NUL or another control character.
+            TypeError: the value is neither text nor a number.
+        """
+        line = _known_lines.get((name, value))  # type: ignore[arg-type]
+        if line is None:
+            line = self._new_line(name, value)
+        self.lines.append(line)
+
+    def _new_line(self, name: str, value: str | int) -> bytes:
+        if isinstance(value, int):
+            value = str(int(value))
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"a header field is text, not {name!r}: {value!r}")
+        if not is_token(name):
+            raise ValueError(f"{name!r} is no field name: letters, digits and !#$%&'*+-.^_`|~ only")
+        if not is_field_value(value):
+            raise ValueError(f"the value of {name} holds a character that may not stand in a field: {value!r}")
+        line = f"{name}: {value}\r\n".encode("latin-1")
+        lower = name.lower()
+        if lower in _DECIDING:
+            self._decide(lower, value.strip())
+        elif len(line) <= _LONGEST_KNOWN:
+            if len(_known_lines) >= _KNOWN_LINES:
+                _known_lines.clear()
+            _known_lines[name, value] = line
+        return line
+
+    def _decide(self, name: str, value: str) -> None:
+        deciding = self.deciding
+        if deciding is None:
+            deciding = self.deciding = {}
+        if name == "content-length" and not (value.isascii() and value.isdigit()):
+            raise ValueError(f"Content-Length is a number of bytes, not {value!r}")
+        if name == "transfer-encoding" and value.lower() != "chunked":
+            raise ValueError(f"Transfer-Encoding can be 'chunked' only, not {value!r}")
+        if name in ("content-length", "transfer-encoding"):
+            if name in deciding:
+                raise ValueError(f"a second {name} in one answer")
+            if "content-length" in deciding or "transfer-encoding" in deciding:
+                raise ValueError("an answer has Content-Length or Transfer-Encoding, not both")  # RFC 9112 section 6.2
+        if name == "connection" and name in deciding:
+            value = f"{deciding[name]}, {value}"
+        deciding[name] = value
+
+    def drop(self, name: str) -> None:
+        """Remove every field of a name."""
+        prefix = name.lower().encode() + b":"
+        self.lines = [line for line in self.lines if not line.lower().startswith(prefix)]
+
+    def get(self, name: str) -> str | None:
+        """The first value of a field, or None."""
+        wanted = name.lower()
+        return next((value for key, value in self if key.lower() == wanted), None)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for line in self.lines:
+            name, _, value = str(line, "latin-1").partition(":")
+            yield name, value.strip()
+
+    def __len__(self) -> int:
+        return len(self.lines)

@@ -1,0 +1,400 @@
+"""StreamWriter: one answer, buffered, framed for the author, with back-pressure from the peer.
+
+Owns the decision how an answer is framed (RFC 9112 section 6) and what a handler may not do to it. It
+knows the connection only as the `Sink` that takes its bytes.
+
+An answer that is complete before anything has left goes out in one piece with its Content-Length. One
+that is flushed before its end is chunked, or ended by closing for HTTP/1.0.
+"""
+
+import enum
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from .errors import ClientDisconnected, ContractError, WireError
+from .wire.body import ChunkedDecoder
+from .wire.request import Request
+from .wire.response import LAST_CHUNK, ResponseFields, status_line
+
+__all__ = ["Sink", "State", "StreamWriter"]
+
+BUFFER = 64 * 1024  # bytes that a handler may write before they leave
+
+
+class State(enum.Enum):
+    """How far an answer has come."""
+
+    START = "no head has been given"
+    HELD = "the head is known, nothing has left"
+    SENT = "the head has left"
+    DONE = "complete, or given up"
+
+
+class Framing(enum.Enum):
+    """How the end of the content is told, RFC 9112 section 6."""
+
+    AUTO = "not decided yet"
+    LENGTH = "Content-Length of the handler"
+    CHUNKED = "chunked by us"
+    MANUAL = "chunked by the handler"
+    CLOSE = "by closing, for HTTP/1.0"
+    NONE = "there is none: 204, 205, 304, 2xx to CONNECT"
+
+
+START, HELD, SENT, DONE = State.START, State.HELD, State.SENT, State.DONE
+AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
+
+_NO_CONTENT = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
+_SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
+_CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Sink(Protocol):
+    """Where the bytes go: the connection."""
+
+    @property
+    def persists(self) -> bool:
+        """Whether another request may follow, as far as the connection knows."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the peer can no longer be written to."""
+
+    def prelude(self, status: int) -> bytes: ...
+    def server_field(self) -> bytes: ...
+    def date_field(self) -> bytes: ...
+    def send(self, parts: list[bytes]) -> None: ...
+    async def writable(self) -> None: ...
+    async def wait_closed(self) -> None: ...
+    def continued(self) -> None: ...
+    def check_chunks(self) -> ChunkedDecoder: ...
+    def set_timeout(self, seconds: float) -> None: ...
+    def report(self, error: BaseException, request: Request) -> None: ...
+    def abort(self) -> None: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+class StreamWriter:
+    """The answer to one request; asyncio's names.
+
+    Attributes:
+        request: what is answered.
+        status: the status code, 0 before the head has been given.
+        state: how far the answer has come.
+        close_connection: set it before the head leaves, to have the connection closed after this answer.
+        http10: whether the rules of HTTP/1.0 hold for the answer.
+        head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
+        log: takes the record of this answer instead of the access log: status, bytes, seconds.
+        cancel_on_disconnect: whether the handler is cancelled once the client is gone.
+    """
+
+    __slots__ = (
+        "_cap", "_checker", "_discards", "_fields", "_framing", "_length", "_parts", "_reason", "_room", "_sent",
+        "_sink", "cancel_on_disconnect", "close_connection", "head_mirrors_get", "http10", "log", "request", "state",
+        "status",
+    )  # fmt: skip
+
+    _checker: ChunkedDecoder
+    _length: int
+
+    def __init__(self, sink: Sink, request: Request) -> None:
+        self._sink = sink
+        self.request = request
+        self.http10 = request.version == "HTTP/1.0"
+        self.state = START
+        self.status = 0
+        self.close_connection = False
+        self.head_mirrors_get = False
+        self.cancel_on_disconnect = False
+        self.log: Callable[[int, int, float], None] | None = None
+        self._parts: list[bytes] = []
+        self._cap = self._room = -1  # bytes that may still be buffered without a further thought
+        self._sent = 0  # content that is no longer in the buffer
+
+    # What handlers call.
+
+    def send_head(self, status: int, fields: Iterable[tuple[str, str | int]] = (), reason: str | None = None) -> None:
+        """Give status and fields; they leave with the first bytes of the content.
+
+        An interim status (103, say) leaves at once, and the head of the answer is still to come.
+
+        Args:
+            status: 100 to 999.
+            fields: ``(name, value)`` pairs.
+            reason: the reason phrase, by default the standard one.
+
+        Raises:
+            ContractError: the head has been given already.
+            ValueError: a name, a value or the reason holds what may not stand there.
+        """
+        if self.state is not START:
+            raise ContractError(
+                f"the head of this answer ({self.status}) has been given already: one request, one answer"
+            )
+        if type(fields) is not ResponseFields:
+            fields = ResponseFields(fields)
+        if reason is not None or status < 200:
+            line = status_line(status, reason)
+            if status < 200:
+                self._send_interim(status, line, fields)
+                return
+        self.status = status
+        self._fields = fields
+        self._reason = reason
+        self._framing = AUTO
+        self._discards = False
+        self._cap = self._room = BUFFER
+        self.state = HELD
+        if fields.deciding is not None or status in _NO_CONTENT or self.request.method in _SPECIAL_METHODS:
+            self._decide(status, fields)
+
+    def write(self, data: Buffer) -> None:
+        """Append content. It leaves at the end of the handler, at `flush` or `drain`, or past 64 KiB.
+
+        ``bytes`` are kept by reference, any other buffer is copied.
+
+        Raises:
+            ContractError: no head has been given, or more than Content-Length has been written.
+            WriteBufferFull: far ahead of a slow peer; ``await drain()`` between writes.
+            TypeError: this is no bytes-like object.
+        """
+        if type(data) is bytes and (room := self._room - len(data)) >= 0:
+            self._room = room
+            self._parts.append(data)
+        else:
+            self._write(data)
+
+    def writelines(self, parts: Iterable[Buffer]) -> None:
+        """`write` each of the parts."""
+        for part in parts:
+            self.write(part)
+
+    def flush(self) -> None:
+        """Let everything leave that has been written, the head included."""
+        if self.state is START:
+            raise ContractError("flush() before the head: call send_response() and end_headers() first")
+        if self.state is HELD:
+            if self._framing is AUTO:
+                self._framing = CLOSE if self.http10 else CHUNKED
+            self._sink.send([*self._head(_CHUNKED_FIELD if self._framing is CHUNKED else b""), *self._content()])
+        elif self._parts:
+            self._sink.send(self._content())
+
+    async def drain(self) -> None:
+        """`flush`, and wait while the peer is slow.
+
+        Raises:
+            ClientDisconnected: the peer is gone. After the head of an answer to HEAD has left, too: nobody
+                wants the content.
+        """
+        unwanted = self.state is SENT and self.request.method == "HEAD"
+        self.flush()
+        if unwanted:
+            raise ClientDisconnected("HEAD wants no content")
+        if self._sink.lost:
+            raise ClientDisconnected("the client is gone")
+        await self._sink.writable()
+
+    def is_closing(self) -> bool:
+        """Whether the peer is gone, as far as is known."""
+        return self._sink.lost
+
+    async def wait_closed(self) -> None:
+        """Wait until the client is gone, or has closed its side."""
+        await self._sink.wait_closed()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio's transport knows: ``peername sockname socket ssl_object cipher peercert``."""
+        return self._sink.get_extra_info(name, default)
+
+    def set_timeout(self, seconds: float) -> None:
+        """Set what ``timeout_body`` and ``timeout_write`` are for this connection."""
+        self._sink.set_timeout(seconds)
+
+    @property
+    def size(self) -> int:
+        """Bytes of content written so far; to HEAD and with 204, those that were not sent."""
+        return self._sent + self._cap - self._room
+
+    # What the connection and the handler class call.
+
+    def replaceable(self) -> bool:
+        """Whether nothing of an answer has left, so that another may take its place."""
+        return self.state is START or self.state is HELD
+
+    def restart(self) -> None:
+        """Forget a head and content that have not left."""
+        self.state = START
+        self.status = self._sent = 0
+        self._parts.clear()
+        self._cap = self._room = -1
+
+    def finish(self) -> None:
+        """The handler has returned: let out what is left, and end the content.
+
+        Raises:
+            ContractError: no answer has been given, or less than its Content-Length.
+        """
+        if self.state is HELD and self._framing is AUTO:
+            # The straight path: all is here, so the length is known, RFC 9110 section 8.6.
+            size = self._sent + self._cap - self._room
+            line = b"Content-Length: %d\r\n" % size
+            if self._discards and not size and not self.head_mirrors_get:
+                line = b""  # a do_HEAD that does not say how long the answer to GET would be
+            self._sink.send([*self._head(line), *self._parts])
+        else:
+            self._finish_framed()
+        self.state = DONE
+
+    def abort(self) -> None:
+        """Cut the connection, so that what has left of the answer cannot look whole."""
+        self.state = DONE
+        self._parts.clear()
+        self._sink.abort()
+
+    def report(self, error: BaseException) -> None:
+        """Have an error logged that the handler did not catch, once."""
+        self._sink.report(error, self.request)
+
+    # The inner side.
+
+    def _decide(self, status: int, fields: ResponseFields) -> None:
+        """Look at what is not plain: fields that decide framing, methods and statuses without content."""
+        deciding = fields.deciding or {}
+        method = self.request.method
+        if "close" in [token.strip().lower() for token in deciding.get("connection", "").split(",")]:
+            self.close_connection = True
+        tunnel = method == "CONNECT" and 200 <= status < 300
+        if tunnel or status in _NO_CONTENT:
+            self._framing = NONE
+            if tunnel or status != 304:  # RFC 9110 section 8.6; RFC 9112 section 6.1
+                fields.drop("content-length")
+            fields.drop("transfer-encoding")
+            self.close_connection |= tunnel
+        elif "content-length" in deciding:
+            self._framing = LENGTH
+            self._length = int(deciding["content-length"])
+            self._cap = self._room = min(BUFFER, self._length)
+        elif "transfer-encoding" in deciding:
+            self._framing = MANUAL
+            self._checker = self._sink.check_chunks()
+            self._cap = self._room = 0
+            if self.http10:
+                fields.drop("transfer-encoding")  # RFC 9112 section 6.1
+        if self._framing is NONE or method == "HEAD":
+            self._discards = True
+            self._cap = self._room = 0
+
+    def _send_interim(self, status: int, line: bytes, fields: ResponseFields) -> None:
+        if status == 101:
+            raise ContractError("101 (Switching Protocols) is nothing that a handler can send")
+        if self.http10:
+            return  # RFC 9110 section 15.2
+        if status == 100:
+            self._sink.continued()
+        self._sink.send([line, *fields.lines, b"\r\n"])
+
+    def _write(self, data: Buffer) -> None:
+        """`write` off the straight path."""
+        if self.state is START:
+            raise ContractError("content before the head: call send_response() and end_headers() first")
+        if self.state is DONE:
+            raise ContractError("write() after the handler has returned: nobody reads this answer any more")
+        if type(data) is not bytes:
+            data = _to_bytes(data)
+        size = self.size
+        if self._framing is LENGTH and size + len(data) > self._length:
+            raise ContractError(
+                f"{size + len(data)} bytes of content, but Content-Length says {self._length}: "
+                "correct it, or leave it out and it is worked out"
+            )
+        if self._framing is MANUAL:
+            data = self._check_chunks(data)
+        buffered = size if self._discards and self.state is HELD else self._cap - self._room
+        if buffered >= BUFFER:
+            self.flush()
+        if self._discards:
+            self._sent += len(data)
+        else:
+            self._parts.append(data)
+            self._room -= len(data)
+
+    def _check_chunks(self, data: bytes) -> bytes:
+        """Hold the handler's own chunks to the grammar; take them apart for HTTP/1.0, which has none."""
+        content = bytearray()
+        try:
+            end = self._checker.decode(data, 0, content)
+        except WireError as error:
+            raise ContractError(f"Transfer-Encoding is chunked, but what is written is not: {error.reason}") from None
+        if end < len(data):
+            raise ContractError("content after the last chunk")
+        return bytes(content) if self.http10 else data
+
+    def _head(self, framing: bytes) -> list[bytes]:
+        """The head, as lines; now it is decided whether the connection persists."""
+        self.state = SENT
+        sink = self._sink
+        fields = self._fields
+        deciding = fields.deciding
+        if self._reason is None and deciding is None:
+            lines = [sink.prelude(self.status), *fields.lines]
+        else:
+            lines = [status_line(self.status, self._reason)]
+            if deciding is None or "server" not in deciding:
+                lines.append(sink.server_field())
+            if deciding is None or "date" not in deciding:
+                lines.append(sink.date_field())
+            lines += fields.lines
+        if self.close_connection or self._framing is CLOSE or not sink.persists:
+            self.close_connection = True
+            if deciding is not None and "connection" in deciding:
+                lines = [line for line in lines if line[:11].lower() != b"connection:"]
+            lines.append(b"Connection: close\r\n")
+        elif self.http10:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(framing)
+        lines.append(b"\r\n")
+        return lines
+
+    def _content(self) -> list[bytes]:
+        """What is buffered, framed; the buffer is empty then."""
+        parts = self._parts
+        size = self._cap - self._room
+        self._parts = []
+        self._sent += size
+        if self._framing is LENGTH and not self._discards:
+            self._cap = min(BUFFER, self._length - self._sent)
+        self._room = self._cap
+        if self._framing is CHUNKED and size:
+            return [b"%x\r\n" % size, *parts, b"\r\n"]
+        return parts
+
+    def _finish_framed(self) -> None:
+        """End an answer whose framing is known, or of which a part has left."""
+        if self.state is START:
+            raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
+        if self._framing is LENGTH and not self._discards and self.size < self._length:
+            raise ContractError(f"{self.size} bytes of content, but Content-Length says {self._length}")
+        if self._framing is MANUAL and not self._discards and not self._checker.complete:
+            raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
+        line = b"Content-Length: 0\r\n" if self._framing is NONE and self.status == 205 else b""
+        parts = self._head(line) if self.state is HELD else []
+        parts += self._content()
+        if self._framing is CHUNKED and not self._discards:
+            parts.append(LAST_CHUNK)
+        if parts:
+            self._sink.send(parts)
+
+
+def _to_bytes(data: Any) -> bytes:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    if inspect.iscoroutine(data):
+        data.close()
+        raise ContractError(f"write() got the coroutine {data.__qualname__}(): put 'await' before the call")
+    if isinstance(data, str):
+        raise TypeError("write() wants bytes, not str: encode the text, 'text.encode()'")
+    return bytes(memoryview(data))
