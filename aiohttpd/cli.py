@@ -30,7 +30,7 @@ class _GroupedCommand(click.Command):
         names = {option.name: option for option in options()}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(param, click.Argument):
                 group = names[param.name].group if param.name in names else "Options"
                 groups.setdefault(group, []).append(record)
         for group, records in groups.items():
@@ -102,7 +102,7 @@ def main() -> None:
 )  # fmt: skip
 @_config_options
 def serve(target: str, bind: str, port: int, **given: Any) -> None:
-    r"""Serve the handler class, or other App, that TARGET names.
+    """Serve the handler class, or other App, that TARGET names.
 
     TARGET is module:Handler or path/to/file.py:Handler.
 

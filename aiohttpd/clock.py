@@ -48,3 +48,7 @@ class Clock:
         self.date = http_date(second)
         self.log = log_date(second)
         return True
+
+    def left(self) -> float:
+        """How long the current second lasts, in seconds."""
+        return max(0.0, self._second + 1 - self._now())

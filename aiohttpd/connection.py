@@ -71,14 +71,18 @@ class HTTPConnection(Link):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.attach(transport)
-        self._service.connections.add(self)
-        self._arm(self._service.heads)
+        self.service.connections.add(self)
+        self._arm(self.service.heads, self.service.loop.time())
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         state = self._state
         if state is IDLE or state is NEW or state is HEAD:
-            self._parser.feed(data)
+            parser = self._parser
+            if parser.buffer:
+                parser.feed(data)
+            else:
+                parser.buffer = data
             self._advance()
         elif state is SERVING:
             self._parser.feed(data)
@@ -111,22 +115,22 @@ class HTTPConnection(Link):
     def connection_lost(self, error: Exception | None) -> None:
         """The end, whoever brought it about."""
         self._state = CLOSED
-        self._out.lose()
+        self.out.lose()
         self._disarm()
-        self._service.deadlines.unwatch(self)
+        self.service.deadlines.unwatch(self)
         self._tell_gone()
         if self._body is not None:
             self._body.fail(ClientDisconnected("the client is gone"))
-        self._service.closed(self, self._task)
+        self.service.closed(self, self._task)
 
     def pause_writing(self) -> None:
         """The transport has enough to send for now."""
-        self._out.pause()
+        self.out.pause()
         self._watch()
 
     def resume_writing(self) -> None:
         """The transport takes more."""
-        self._out.resume()
+        self.out.resume()
         if self._state is IDLE or self._state is HEAD:
             self._resume_reading()
             self._advance()
@@ -135,11 +139,12 @@ class HTTPConnection(Link):
 
     def _advance(self) -> None:
         """Serve what has arrived, in order, until a handler waits, the peer is slow or the bytes run out."""
-        if self._state is not IDLE and self._state is not NEW and self._state is not HEAD:
-            return
         parser = self._parser
-        for _ in range(_PIPELINE):
-            if not parser.buffer or self._out.paused:
+        out = self.out
+        served = 0
+        while parser.buffer and not out.paused:
+            if served == _PIPELINE:
+                self.service.loop.call_soon(self._go_on)
                 break
             try:
                 request = parser.next_request()
@@ -149,39 +154,48 @@ class HTTPConnection(Link):
             if request is None:
                 break
             if parser.buffer and not request.framing.has_body:
-                self._out.hold()
+                out.hold()
             self._begin(request)
             if self._state is not IDLE:
                 break
-        else:
-            self._service.loop.call_soon(self._advance)
-        self._out.release()
-        self._rest()
+            served += 1
+        if out.held is not None:
+            out.release()
+        if self._state is IDLE and not parser.buffer and not self.eof:
+            self._arm(self.service.idles, self.service.now)
+        elif self._between_requests():
+            self._wait_for_head()
 
-    def _rest(self) -> None:
-        """Wait for what the state says."""
-        state = self._state
-        if state is not IDLE and state is not NEW and state is not HEAD:
-            return
-        if not self._parser.buffer:
-            if state is not IDLE and state is not NEW:
-                self._state = IDLE
-            if self.eof:
-                self._close()
-            elif self._state is IDLE:
-                self._arm(self._service.idles)
-        elif self._out.paused:
+    def _go_on(self) -> None:
+        """`_advance` in a later turn of the loop, if nobody else has done so before."""
+        if self._between_requests():
+            self._advance()
+
+    def _between_requests(self) -> bool:
+        return self._state is IDLE or self._state is HEAD or self._state is NEW
+
+    def _wait_for_head(self) -> None:
+        """There is no whole head to serve: wait for one, or do not."""
+        if self.out.paused:
             if self._parser.pending > _READ_AHEAD:
                 self._pause_reading()
         elif self.eof:
-            self._refuse(WireError(400, "the request ended before it was complete"))
-        elif state is not HEAD:
+            if self._parser.buffer:
+                self._refuse(WireError(400, "the request ended before it was complete"))
+            else:
+                self._close()
+        elif not self._parser.buffer:
+            if self._state is HEAD:  # it was nothing but an empty line
+                self._state = IDLE
+            if self._state is IDLE:
+                self._arm(self.service.idles, self.service.loop.time())
+        elif self._state is not HEAD:
             self._state = HEAD
-            if self._fifo is not self._service.heads:
-                self._arm(self._service.heads)
+            if self._fifo is not self.service.heads:
+                self._arm(self.service.heads, self.service.loop.time())
 
     def _begin(self, request: Request) -> None:
-        service = self._service
+        service = self.service
         request.peer = self
         self._state = SERVING
         framing = request.framing
@@ -192,7 +206,7 @@ class HTTPConnection(Link):
         if service.logs:
             self._started = service.loop.time()
         response = StreamWriter(self, request)
-        task = service.start(self._serve(request, response))
+        task = service.start(self._serve(request, response), context=service.context.copy())
         if not task.done():
             self._task = task
             self._response = response
@@ -200,7 +214,7 @@ class HTTPConnection(Link):
 
     async def _serve(self, request: Request, response: StreamWriter) -> None:
         try:
-            await self._service.app(request, response)
+            await self.service.app(request, response)
             if self._body is not None and self._body.forgotten:
                 raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
             response.finish()
@@ -214,12 +228,12 @@ class HTTPConnection(Link):
 
     def _complete(self, request: Request, response: StreamWriter) -> None:
         """The answer is complete: log it, and go on to what follows."""
-        if self._service.logs:
+        if self.service.logs:
             self._log(request, response)
         task, self._task = self._task, None
         self._response = None
         if self._state is CLOSED:
-            self._service.orphans.discard(task)
+            self.service.orphans.discard(task)
             return
         self._timeout = self._receive_pace = None
         closes = self._last or response.close_connection
@@ -229,8 +243,8 @@ class HTTPConnection(Link):
                 self._linger()
             else:
                 self._state = DISCARDING
-                self._linger_left = self._service.config.limit_discard
-                self._arm(self._service.lingers)
+                self._linger_left = self.service.config.limit_discard
+                self._arm(self.service.lingers, self.service.loop.time())
                 body.discard()
                 self._resume_reading()
             return
@@ -242,17 +256,17 @@ class HTTPConnection(Link):
         if task is not None:  # else _advance has called us, and goes on by itself
             self._resume_reading()
             if self._parser.buffer:
-                self._service.loop.call_soon(self._advance)
+                self.service.loop.call_soon(self._go_on)
             else:
-                self._rest()
+                self._wait_for_head()
 
     def _log(self, request: Request, response: StreamWriter) -> None:
-        seconds = self._service.loop.time() - self._started
+        seconds = self.service.loop.time() - self._started
         try:
             if response.log is not None:
                 response.log(response.status, response.size, seconds)
-            elif self._service.access_log is not None:
-                self._service.access_log.answered(request, response.status, response.size, seconds)
+            elif self.service.access_log is not None:
+                self.service.access_log.answered(request, response.status, response.size, seconds)
         except Exception as error:
             self.report(error, request)
 
@@ -268,10 +282,10 @@ class HTTPConnection(Link):
             return True
         if self._owes_100 or body.failed:
             return False  # the client may send the body or not: nobody could tell it from a request
-        return body.remaining is None or body.remaining <= self._service.config.limit_discard
+        return body.remaining is None or body.remaining <= self.service.config.limit_discard
 
     def _begin_body(self, request: Request) -> None:
-        service = self._service
+        service = self.service
         length = request.framing.content_length
         decoder = ChunkedDecoder(service.config, request.headers) if length is None else LengthDecoder(length)
         self._body = StreamReader(self, decoder, service.config.limit_body, service.loop)
@@ -295,7 +309,7 @@ class HTTPConnection(Link):
 
     def empty_body(self) -> StreamReader:
         """The body of a request that has none."""
-        return StreamReader(self, LengthDecoder(0), None, self._service.loop)
+        return StreamReader(self, LengthDecoder(0), None, self.service.loop)
 
     def pause_body(self) -> None:
         """The handler reads more slowly than the client sends."""
@@ -312,13 +326,13 @@ class HTTPConnection(Link):
         if self._owes_100:
             self._owes_100 = False
             if self._response is None or self._response.replaceable():
-                self._out.release()
-                self._out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
+                self.out.release()
+                self.out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
         self._watch()
 
     def check_chunks(self) -> ChunkedDecoder:
         """A decoder to hold a handler's own chunks against."""
-        return ChunkedDecoder(self._service.config, Headers())
+        return ChunkedDecoder(self.service.config, Headers())
 
     def continued(self) -> None:
         """The handler has sent 100 (Continue) itself."""
@@ -333,8 +347,8 @@ class HTTPConnection(Link):
 
     def _refuse(self, error: WireError) -> None:
         """Answer what is no request: one answer, then close."""
-        service = self._service
-        self._out.send(refusal(service.prelude(error.status), error))
+        service = self.service
+        self.out.send(refusal(service.prelude(error.status), error))
         if service.logs and service.access_log is not None:
             service.access_log.refused(self.client_address, str(self._parser.refused, "latin-1"), error.status)
         self._linger()
@@ -348,8 +362,8 @@ class HTTPConnection(Link):
             return
         self._state = CLOSED
         self._disarm()
-        self._out.close()
-        if self._out.unsent:
+        self.out.close()
+        if self.out.unsent:
             self._watch()
 
     def _linger(self) -> None:
@@ -361,14 +375,14 @@ class HTTPConnection(Link):
         self._linger_left = _LINGER_BYTES
         self._parser.take()
         self._body = None
-        self._out.write_eof()
+        self.out.write_eof()
         self._resume_reading()
-        self._arm(self._service.lingers)
+        self._arm(self.service.lingers, self.service.loop.time())
 
     def _lingered(self, size: int) -> None:
         self._linger_left -= size
         if self._linger_left < 0:
-            self._out.close()
+            self.out.close()
 
     def abort(self) -> None:
         """Cut the connection at once."""
@@ -402,10 +416,10 @@ class HTTPConnection(Link):
             self._parser.give_up()
             self._refuse(WireError(408, "the request head took too long"))
         elif self._state is LINGERING:
-            if self._out.unsent:
-                self._arm(self._service.lingers)
+            if self.out.unsent:
+                self._arm(self.service.lingers, self.service.loop.time())
                 self._watch()
             else:
-                self._out.close()
+                self.out.close()
         else:
             self._close()

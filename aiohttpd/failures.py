@@ -42,7 +42,7 @@ def answer_failure(error: BaseException, response: StreamWriter) -> None:
 def refusal(prelude: bytes, error: HTTPError) -> list[bytes]:
     """The answer to what is no request."""
     content = _page(error)
-    fields = ResponseFields((_PLAIN, ("Content-Length", len(content)), ("Connection", "close")))
+    fields = ResponseFields.of((_PLAIN, ("Content-Length", len(content)), ("Connection", "close")))
     return [prelude, *fields.lines, b"\r\n", content]
 
 

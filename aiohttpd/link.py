@@ -29,15 +29,15 @@ class Link(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_fifo", "_gone", "_out", "_peername", "_reading_paused", "_receive_pace", "_send_pace", "_service",
-        "_timeout", "_transport", "eof",
+        "_body", "_fifo", "_gone", "_peername", "_reading_paused", "_receive_pace", "_send_pace", 
+        "_timeout", "_transport", "eof", "out", "service",
     )  # fmt: skip
 
-    _out: Outgoing
+    out: Outgoing
     _transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self.service = service
         self._fifo: dict[Expiring, float] | None = None  # where our deadline is armed
         self._reading_paused = False
         self._gone: asyncio.Event | None = None
@@ -52,7 +52,7 @@ class Link(asyncio.Protocol):
     def attach(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over."""
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outgoing(self._transport, self._service.config.limit_unsent)
+        self.out = Outgoing(self._transport, self.service.config.limit_unsent)
 
     # Who is there.
 
@@ -77,7 +77,7 @@ class Link(asyncio.Protocol):
     @property
     def server(self) -> Any:
         """What the service was made for."""
-        return self._service.server
+        return self.service.server
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""
@@ -88,40 +88,28 @@ class Link(asyncio.Protocol):
     @property
     def lost(self) -> bool:
         """Whether there is nobody to write to."""
-        return self._out.lost
-
-    def prelude(self, status: int) -> bytes:
-        """The beginning of an answer."""
-        return self._service.prelude(status)
+        return self.out.lost
 
     def server_field(self) -> bytes:
-        """The Server field, with its CRLF."""
-        return self._service.server_field
-
-    def date_field(self) -> bytes:
-        """The Date field, with its CRLF."""
-        return self._service.date_field()
-
-    def send(self, parts: list[bytes]) -> None:
-        """Send pieces."""
-        self._out.send(parts)
+        """The Server field, with its CRLF; empty if it is not to be sent."""
+        return self.service.server_field
 
     async def writable(self) -> None:
         """Wait while the peer is slow."""
-        await self._out.writable()
+        await self.out.writable()
 
     def report(self, error: BaseException, request: Request) -> None:
         """Have an unhandled exception logged."""
-        self._service.handle_error(error, request)
+        self.service.handle_error(error, request)
 
     def message(self, line: str) -> None:
         """Write a line to the log."""
-        self._service.message(line)
+        self.service.message(line)
 
     # Input.
 
     def _pause_reading(self) -> None:
-        if not self._reading_paused and not self._out.lost:
+        if not self._reading_paused and not self.out.lost:
             self._reading_paused = True
             self._transport.pause_reading()
             self._watch()  # the loop would not tell us now that the peer is gone
@@ -129,14 +117,14 @@ class Link(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
-            if not self._out.lost:
+            if not self.out.lost:
                 self._transport.resume_reading()
 
     async def wait_closed(self) -> None:
         """Wait until the peer has closed its side, or the connection is lost."""
         if self._gone is None:
             self._gone = asyncio.Event()
-            if self.eof or self._out.lost:
+            if self.eof or self.out.lost:
                 self._gone.set()
         await self._gone.wait()
 
@@ -151,13 +139,13 @@ class Link(asyncio.Protocol):
         self._timeout = seconds
 
     def _watch(self) -> None:
-        self._service.deadlines.watch(self)
+        self.service.deadlines.watch(self)
 
-    def _arm(self, fifo: dict[Expiring, float]) -> None:
+    def _arm(self, fifo: dict[Expiring, float], now: float) -> None:
         if self._fifo is not fifo:
             self._disarm()
             self._fifo = fifo
-        self._service.deadlines.arm(fifo, self, self._service.loop.time())
+        self.service.deadlines.arm(fifo, self, now)
 
     def _disarm(self) -> None:
         if self._fifo is not None:
@@ -171,11 +159,11 @@ class Link(asyncio.Protocol):
         """Measure a body or an answer under way; see whether a peer is still there that we do not listen to."""
         body = self._body
         receiving = body is not None and body.waiting
-        sending = self._out.paused or (self._out.closing and self._out.unsent > 0)
+        sending = self.out.paused or (self.out.closing and self.out.unsent > 0)
         if not (receiving or sending or self._reading_paused):
-            self._service.deadlines.unwatch(self)
+            self.service.deadlines.unwatch(self)
             return
-        config = self._service.config
+        config = self.service.config
         if body is not None and body.waiting:
             if self._receive_pace is None:
                 self._receive_pace = Pace(now, body.received)
@@ -185,7 +173,7 @@ class Link(asyncio.Protocol):
         elif self._receive_pace is not None:
             self._receive_pace.idle(now)
         if sending:
-            delivered = self._out.delivered()
+            delivered = self.out.delivered()
             if self._send_pace is None:
                 self._send_pace = Pace(now, delivered)
             window = self._timeout or config.timeout_write
@@ -197,5 +185,5 @@ class Link(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection at once."""
         self._disarm()
-        self._out.lose()
+        self.out.lose()
         self._transport.abort()

@@ -137,7 +137,10 @@ class StreamReader:
     @property
     def forgotten(self) -> bool:
         """Whether the last read was called but never awaited."""
-        return self._call is not None and inspect.getcoroutinestate(self._call) == inspect.CORO_CREATED
+        call = self._call
+        if call is None or call.cr_frame is None:  # type: ignore[attr-defined]
+            return False
+        return inspect.getcoroutinestate(call) == inspect.CORO_CREATED
 
     def feed(self, parser: RequestParser) -> None:
         """Take what the parser holds of the body."""

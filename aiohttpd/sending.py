@@ -27,20 +27,23 @@ class Outgoing:
         paused: whether the transport asks to wait.
         lost: whether there is nobody to write to.
         closing: whether the end of what is sent has been decided.
+        held: what is held back until `release`; None if nothing is.
     """
 
     __slots__ = (
-        "_end_of_queue", "_held", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "closing", "lost",
-        "paused",
+        "_end_of_queue", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write", "closing", "held",
+        "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
         self._transport = transport
+        # While nothing stands in the way: not held, not paused, not lost.
+        self._write: Callable[[bytes], None] | None = transport.write
         self._limit = limit
         self._queue: deque[memoryview] | None = None
         self._queued = 0
         self._total = 0  # bytes that went through the queue or in large pieces
-        self._held: list[bytes] | None = None
+        self.held: list[bytes] | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
         self._end_of_queue: Callable[[], None] | None = None
         self.paused = False
@@ -53,27 +56,26 @@ class Outgoing:
         Raises:
             WriteBufferFull: too much waits already. The connection is aborted then.
         """
-        if len(parts[-1]) > _SLICE:
-            for part in parts:
-                self._send_large(part)
+        if self._write is None or len(parts[-1]) > _SLICE:
+            self._send_in_pieces(parts)
             return
         data = b"".join(parts)
-        if self._held is not None:
-            self._hold(data)
-        elif self.paused or self.lost or len(data) > _SLICE:
-            self._send_large(data)
+        if len(data) <= _SLICE:
+            self._write(data)
         else:
-            self._transport.write(data)
+            self._send_large(data)
 
     def hold(self) -> None:
         """Hold back what is sent from now on, until `release`."""
-        if self._held is None:
-            self._held = []
+        if self.held is None:
+            self.held = []
+            self._write = None
 
     def release(self) -> None:
-        """Send what has been held back."""
-        held = self._held
-        self._held = None
+        """Send what has been held back, and hold back no more."""
+        held = self.held
+        self.held = None
+        self._unobstruct()
         if held:
             self.send(held)
 
@@ -95,6 +97,7 @@ class Outgoing:
     def pause(self) -> None:
         """The transport has enough."""
         self.paused = True
+        self._write = None
 
     def resume(self) -> None:
         """The transport takes more."""
@@ -107,6 +110,7 @@ class Outgoing:
         if self.paused:
             return
         self._queue = None
+        self._unobstruct()
         self._wake()
         end, self._end_of_queue = self._end_of_queue, None
         if end is not None:
@@ -115,7 +119,7 @@ class Outgoing:
     def lose(self) -> None:
         """The connection is lost."""
         self.lost = True
-        self._queue = self._held = None
+        self._queue = self.held = self._write = None
         self._queued = 0
         self._wake()
 
@@ -145,11 +149,26 @@ class Outgoing:
                 return int.from_bytes(info[_TCP_INFO_BYTES_ACKED], sys.byteorder)
         return self._total - self.unsent
 
+    def _unobstruct(self) -> None:
+        if self.held is None and not self.paused and not self.lost and not self._queue:
+            self._write = self._transport.write
+
+    def _send_in_pieces(self, parts: list[bytes]) -> None:
+        size = sum(map(len, parts))
+        if self.held is not None:
+            self.held += parts
+            if size >= _HELD or sum(map(len, self.held)) >= _HELD:
+                self.release()
+                self.hold()
+        elif size <= _SLICE:
+            self._send_large(b"".join(parts))
+        else:
+            for part in parts:
+                self._send_large(part)
+
     def _send_large(self, data: bytes) -> None:
         if self.lost:
             return
-        if self._held:
-            self.release()
         self._total += len(data)
         view = memoryview(data)
         start = 0
@@ -169,14 +188,9 @@ class Outgoing:
         for at in range(start, len(view), _SLICE):
             self._queue.append(view[at : at + _SLICE])
 
-    def _hold(self, data: bytes) -> None:
-        assert self._held is not None
-        self._held.append(data)
-        if len(data) >= _HELD or sum(map(len, self._held)) >= _HELD:
-            self.release()
-
     def _end(self, end: Callable[[], None]) -> None:
-        self.release()
+        if self.held is not None:
+            self.release()
         self.closing = True
         if self._queue:
             self._end_of_queue = end

@@ -95,7 +95,15 @@ class Service:
         self.logs = config.access_log
         # Each request gets a copy, so no request sees what another has set.
         self.context = contextvars.copy_context()
+        # Runs a coroutine until it first waits, and only if it does the loop hears of it; 3.11 cannot do that.
+        self.start: Callable[..., asyncio.Task[None]] = (
+            functools.partial(asyncio.Task, loop=loop, eager_start=True)  # type: ignore[call-arg]
+            if sys.version_info >= (3, 12)
+            else loop.create_task
+        )
         self.clock = Clock()
+        self.now = 0.0  # the loop's time when an answer was last begun
+        self._next_second = 0.0
         shortest = min(config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle)
         self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
         self.heads = self.deadlines.fifo(config.timeout_head)
@@ -109,30 +117,26 @@ class Service:
         self._preludes: dict[int, bytes] = {}
         self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
 
-    if sys.version_info >= (3, 12):
-
-        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            """Run a coroutine until it first waits, in a context of its own; only if it does, the loop hears of it."""
-            return asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
-    else:
-
-        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            """Have a coroutine run in the next turn of the loop, in a context of its own."""
-            return self.loop.create_task(coroutine, context=self.context.copy())
-
     def prelude(self, status: int) -> bytes:
         """The beginning of an answer: status line, Server and Date, made once a second."""
-        if self.clock.tick():
-            self._preludes.clear()
-        prelude = self._preludes.get(status)
-        if prelude is None:
-            prelude = self._preludes[status] = status_line(status) + self.server_field + self.date_field()
-        return prelude
+        self.now = self.loop.time()
+        if self.now >= self._next_second:
+            self._begin_second()
+        return self._preludes.get(status) or self._make_prelude(status)
 
     def date_field(self) -> bytes:
         """The Date field, RFC 9110 section 6.6.1."""
         self.clock.tick()
         return b"Date: %b\r\n" % self.clock.date.encode()
+
+    def _begin_second(self) -> None:
+        self.clock.tick()
+        self._preludes.clear()
+        self._next_second = self.now + self.clock.left()
+
+    def _make_prelude(self, status: int) -> bytes:
+        prelude = self._preludes[status] = status_line(status) + self.server_field + self.date_field()
+        return prelude
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """A handler raised what it should have caught."""

@@ -93,9 +93,7 @@ def _from_target(error: Exception) -> Exception:
 
 
 def _is_machinery(file: str) -> bool:
-    return (
-        file == __file__ or file.startswith("<frozen importlib") or file.startswith(os.path.dirname(importlib.__file__))
-    )
+    return file.startswith((__file__, "<frozen importlib", os.path.dirname(importlib.__file__)))
 
 
 def _hint(module: ModuleType) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .errors import ClientDisconnected, ContractError, WireError
+from .sending import Outgoing
+from .service import Service
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 from .wire.response import LAST_CHUNK, ResponseFields, status_line
@@ -55,6 +57,9 @@ Buffer = bytes | bytearray | memoryview
 class Sink(Protocol):
     """Where the bytes go: the connection."""
 
+    out: Outgoing
+    service: Service
+
     @property
     def persists(self) -> bool:
         """Whether another request may follow, as far as the connection knows."""
@@ -63,10 +68,6 @@ class Sink(Protocol):
     def lost(self) -> bool:
         """Whether the peer can no longer be written to."""
 
-    def prelude(self, status: int) -> bytes: ...
-    def server_field(self) -> bytes: ...
-    def date_field(self) -> bytes: ...
-    def send(self, parts: list[bytes]) -> None: ...
     async def writable(self) -> None: ...
     async def wait_closed(self) -> None: ...
     def continued(self) -> None: ...
@@ -91,12 +92,20 @@ class StreamWriter:
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
     """
 
-    __slots__ = (
-        "_cap", "_checker", "_discards", "_fields", "_framing", "_length", "_parts", "_reason", "_room", "_sent",
-        "_sink", "cancel_on_disconnect", "close_connection", "head_mirrors_get", "http10", "log", "request", "state",
-        "status",
-    )  # fmt: skip
-
+    # Most answers change none of these, so most instances have none of them.
+    state = START
+    status = 0
+    close_connection = False
+    head_mirrors_get = False
+    cancel_on_disconnect = False
+    log: Callable[[int, int, float], None] | None = None
+    _framing = AUTO
+    _discards = False
+    _plain = True  # neither fields, method nor status need a second look
+    _cap = _room = -1  # bytes that may still be buffered without a further thought
+    _sent = 0  # content that is no longer in the buffer
+    _fields: ResponseFields
+    _reason: str | None
     _checker: ChunkedDecoder
     _length: int
 
@@ -104,15 +113,7 @@ class StreamWriter:
         self._sink = sink
         self.request = request
         self.http10 = request.version == "HTTP/1.0"
-        self.state = START
-        self.status = 0
-        self.close_connection = False
-        self.head_mirrors_get = False
-        self.cancel_on_disconnect = False
-        self.log: Callable[[int, int, float], None] | None = None
         self._parts: list[bytes] = []
-        self._cap = self._room = -1  # bytes that may still be buffered without a further thought
-        self._sent = 0  # content that is no longer in the buffer
 
     # What handlers call.
 
@@ -135,8 +136,9 @@ class StreamWriter:
                 f"the head of this answer ({self.status}) has been given already: one request, one answer"
             )
         if type(fields) is not ResponseFields:
-            fields = ResponseFields(fields)
+            fields = ResponseFields.of(fields)
         if reason is not None or status < 200:
+            self._plain = False
             line = status_line(status, reason)
             if status < 200:
                 self._send_interim(status, line, fields)
@@ -144,8 +146,6 @@ class StreamWriter:
         self.status = status
         self._fields = fields
         self._reason = reason
-        self._framing = AUTO
-        self._discards = False
         self._cap = self._room = BUFFER
         self.state = HELD
         if fields.deciding is not None or status in _NO_CONTENT or self.request.method in _SPECIAL_METHODS:
@@ -179,9 +179,9 @@ class StreamWriter:
         if self.state is HELD:
             if self._framing is AUTO:
                 self._framing = CLOSE if self.http10 else CHUNKED
-            self._sink.send([*self._head(_CHUNKED_FIELD if self._framing is CHUNKED else b""), *self._content()])
+            self._sink.out.send([*self._head(_CHUNKED_FIELD if self._framing is CHUNKED else b""), *self._content()])
         elif self._parts:
-            self._sink.send(self._content())
+            self._sink.out.send(self._content())
 
     async def drain(self) -> None:
         """`flush`, and wait while the peer is slow.
@@ -231,6 +231,9 @@ class StreamWriter:
         self.status = self._sent = 0
         self._parts.clear()
         self._cap = self._room = -1
+        self._framing = AUTO
+        self._discards = False
+        self._plain = True
 
     def finish(self) -> None:
         """The handler has returned: let out what is left, and end the content.
@@ -238,13 +241,17 @@ class StreamWriter:
         Raises:
             ContractError: no answer has been given, or less than its Content-Length.
         """
-        if self.state is HELD and self._framing is AUTO:
+        sink = self._sink
+        if self.state is HELD and self._plain and sink.persists and not (self.close_connection or self.http10):
             # The straight path: all is here, so the length is known, RFC 9110 section 8.6.
+            self._fields.lines.append(b"Content-Length: %d\r\n\r\n" % (BUFFER - self._room))
+            sink.out.send([sink.service.prelude(self.status), *self._fields.lines, *self._parts])
+        elif self.state is HELD and self._framing is AUTO:
             size = self._sent + self._cap - self._room
             line = b"Content-Length: %d\r\n" % size
             if self._discards and not size and not self.head_mirrors_get:
                 line = b""  # a do_HEAD that does not say how long the answer to GET would be
-            self._sink.send([*self._head(line), *self._parts])
+            sink.out.send([*self._head(line), *self._parts])
         else:
             self._finish_framed()
         self.state = DONE
@@ -263,6 +270,7 @@ class StreamWriter:
 
     def _decide(self, status: int, fields: ResponseFields) -> None:
         """Look at what is not plain: fields that decide framing, methods and statuses without content."""
+        self._plain = False
         deciding = fields.deciding or {}
         method = self.request.method
         if "close" in [token.strip().lower() for token in deciding.get("connection", "").split(",")]:
@@ -295,7 +303,7 @@ class StreamWriter:
             return  # RFC 9110 section 15.2
         if status == 100:
             self._sink.continued()
-        self._sink.send([line, *fields.lines, b"\r\n"])
+        self._sink.out.send([line, *fields.lines, b"\r\n"])
 
     def _write(self, data: Buffer) -> None:
         """`write` off the straight path."""
@@ -340,13 +348,13 @@ class StreamWriter:
         fields = self._fields
         deciding = fields.deciding
         if self._reason is None and deciding is None:
-            lines = [sink.prelude(self.status), *fields.lines]
+            lines = [sink.service.prelude(self.status), *fields.lines]
         else:
             lines = [status_line(self.status, self._reason)]
             if deciding is None or "server" not in deciding:
-                lines.append(sink.server_field())
+                lines.append(sink.service.server_field)
             if deciding is None or "date" not in deciding:
-                lines.append(sink.date_field())
+                lines.append(sink.service.date_field())
             lines += fields.lines
         if self.close_connection or self._framing is CLOSE or not sink.persists:
             self.close_connection = True
@@ -386,7 +394,7 @@ class StreamWriter:
         if self._framing is CHUNKED and not self._discards:
             parts.append(LAST_CHUNK)
         if parts:
-            self._sink.send(parts)
+            self._sink.out.send(parts)
 
 
 def _to_bytes(data: Any) -> bytes:

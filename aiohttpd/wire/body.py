@@ -152,7 +152,7 @@ class ChunkedDecoder:
         if match is None:
             raise refusals.of_trailers(text)
         refusals.check_limits("\r\n" + text, self._config)
-        self.trailers = Headers(match[1])
+        self.trailers = Headers("\n" + match[1])
         if len(self.trailers) > self._field_room:
             raise WireError(431, f"more than {self._config.limit_fields} fields, trailers included")
         self._line = bytearray()

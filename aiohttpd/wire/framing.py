@@ -12,19 +12,21 @@ from .request import Framing
 
 __all__ = ["decide_framing", "is_host"]
 
-# A class of characters for each letter is faster than re.IGNORECASE.
-_DECIDING = ("host", "content-length", "transfer-encoding", "connection", "expect", "upgrade")
+# A class of characters for each letter is faster than re.IGNORECASE, and the six names as a tree faster
+# than one after the other.
+_DECIDING = "host|con(?:nection|tent-length)|transfer-encoding|expect|upgrade"
 
 
-def _any_case(name: str) -> str:
-    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name)
+def _any_case(names: str) -> str:
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in names)
 
 
-_deciding_fields = re.compile(rf"(?:\A|\n)({'|'.join(map(_any_case, _DECIDING))}):[\t ]*+([^\r]*+)").findall
+_deciding_fields = re.compile(rf"\n({_any_case(_DECIDING)}):[\t ]*+([^\r]*+)").findall
 
 # RFC 3986 section 3.2.2 less what no name in use has: percent-encoding and sub-delims.
 _host = re.compile(r"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?").fullmatch
 
+_usual_tokens = {"keep-alive": ["keep-alive"], "Keep-Alive": ["keep-alive"], "close": ["close"]}
 _known_hosts: set[str] = set()
 _KNOWN_HOSTS = 256
 _LONGEST_LENGTH = 19  # digits; 2**63 has as many
@@ -48,7 +50,7 @@ def decide_framing(block: str, version: str) -> Framing:
     """Read the deciding fields of a head.
 
     Args:
-        block: field lines that have passed the grammar.
+        block: field lines that have passed the grammar, as `Headers` takes them.
         version: of the request line, ``HTTP/1.0`` to ``HTTP/1.9``.
 
     Raises:
@@ -66,7 +68,7 @@ def decide_framing(block: str, version: str) -> Framing:
                 raise WireError(400, "more than one Host")  # RFC 9112 section 3.2
             host = value
         elif name == "connection":
-            tokens += [token.strip(OWS).lower() for token in value.split(",")]
+            tokens += _usual_tokens.get(value) or [token.strip(OWS).lower() for token in value.split(",")]
         elif name == "content-length":
             if content_length is not None:
                 raise WireError(400, "more than one Content-Length")

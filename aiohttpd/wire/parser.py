@@ -24,11 +24,12 @@ REQUEST_LINE = rf"({TOKEN}) ([!-\"$-~]++) (HTTP/1\.[0-9])"
 
 _match_request_line = re.compile(REQUEST_LINE).fullmatch
 # RFC 9112 section 2.1: the request line, field lines, an empty line.
-_match_head = re.compile(rf"{REQUEST_LINE}\r\n((?:{FIELD_LINE})*+)\r\n").fullmatch
+_match_head = re.compile(rf"{REQUEST_LINE}\r(\n(?:{FIELD_LINE})*+)\r\n").match
 
 _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
 _SHORTEST_FIELD = len("a:\r\n")
+_USUAL = 2048  # bytes of a head that is matched without a look for its end
 _REMEMBERED = 200  # bytes of a refused message
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
 
@@ -57,15 +58,14 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_empty_lines", "_last", "_line_ended", "_roomy", "_searched", "_start", "_tail", "buffer", "refused"
+        "_config", "_empty_lines", "_few", "_last", "_line_ended", "_roomy", "_searched", "_start", "_tail", "buffer", "refused"
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        # No limit can be passed by a head of this size, so it is not looked at twice.
-        self._roomy = min(
-            config.limit_request_line, config.limit_field, config.limit_head, config.limit_fields * _SHORTEST_FIELD
-        )
+        # No limit can be passed by a head of these sizes, so it is not looked at twice.
+        self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
+        self._few = min(self._roomy, config.limit_fields * _SHORTEST_FIELD)
         self.buffer: bytes | bytearray = b""
         self._start = 0  # what lies before it has been consumed
         self._searched = 0  # no head ends before it
@@ -118,22 +118,48 @@ class RequestParser:
         Raises:
             WireError: the head breaks a rule or a limit. The parser is dead then.
         """
-        data = self.buffer
-        start = self._start
-        if self._last is not None and self._searched == start:
-            line_end = data.find(b"\r\n", start)
-            if 0 < line_end - start < self._roomy and data.startswith(self._tail, line_end):
-                match = _match_request_line(str(data[start:line_end], "latin-1"))
-                version, headers, framing = self._last
-                if match is not None and match[3] == version:
-                    self._consumed(line_end + len(self._tail))
-                    return self._request(match[1], match[2], version, headers, framing)
         try:
+            if self._searched == self._start:  # nobody has looked yet: it may well be here in one piece
+                request = self._repeated() or self._whole()
+                if request is not None:
+                    return request
             end = self._head_end()
             return None if end < 0 else self._head(end)
         except WireError:
             self.give_up()
             raise
+
+    def _repeated(self) -> Request | None:
+        """The next request, if nothing but its request line is new."""
+        if self._last is None:
+            return None
+        data = self.buffer
+        start = self._start
+        tail = self._tail
+        line_end = data.find(b"\r\n", start)
+        if not 0 < line_end - start < self._roomy or not data.startswith(tail, line_end):
+            return None
+        line = bytes(data[start:line_end])
+        words = _known_lines.get(line) or _split_line(line)
+        version, headers, framing = self._last
+        if words is None or words[2] != version:
+            return None
+        end = line_end + len(tail)
+        if end == len(data):
+            self.buffer = b""
+            end = 0
+        self._start = self._searched = end
+        method, target, _ = words
+        if target[0] != "/" or method == "CONNECT":
+            refusals.check_target(method, target)
+        return Request(method, target, version, headers, framing)
+
+    def _whole(self) -> Request | None:
+        """The next request, if its head is a usual one and lies at the beginning of the buffer."""
+        start = self._start
+        data = self.buffer if start == 0 and len(self.buffer) <= _USUAL else self.buffer[start : start + _USUAL]
+        match = _match_head(str(data, "latin-1"))
+        return None if match is None else self._request(match, start + match.end())
 
     def _head_end(self) -> int:
         """Where the head ends that begins at ``_start``, empty lines before it skipped; -1: not yet."""
@@ -154,29 +180,30 @@ class RequestParser:
         return -1
 
     def _head(self, end: int) -> Request:
-        start = self._start
-        text = str(self.buffer[start:end], "latin-1")
+        """Make the request whose head ends at ``end``, or say why it cannot be made."""
+        text = str(self.buffer[self._start : end], "latin-1")
         match = _match_head(text)
-        if end - start > self._roomy:
-            refusals.check_limits(text, self._config)
         if match is None:
+            refusals.check_limits(text, self._config)
             raise refusals.of_head(text)
+        return self._request(match, end)
+
+    def _request(self, match: re.Match[str], end: int) -> Request:
+        """Make a request of a head that the grammar has matched."""
+        size = end - self._start
+        if size > self._few and (size > self._roomy or match[4].count("\n") > self._config.limit_fields):
+            refusals.check_limits(match[0], self._config)
         method, target, version, block = match.groups()
+        if target[0] != "/" or method == "CONNECT":
+            refusals.check_target(method, target)
         headers = Headers(block)
         framing = decide_framing(block, version)
-        request = self._request(method, target, version, headers, framing)
-        if end - start <= _LONGEST_TAIL:
+        if size <= _LONGEST_TAIL:
             self._last = (version, headers, framing)
-            self._tail = bytes(self.buffer[start + match.end(3) : end])
+            self._tail = bytes(self.buffer[self._start + match.end(3) : end])
         self._empty_lines = 0
         self._line_ended = False
         self._consumed(end)
-        return request
-
-    @staticmethod
-    def _request(method: str, target: str, version: str, headers: Headers, framing: Framing) -> Request:
-        if target[0] != "/" or method == "CONNECT":
-            refusals.check_target(method, target)
         return Request(method, target, version, headers, framing)
 
     def _consumed(self, end: int) -> None:
@@ -191,3 +218,18 @@ class RequestParser:
         self.buffer = b""
         self._start = self._searched = 0
         self._last = None
+
+
+# Request lines that have been matched before.
+_known_lines: dict[bytes, tuple[str, str, str]] = {}
+_KNOWN_LINES = 256
+
+
+def _split_line(line: bytes) -> tuple[str, str, str] | None:
+    match = _match_request_line(str(line, "latin-1"))
+    if match is None:
+        return None
+    if len(_known_lines) >= _KNOWN_LINES:
+        _known_lines.clear()
+    words = _known_lines[line] = (match[1], match[2], match[3])
+    return words

@@ -75,9 +75,8 @@ class Request:
         http10: whether the rules of HTTP/1.0 hold.
     """
 
-    __slots__ = ("_body", "framing", "headers", "method", "peer", "target", "version")
-
     peer: Peer
+    _body: Body | None = None
 
     def __init__(self, method: str, target: str, version: str, headers: Headers, framing: Framing) -> None:
         self.method = method
@@ -85,7 +84,6 @@ class Request:
         self.version = version
         self.headers = headers
         self.framing = framing
-        self._body: Body | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.requestline}>"

@@ -53,13 +53,18 @@ class ResponseFields:
         deciding: values of those that decide framing, by name in lower case; None until there is one.
     """
 
-    __slots__ = ("deciding", "lines")
+    deciding: dict[str, str] | None = None
 
-    def __init__(self, fields: Iterable[tuple[str, str | int]] = ()) -> None:
+    def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.deciding: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, fields: Iterable[tuple[str, str | int]]) -> "ResponseFields":
+        """Make them from ``(name, value)`` pairs; raises what `add` does."""
+        made = cls()
         for name, value in fields:
-            self.add(name, value)
+            made.add(name, value)
+        return made
 
     def add(self, name: str, value: str | int) -> None:
         """Append a field.
