@@ -162,7 +162,12 @@ class HTTPConnection(Link):
         if out.held is not None:
             out.release()
         if self._state is IDLE and not parser.buffer and not self.eof:
-            self._arm(self.service.idles, self.service.now)
+            idles = self.service.idles
+            if self._fifo is idles:
+                del idles[self]  # and to the end of the queue
+                idles[self] = self.service.now
+            else:
+                self._arm(idles, self.service.now)
         elif self._between_requests():
             self._wait_for_head()
 
@@ -198,19 +203,25 @@ class HTTPConnection(Link):
         service = self.service
         request.peer = self
         self._state = SERVING
-        framing = request.framing
-        if framing.chunked or framing.content_length:
-            self._begin_body(request)
-        if not framing.keep_alive:
-            self._last = True
+        response = StreamWriter(self, request)
+        if not request.framing.ordinary:
+            self._prepare(request, response)
         if service.logs:
             self._started = service.loop.time()
-        response = StreamWriter(self, request)
         task = service.start(self._serve(request, response), context=service.context.copy())
         if not task.done():
             self._task = task
             self._response = response
             self._disarm()
+
+    def _prepare(self, request: Request, response: StreamWriter) -> None:
+        """See to what most requests have not: a body, an old version, the wish to close."""
+        if request.framing.has_body:
+            self._begin_body(request)
+        if request.framing.http10:
+            response.use_http10()
+        if not request.framing.keep_alive:
+            self._last = True
 
     async def _serve(self, request: Request, response: StreamWriter) -> None:
         try:
@@ -224,7 +235,13 @@ class HTTPConnection(Link):
             # The rest of a body that is wrong cannot be trusted; one who is cancelled is the last.
             self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
             answer_failure(error, response)
-        self._complete(request, response)
+        if self._task is None and self._body is None and not self._last and not response.close_connection:
+            if self.service.logs:
+                self._log(request, response)
+            if self._state is SERVING:
+                self._state = IDLE  # the straight path: _advance goes on by itself
+        else:
+            self._complete(request, response)
 
     def _complete(self, request: Request, response: StreamWriter) -> None:
         """The answer is complete: log it, and go on to what follows."""
@@ -253,7 +270,7 @@ class HTTPConnection(Link):
             self._close()
             return
         self._state = IDLE
-        if task is not None:  # else _advance has called us, and goes on by itself
+        if task is not None:  # else _advance goes on by itself
             self._resume_reading()
             if self._parser.buffer:
                 self.service.loop.call_soon(self._go_on)

@@ -43,7 +43,7 @@ def refusal(prelude: bytes, error: HTTPError) -> list[bytes]:
     """The answer to what is no request."""
     content = _page(error)
     fields = ResponseFields.of((_PLAIN, ("Content-Length", len(content)), ("Connection", "close")))
-    return [prelude, *fields.lines, b"\r\n", content]
+    return [prelude, *fields, b"\r\n", content]
 
 
 def _page(error: HTTPError) -> bytes:

@@ -39,7 +39,7 @@ from .version import __version__
 from .wire.headers import Headers, is_field_value
 from .wire.request import Address, Body, Request
 from .wire.response import ResponseFields
-from .writer import State, StreamWriter
+from .writer import START, StreamWriter
 
 __all__ = ["BaseHTTPRequestHandler"]
 
@@ -87,9 +87,8 @@ class BaseHTTPRequestHandler:
     _methods: ClassVar[dict[str, Method]] = {}
     _is_plain: ClassVar[bool] = True  # no attribute or hook needs a look for each request
     _own_prelude: ClassVar[bool] = False  # Server or Date are not the usual ones
-    _fields: ResponseFields | None = None
-    _status = 0
-    _reason: str | None = None
+    _status: int
+    _reason: str | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -121,6 +120,7 @@ class BaseHTTPRequestHandler:
         target = request.target
         self.path = target if target[0] == "/" and target[:2] != "//" else _path(request)
         self.close_connection = not request.framing.keep_alive
+        self._fields: ResponseFields | None = None
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._serve().__await__()
@@ -187,9 +187,11 @@ class BaseHTTPRequestHandler:
         Raises:
             ContractError: an answer has been begun already.
         """
-        if self._fields is not None or self.wfile.state is not State.START:
+        if self._fields is not None or self.wfile.state is not START:
             raise ContractError("send_response() was called twice: one request, one answer")
-        self.send_response_only(code, message)
+        self._status = code
+        self._reason = message
+        self._fields = ResponseFields()
         if self._own_prelude:
             if self.request.peer.server_field() and (version := self.version_string()):
                 self.send_header("Server", version)
@@ -224,7 +226,7 @@ class BaseHTTPRequestHandler:
         if self.close_connection:
             wfile.close_connection = True
         wfile.send_head(self._status, fields, self._reason)
-        if wfile.close_connection:
+        if fields.deciding is not None and wfile.close_connection:
             self.close_connection = True
 
     def flush_headers(self) -> None:
@@ -351,7 +353,8 @@ class BaseHTTPRequestHandler:
         ):
             wfile.log = self._log_answer
         if self.protocol_version == "HTTP/1.0":
-            wfile.http10 = self.close_connection = True
+            self.close_connection = True
+            wfile.use_http10()
         wfile.cancel_on_disconnect = self.cancel_on_disconnect
         await self.setup()
         try:

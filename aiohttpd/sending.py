@@ -31,7 +31,7 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_end_of_queue", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write", "closing", "held",
+        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write", "closing", "held",
         "lost", "paused",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Outgoing:
         """Hold back what is sent from now on, until `release`."""
         if self.held is None:
             self.held = []
+            self._held_size = 0
             self._write = None
 
     def release(self) -> None:
@@ -154,17 +155,18 @@ class Outgoing:
             self._write = self._transport.write
 
     def _send_in_pieces(self, parts: list[bytes]) -> None:
-        size = sum(map(len, parts))
-        if self.held is not None:
-            self.held += parts
-            if size >= _HELD or sum(map(len, self.held)) >= _HELD:
+        if self.held is not None and len(parts[-1]) <= _SLICE:
+            data = b"".join(parts)
+            self.held.append(data)
+            self._held_size += len(data)
+            if self._held_size >= _HELD:
                 self.release()
                 self.hold()
-        elif size <= _SLICE:
-            self._send_large(b"".join(parts))
-        else:
-            for part in parts:
-                self._send_large(part)
+            return
+        if self.held:
+            self.release()
+        for part in parts:
+            self._send_large(part)
 
     def _send_large(self, data: bytes) -> None:
         if self.lost:

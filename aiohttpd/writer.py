@@ -51,6 +51,8 @@ _NO_CONTENT = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
 
+_NO_FIELDS = ResponseFields()
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -85,26 +87,21 @@ class StreamWriter:
         request: what is answered.
         status: the status code, 0 before the head has been given.
         state: how far the answer has come.
-        close_connection: set it before the head leaves, to have the connection closed after this answer.
-        http10: whether the rules of HTTP/1.0 hold for the answer.
         head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
         log: takes the record of this answer instead of the access log: status, bytes, seconds.
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
     """
 
-    # Most answers change none of these, so most instances have none of them.
-    state = START
-    status = 0
-    close_connection = False
+    # What most answers leave as it is, and the straight path does not look at.
     head_mirrors_get = False
     cancel_on_disconnect = False
     log: Callable[[int, int, float], None] | None = None
-    _framing = AUTO
+    _closes = False
+    _http10 = False
     _discards = False
-    _plain = True  # neither fields, method nor status need a second look
-    _cap = _room = -1  # bytes that may still be buffered without a further thought
+    _framing = AUTO
     _sent = 0  # content that is no longer in the buffer
-    _fields: ResponseFields
+    _cap = BUFFER  # what _room is while the buffer is empty
     _reason: str | None
     _checker: ChunkedDecoder
     _length: int
@@ -112,12 +109,18 @@ class StreamWriter:
     def __init__(self, sink: Sink, request: Request) -> None:
         self._sink = sink
         self.request = request
-        self.http10 = request.version == "HTTP/1.0"
+        self.state = START
+        self.status = 0
+        self._fields: ResponseFields = _NO_FIELDS
         self._parts: list[bytes] = []
+        self._room = -1  # bytes that may still be buffered without a further thought
+        self._plain = True  # the framing is AUTO, and nothing in the head needs a second look
 
     # What handlers call.
 
-    def send_head(self, status: int, fields: Iterable[tuple[str, str | int]] = (), reason: str | None = None) -> None:
+    def send_head(
+        self, status: int, fields: "ResponseFields | Iterable[tuple[str, str | int]]" = (), reason: str | None = None
+    ) -> None:
         """Give status and fields; they leave with the first bytes of the content.
 
         An interim status (103, say) leaves at once, and the head of the answer is still to come.
@@ -135,7 +138,7 @@ class StreamWriter:
             raise ContractError(
                 f"the head of this answer ({self.status}) has been given already: one request, one answer"
             )
-        if type(fields) is not ResponseFields:
+        if not isinstance(fields, ResponseFields):
             fields = ResponseFields.of(fields)
         if reason is not None or status < 200:
             self._plain = False
@@ -146,7 +149,7 @@ class StreamWriter:
         self.status = status
         self._fields = fields
         self._reason = reason
-        self._cap = self._room = BUFFER
+        self._room = BUFFER
         self.state = HELD
         if fields.deciding is not None or status in _NO_CONTENT or self.request.method in _SPECIAL_METHODS:
             self._decide(status, fields)
@@ -217,9 +220,29 @@ class StreamWriter:
     @property
     def size(self) -> int:
         """Bytes of content written so far; to HEAD and with 204, those that were not sent."""
-        return self._sent + self._cap - self._room
+        return 0 if self.state is START else self._sent + self._cap - self._room
 
     # What the connection and the handler class call.
+
+    @property
+    def http10(self) -> bool:
+        """Whether the rules of HTTP/1.0 hold for the answer."""
+        return self._http10
+
+    def use_http10(self) -> None:
+        """Answer by the rules of HTTP/1.0: the client, or the handler's class, knows no other."""
+        self._http10 = True
+        self._plain = False
+
+    @property
+    def close_connection(self) -> bool:
+        """Whether the connection is closed after this answer; set it before the head leaves."""
+        return self._closes
+
+    @close_connection.setter
+    def close_connection(self, closes: bool) -> None:
+        self._closes = closes
+        self._plain = self._plain and not closes
 
     def replaceable(self) -> bool:
         """Whether nothing of an answer has left, so that another may take its place."""
@@ -230,10 +253,11 @@ class StreamWriter:
         self.state = START
         self.status = self._sent = 0
         self._parts.clear()
-        self._cap = self._room = -1
+        self._room = -1
+        self._cap = BUFFER
         self._framing = AUTO
         self._discards = False
-        self._plain = True
+        self._plain = not (self._http10 or self._closes)
 
     def finish(self) -> None:
         """The handler has returned: let out what is left, and end the content.
@@ -242,10 +266,16 @@ class StreamWriter:
             ContractError: no answer has been given, or less than its Content-Length.
         """
         sink = self._sink
-        if self.state is HELD and self._plain and sink.persists and not (self.close_connection or self.http10):
+        if self._plain and self.state is HELD and sink.persists:
             # The straight path: all is here, so the length is known, RFC 9110 section 8.6.
-            self._fields.lines.append(b"Content-Length: %d\r\n\r\n" % (BUFFER - self._room))
-            sink.out.send([sink.service.prelude(self.status), *self._fields.lines, *self._parts])
+            sink.out.send(
+                [
+                    sink.service.prelude(self.status),
+                    *self._fields,
+                    b"Content-Length: %d\r\n\r\n" % (BUFFER - self._room),
+                    *self._parts,
+                ]
+            )
         elif self.state is HELD and self._framing is AUTO:
             size = self._sent + self._cap - self._room
             line = b"Content-Length: %d\r\n" % size
@@ -303,7 +333,7 @@ class StreamWriter:
             return  # RFC 9110 section 15.2
         if status == 100:
             self._sink.continued()
-        self._sink.out.send([line, *fields.lines, b"\r\n"])
+        self._sink.out.send([line, *fields, b"\r\n"])
 
     def _write(self, data: Buffer) -> None:
         """`write` off the straight path."""
@@ -348,14 +378,14 @@ class StreamWriter:
         fields = self._fields
         deciding = fields.deciding
         if self._reason is None and deciding is None:
-            lines = [sink.service.prelude(self.status), *fields.lines]
+            lines = [sink.service.prelude(self.status), *fields]
         else:
             lines = [status_line(self.status, self._reason)]
             if deciding is None or "server" not in deciding:
                 lines.append(sink.service.server_field)
             if deciding is None or "date" not in deciding:
                 lines.append(sink.service.date_field())
-            lines += fields.lines
+            lines += fields
         if self.close_connection or self._framing is CLOSE or not sink.persists:
             self.close_connection = True
             if deciding is not None and "connection" in deciding:

@@ -88,16 +88,17 @@ def decide_framing(block: str, version: str) -> Framing:
         raise WireError(400, "malformed Host")
     if chunked and content_length is not None:
         raise WireError(400, "Content-Length beside Transfer-Encoding")  # RFC 9112 section 6.1
-    if not tokens:
-        return Framing(host, content_length, chunked, not http10, bool(expect) and not http10, None)
+    # RFC 9112 section 9.3: close wins; 1.0 persists only when asked.
+    keep_alive = "close" not in tokens and (not http10 or "keep-alive" in tokens)
     return Framing(
+        http10,
         host,
         content_length,
         chunked,
-        # RFC 9112 section 9.3: close wins; 1.0 persists only when asked.
-        "close" not in tokens and (not http10 or "keep-alive" in tokens),
-        bool(expect) and not http10,
+        keep_alive,
+        expect is not None and not http10,
         upgrade if "upgrade" in tokens and not http10 else None,
+        keep_alive and not (http10 or chunked or content_length),
     )
 
 

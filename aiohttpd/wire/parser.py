@@ -73,7 +73,7 @@ class RequestParser:
         self._empty_lines = 0
         self.refused = b""
         self._tail = b""
-        self._last: tuple[str, Headers, Framing] | None = None
+        self._last: tuple[str, Headers, Framing]
 
     @property
     def pending(self) -> int:
@@ -118,9 +118,24 @@ class RequestParser:
         Raises:
             WireError: the head breaks a rule or a limit. The parser is dead then.
         """
+        data = self.buffer
+        start = self._start
         try:
-            if self._searched == self._start:  # nobody has looked yet: it may well be here in one piece
-                request = self._repeated() or self._whole()
+            if self._searched == start:  # nobody has looked yet
+                tail = self._tail
+                line_end = data.find(_CRLF, start)
+                if tail and 0 < line_end - start < self._roomy and data.startswith(tail, line_end):
+                    line = bytes(data[start:line_end])
+                    words = _known_lines.get(line) or _split_line(line)
+                    version, headers, framing = self._last
+                    if words is not None and words[2] == version:
+                        end = line_end + len(tail)
+                        if end == len(data):
+                            self.buffer = b""
+                            end = 0
+                        self._start = self._searched = end
+                        return Request(words[0], words[1], version, headers, framing)
+                request = self._whole()
                 if request is not None:
                     return request
             end = self._head_end()
@@ -128,31 +143,6 @@ class RequestParser:
         except WireError:
             self.give_up()
             raise
-
-    def _repeated(self) -> Request | None:
-        """The next request, if nothing but its request line is new."""
-        if self._last is None:
-            return None
-        data = self.buffer
-        start = self._start
-        tail = self._tail
-        line_end = data.find(b"\r\n", start)
-        if not 0 < line_end - start < self._roomy or not data.startswith(tail, line_end):
-            return None
-        line = bytes(data[start:line_end])
-        words = _known_lines.get(line) or _split_line(line)
-        version, headers, framing = self._last
-        if words is None or words[2] != version:
-            return None
-        end = line_end + len(tail)
-        if end == len(data):
-            self.buffer = b""
-            end = 0
-        self._start = self._searched = end
-        method, target, _ = words
-        if target[0] != "/" or method == "CONNECT":
-            refusals.check_target(method, target)
-        return Request(method, target, version, headers, framing)
 
     def _whole(self) -> Request | None:
         """The next request, if its head is a usual one and lies at the beginning of the buffer."""
@@ -217,7 +207,7 @@ class RequestParser:
         self.refused = bytes(self.buffer[self._start : self._start + _REMEMBERED]).split(_CRLF, 1)[0]
         self.buffer = b""
         self._start = self._searched = 0
-        self._last = None
+        self._tail = b""
 
 
 # Request lines that have been matched before.
@@ -227,8 +217,8 @@ _KNOWN_LINES = 256
 
 def _split_line(line: bytes) -> tuple[str, str, str] | None:
     match = _match_request_line(str(line, "latin-1"))
-    if match is None:
-        return None
+    if match is None or match[2][0] != "/" or match[1] == "CONNECT":
+        return None  # which it is, a longer look will tell
     if len(_known_lines) >= _KNOWN_LINES:
         _known_lines.clear()
     words = _known_lines[line] = (match[1], match[2], match[3])

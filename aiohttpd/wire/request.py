@@ -22,12 +22,14 @@ absolute_form = re.compile(r"(?i:https?)://([^/?]*+)(.*+)").fullmatch
 class Framing(NamedTuple):
     """What the six fields say that decide how a message is framed and what follows it."""
 
+    http10: bool
     host: str | None
     content_length: int | None  # None: chunked, or no length given
     chunked: bool
     keep_alive: bool
     expects_continue: bool
     upgrade: str | None
+    ordinary: bool  # no body, HTTP/1.1, and the connection may persist
 
     @property
     def has_body(self) -> bool:
@@ -96,7 +98,7 @@ class Request:
     @property
     def http10(self) -> bool:
         """Whether the rules of HTTP/1.0 hold for the answer."""
-        return self.version == "HTTP/1.0"
+        return self.framing.http10
 
     @property
     def body(self) -> Body:

@@ -45,18 +45,14 @@ def status_line(status: int, reason: str | None = None) -> bytes:
     return b"HTTP/1.1 %d %s\r\n" % (status, reason.encode("latin-1"))
 
 
-class ResponseFields:
-    """The fields of one response, checked and encoded as they are added.
+class ResponseFields(list[bytes]):
+    """The fields of one response, each a line for the wire: checked and encoded as they are added.
 
     Attributes:
-        lines: each field as it goes on the wire.
         deciding: values of those that decide framing, by name in lower case; None until there is one.
     """
 
     deciding: dict[str, str] | None = None
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
 
     @classmethod
     def of(cls, fields: Iterable[tuple[str, str | int]]) -> "ResponseFields":
@@ -73,10 +69,7 @@ class ResponseFields:
             ValueError: the name is no token, or the value holds CR, LF, NUL or another control character.
             TypeError: the value is neither text nor a number.
         """
-        line = _known_lines.get((name, value))  # type: ignore[arg-type]
-        if line is None:
-            line = self._new_line(name, value)
-        self.lines.append(line)
+        self.append(_known_lines.get((name, value)) or self._new_line(name, value))  # type: ignore[arg-type]
 
     def _new_line(self, name: str, value: str | int) -> bytes:
         if isinstance(value, int):
@@ -117,17 +110,10 @@ class ResponseFields:
     def drop(self, name: str) -> None:
         """Remove every field of a name."""
         prefix = name.lower().encode() + b":"
-        self.lines = [line for line in self.lines if not line.lower().startswith(prefix)]
+        self[:] = [line for line in self if not line.lower().startswith(prefix)]
 
-    def get(self, name: str) -> str | None:
-        """The first value of a field, or None."""
-        wanted = name.lower()
-        return next((value for key, value in self if key.lower() == wanted), None)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        for line in self.lines:
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """The fields as ``(name, value)``, for who wraps an answer."""
+        for line in self:
             name, _, value = str(line, "latin-1").partition(":")
             yield name, value.strip()
-
-    def __len__(self) -> int:
-        return len(self.lines)
