@@ -208,7 +208,7 @@ class HTTPConnection(Link):
             self._prepare(request, response)
         if service.logs:
             self._started = service.loop.time()
-        task = service.start(self._serve(request, response), context=service.context.copy())
+        task = service.start(self._serve(request, response))
         if not task.done():
             self._task = task
             self._response = response

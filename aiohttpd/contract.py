@@ -96,16 +96,16 @@ def check_result(command: str, result: Any) -> None:
         raise ContractError(f"do_{command} returned the coroutine {result.__qualname__}(): put 'await' before the call")
 
 
-def explain_init(cls: type, *args: Any, **kwargs: Any) -> None:
+def explain_init(cls: type, error: TypeError) -> None:
     """Say so if a handler cannot be made because its ``__init__`` does not take what it is given.
 
     Raises:
         ContractError: that is so.
     """
     try:
-        inspect.signature(cls).bind(*args, **kwargs)
-    except TypeError as error:
+        inspect.signature(cls).bind(None, None)
+    except TypeError:
         raise ContractError(
             f"{cls.__qualname__}.__init__ does not take what it is given ({error}): write "
-            "'def _init__(self, *args, **kwargs)' and 'super().__init__(*args, **kwargs)'"
+            "'def __init__(self, *args, **kwargs)' and 'super().__init__(*args, **kwargs)'"
         ) from None

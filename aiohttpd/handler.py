@@ -28,7 +28,7 @@ parse_request
 import html
 import sys
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -126,13 +126,13 @@ class BaseHTTPRequestHandler:
         return self._serve().__await__()
 
     @classmethod
-    def serve(cls, request: Request, response: StreamWriter, *args: Any, **kwargs: Any) -> Awaitable[None]:
+    def serve(cls, request: Request, response: StreamWriter) -> Coroutine[Any, Any, None]:
         """Make an instance for a request and have it answer: the class as a plain App."""
         try:
-            handler = cls(request, response, *args, **kwargs)
+            handler = cls(request, response)
         except TypeError as error:
-            explain_init(cls, request, response, *args, **kwargs)
-            raise error
+            explain_init(cls, error)
+            raise
         return handler._serve()
 
     requestline = Lazy(lambda self: str(self.request.requestline))

@@ -5,7 +5,6 @@ Owns no socket: `aiohttpd.server` puts one on the network, `aiohttpd.testing` fe
 
 import asyncio
 import contextvars
-import functools
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -50,14 +49,11 @@ def resolve_app(app: Any) -> App:
     """Take the short way into a handler class.
 
     Calling a handler class makes an instance, and an instance is awaitable, so a class is an App as
-    it is; its ``serve`` does the same in one coroutine less. A ``functools.partial`` of one likewise.
+    it is; its ``serve`` does the same in one coroutine less.
 
     Raises:
         TypeError: this is no App.
     """
-    if isinstance(app, functools.partial) and isinstance(app.func, type):
-        serve = getattr(app.func, "serve", None)
-        return app if serve is None else functools.partial(serve, *app.args, **app.keywords)
     if isinstance(app, type):
         serve = getattr(app, "serve", None)
         if serve is None and not hasattr(app, "__await__"):
@@ -95,12 +91,6 @@ class Service:
         self.logs = config.access_log
         # Each request gets a copy, so no request sees what another has set.
         self.context = contextvars.copy_context()
-        # Runs a coroutine until it first waits, and only if it does the loop hears of it; 3.11 cannot do that.
-        self.start: Callable[..., asyncio.Task[None]] = (
-            functools.partial(asyncio.Task, loop=loop, eager_start=True)  # type: ignore[call-arg]
-            if sys.version_info >= (3, 12)
-            else loop.create_task
-        )
         self.clock = Clock()
         self.now = 0.0  # the loop's time when an answer was last begun
         self._next_second = 0.0
@@ -116,6 +106,17 @@ class Service:
         self.emptied: asyncio.Event | None = None
         self._preludes: dict[int, bytes] = {}
         self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
+
+    if sys.version_info >= (3, 12):
+
+        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            """Run a coroutine until it first waits, in a context of its own; only if it does, the loop hears of it."""
+            return asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
+    else:
+
+        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            """Have a coroutine run in the next turn of the loop, in a context of its own."""
+            return self.loop.create_task(coroutine, context=self.context.copy())
 
     def prelude(self, status: int) -> bytes:
         """The beginning of an answer: status line, Server and Date, made once a second."""

@@ -21,29 +21,23 @@ def _any_case(names: str) -> str:
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in names)
 
 
-_deciding_fields = re.compile(rf"\n({_any_case(_DECIDING)}):[\t ]*+([^\r]*+)").findall
+_deciding_lines = re.compile(rf"\n((?:{_any_case(_DECIDING)}):[^\r]*+)").findall
+
+# What was decided before, by version and lines: clients say the same again and again.
+_known: dict[tuple[str, ...], Framing] = {}
+_KNOWN = 512
+_LONGEST_KNOWN = 512  # characters
 
 # RFC 3986 section 3.2.2 less what no name in use has: percent-encoding and sub-delims.
 _host = re.compile(r"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?").fullmatch
 
-_usual_tokens = {"keep-alive": ["keep-alive"], "Keep-Alive": ["keep-alive"], "close": ["close"]}
-_known_hosts: set[str] = set()
-_KNOWN_HOSTS = 256
 _LONGEST_LENGTH = 19  # digits; 2**63 has as many
 
 
 def is_host(value: str) -> bool:
     """Whether a value is ``uri-host [":" port]`` with a host that is not empty."""
-    if value in _known_hosts:
-        return True
     match = _host(value)
-    if match is None or int(match[1] or 0) > 65535:
-        return False
-    if len(_known_hosts) >= _KNOWN_HOSTS:
-        _known_hosts.clear()
-    if len(value) <= 255:
-        _known_hosts.add(value)
-    return True
+    return match is not None and int(match[1] or 0) <= 65535
 
 
 def decide_framing(block: str, version: str) -> Framing:
@@ -56,19 +50,31 @@ def decide_framing(block: str, version: str) -> Framing:
     Raises:
         WireError: 400 for what frames the message wrongly, 501 for an unknown coding, 417.
     """
-    http10 = version == "HTTP/1.0"
+    key = (version, *_deciding_lines(block))
+    framing = _known.get(key)
+    if framing is None:
+        framing = _decide(version == "HTTP/1.0", key[1:])
+        if len(_known) >= _KNOWN:
+            _known.clear()
+        if sum(map(len, key)) <= _LONGEST_KNOWN:
+            _known[key] = framing
+    return framing
+
+
+def _decide(http10: bool, lines: tuple[str, ...]) -> Framing:
     host = content_length = expect = upgrade = None
     chunked = False
     tokens: list[str] = []
-    for name, value in _deciding_fields(block):
+    for line in lines:
+        name, _, value = line.partition(":")
         name = name.lower()
-        value = value.rstrip(OWS)
+        value = value.strip(OWS)
         if name == "host":
             if host is not None:
                 raise WireError(400, "more than one Host")  # RFC 9112 section 3.2
             host = value
         elif name == "connection":
-            tokens += _usual_tokens.get(value) or [token.strip(OWS).lower() for token in value.split(",")]
+            tokens += [token.strip(OWS).lower() for token in value.split(",")]
         elif name == "content-length":
             if content_length is not None:
                 raise WireError(400, "more than one Content-Length")

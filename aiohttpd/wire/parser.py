@@ -6,6 +6,7 @@ once. Only a head that does not match is looked at again, line by line, to find 
 is: see `refusals`. After a refusal the parser is dead for good.
 """
 
+import functools
 import re
 from typing import Protocol
 
@@ -23,12 +24,16 @@ __all__ = ["Decoder", "RequestParser"]
 REQUEST_LINE = rf"({TOKEN}) ([!-\"$-~]++) (HTTP/1\.[0-9])"
 
 _match_request_line = re.compile(REQUEST_LINE).fullmatch
-# RFC 9112 section 2.1: the request line, field lines, an empty line.
-_match_head = re.compile(rf"{REQUEST_LINE}\r(\n(?:{FIELD_LINE})*+)\r\n").match
+
+
+@functools.cache
+def _head_pattern(limit_fields: int) -> re.Pattern[str]:
+    """The grammar of a whole head, RFC 9112 section 2.1: request line, field lines, an empty line."""
+    return re.compile(rf"{REQUEST_LINE}\r(\n(?:{FIELD_LINE}){{0,{limit_fields}}}+)\r\n")
+
 
 _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
-_SHORTEST_FIELD = len("a:\r\n")
 _USUAL = 2048  # bytes of a head that is matched without a look for its end
 _REMEMBERED = 200  # bytes of a refused message
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
@@ -58,14 +63,14 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_empty_lines", "_few", "_last", "_line_ended", "_roomy", "_searched", "_start", "_tail", "buffer", "refused"
+        "_config", "_empty_lines", "_last", "_line_ended", "_match_head", "_roomy", "_searched", "_start", "_tail", "buffer", "refused"
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        # No limit can be passed by a head of these sizes, so it is not looked at twice.
+        # No other limit can be passed by a head of this size, so it is not looked at twice.
         self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
-        self._few = min(self._roomy, config.limit_fields * _SHORTEST_FIELD)
+        self._match_head = _head_pattern(config.limit_fields).match
         self.buffer: bytes | bytearray = b""
         self._start = 0  # what lies before it has been consumed
         self._searched = 0  # no head ends before it
@@ -148,7 +153,7 @@ class RequestParser:
         """The next request, if its head is a usual one and lies at the beginning of the buffer."""
         start = self._start
         data = self.buffer if start == 0 and len(self.buffer) <= _USUAL else self.buffer[start : start + _USUAL]
-        match = _match_head(str(data, "latin-1"))
+        match = self._match_head(str(data, "latin-1"))
         return None if match is None else self._request(match, start + match.end())
 
     def _head_end(self) -> int:
@@ -172,7 +177,7 @@ class RequestParser:
     def _head(self, end: int) -> Request:
         """Make the request whose head ends at ``end``, or say why it cannot be made."""
         text = str(self.buffer[self._start : end], "latin-1")
-        match = _match_head(text)
+        match = self._match_head(text)
         if match is None:
             refusals.check_limits(text, self._config)
             raise refusals.of_head(text)
@@ -181,7 +186,7 @@ class RequestParser:
     def _request(self, match: re.Match[str], end: int) -> Request:
         """Make a request of a head that the grammar has matched."""
         size = end - self._start
-        if size > self._few and (size > self._roomy or match[4].count("\n") > self._config.limit_fields):
+        if size > self._roomy:
             refusals.check_limits(match[0], self._config)
         method, target, version, block = match.groups()
         if target[0] != "/" or method == "CONNECT":
