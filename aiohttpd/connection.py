@@ -14,6 +14,8 @@ one write.
 
 import asyncio
 import enum
+import socket
+import struct
 
 from .errors import ClientDisconnected, ContractError, IncompleteBody, WireError
 from .failures import answer_failure, refusal
@@ -45,6 +47,7 @@ NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
 _READ_AHEAD = 64 * 1024  # bytes of later requests that wait while a handler runs
+_RESET = struct.pack("ii", 1, 0)  # struct linger: closing sends RST
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -226,7 +229,7 @@ class HTTPConnection(Link):
     async def _serve(self, request: Request, response: StreamWriter) -> None:
         try:
             await self.service.app(request, response)
-            if self._body is not None and self._body.forgotten:
+            if self._body is not None and self._body.drop_forgotten():
                 raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
             response.finish()
         except KeyboardInterrupt:
@@ -365,7 +368,7 @@ class HTTPConnection(Link):
     def _refuse(self, error: WireError) -> None:
         """Answer what is no request: one answer, then close."""
         service = self.service
-        self.out.send(refusal(service.prelude(error.status), error))
+        self.out.send(refusal(service.prelude(error.status), error, line=self._parser.refused))
         if service.logs and service.access_log is not None:
             service.access_log.refused(self.client_address, str(self._parser.refused, "latin-1"), error.status)
         self._linger()
@@ -405,6 +408,23 @@ class HTTPConnection(Link):
         """Cut the connection at once."""
         self._state = CLOSED
         super().abort()
+
+    def cut(self, *, reset: bool) -> None:
+        """End an answer that cannot be completed; earlier ones still arrive.
+
+        Args:
+            reset: closing is how the answer would end, so it must not look like that.
+        """
+        if not reset:
+            self._last = True
+            self._parser.take()
+            self._close()
+            return
+        self.out.release()
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
 
     def drain(self) -> None:
         """The server stops: the current request, or the one that may be on its way already, is the last."""

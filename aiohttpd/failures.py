@@ -39,11 +39,11 @@ def answer_failure(error: BaseException, response: StreamWriter) -> None:
     response.finish()
 
 
-def refusal(prelude: bytes, error: HTTPError) -> list[bytes]:
-    """The answer to what is no request."""
+def refusal(prelude: bytes, error: HTTPError, *, line: bytes) -> list[bytes]:
+    """The answer to what is no request but began with ``line``."""
     content = _page(error)
     fields = ResponseFields.of((_PLAIN, ("Content-Length", len(content)), ("Connection", "close")))
-    return [prelude, *fields, b"\r\n", content]
+    return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
 
 
 def _page(error: HTTPError) -> bytes:

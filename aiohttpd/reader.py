@@ -134,13 +134,15 @@ class StreamReader:
         """Whether the body will never be complete."""
         return self._error is not None
 
-    @property
-    def forgotten(self) -> bool:
-        """Whether the last read was called but never awaited."""
+    def drop_forgotten(self) -> bool:
+        """Whether the last read was called but never awaited; it is closed then."""
         call = self._call
         if call is None or call.cr_frame is None:  # type: ignore[attr-defined]
             return False
-        return inspect.getcoroutinestate(call) == inspect.CORO_CREATED
+        if inspect.getcoroutinestate(call) != inspect.CORO_CREATED:
+            return False
+        call.close()
+        return True
 
     def feed(self, parser: RequestParser) -> None:
         """Take what the parser holds of the body."""

@@ -76,7 +76,7 @@ class Sink(Protocol):
     def check_chunks(self) -> ChunkedDecoder: ...
     def set_timeout(self, seconds: float) -> None: ...
     def report(self, error: BaseException, request: Request) -> None: ...
-    def abort(self) -> None: ...
+    def cut(self, *, reset: bool) -> None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
 
@@ -220,7 +220,8 @@ class StreamWriter:
     @property
     def size(self) -> int:
         """Bytes of content written so far; to HEAD and with 204, those that were not sent."""
-        return 0 if self.state is START else self._sent + self._cap - self._room
+        waiting = self._cap - self._room if self.state is HELD or self.state is SENT else 0
+        return self._sent + waiting
 
     # What the connection and the handler class call.
 
@@ -268,29 +269,26 @@ class StreamWriter:
         sink = self._sink
         if self._plain and self.state is HELD and sink.persists:
             # The straight path: all is here, so the length is known, RFC 9110 section 8.6.
-            sink.out.send(
-                [
-                    sink.service.prelude(self.status),
-                    *self._fields,
-                    b"Content-Length: %d\r\n\r\n" % (BUFFER - self._room),
-                    *self._parts,
-                ]
-            )
+            self._sent = size = BUFFER - self._room
+            line = b"Content-Length: %d\r\n\r\n" % size
+            sink.out.send([sink.service.prelude(self.status), *self._fields, line, *self._parts])
         elif self.state is HELD and self._framing is AUTO:
-            size = self._sent + self._cap - self._room
+            self._sent = size = self.size
             line = b"Content-Length: %d\r\n" % size
             if self._discards and not size and not self.head_mirrors_get:
                 line = b""  # a do_HEAD that does not say how long the answer to GET would be
             sink.out.send([*self._head(line), *self._parts])
-        else:
+        elif self.state is not DONE:
             self._finish_framed()
         self.state = DONE
+        self._room = -1
 
     def abort(self) -> None:
         """Cut the connection, so that what has left of the answer cannot look whole."""
         self.state = DONE
+        self._room = -1
         self._parts.clear()
-        self._sink.abort()
+        self._sink.cut(reset=self._framing is CLOSE)
 
     def report(self, error: BaseException) -> None:
         """Have an error logged that the handler did not catch, once."""

@@ -1,0 +1,60 @@
+"""A server inside an asyncio program that has something else to do: here, to count the seconds.
+
+The lifespan starts the counting before the first connection is accepted, and ends it after the last has
+been closed; handlers see the count on ``self.server``. Another port may be given, 0 for a free one::
+
+    python examples/embedded.py
+    python examples/embedded.py 8081
+
+The handler alone, without the program around it, has nobody who counts::
+
+    aiohttpd serve examples/embedded.py:Handler --port 8080
+
+Try, more than once::
+
+    curl http://127.0.0.1:8080/
+"""
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager, suppress
+
+import aiohttpd
+
+
+class Handler(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self):
+        seconds = getattr(self.server, "seconds", None)
+        text = "Nobody counts the seconds here." if seconds is None else f"Seconds so far: {seconds}"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(f"{text}\n".encode())
+
+
+async def count(server):
+    while True:
+        await asyncio.sleep(1)
+        server.seconds += 1
+
+
+@asynccontextmanager
+async def counting(server):
+    server.seconds = 0
+    task = asyncio.create_task(count(server))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def main(port=8080):
+    async with aiohttpd.HTTPServer(("127.0.0.1", port), Handler, lifespan=counting) as server:
+        print(f"Serving on {server.url} (Ctrl-C stops)", file=sys.stderr)
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(*map(int, sys.argv[1:])))

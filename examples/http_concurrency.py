@@ -1,0 +1,29 @@
+"""Requests that wait do not wait for each other: each is an asyncio task of its own.
+
+::
+
+    python examples/http_concurrency.py
+    aiohttpd serve examples/http_concurrency.py:SlowHandler --port 8080
+
+Twenty requests at once take half a second, not ten::
+
+    time curl -s --parallel 'http://127.0.0.1:8080/?[1-20]'
+"""
+
+import asyncio
+
+import aiohttpd
+
+
+class SlowHandler(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self):
+        await asyncio.sleep(0.5)  # a database, say, or another server
+        task = asyncio.current_task()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(f"{task.get_name()}\n".encode())
+
+
+if __name__ == "__main__":
+    aiohttpd.run(SlowHandler, port=8080)
