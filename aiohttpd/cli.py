@@ -16,7 +16,7 @@ import click
 from .config import Config, Option, options
 from .listeners import BindError
 from .runner import serve as serve_app
-from .target import TargetError, load_target
+from .target import TargetError, TargetFailed, load_target
 from .version import __version__
 
 __all__ = ["main"]
@@ -114,12 +114,11 @@ def serve(target: str, bind: str, port: int, **given: Any) -> None:
         address = _address(bind, port)
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
         app = load_target(target)
-    except (TargetError, ValueError, TypeError) as error:
-        if _is_from_target(error):
-            _show_traceback(error)
+    except (TargetError, ValueError) as error:
         _fail(str(error), 2)
-    except Exception as error:
-        _show_traceback(error)
+    except TargetFailed as failed:
+        traceback.print_exception(failed.error)
+        sys.exit(1)
     try:
         # Ctrl-C is caught by the server; one that comes before is as quiet.
         with contextlib.suppress(KeyboardInterrupt):
@@ -138,20 +137,6 @@ def _address(bind: str, port: int) -> tuple[str, int] | str:
     if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
         raise ValueError(f"--bind {bind}: {digits!r} is no port")
     return host.removeprefix("[").removesuffix("]"), int(digits)
-
-
-def _is_from_target(error: Exception) -> bool:
-    """Whether an exception of a general kind was raised while the target's own code ran."""
-    frames = traceback.extract_tb(error.__traceback__)
-    package = os.path.dirname(__file__)
-    return bool(frames) and not isinstance(error, TargetError) and not frames[-1].filename.startswith(package)
-
-
-def _show_traceback(error: Exception) -> None:
-    # The first frame is this module's own.
-    frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    traceback.print_exception(type(error), error, frames)
-    sys.exit(1)
 
 
 def _fail(text: str, status: int) -> None:

@@ -164,3 +164,12 @@ def _unknown(name: str) -> NoReturn:
 
     near = difflib.get_close_matches(name, _NAMES, 1, 0.4)
     raise TypeError(f"no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def reference() -> str:
+    """The table of all options for the README, as Markdown."""
+    rows = [
+        f"| `{option.name}` | `{option.default}` | {option.unit} | {option.help} |".replace("|  |", "| |")
+        for option in options()
+    ]
+    return "\n".join(["| option | default | unit | what it is for |", "|---|---|---|---|", *rows])

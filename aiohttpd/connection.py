@@ -19,12 +19,8 @@ import struct
 
 from .errors import ClientDisconnected, ContractError, IncompleteBody, WireError
 from .failures import answer_failure, refusal
-from .link import Link
-from .reader import StreamReader
+from .intake import Intake
 from .service import Service
-from .wire.body import ChunkedDecoder, LengthDecoder
-from .wire.headers import Headers
-from .wire.parser import RequestParser
 from .wire.request import Request
 from .writer import StreamWriter
 
@@ -51,22 +47,16 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: closing sends RST
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
-class HTTPConnection(Link):
+class HTTPConnection(Intake):
     """The server side of one connection."""
 
-    __slots__ = (
-        "_last", "_linger_left", "_owes_100", "_parser", "_response", "_started", "_state", "_task"
-    )  # fmt: skip
+    __slots__ = ("_linger_left", "_started", "_state", "_task")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
-        self._parser = RequestParser(service.config)
         self._state = NEW
-        self._last = service.draining  # no request may follow the current one
-        self._owes_100 = False
         # Of a request whose handler waits.
         self._task: asyncio.Task[None] | None = None
-        self._response: StreamWriter | None = None
         self._started = 0.0
 
     # What the transport calls.
@@ -253,7 +243,8 @@ class HTTPConnection(Link):
         task, self._task = self._task, None
         self._response = None
         if self._state is CLOSED:
-            self.service.orphans.discard(task)
+            if task is not None:
+                self.service.ended(task)
             return
         self._timeout = self._receive_pace = None
         closes = self._last or response.close_connection
@@ -290,73 +281,19 @@ class HTTPConnection(Link):
         except Exception as error:
             self.report(error, request)
 
-    # What the reader of a body and the writer of an answer ask for.
-
-    @property
-    def persists(self) -> bool:
-        """Whether another request may follow, as far as is known now."""
-        if self._last:
-            return False
-        body = self._body
-        if body is None or body.complete:
-            return True
-        if self._owes_100 or body.failed:
-            return False  # the client may send the body or not: nobody could tell it from a request
-        return body.remaining is None or body.remaining <= self.service.config.limit_discard
-
-    def _begin_body(self, request: Request) -> None:
-        service = self.service
-        length = request.framing.content_length
-        decoder = ChunkedDecoder(service.config, request.headers) if length is None else LengthDecoder(length)
-        self._body = StreamReader(self, decoder, service.config.limit_body, service.loop)
-        request.body = self._body
-        self._owes_100 = request.framing.expects_continue and not self._parser.buffer
-        if self._parser.buffer:
-            self._body.feed(self._parser)
-
     def _discard(self) -> None:
         """Throw away the rest of a body that the handler did not read, if it is short."""
         body = self._body
         assert body is not None
         body.feed(self._parser)
         self._linger_left -= body.discard()
+        self._resume_reading()
         if body.complete:
             self._body = None
             self._state = IDLE
             self._advance()
         elif body.failed or self._linger_left < 0:
             self._linger()
-
-    def empty_body(self) -> StreamReader:
-        """The body of a request that has none."""
-        return StreamReader(self, LengthDecoder(0), None, self.service.loop)
-
-    def pause_body(self) -> None:
-        """The handler reads more slowly than the client sends."""
-        if self._state is SERVING:
-            self._pause_reading()
-
-    def resume_body(self) -> None:
-        """The handler has read."""
-        if self._state is SERVING:
-            self._resume_reading()
-
-    def body_wanted(self) -> None:
-        """The handler waits for content: now 100 (Continue) is due, RFC 9110 section 10.1.1."""
-        if self._owes_100:
-            self._owes_100 = False
-            if self._response is None or self._response.replaceable():
-                self.out.release()
-                self.out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
-        self._watch()
-
-    def check_chunks(self) -> ChunkedDecoder:
-        """A decoder to hold a handler's own chunks against."""
-        return ChunkedDecoder(self.service.config, Headers())
-
-    def continued(self) -> None:
-        """The handler has sent 100 (Continue) itself."""
-        self._owes_100 = False
 
     # The end.
 
@@ -425,6 +362,11 @@ class HTTPConnection(Link):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.abort()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a handler is at work."""
+        return self._task is not None
 
     def drain(self) -> None:
         """The server stops: the current request, or the one that may be on its way already, is the last."""

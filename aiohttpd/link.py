@@ -29,7 +29,7 @@ class Link(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_fifo", "_gone", "_peername", "_reading_paused", "_receive_pace", "_send_pace", 
+        "_body", "_fifo", "_gone", "_peername", "_reading_paused", "_receive_pace", "_send_pace",
         "_timeout", "_transport", "eof", "out", "service",
     )  # fmt: skip
 

@@ -91,6 +91,9 @@ async def _serve(
 
     def stop() -> None:
         # The second signal does not wait for anything.
+        if not stops and (count := server.in_flight):
+            what = f"{count} request{'s' * (count > 1)}, at most {config.timeout_grace:g} s"
+            print(f"Finishing {what} (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
         stops.add(loop.create_task(server.shutdown(0 if stops else None)))
 
     await server.start()

@@ -31,8 +31,8 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write", "closing", "held",
-        "lost", "paused",
+        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write",
+        "closing", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:

@@ -75,6 +75,8 @@ class HTTPServer:
         self._acceptors: list[asyncio.Server] = []
         self._stack = contextlib.AsyncExitStack()
         self._stopped: asyncio.Future[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._until = 0.0  # the end of the grace, in the loop's time
 
     # What it is called.
 
@@ -109,6 +111,13 @@ class HTTPServer:
     def connections(self) -> frozenset[HTTPConnection]:
         """The connections that are open."""
         return frozenset(self._service.connections if self._service else ())
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being handled."""
+        if self._service is None:
+            return 0
+        return len(self._service.orphans) + sum(connection.busy for connection in self._service.connections)
 
     # Its life.
 
@@ -167,24 +176,17 @@ class HTTPServer:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
                 cancelled. With 0 idle connections are not waited for either.
         """
-        if self._stopped is None or self._stopped.done():
+        if self._service is None or self._stopped is None or self._stopped.done():
             return
-        first = not self.shutting_down.is_set()
-        self.shutting_down.set()
-        service = self._service
-        assert service is not None
-        if not first and grace is None:
-            await asyncio.shield(self._stopped)
-            return
-        grace = self.config.timeout_grace if grace is None else grace
-        if first:
-            await self._stop_accepting(service)
-        await self._drain(service, grace)
-        if not self._stopped.done():
-            service.deadlines.close()
-            await self._stack.aclose()
-            if not self._stopped.done():
-                self._stopped.set_result(None)
+        loop = asyncio.get_running_loop()
+        if self._closer is None:
+            self.shutting_down.set()
+            self._until = loop.time() + (self.config.timeout_grace if grace is None else grace)
+            self._closer = loop.create_task(self._shut_down(self._service, self._stopped))
+        elif grace is not None:
+            self._until = min(self._until, loop.time() + grace)
+            self._service.changed.set()
+        await asyncio.shield(self._closer)
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """Log what a handler did not catch, on the logger ``aiohttpd.error``; override it to do more."""
@@ -203,7 +205,25 @@ class HTTPServer:
         acceptor: asyncio.Server = await make(lambda: HTTPConnection(service), sock=sock.dup(), **options)
         return acceptor
 
-    async def _stop_accepting(self, service: Service) -> None:
+    async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._stop_accepting(service)
+        # On uvloop a connection that was accepted already is made in a later turn of the loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        quiet = min(self.config.timeout_drain_idle, self._until - loop.time())
+        close_idle = loop.call_later(max(quiet, 0), _close_idle, service)
+        await self._emptied(service)
+        close_idle.cancel()
+        if service.connections or service.orphans:
+            await self._cancel(service)
+        service.deadlines.close()
+        try:
+            await self._stack.aclose()
+        finally:
+            stopped.set_result(None)
+
+    def _stop_accepting(self, service: Service) -> None:
         for acceptor in self._acceptors:
             acceptor.close()
         for sock in self.sockets:
@@ -211,28 +231,31 @@ class HTTPServer:
         service.draining = True
         for connection in service.connections:
             connection.drain()
-        # On uvloop a connection that was accepted already is made in a later turn of the loop.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
-    async def _drain(self, service: Service, grace: float) -> None:
-        loop = asyncio.get_running_loop()
-        close_idle = loop.call_later(min(grace, self.config.timeout_drain_idle), _close_idle, service)
-        try:
-            if await _emptied(service, grace):
+    async def _cancel(self, service: Service) -> None:
+        """The grace is over: cancel the handlers, and then do without them."""
+        for task in service.orphans:
+            task.cancel()
+        for connection in tuple(service.connections):
+            connection.cancel()
+        for end in (False, True):
+            self._until = asyncio.get_running_loop().time() + _CANCELLED
+            if await self._emptied(service) or end:
                 return
-            _close_idle(service)
-            for task in tuple(service.orphans):
-                if task is not None:
-                    task.cancel()
             for connection in tuple(service.connections):
-                connection.cancel()
-            if not await _emptied(service, min(_CANCELLED, max(grace, 0.1))):
-                for connection in tuple(service.connections):
-                    connection.abort()
-                await _emptied(service, _CANCELLED)
-        finally:
-            close_idle.cancel()
+                connection.abort()
+
+    async def _emptied(self, service: Service) -> bool:
+        """Wait until nothing is open any more, or the time is up."""
+        loop = asyncio.get_running_loop()
+        while service.connections or service.orphans:
+            service.changed.clear()
+            left = self._until - loop.time()
+            if left <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(service.changed.wait(), left)
+        return True
 
     def _close_sockets(self, names: list[Any]) -> None:
         for sock in self.sockets:
@@ -247,15 +270,3 @@ class HTTPServer:
 def _close_idle(service: Service) -> None:
     for connection in tuple(service.connections):
         connection.close_if_idle()
-
-
-async def _emptied(service: Service, seconds: float) -> bool:
-    """Wait for the last connection to close."""
-    if not service.connections:
-        return True
-    service.emptied = asyncio.Event()
-    try:
-        await asyncio.wait_for(service.emptied.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

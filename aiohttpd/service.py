@@ -102,8 +102,8 @@ class Service:
         self.connections: set[HTTPConnection] = set()
         self.draining = False
         # Handlers whose client has gone; asyncio itself holds tasks only weakly.
-        self.orphans: set[asyncio.Task[None] | None] = set()
-        self.emptied: asyncio.Event | None = None
+        self.orphans: set[asyncio.Task[None]] = set()
+        self.changed = asyncio.Event()  # a connection or an orphan is no more
         self._preludes: dict[int, bytes] = {}
         self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
 
@@ -156,8 +156,12 @@ class Service:
         self.connections.discard(connection)
         if task is not None:
             self.orphans.add(task)
-        if self.emptied is not None and not self.connections:
-            self.emptied.set()
+        self.changed.set()
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Strike a handler from the books whose client has gone before."""
+        self.orphans.discard(task)
+        self.changed.set()
 
 
 def log_error(error: BaseException, request: Request) -> None:

@@ -8,16 +8,34 @@ import importlib
 import importlib.util
 import os
 import sys
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 from .service import App, resolve_app
 
-__all__ = ["TargetError", "load_target"]
+__all__ = ["TargetError", "TargetFailed", "load_target"]
 
 
 class TargetError(Exception):
     """There is no such module, file or attribute, or it is no App; the text says which, in one line."""
+
+
+_MACHINERY = (__file__, "<frozen importlib", os.path.dirname(importlib.__file__))
+
+
+class TargetFailed(Exception):
+    """The target's own code has raised.
+
+    Attributes:
+        error: what it raised, with a traceback that begins at the target's first frame.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+            traceback = traceback.tb_next
+        self.error = error.with_traceback(traceback)
 
 
 def load_target(target: str) -> App:
@@ -30,7 +48,7 @@ def load_target(target: str) -> App:
 
     Raises:
         TargetError: the target does not exist, or is no App.
-        Exception: whatever the target's own code raises.
+        TargetFailed: the target's own code raises.
     """
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:
@@ -56,11 +74,11 @@ def _load_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _from_target(error) from None  # the target is there, and imports what is not
+            raise TargetFailed(error) from error  # the target is there, and imports what is not
         hint = f"; did you mean '{name}.py:...'?" if os.path.exists(f"{name}.py") else ""
         raise TargetError(f"no module named {error.name!r}{hint}") from None
     except Exception as error:
-        raise _from_target(error) from None
+        raise TargetFailed(error) from error
 
 
 def _load_file(path: str) -> ModuleType:
@@ -80,20 +98,8 @@ def _load_file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise _from_target(error) from None
+        raise TargetFailed(error) from error
     return module
-
-
-def _from_target(error: Exception) -> Exception:
-    """Cut the frames of the import machinery off a traceback."""
-    traceback: TracebackType | None = error.__traceback__
-    while traceback is not None and _is_machinery(traceback.tb_frame.f_code.co_filename):
-        traceback = traceback.tb_next
-    return error.with_traceback(traceback) if traceback is not None else error
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith((__file__, "<frozen importlib", os.path.dirname(importlib.__file__)))
 
 
 def _hint(module: ModuleType) -> str:

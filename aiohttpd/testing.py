@@ -125,7 +125,7 @@ async def exchange(
         transport.feed_eof()
         await transport.closed.wait()
         if service.orphans:
-            await asyncio.wait([task for task in service.orphans if task is not None])
+            await asyncio.wait(tuple(service.orphans))
     finally:
         service.deadlines.close()
     return bytes(transport.output)

@@ -7,7 +7,7 @@
 
 Twenty requests at once take half a second, not ten::
 
-    time curl -s --parallel 'http://127.0.0.1:8080/?[1-20]'
+    time (seq 20 | xargs -P 20 -I @ curl -s http://127.0.0.1:8080/@)
 """
 
 import asyncio

@@ -284,138 +284,168 @@ def disagreements(data: bytes, counts: Counter[str]) -> Iterator[tuple[str, Seen
 
 # Messages that are nearly valid.
 
-
-def mostly(*usual: bytes, odd: Iterable[bytes]) -> st.SearchStrategy[bytes]:
-    """A usual piece; about one time in twelve an odd one."""
-    strange = list(odd)
-    return st.sampled_from([*(usual * (11 * len(strange) // len(usual) + 1)), *strange])
-
-
-SP = mostly(b" ", odd=[b"", b"  ", b"\t", b"\x0b", b"\xa0"])
-CRLF = mostly(b"\r\n", odd=[b"\n", b"\r", b"", b"\r\r\n", b"\n\r", b"\r\n\r\n", b" \r\n", b"\r\n ", b"\0\r\n"])
-OWS = mostly(b" ", b"", b"\t", b"  ", odd=[b"\r\n ", b"\n", b"\x0b", b"\x0c", b"\xa0", b"\x85", b"\0", b"\r"])
-COLON = mostly(b":", odd=[b" :", b"", b"::", b"\t:", b"\0:"])
-
-METHODS = mostly(
-    *(b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"M-SEARCH", b"PRI"),
-    odd=[b"", b"get", b"GE T", b"G\xc9T", b"GET\0", b"G@T", b"QUERY", b"\r\nGET", b"\nGET", b" GET", b"\r\n\r\n\r\nGET"],
-)
-TARGETS = mostly(
-    *(b"/", b"/a?b=c", b"//h/", b"*", b"http://h/p?q", b"HTTP://h:80", b"h:80", b"[::1]:80"),
-    odd=[b"", b"/#f", b"/a b", b"/\xe9", b"/\x7f", b"/\t", b"a", b"http://", b"http://u@h/", b"ws://h/", b"/\0", b"/%zz"],
-)
-VERSIONS = mostly(
-    *(b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"),
-    odd=[b"HTTP/1.2", b"HTTP/1.9", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/1.10", b"HTTP/1", b"HTTP/01.1", b""],
-)
-HOSTS = mostly(
-    *(b"h", b"h:80", b"[::1]:8000", b"a.example"),
-    odd=[b"", b"a b", b"a,b", b"h:", b"h:x", b"h:99999", b"u@h", b"h/", b"[::1", b"\xe9", b"h\0", b"%41"],
-)
-NAMES = mostly(
-    *(b"A", b"X-Y", b"accept", b"Cookie", b"!#$%&'*+-.^_`|~1"),
-    odd=[b"", b"A B", b"A\0", b"\xe9", b"(A)", b'"A"', b"A\t", b" A", b"Content-Length ", b"Transfer-Encoding\x0b"],
-)
-VALUES = mostly(
-    *(b"", b"v", b"a, b", b'"q: r"', b"\xe9\xff", b"a\tb", b"\x80\x85\xa0"),
-    odd=[b"\0", b"\x01", b"\x7f", b"a\rb", b"a\nb", b"a\r\n b", b"\x0b", b"\r\n\r\n", b"a\r\nHost: z", b"\x1b[0m"],
-)
-DECIDING = st.tuples(
-    st.sampled_from([b"Connection", b"Expect", b"Upgrade", b"Keep-Alive", b"TE", b"Trailer", b"connection"]),
-    st.sampled_from(
-        [b"close", b"keep-alive", b"Upgrade, close", b"upgrade", b"100-continue", b"100-Continue", b"x", b"", b"websocket"]
-        + [b"close, , x", b"h2c", b"Content-Length", b"clo se", b"CLOSE"]
-    ),
-)
-LENGTHS = [b"0", b"1", b"3", b"5", b"003", b"+3", b"-0", b"3, 3", b"3,5", b"0x3", b"3_0", b"", b"3 ", b"3 3", b"\xb3", b"3.0"]
-LENGTHS += [b"9" * 18, b"9" * 19, b"9" * 20, b"18446744073709551619", b"0" * 17 + b"3", b"0" * 30 + b"3", b"3;", b"3\0", b"3\r"]
-CODINGS = [b"chunked", b"Chunked", b"CHUNKED", b"chunked, chunked", b"gzip, chunked", b"chunked, gzip", b"identity", b""]
-CODINGS += [b"chunked;q=1", b"xchunked", b"chunked,", b",chunked", b"\x0bchunked", b'"chunked"', b"chunked\0", b"chun ked"]
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
-CONTENTS = st.sampled_from([b"", b"abc", b"\r\n", b"0\r\n\r\n", b"\0\xff", b"a=b&c", SMUGGLED, b"x" * 17, b"abcde", b"\r"])
-SIZES = mostly(
-    *(b"%x", b"%X", b"0%x", b"000000%x"),
-    odd=[b"0x%x", b"+%x", b"-%x", b" %x", b"%x ", b"%x\t", b"%xg", b"", b"1%x", b"%x0", b"%x_", b"%064x", b"%017x", b"%016x"]
-    + [b"ffffffffffffffff%x", b"%x\0", b"%x,", b"\xb2%x"],
-)
-EXTENSIONS = mostly(
-    *(b"", b"", b"", b";a", b";a=b", b';a="b c"', b';a="\\"";b=c', b";a;b"),
-    odd=[b";", b" ;a", b"; a", b";a =b", b";a= b", b';a="', b';a="\r"', b";a\n", b";a\nb", b';a="\r\n"', b";\0", b";a=\xe9"]
-    + [b';a="\x7f"', b";a\r", b";a;", b";=b", b'="x"', b",a", b" ", b';a="\xe9"', b';a="\\\r\n"', b";a=b=c", b';a="b"c'],
-)
+
+# Each kind of piece: usual ones, and odd ones.
+PIECES: dict[str, tuple[list[bytes], list[bytes]]] = {
+    "space": ([b" "], [b"", b"  ", b"\t", b"\x0b", b"\xa0", b"\r"]),
+    "line end": (
+        [b"\r\n"],
+        [b"\n", b"\r", b"", b"\r\r\n", b"\n\r", b"\r\n\r\n", b" \r\n", b"\r\n ", b"\0\r\n", b"\r\n\t", b"\r\n:"],
+    ),
+    "gap": ([b"", b"", b"\r\n"], [b"\n", b"\r", b" ", b"\r\n\r\n", b"\0", b"\r\n\r\n\r\n", b"\r\n "]),
+    "margin": ([b" ", b"", b"\t ", b"  "], [b"\r\n ", b"\n", b"\x0b", b"\x0c", b"\xa0", b"\x85", b"\0", b"\r", b"\x1c"]),
+    "colon": ([b":"], [b" :", b"", b"::", b"\t:", b"\0:", b"=", b"\r\n:", b"\x0b:"]),
+    "method": (
+        [b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"M-SEARCH", b"PRI", b"SOURCE"],
+        [b"", b"get", b"GE T", b"G\xc9T", b"GET\0", b"G@T", b"QUERY", b"\r\nGET", b"\nGET", b" GET", b"\xef\xbb\xbfGET"],
+    ),
+    "target": (
+        [b"/", b"/a?b=c", b"//h/", b"*", b"http://h/p?q", b"HTTP://h:80", b"h:80", b"[::1]:80"],
+        [b"", b"/#f", b"/a b", b"/\xe9", b"/\x7f", b"/\t", b"a", b"http://", b"http://u@h/", b"ws://h/", b"/\0", b"/%zz"]
+        + [b"/\r", b"http:/h", b"http://h", b"http://h?q", b"?q", b"/|^`{}<>\"\\", b"h:", b"h:99999"],
+    ),
+    "version": (
+        [b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"],
+        [b"HTTP/1.2", b"HTTP/1.9", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/1.10", b"HTTP/1", b"HTTP/01.1", b""]
+        + [b"ICE/1.0", b"RTSP/1.0", b"HTTP/1.\xb9", b"HTTP/11", b"HTTP/1.1 x"],
+    ),
+    "host": (
+        [b"h", b"h:80", b"[::1]:8000", b"a.example"],
+        [b"", b"a b", b"a,b", b"h:", b"h:x", b"h:99999", b"u@h", b"h/", b"[::1", b"\xe9", b"h\0", b"%41", b"[]", b":80"],
+    ),
+    "name": (
+        [b"A", b"X-Y", b"accept", b"Cookie", b"!#$%&'*+-.^_`|~1"],
+        [b"", b"A B", b"A\0", b"\xe9", b"(A)", b'"A"', b"A\t", b" A", b"Content-Length ", b"Transfer-Encoding\x0b", b"\tA"],
+    ),
+    "value": (
+        [b"", b"v", b"a, b", b'"q: r"', b"\xe9\xff", b"a\tb", b"\x80\x85\xa0"],
+        [b"\0", b"\x01", b"\x7f", b"a\rb", b"a\nb", b"a\r\n b", b"\x0b", b"\r\n\r\n", b"a\r\nHost: z", b"\x1b[0m", b"\n\n"],
+    ),
+    "length": ([b"%d", b"%d", b"00%d", b"%019d"], [b"+%d", b"-%d", b"%d0", b"%d, %d", b"0x%x", b"%d_0", b"%d;", b"%d\0"]),
+    "odd length": (
+        [b"0", b"1", b"3", b"5", b"3, 3", b"3,5", b"", b"3 3", b"\xb3", b"3.0", b"-0", b"3\r", b"+3", b"03", b"\x0b3"]
+        + [b"9" * 18, b"9" * 19, b"9" * 20, b"18446744073709551619", b"0" * 30 + b"3", b"9223372036854775808"],
+        [b"0x"],
+    ),
+    "coding name": ([b"Transfer-Encoding", b"transfer-encoding"], [b"Transfer_Encoding", b"Transfer-Encoding ", b"TE"]),
+    "coding": (
+        [b"chunked", b"Chunked", b"CHUNKED"],
+        [b"chunked, chunked", b"gzip, chunked", b"chunked, gzip", b"identity", b"", b"chunked;q=1", b"xchunked", b"gzip"]
+        + [b"chunked,", b",chunked", b"\x0bchunked", b'"chunked"', b"chunked\0", b"chun ked", b"chunked\xa0", b", chunked"],
+    ),
+    "content": (
+        [b"abc", b"\r\n", b"0\r\n\r\n", b"\0\xff", b"a=b&c", SMUGGLED, b"x" * 17, b"abcde", b"\r", b"\n", b"abc\r\n"],
+        [b""],
+    ),
+    "size": (
+        [b"%x", b"%X", b"0%x", b"000000%x"],
+        [b"0x%x", b"+%x", b"-%x", b" %x", b"%x ", b"%x\t", b"%xg", b"", b"1%x", b"%x0", b"%x_", b"%064x", b"%017x", b"%016x"]
+        + [b"ffffffffffffffff%x", b"%x\0", b"%x,", b"\xb2%x", b"fffffffffffffff%x", b"\r\n%x", b"%x\r"],
+    ),
+    "last size": ([b"0", b"00", b"0" * 16], [b"", b"0x0", b"-0", b"0 ", b"0" * 17, b"1", b"0\t", b"0" * 21]),
+    "extension": (
+        [b"", b"", b"", b";a", b";a=b", b';a="b c"', b';a="\\"";b=c', b";a;b", b';a="\xe9\t"'],
+        [b";", b" ;a", b"; a", b";a =b", b";a= b", b';a="', b';a="\r"', b";a\n", b";a\nb", b';a="\r\n"', b";\0", b";a=\xe9"]
+        + [b';a="\x7f"', b";a\r", b";a;", b";=b", b'="x"', b",a", b" ", b'="\xe9"', b';a="\\\r\n"', b";a=b=c", b';a="b"c'],
+    ),
+}  # fmt: skip
+DECIDING_NAMES = [b"Connection", b"Expect", b"Upgrade", b"Keep-Alive", b"TE", b"Trailer", b"connection", b"Proxy-Connection"]
+DECIDING_VALUES = [b"close", b"keep-alive", b"Upgrade, close", b"upgrade", b"100-continue", b"100-Continue", b"x", b""]
+DECIDING_VALUES += [b"close, , x", b"h2c", b"Content-Length", b"clo se", b"CLOSE", b"websocket"]
+
+_SLOTS = 60  # about as many pieces as a request is made of
 
 
-@st.composite
-def field_lines(draw: st.DrawFn, name: bytes | None = None, value: bytes | None = None) -> bytes:
-    parts = (
-        draw(NAMES) if name is None else name,
-        draw(COLON),
-        draw(OWS),
-        draw(VALUES) if value is None else value,
-        draw(OWS),
-        draw(CRLF),
-    )
-    return b"".join(parts)
+class _Maker:
+    """Makes requests of pieces, at most three of which are odd."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+        self._odd = draw(st.sets(st.integers(1, _SLOTS), max_size=3))
+        self._slot = 0
+        self._tail = b"\r\n"
+
+    def choose(self, choices: list[bytes]) -> bytes:
+        return choices[0] if len(choices) == 1 else self._draw(st.sampled_from(choices))
+
+    def number(self, highest: int) -> int:
+        return self._draw(st.integers(0, highest))
+
+    def __call__(self, *kinds: str) -> bytes:
+        out = b""
+        for kind in kinds:
+            self._slot += 1
+            out += self.choose(PIECES[kind][self._slot in self._odd])
+        return out
+
+    def field(self, name: bytes | None = None, value: bytes | None = None) -> bytes:
+        parts = [self("name") if name is None else name, self("colon", "margin")]
+        return b"".join([*parts, self("value") if value is None else value, self("margin", "line end")])
+
+    def chunked(self) -> bytes:
+        out = b""
+        for _ in range(self.number(2)):
+            content = self("content")
+            out += _fill(self("size"), len(content)) + self("extension", "line end") + content + self("line end")
+        out += self("last size", "extension", "line end")
+        for _ in range(self.number(2)):
+            out += self.field() if self.number(3) else self.field(b"Content-Length", b"5")
+        return out + self("line end")
+
+    def framing(self) -> tuple[list[bytes], bytes]:
+        """Fields that frame, and a body that mostly fits them."""
+        kind = self.number(9)
+        if kind < 2:
+            return [], b""
+        if kind < 4:
+            content = self("content")
+            return [self.field(b"Content-Length", _fill(self("length"), len(content)))], content
+        if kind < 8:
+            return [self.field(self("coding name"), self("coding"))], self.chunked()
+        fields = [
+            self.field(b"Content-Length", self("odd length")) if self.number(2) else self.field(b"Transfer-Encoding", b"chunked")
+            for _ in range(1 + self.number(1))
+        ]
+        return fields, self.chunked() if self.number(1) else self("content")
+
+    def tail(self) -> bytes:
+        """All of a request that follows the request line."""
+        fields, body = self.framing()
+        for _ in range(self.number(2)):
+            if self.number(1):
+                fields.append(self.field())
+            else:
+                fields.append(self.field(self.choose(DECIDING_NAMES), self.choose(DECIDING_VALUES)))
+        for _ in range({0: 0, 1: 2}.get(self.number(15), 1)):
+            fields.insert(self.number(len(fields)), self.field(b"Host", self("host")))
+        return b"".join(fields) + self("line end") + body
+
+    def stream(self) -> bytes:
+        """One to three requests; some have the fields of the one before."""
+        out = b""
+        tail = self.tail()
+        for number in range(self.choose([b"1", b"1", b"2", b"3"])[0] - ord("0")):
+            if number:
+                out += self("gap")
+                if self.number(1):
+                    tail = self.tail()
+            if self.number(2):
+                out += self.choose([b"GET / HTTP/1.1\r\n", b"POST /a?b HTTP/1.1\r\n", b"PUT http://h/ HTTP/1.1\r\n"])
+            else:
+                out += self("method", "space", "target", "space", "version", "line end")
+            out += tail
+        return out
 
 
-@st.composite
-def chunked_bodies(draw: st.DrawFn) -> bytes:
-    out = bytearray()
-    for content in draw(st.lists(CONTENTS.filter(bool), max_size=3)):
-        size = draw(SIZES)
-        out += (size % len(content) if b"%" in size else size) + draw(EXTENSIONS) + draw(CRLF) + content + draw(CRLF)
-    out += draw(mostly(b"0", b"00", b"0" * 16, odd=[b"", b"0x0", b"-0", b"0 ", b"0" * 17, b"1"]))
-    out += draw(EXTENSIONS) + draw(CRLF)
-    for line in draw(st.lists(field_lines() | field_lines(b"Content-Length", b"5"), max_size=2)):
-        out += line
-    return bytes(out + draw(CRLF))
+def _fill(pattern: bytes, number: int) -> bytes:
+    return pattern % ((number,) * pattern.count(b"%"))
 
 
-@st.composite
-def bodies(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
-    """Framing fields, and a body that mostly fits them."""
-    kind = draw(st.sampled_from(["none", "none", "length", "length", "chunked", "chunked", "chunked", "odd"]))
-    if kind == "none":
-        return [], b""
-    if kind == "length":
-        content = draw(CONTENTS)
-        return [draw(field_lines(b"Content-Length", b"%d" % len(content)))], content
-    if kind == "chunked":
-        coding = draw(mostly(*CODINGS[:3], odd=CODINGS[3:]))
-        return [draw(field_lines(draw(st.sampled_from([b"Transfer-Encoding", b"transfer-encoding"])), coding))], draw(
-            chunked_bodies()
-        )
-    lines = draw(
-        st.lists(
-            st.sampled_from(LENGTHS).flatmap(lambda value: field_lines(b"Content-Length", value))
-            | st.sampled_from(CODINGS).flatmap(lambda value: field_lines(b"Transfer-Encoding", value)),
-            min_size=1,
-            max_size=2,
-        )
-    )
-    return lines, draw(CONTENTS | chunked_bodies())
-
-
-@st.composite
-def tails(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """All of a head that follows the request line, and the body."""
-    lines, body = draw(bodies())
-    lines += draw(st.lists(field_lines() | DECIDING.flatmap(lambda pair: field_lines(*pair)), max_size=3))
-    hosts = draw(st.sampled_from([1] * 12 + [0, 2]))
-    lines += [draw(field_lines(draw(st.sampled_from([b"Host", b"HOST"])), draw(HOSTS))) for _ in range(hosts)]
-    return b"".join(draw(st.permutations(lines))) + draw(CRLF), body
-
-
-@st.composite
-def request_lines(draw: st.DrawFn) -> bytes:
-    return b"".join((draw(METHODS), draw(SP), draw(TARGETS), draw(SP), draw(VERSIONS), draw(CRLF)))
-
-
-USUAL_LINES = st.sampled_from([b"GET / HTTP/1.1\r\n", b"POST /a?b HTTP/1.1\r\n", b"PUT http://h/ HTTP/1.1\r\n"])
 EDITS = st.lists(
     st.tuples(
-        st.sampled_from(["insert", "delete", "replace"]),
-        st.integers(0, 2**16),
+        st.sampled_from(["insert", "delete", "replace", "repeat"]),
+        st.integers(0, 2**10),
         st.sampled_from([bytes([byte]) for byte in b"\0\t\n\v\r \"#,:;0a/\\\x7f\x80\x85\xa0\xff"] + [b"\r\n", b"\r\n "]),
     ),
     max_size=2,
@@ -424,15 +454,14 @@ EDITS = st.lists(
 
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
-    """One to three requests; some have the fields of the one before, some are cut short or damaged."""
-    out = b""
-    tail = draw(tails())
-    for number in range(draw(st.sampled_from([1, 1, 2, 3]))):
-        if number and draw(st.booleans()):
-            tail = draw(tails())
-        gap = draw(mostly(b"", b"", b"\r\n", odd=[b"\n", b"\r", b" ", b"\r\n\r\n", b"\0", b"\r\n\r\n\r\n"])) if number else b""
-        out += gap + draw(USUAL_LINES | request_lines()) + tail[0] + tail[1]
-    for kind, position, data in draw(st.just([]) | EDITS):
+    """One to three requests made of pieces; some are damaged afterwards, or cut short."""
+    out = _Maker(draw).stream()
+    damage = draw(st.integers(0, 4))
+    if damage == 3:
+        out = out[: draw(st.integers(0, len(out)))]
+    for kind, position, data in draw(EDITS) if damage == 4 else ():
         index = position % (len(out) + 1)
-        out = out[:index] + (b"" if kind == "delete" else data) + out[index + (kind != "insert") :]
-    return out[: draw(st.integers(0, len(out)))] if draw(st.sampled_from([False] * 9 + [True])) else out
+        if kind == "repeat":
+            data = out[index : index + 1]
+        out = out[:index] + (b"" if kind == "delete" else data) + out[index + (kind in ("delete", "replace")) :]
+    return out

@@ -63,7 +63,8 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_empty_lines", "_last", "_line_ended", "_match_head", "_roomy", "_searched", "_start", "_tail", "buffer", "refused"
+        "_config", "_empty_lines", "_last", "_line_ended", "_match_head", "_roomy", "_searched", "_start", "_tail",
+        "buffer", "refused",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:

@@ -1,0 +1,81 @@
+"""Intake: the request side of a connection, and above all its bodies.
+
+Owns the parser and the body under way: who feeds it, when the client is asked for it with 100
+(Continue), and whether what is left of it allows another request. The states are `connection`'s, which
+derives from it.
+"""
+
+from .link import Link
+from .reader import StreamReader
+from .service import Service
+from .wire.body import ChunkedDecoder, LengthDecoder
+from .wire.headers import Headers
+from .wire.parser import RequestParser
+from .wire.request import Request
+from .writer import StreamWriter
+
+__all__ = ["Intake"]
+
+
+class Intake(Link):
+    """What a connection does to take requests in."""
+
+    __slots__ = ("_last", "_owes_100", "_parser", "_response")
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self._parser = RequestParser(service.config)
+        self._last = service.draining  # no request may follow the current one
+        self._owes_100 = False
+        self._response: StreamWriter | None = None  # of a request whose handler waits
+
+    @property
+    def persists(self) -> bool:
+        """Whether another request may follow, as far as is known now."""
+        if self._last:
+            return False
+        body = self._body
+        if body is None or body.complete:
+            return True
+        if self._owes_100 or body.failed:
+            return False  # the client may send the body or not: nobody could tell it from a request
+        return body.remaining is None or body.remaining <= self.service.config.limit_discard
+
+    def _begin_body(self, request: Request) -> None:
+        service = self.service
+        length = request.framing.content_length
+        decoder = ChunkedDecoder(service.config, request.headers) if length is None else LengthDecoder(length)
+        self._body = StreamReader(self, decoder, service.config.limit_body, service.loop)
+        request.body = self._body
+        self._owes_100 = request.framing.expects_continue and not self._parser.buffer
+        if self._parser.buffer:
+            self._body.feed(self._parser)
+
+    def empty_body(self) -> StreamReader:
+        """The body of a request that has none."""
+        return StreamReader(self, LengthDecoder(0), None, self.service.loop)
+
+    def pause_body(self) -> None:
+        """The handler reads more slowly than the client sends."""
+        self._pause_reading()
+
+    def resume_body(self) -> None:
+        """The handler has read."""
+        self._resume_reading()
+
+    def body_wanted(self) -> None:
+        """The handler waits for content: now 100 (Continue) is due, RFC 9110 section 10.1.1."""
+        if self._owes_100:
+            self._owes_100 = False
+            if self._response is None or self._response.replaceable():
+                self.out.release()
+                self.out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
+        self._watch()
+
+    def check_chunks(self) -> ChunkedDecoder:
+        """A decoder to hold a handler's own chunks against."""
+        return ChunkedDecoder(self.service.config, Headers())
+
+    def continued(self) -> None:
+        """The handler has sent 100 (Continue) itself."""
+        self._owes_100 = False
