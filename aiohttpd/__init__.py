@@ -4,7 +4,8 @@ Subclass `BaseHTTPRequestHandler`, write ``async def do_GET``, call ``send_respo
 ``wfile``; `run` it, serve it with ``aiohttpd serve``, or embed an `HTTPServer`.
 """
 
-from .config import Config
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     BodyTimeout,
     ClientDisconnected,
@@ -16,15 +17,18 @@ from .errors import (
     WriteBufferFull,
 )
 from .handler import BaseHTTPRequestHandler
-from .listeners import BindError
-from .reader import StreamReader
-from .runner import run
-from .server import HTTPServer
-from .service import App
 from .version import __version__
 from .wire.headers import Headers
 from .wire.request import Request
-from .writer import StreamWriter
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .listeners import BindError
+    from .reader import StreamReader
+    from .runner import run
+    from .server import HTTPServer
+    from .service import App
+    from .writer import StreamWriter
 
 __all__ = [
     "App",
@@ -47,3 +51,27 @@ __all__ = [
     "__version__",
     "run",
 ]
+
+# A module that only defines handlers needs no server, so what makes one is imported when it is asked for.
+_LATER = {
+    "App": "service",
+    "BindError": "listeners",
+    "Config": "config",
+    "HTTPServer": "server",
+    "StreamReader": "reader",
+    "StreamWriter": "writer",
+    "run": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,7 +7,7 @@ the loaded App) lives on what made it.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 __all__ = ["Config", "Option", "options"]
 
@@ -92,14 +92,13 @@ class Config:
             if text is not None:
                 values[option.name] = option.parse(text)
         for name, value in given.items():
-            if name not in _NAMES:
+            if name not in cls.__dataclass_fields__:
                 _unknown(name)
             values[name] = value
         return cls(**values)
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One option as its field describes it."""
 
     name: str
@@ -156,13 +155,10 @@ def options() -> Iterator[Option]:
         )
 
 
-_NAMES = frozenset(option.name for option in options())
-
-
 def _unknown(name: str) -> NoReturn:
     import difflib  # only on the way to an error
 
-    near = difflib.get_close_matches(name, _NAMES, 1, 0.4)
+    near = difflib.get_close_matches(name, Config.__dataclass_fields__, 1, 0.4)
     raise TypeError(f"no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 

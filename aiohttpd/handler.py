@@ -25,12 +25,13 @@ parse_request
 ============================  ==========================================================================
 """
 
-import html
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import clock
 from .contract import DEFAULT_ERROR_MESSAGE, Lazy, check_async, check_class, check_result, explain_init
@@ -39,7 +40,9 @@ from .version import __version__
 from .wire.headers import Headers, is_field_value
 from .wire.request import Address, Body, Request
 from .wire.response import ResponseFields
-from .writer import START, StreamWriter
+
+if TYPE_CHECKING:
+    from .writer import StreamWriter
 
 __all__ = ["BaseHTTPRequestHandler"]
 
@@ -187,7 +190,7 @@ class BaseHTTPRequestHandler:
         Raises:
             ContractError: an answer has been begun already.
         """
-        if self._fields is not None or self.wfile.state is not START:
+        if self._fields is not None or self.wfile.status:
             raise ContractError("send_response() was called twice: one request, one answer")
         self._status = code
         self._reason = message
@@ -267,6 +270,8 @@ class BaseHTTPRequestHandler:
             self.send_header(name, value)
         content = b""
         if code >= 200 and code not in (204, 205, 304):
+            import html  # with its table of entities, only for a page that needs it
+
             page = self.error_message_format % {
                 "code": code,
                 "message": html.escape(message, quote=False),

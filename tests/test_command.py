@@ -88,7 +88,9 @@ class TestServe:
             process.send_signal(number)
             _, err = process.communicate(timeout=10)
             assert process.returncode == 0
-            assert re.fullmatch(r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4} \d\d:\d\d:\d\d\] "GET /a\?b HTTP/1\.1" 200 6\n', err)
+            assert re.fullmatch(
+                r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4} \d\d:\d\d:\d\d\] "GET /a\?b HTTP/1\.1" 200 6\n', err
+            )
 
     def test_no_access_log(self, folder: Path) -> None:
         with serving(folder, "hello:Hello", "-p", "0", "--no-access-log") as (process, url):
@@ -121,7 +123,7 @@ class TestServe:
             with client:
                 assert client.get("http://a/").text == "Hello!"
             process.send_signal(signal.SIGINT)
-            assert 'unix: - - [' in process.communicate(timeout=10)[1]
+            assert "unix: - - [" in process.communicate(timeout=10)[1]
         assert not path.exists()
 
     def test_environment(self, folder: Path) -> None:
@@ -130,7 +132,10 @@ class TestServe:
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=10)[1] == ""
         # A flag wins.
-        with serving(folder, "hello:Hello", "--access-log", AIOHTTPD_PORT="0", AIOHTTPD_ACCESS_LOG="no") as (process, url):
+        with serving(folder, "hello:Hello", "--access-log", AIOHTTPD_PORT="0", AIOHTTPD_ACCESS_LOG="no") as (
+            process,
+            url,
+        ):
             httpx.get(url)
             process.send_signal(signal.SIGINT)
             assert "200" in process.communicate(timeout=10)[1]
@@ -233,7 +238,12 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         ("name", "value", "error"),
-        [("limit_body", -1, ValueError), ("timeout_head", 0, ValueError), ("limit_body", "1", TypeError), ("backlog", 1.5, TypeError)],
+        [
+            ("limit_body", -1, ValueError),
+            ("timeout_head", 0, ValueError),
+            ("limit_body", "1", TypeError),
+            ("backlog", 1.5, TypeError),
+        ],
     )
     def test_values_are_checked(self, name: str, value: object, error: type[Exception]) -> None:
         with pytest.raises(error, match=name):

@@ -9,6 +9,7 @@ Where we differ on purpose, or an oracle is wrong, stands in `EXCEPTIONS`, each 
 """
 
 import dataclasses
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,16 @@ settings.register_profile("suite", _COMMON, max_examples=500, derandomize=True, 
 settings.register_profile("campaign", _COMMON, max_examples=100_000, print_blob=True)
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 SLOWER = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
+
+DEFAULTS = Config()
+TIGHT = Config(
+    limit_request_line=24,
+    limit_field=20,
+    limit_head=72,
+    limit_fields=3,
+    limit_chunk_extension=3,
+    limit_chunk_extensions=5,
+)
 
 STATUSES = {400, 414, 417, 431, 501, 505}
 
@@ -71,13 +82,16 @@ def latin(pairs: Iterable[tuple[str, str]]) -> Pairs:
     return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs)
 
 
-def ours(pieces: Iterable[bytes], config: Config = Config(), looks: Iterator[bool] = iter(())) -> Ours:  # noqa: B008
+def ours(
+    pieces: Iterable[bytes], config: Config = DEFAULTS, *, looks: Iterator[bool] = iter(()), stop: int | None = None
+) -> Ours:
     """Drive the parser and the decoders as a connection does.
 
     Args:
         pieces: what arrives.
         config: the limits.
         looks: for each piece but the last, whether the parser is asked before the next one comes.
+        stop: after how many messages to take the rest.
     """
     parser = RequestParser(config)
     messages: list[Message] = []
@@ -92,7 +106,7 @@ def ours(pieces: Iterable[bytes], config: Config = Config(), looks: Iterator[boo
             fed += len(piece)
             if number < len(pieces) and not next(looks, True):
                 continue
-            while True:
+            while stop is None or len(messages) < stop or decoder is not None:
                 if decoder is None:
                     request = parser.next_request()
                     if request is None:
@@ -232,24 +246,98 @@ def _value(name: bytes, value: bytes) -> bytes:
 # Where we differ and mean it.
 
 
+def tokens(message: Message, name: bytes) -> set[bytes]:
+    """The members of a list field, in lower case."""
+    values = [value.lower() for key, value in message.fields if key.lower() == name]
+    return {token.strip(b" \t") for value in values for token in value.split(b",")}
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A kind of message that an oracle sees otherwise than we do, with a proof."""
+    """A kind of message that an oracle sees otherwise than we do.
+
+    Attributes:
+        oracle: which one.
+        section: of the RFC that decides.
+        reason: why we do as we do.
+        differing: the attributes of `Message` that differ; "head" if the oracle waits for more of it.
+        when: whether a message of ours is of the kind.
+        example: a proof.
+    """
 
     oracle: str
     section: str
     reason: str
+    differing: set[str]
+    when: Callable[[Message], bool]
     example: bytes
-    covers: Callable[[Message, Message], bool]
 
 
-EXCEPTIONS = ()
+EXCEPTIONS = (
+    Difference(
+        "httptools",
+        "RFC 9112 section 6.3",
+        "llhttp takes what follows the head of a CONNECT for the tunnel, even if the head frames a body. The rules for"
+        " the length of a message know methods in answers only, so for h11 and us the body is a body.",
+        {"body", "trailers", "end"},
+        lambda message: message.method == b"CONNECT",
+        b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\nContent-Length: 3\r\n\r\nabc",
+    ),
+    Difference(
+        "httptools",
+        "RFC 9110 section 7.8",
+        "httptools ends a request that asks for an upgrade after its head. But the client changes the protocol only"
+        " after the whole request, so its body comes first.",
+        {"body", "trailers", "end"},
+        lambda message: b"upgrade" in tokens(message, b"connection") and bool(tokens(message, b"upgrade")),
+        b"POST / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\nabc",
+    ),
+    Difference(
+        "httptools",
+        "RFC 9112 appendix C.2.2",
+        "To llhttp Proxy-Connection is another name for Connection, so it makes an upgrade of Upgrade. It never was a"
+        " field of the standard; we ignore it.",
+        {"body", "trailers", "end"},
+        lambda message: b"upgrade" in tokens(message, b"proxy-connection") and bool(tokens(message, b"upgrade")),
+        b"POST / HTTP/1.1\r\nHost: h\r\nProxy-Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\nabc",
+    ),
+    Difference(
+        "httptools",
+        "RFC 9110 section 9.1",
+        "llhttp takes PRI for the preface of HTTP/2 in whatever version, and waits for the rest. To us it is a method"
+        " without a handler, and the preface itself is a 505.",
+        {"head"},
+        lambda message: message.method == b"PRI",
+        b"PRI / HTTP/1.1\r\nHost: h\r\n\r\n",
+    ),
+    Difference(
+        "h11",
+        "RFC 9112 section 7.1.2",
+        "h11 merges Content-Length fields among the trailers, as if they were to frame something. We keep trailers apart,"
+        " as they were sent.",
+        {"trailers"},
+        lambda message: b"content-length" in {name.lower() for name, _ in message.trailers},
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+    ),
+)  # fmt: skip
+
+
+def differing(our: Seen, their: Seen) -> set[str]:
+    """The attributes in which two views of a message differ."""
+    if isinstance(our, Message) and isinstance(their, Message):
+        return {
+            field.name
+            for field in dataclasses.fields(Message)
+            if getattr(our, field.name) != getattr(their, field.name)
+        }
+    return set() if our == their else {"head"}
+
 
 def excused(oracle: str, our: Seen, their: Seen) -> bool:
-    return (
-        isinstance(our, Message)
-        and isinstance(their, Message)
-        and any(entry.oracle == oracle and entry.covers(our, their) for entry in EXCEPTIONS)
+    """Whether a disagreement is one of `EXCEPTIONS`."""
+    found = differing(normalised(our), normalised(their))
+    return isinstance(our, Message) and any(
+        entry.oracle == oracle and found <= entry.differing and entry.when(our) for entry in EXCEPTIONS
     )
 
 
@@ -297,8 +385,8 @@ PIECES: dict[str, tuple[list[bytes], list[bytes]]] = {
     "margin": ([b" ", b"", b"\t ", b"  "], [b"\r\n ", b"\n", b"\x0b", b"\x0c", b"\xa0", b"\x85", b"\0", b"\r", b"\x1c"]),
     "colon": ([b":"], [b" :", b"", b"::", b"\t:", b"\0:", b"=", b"\r\n:", b"\x0b:"]),
     "method": (
-        [b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"M-SEARCH", b"PRI", b"SOURCE"],
-        [b"", b"get", b"GE T", b"G\xc9T", b"GET\0", b"G@T", b"QUERY", b"\r\nGET", b"\nGET", b" GET", b"\xef\xbb\xbfGET"],
+        [b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"M-SEARCH", b"SOURCE"],
+        [b"", b"PRI", b"get", b"GE T", b"G\xc9T", b"GET\0", b"G@T", b"QUERY", b"\r\nGET", b"\nGET", b" GET", b"\xef\xbb\xbfGET"],
     ),
     "target": (
         [b"/", b"/a?b=c", b"//h/", b"*", b"http://h/p?q", b"HTTP://h:80", b"h:80", b"[::1]:80"],
@@ -350,7 +438,16 @@ PIECES: dict[str, tuple[list[bytes], list[bytes]]] = {
         + [b';a="\x7f"', b";a\r", b";a;", b";=b", b'="x"', b",a", b" ", b'="\xe9"', b';a="\\\r\n"', b";a=b=c", b';a="b"c'],
     ),
 }  # fmt: skip
-DECIDING_NAMES = [b"Connection", b"Expect", b"Upgrade", b"Keep-Alive", b"TE", b"Trailer", b"connection", b"Proxy-Connection"]
+DECIDING_NAMES = [
+    b"Connection",
+    b"Expect",
+    b"Upgrade",
+    b"Keep-Alive",
+    b"TE",
+    b"Trailer",
+    b"connection",
+    b"Proxy-Connection",
+]
 DECIDING_VALUES = [b"close", b"keep-alive", b"Upgrade, close", b"upgrade", b"100-continue", b"100-Continue", b"x", b""]
 DECIDING_VALUES += [b"close, , x", b"h2c", b"Content-Length", b"clo se", b"CLOSE", b"websocket"]
 
@@ -358,13 +455,12 @@ _SLOTS = 60  # about as many pieces as a request is made of
 
 
 class _Maker:
-    """Makes requests of pieces, at most three of which are odd."""
+    """Makes requests of pieces, at most two of which are odd."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self._draw = draw
-        self._odd = draw(st.sets(st.integers(1, _SLOTS), max_size=3))
+        self._odd = draw(st.sets(st.integers(1, _SLOTS), max_size=2))
         self._slot = 0
-        self._tail = b"\r\n"
 
     def choose(self, choices: list[bytes]) -> bytes:
         return choices[0] if len(choices) == 1 else self._draw(st.sampled_from(choices))
@@ -404,7 +500,9 @@ class _Maker:
         if kind < 8:
             return [self.field(self("coding name"), self("coding"))], self.chunked()
         fields = [
-            self.field(b"Content-Length", self("odd length")) if self.number(2) else self.field(b"Transfer-Encoding", b"chunked")
+            self.field(b"Content-Length", self("odd length"))
+            if self.number(2)
+            else self.field(b"Transfer-Encoding", b"chunked")
             for _ in range(1 + self.number(1))
         ]
         return fields, self.chunked() if self.number(1) else self("content")
@@ -446,7 +544,7 @@ EDITS = st.lists(
     st.tuples(
         st.sampled_from(["insert", "delete", "replace", "repeat"]),
         st.integers(0, 2**10),
-        st.sampled_from([bytes([byte]) for byte in b"\0\t\n\v\r \"#,:;0a/\\\x7f\x80\x85\xa0\xff"] + [b"\r\n", b"\r\n "]),
+        st.sampled_from([bytes([byte]) for byte in b'\0\t\n\v\r "#,:;0a/\\\x7f\x80\x85\xa0\xff'] + [b"\r\n", b"\r\n "]),
     ),
     max_size=2,
 )
@@ -465,3 +563,87 @@ def streams(draw: st.DrawFn) -> bytes:
             data = out[index : index + 1]
         out = out[:index] + (b"" if kind == "delete" else data) + out[index + (kind in ("delete", "replace")) :]
     return out
+
+
+# The properties.
+
+
+def test_accepted_messages_are_seen_alike() -> None:
+    counts: Counter[str] = Counter()
+
+    @PROFILE
+    @given(streams())
+    def check(data: bytes) -> None:
+        for oracle, our, their in disagreements(data, counts):
+            assert excused(oracle, our, their), f"{oracle} sees {their}, we see {our}"
+
+    check()
+    # The property says nothing if nothing is accepted by both.
+    assert counts["h11"] > PROFILE.max_examples // 4
+    assert counts["httptools"] > PROFILE.max_examples // 4
+
+
+@pytest.mark.parametrize("entry", EXCEPTIONS, ids=lambda entry: f"{entry.oracle}, {entry.section}")
+def test_exception_is_one(entry: Difference) -> None:
+    found = [
+        (oracle, our, their) for oracle, our, their in disagreements(entry.example, Counter()) if oracle == entry.oracle
+    ]
+    assert len(found) == 1, "oracle and we agree by now: remove the entry"
+    _, our, their = found[0]
+    assert differing(normalised(our), normalised(their)) <= entry.differing
+    assert excused(*found[0])
+    others = [other for other in EXCEPTIONS if other is not entry and isinstance(our, Message) and other.when(our)]
+    assert not others, "one entry is enough for it"
+
+
+def test_exceptions_are_few() -> None:
+    assert len(EXCEPTIONS) <= 12
+
+
+@PROFILE
+@given(st.binary(max_size=200) | streams(), st.booleans())
+def test_only_refusals_are_raised(data: bytes, tight: bool) -> None:
+    ours([data], TIGHT if tight else DEFAULTS)  # holds the rest of what is to be said of an error
+
+
+@PROFILE
+@given(streams(), st.integers(0, 4))
+def test_no_byte_is_lost(data: bytes, count: int) -> None:
+    """What follows a message is handed over whole, after each message and at the end."""
+    outcome = ours([data])
+    whole = [message for message in outcome.messages if message.end is not None]
+    if outcome.status is None and len(whole) == len(outcome.messages):
+        end = whole[-1].end if whole else 0
+        skipped = data[end : len(data) - len(outcome.rest)]
+        assert data.endswith(outcome.rest)
+        assert skipped in (b"", b"\r\n", b"\r\n\r\n")
+    if whole:
+        chosen = count % len(whole)
+        end = whole[chosen].end
+        assert ours([data], stop=chosen + 1).rest == data[end:]
+
+
+@SLOWER
+@given(streams(), st.booleans())
+def test_a_cut_at_each_offset_changes_nothing(data: bytes, tight: bool) -> None:
+    config = TIGHT if tight else DEFAULTS
+    whole = ours([data], config)
+    for offset in range(1, len(data)):
+        assert ours([data[:offset], data[offset:]], config) == whole, offset
+
+
+@PROFILE
+@given(streams(), st.booleans())
+def test_byte_by_byte_changes_nothing(data: bytes, tight: bool) -> None:
+    config = TIGHT if tight else DEFAULTS
+    assert ours([data[index : index + 1] for index in range(len(data))], config) == ours([data], config)
+
+
+@PROFILE
+@given(streams(), st.lists(st.tuples(st.integers(0, 2**10), st.booleans()), max_size=8))
+def test_cuts_and_late_looks_change_nothing(data: bytes, cuts: list[tuple[int, bool]]) -> None:
+    """The parser is not always asked before more arrives: not while a request is being answered."""
+    cuts = sorted((offset % (len(data) + 1), look) for offset, look in cuts)
+    offsets = [0, *(offset for offset, _ in cuts), len(data)]
+    pieces = [data[start:end] for start, end in itertools.pairwise(offsets)]
+    assert ours(pieces, looks=iter([look for _, look in cuts])) == ours([data])

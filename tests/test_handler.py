@@ -41,7 +41,9 @@ class TestAttributes:
 
         class Look(BaseHTTPRequestHandler):
             async def do_GET(self) -> None:
-                names = "command path request_version requestline raw_requestline client_address close_connection server"
+                names = (
+                    "command path request_version requestline raw_requestline client_address close_connection server"
+                )
                 seen.update({name: getattr(self, name) for name in names.split()})
                 seen["headers"] = self.headers["x-one"]
                 seen["address"] = self.address_string()

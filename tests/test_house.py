@@ -53,7 +53,10 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.level and node not in only_for_types:
             base = here[: -node.level]
             for alias in node.names:
-                for parts in ([*base, *(node.module or "").split("."), alias.name], [*base, *(node.module or "").split(".")]):
+                for parts in (
+                    [*base, *(node.module or "").split("."), alias.name],
+                    [*base, *(node.module or "").split(".")],
+                ):
                     name = ".".join(part for part in parts if part)
                     if name in FLOOR:
                         found.add(name)
@@ -100,7 +103,17 @@ def test_import_is_light() -> None:
     code = "import asyncio, sys; before = set(sys.modules); import aiohttpd; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     loaded = {name for name in done.stdout.split() if not name.startswith("aiohttpd")}
-    assert not loaded & {"click", "multipart", "uvloop", "email", "http.client", "http.server", "json", "tempfile", "difflib"}
+    assert not loaded & {
+        "click",
+        "multipart",
+        "uvloop",
+        "email",
+        "http.client",
+        "http.server",
+        "json",
+        "tempfile",
+        "difflib",
+    }
     assert len(loaded) <= 12, loaded
 
 

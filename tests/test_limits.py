@@ -118,7 +118,8 @@ class TestRepeatedHead:
         assert not parser.buffer
 
     @pytest.mark.parametrize(
-        "line", [b"GET / HTTP/1.1 ", b"GET  / HTTP/1.1", b"GET / HTTP/2.0", b"GET /#x HTTP/1.1", b"GET x HTTP/1.1", b"GET /"]
+        "line",
+        [b"GET / HTTP/1.1 ", b"GET  / HTTP/1.1", b"GET / HTTP/2.0", b"GET /#x HTTP/1.1", b"GET x HTTP/1.1", b"GET /"],
     )
     def test_a_bad_request_line_is_refused(self, line: bytes) -> None:
         parser = RequestParser(aiohttpd.Config())

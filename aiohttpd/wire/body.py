@@ -4,6 +4,7 @@ A decoder is fed what has arrived, appends the content to a buffer, and says whe
 keeps nothing but a few numbers, so a thousand tiny chunks cost no more than their bytes.
 """
 
+import functools
 import re
 
 from ..config import Config
@@ -43,9 +44,15 @@ class LengthDecoder:
 # RFC 9112 section 7.1: at most 16 hexadecimal digits, no sign, no 0x, no white space; extensions by
 # their grammar, with no bare CR or LF inside of a quoted value.
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
-_match_chunk_size = re.compile(rf"([0-9A-Fa-f]{{1,16}}+)((?:;{TOKEN}(?:=(?:{TOKEN}|{_QUOTED}))?)*+)\r\n").fullmatch
-_match_trailers = re.compile(rf"((?:{FIELD_LINE})*+)\r\n").fullmatch
-_bare_line_end = re.compile(rb"(?<!\r)\n").search
+_CHUNK_SIZE = rf"([0-9A-Fa-f]{{1,16}}+)((?:;{TOKEN}(?:=(?:{TOKEN}|{_QUOTED}))?)*+)\r\n"
+_TRAILERS = rf"((?:{FIELD_LINE})*+)\r\n"
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern with the first body that is chunked."""
+    return re.compile(pattern)
+
 
 _LONGEST_SIZE = 16 + len("\r\n")
 _LARGEST_SIZE = 2**63 - 1
@@ -103,7 +110,7 @@ class ChunkedDecoder:
         self._line += data[start:end]
         if line_end < 0:
             return end
-        match = _match_chunk_size(str(self._line, "latin-1"))
+        match = _compiled(_CHUNK_SIZE).fullmatch(str(self._line, "latin-1"))
         if match is None:
             raise WireError(400, "malformed chunk size")
         self._extensions += len(match[2])
@@ -142,13 +149,13 @@ class ChunkedDecoder:
         searched = max(0, known - 3)
         end = 2 if line.startswith(b"\r\n") else line.find(b"\r\n\r\n", searched) + 4
         if end == 3:  # not found
-            if _bare_line_end(line, searched):
+            if re.compile(rb"(?<!\r)\n").search(line, searched):
                 raise WireError(400, "a bare LF")
             if len(line) > self._head_room:
                 raise WireError(431, "trailers larger than what the head has left")
             return len(data)
         text = str(line[:end], "latin-1")
-        match = _match_trailers(text)
+        match = _compiled(_TRAILERS).fullmatch(text)
         if match is None:
             raise refusals.of_trailers(text)
         refusals.check_limits("\r\n" + text, self._config)

@@ -151,9 +151,9 @@ class Headers:
 
 
 # RFC 9110 section 5.6.6, lenient about a missing value since it frames nothing.
-_PARAMETER = re.compile(rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))')
+_PARAMETER = rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))'
 
 
 def _parameters(value: str) -> Iterator[tuple[str, str]]:
-    for name, quoted, plain in _PARAMETER.findall(value):
+    for name, quoted, plain in re.findall(_PARAMETER, value):
         yield name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else plain

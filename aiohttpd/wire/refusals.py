@@ -5,7 +5,6 @@ that is no path pay for anything here.
 """
 
 import re
-from collections.abc import Callable
 
 from ..config import Config
 from ..errors import WireError
@@ -15,21 +14,20 @@ from .request import absolute_form
 
 __all__ = ["check_incomplete", "check_limits", "check_target", "of_head", "of_trailers"]
 
-_Test = Callable[[str], object]
+# The patterns are compiled when the first request is refused: most programs never see one.
+_TARGET = r"[!-\"$-~]++"
+_VERSION = r"HTTP/[0-9]\.[0-9]"
+_BARE = rb"\x00|\r(?!\n)|(?<!\r)\n"
+_BARE_SO_FAR = rb"\x00|\r(?!\n|\Z)|(?<!\r)\n"
 
-_is_target = re.compile(r"[!-\"$-~]++").fullmatch
-_is_version = re.compile(r"HTTP/[0-9]\.[0-9]").fullmatch
-_is_bare = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n").search
-_is_bare_so_far = re.compile(rb"\x00|\r(?!\n|\Z)|(?<!\r)\n").search
-
-# In the order in which a reader of the line meets them; the first that holds names the refusal.
-_FIELD_RULES: tuple[tuple[_Test, str], ...] = (
-    (re.compile(r"[\t ]").match, "a folded line (obs-fold), or white space before the first field"),
-    (re.compile(r"[^:]*+\Z").match, "a field line without a colon"),
-    (re.compile(r":").match, "an empty field name"),
-    (re.compile(r"[^:]*[\t ]:").match, "white space between field name and colon"),
-    (re.compile(rf"(?!{TOKEN}:)").match, "a field name that is no token"),
-    (re.compile(rf"[^:]*+:(?!{FIELD_VALUE}\Z)").match, "a control character in a field value"),
+# In the order in which a reader of the line meets them; the first that matches names the refusal.
+_FIELD_RULES = (
+    (r"[\t ]", "a folded line (obs-fold), or white space before the first field"),
+    (r"[^:]*+\Z", "a field line without a colon"),
+    (r":", "an empty field name"),
+    (r"[^:]*[\t ]:", "white space between field name and colon"),
+    (rf"(?!{TOKEN}:)", "a field name that is no token"),
+    (rf"[^:]*+:(?!{FIELD_VALUE}\Z)", "a control character in a field value"),
 )
 
 
@@ -41,11 +39,11 @@ def of_request_line(line: str) -> WireError | None:
     method, target, version = words
     if not is_token(method):
         return WireError(400, "malformed method")
-    if not _is_version(version):
+    if not re.fullmatch(_VERSION, version):
         return WireError(400, "malformed HTTP version")
     if not version.startswith("HTTP/1."):
         return WireError(505, f"{version} is not spoken here")
-    if not _is_target(target):
+    if not re.fullmatch(_TARGET, target):
         return WireError(400, "malformed request target")
     return None
 
@@ -62,15 +60,15 @@ def of_trailers(text: str) -> WireError:
     if bare is not None:
         return bare
     for line in text.split("\r\n")[:-2]:
-        for breaks, reason in _FIELD_RULES:
-            if breaks(line):
+        for pattern, reason in _FIELD_RULES:
+            if re.match(pattern, line):
                 return WireError(400, reason)
     return WireError(400, "malformed head")
 
 
 def _bare(data: bytes | bytearray, start: int, *, complete: bool) -> WireError | None:
     # RFC 9112 section 2.2; RFC 9110 section 5.5.
-    match = (_is_bare if complete else _is_bare_so_far)(data, start)
+    match = re.compile(_BARE if complete else _BARE_SO_FAR).search(data, start)
     if match is None:
         return None
     return WireError(400, {b"\n": "a bare LF", b"\r": "a bare CR", b"\0": "a NUL"}[match[0]])

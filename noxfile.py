@@ -1,0 +1,91 @@
+"""Sessions for the things that are too long, or need too much, for the test command.
+
+usage: nox [-s tests lint wire bench idle soak]
+"""
+
+import shutil
+import subprocess
+
+import nox
+
+nox.options.sessions = ["tests", "lint"]
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+def starts(version: str) -> bool:
+    """Whether an interpreter is there that really runs; a shim that only says where it could be is none."""
+    command = shutil.which(f"python{version}")
+    if command is None:
+        return False
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([command, "-c", code], capture_output=True, text=True)
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the package and dependency groups as the README does."""
+    session.install("-q", "-U", "pip")
+    session.install("-q", "-e", ".", *(argument for group in groups for argument in ("--group", group)))
+
+
+@nox.session(python=[version for version in PYTHONS if starts(version)] or False)
+def tests(session: nox.Session) -> None:
+    """The test suite on each Python that is there."""
+    left_out = [version for version in PYTHONS if not starts(version)]
+    if left_out:
+        session.log(f"left out, since no such interpreter starts: {', '.join(left_out)} (PYENV_VERSION can name several)")
+    install(session, "tests")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def lint(session: nox.Session) -> None:
+    """Style and types; installs into the current environment's .venv if the tools are missing."""
+    if shutil.which("ruff") is None or shutil.which("mypy") is None:
+        session.run("python", "-m", "pip", "install", "-q", "-e", ".", "--group", "lint", external=True)
+    session.run("ruff", "check", ".", external=True)
+    session.run("ruff", "format", "--check", ".", external=True)
+    session.run("mypy", external=True)
+
+
+@nox.session
+def wire(session: nox.Session) -> None:
+    """A long campaign of the differential and grammar tests against h11 and llhttp."""
+    install(session, "tests")
+    env = {"HYPOTHESIS_PROFILE": "campaign"}
+    session.run(
+        "python", "-m", "pytest", "--timeout=0", "tests/test_differential.py", "tests/test_grammar.py", *session.posargs, env=env
+    )
+
+
+def need_wrk(session: nox.Session) -> None:
+    """Install wrk where Debian's package can be had, else say how."""
+    if shutil.which("wrk") is None and shutil.which("apt-get"):
+        session.run("apt-get", "install", "-y", "-qq", "wrk", external=True, success_codes=[0, 100])
+    if shutil.which("wrk") is None:
+        session.error("wrk is missing: install it with your package manager (Debian: apt-get install wrk)")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The hot path in memory, then throughput beside peers."""
+    install(session, "benchmarks")
+    need_wrk(session)
+    session.run("python", "benchmarks/hot_path.py")
+    session.run("python", "benchmarks/peers.py", *session.posargs)
+
+
+@nox.session
+def idle(session: nox.Session) -> None:
+    """What an idle connection, the import and the first answer cost."""
+    install(session)
+    session.run("python", "benchmarks/footprint.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Slow and bad peers at full size: the default deadlines, 1,000 silent connections, a stalled 100 MiB answer."""
+    install(session)
+    session.run("python", "benchmarks/soak.py", *session.posargs)
