@@ -6,6 +6,7 @@ no loop policy, and never resolves the name of a client or of the machine.
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import socket
 import ssl as ssl_module
@@ -73,7 +74,9 @@ class HTTPServer:
         self._access_log = access_log
         self._service: Service | None = None
         self._acceptors: list[asyncio.Server] = []
-        self._stack = contextlib.AsyncExitStack()
+        self._names: list[Any] = []
+        self._life: asyncio.Task[None] | None = None
+        self._drained = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._until = 0.0  # the end of the grace, in the loop's time
@@ -136,22 +139,33 @@ class HTTPServer:
         Raises:
             BindError: an address cannot be listened on.
             RuntimeError: it has been started before.
+            Exception: what the lifespan raises at its beginning.
         """
         if self._stopped is not None:
             raise RuntimeError("a server is started once; make another")
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
-        service = Service(self.app, self.config, loop, server=self, access_log=self._access_log)
         self.sockets = listen(self._given_address, self.config.backlog)
-        self._stack.callback(self._close_sockets, [sock.getsockname() for sock in self.sockets])
+        self._names = [sock.getsockname() for sock in self.sockets]
+        begun = loop.create_future()
+        self._life = loop.create_task(self._live(begun))
         try:
-            if self._lifespan is not None:
-                await self._stack.enter_async_context(self._lifespan(self))
-            self._service = service
+            await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._life.cancel()
+            self._close_sockets()
+            raise
+        if self._life.done():
+            self._close_sockets()
+            await self._life
+        service = self._service = Service(
+            self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
+        )
+        try:
             for sock in self.sockets:
                 self._acceptors.append(await self._accept(loop, service, sock))
         except BaseException:
-            await self._stack.aclose()
+            await self.shutdown(0)
             raise
 
     async def serve_forever(self) -> None:
@@ -165,6 +179,8 @@ class HTTPServer:
             if not self._stopped.done():
                 await self.shutdown()
             raise
+        if self._closer is not None:
+            await self._closer  # for what the lifespan has raised at its end
 
     async def shutdown(self, grace: float | None = None) -> None:
         """Stop: close the listeners, finish what is in flight, close the rest.
@@ -218,10 +234,19 @@ class HTTPServer:
         if service.connections or service.orphans:
             await self._cancel(service)
         service.deadlines.close()
+        self._drained.set()
         try:
-            await self._stack.aclose()
+            if self._life is not None:
+                await self._life
         finally:
+            self._close_sockets()
             stopped.set_result(None)
+
+    async def _live(self, begun: asyncio.Future[contextvars.Context]) -> None:
+        """Be inside of the lifespan from the start to the end, in one task as context managers want it."""
+        async with self._lifespan(self) if self._lifespan is not None else contextlib.nullcontext():
+            begun.set_result(contextvars.copy_context())  # what it has set, handlers see
+            await self._drained.wait()
 
     def _stop_accepting(self, service: Service) -> None:
         for acceptor in self._acceptors:
@@ -257,11 +282,11 @@ class HTTPServer:
                 await asyncio.wait_for(service.changed.wait(), left)
         return True
 
-    def _close_sockets(self, names: list[Any]) -> None:
+    def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
         if not isinstance(self._given_address, socket.socket):
-            for name in names:
+            for name in self._names:
                 if isinstance(name, str) and name and not name.startswith("\0"):
                     with contextlib.suppress(OSError):
                         os.unlink(name)

@@ -82,6 +82,7 @@ class Service:
         *,
         server: Any = None,
         access_log: AccessLogger | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         self.app = resolve_app(app)
         self.config = config
@@ -90,7 +91,7 @@ class Service:
         self.access_log = access_log
         self.logs = config.access_log
         # Each request gets a copy, so no request sees what another has set.
-        self.context = contextvars.copy_context()
+        self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()
         self.now = 0.0  # the loop's time when an answer was last begun
         self._next_second = 0.0

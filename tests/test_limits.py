@@ -220,7 +220,9 @@ class TestBody:
 
         post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
         for limit, connection in ((5, None), (4, "close")):
-            output, closed = await drive(ignore, [post, b"hello"], config=aiohttpd.Config(limit_discard=limit))
+            output, closed = await drive(
+                ignore, [post, b"", b"hello"], config=aiohttpd.Config(limit_discard=limit), wait=True
+            )
             [answer] = finals(output)
             assert (answer["Connection"], closed) == (connection, connection == "close")
 
@@ -230,11 +232,13 @@ class TestBody:
 
         post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         for limit, closes in ((5, False), (4, True)):
-            pieces = [post, b"5\r\nhello\r\n"]  # and the end never comes
-            output, closed = await drive(ignore, pieces, config=aiohttpd.Config(limit_discard=limit))
+            pieces = [post, b"", b"5\r\nhello\r\n"]  # and the end never comes
+            output, closed = await drive(ignore, pieces, config=aiohttpd.Config(limit_discard=limit), wait=True)
             assert len(finals(output)) == 1
             assert closed is closes
-            output, closed = await drive(ignore, [*pieces, b"0\r\n\r\n"], config=aiohttpd.Config(limit_discard=limit))
+            output, closed = await drive(
+                ignore, [*pieces, b"0\r\n\r\n"], config=aiohttpd.Config(limit_discard=limit), wait=True
+            )
             assert closed is closes
 
 

@@ -47,14 +47,24 @@ class Echo(aiohttpd.BaseHTTPRequestHandler):
 
 
 async def drive(
-    app: App, pieces: Iterable[bytes], *, eof: bool = False, config: aiohttpd.Config | None = None
+    app: App,
+    pieces: Iterable[bytes],
+    *,
+    eof: bool = False,
+    config: aiohttpd.Config | None = None,
+    wait: bool = False,
 ) -> tuple[bytes, bool]:
-    """Feed a connection; return what it has sent, and whether it has closed by itself (or after our end)."""
+    """Feed a connection; return what it has sent, and whether it has closed by itself (or after our end).
+
+    With ``wait`` the handler has a turn of the loop before each piece, which Python 3.11 needs to start it.
+    """
     loop = asyncio.get_running_loop()
     service = Service(app, config or aiohttpd.Config(access_log=False), loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(service))
     for piece in pieces:
+        if wait:
+            await asyncio.sleep(0)
         transport.feed(piece)
     if eof:
         transport.feed_eof()
