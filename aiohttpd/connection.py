@@ -98,8 +98,10 @@ class HTTPConnection(Intake):
         if self._state is SERVING:
             if self._body is not None:
                 self._body.fail(IncompleteBody())
-        elif self._state is HEAD:
-            self._refuse(WireError(400, "the request ended before it was complete"))
+        elif self._state is LINGERING:
+            self.out.close()
+        elif self._between_requests():
+            self._advance()
         else:
             self._close()
         # TLS cannot be closed by half: asyncio would say so in the log.
@@ -138,7 +140,8 @@ class HTTPConnection(Intake):
         while parser.buffer and not out.paused:
             if served == _PIPELINE:
                 self.service.loop.call_soon(self._go_on)
-                break
+                out.release()
+                return
             try:
                 request = parser.next_request()
             except WireError as error:
@@ -155,12 +158,13 @@ class HTTPConnection(Intake):
         if out.held is not None:
             out.release()
         if self._state is IDLE and not parser.buffer and not self.eof:
-            idles = self.service.idles
+            service = self.service
+            idles = service.idles
             if self._fifo is idles:
                 del idles[self]  # and to the end of the queue
-                idles[self] = self.service.now
+                idles[self] = service.loop.time()
             else:
-                self._arm(idles, self.service.now)
+                self._arm(idles, service.loop.time())
         elif self._between_requests():
             self._wait_for_head()
 
@@ -175,6 +179,7 @@ class HTTPConnection(Intake):
     def _wait_for_head(self) -> None:
         """There is no whole head to serve: wait for one, or do not."""
         if self.out.paused:
+            self._disarm()  # it is the peer that has to read now, and that is measured
             if self._parser.pending > _READ_AHEAD:
                 self._pause_reading()
         elif self.eof:
@@ -188,9 +193,10 @@ class HTTPConnection(Intake):
             if self._state is IDLE:
                 self._arm(self.service.idles, self.service.loop.time())
         elif self._state is not HEAD:
-            self._state = HEAD
-            if self._fifo is not self.service.heads:
+            # The time for the first head runs from the beginning of the connection, and has begun to.
+            if self._state is not NEW:
                 self._arm(self.service.heads, self.service.loop.time())
+            self._state = HEAD
 
     def _begin(self, request: Request) -> None:
         service = self.service
@@ -210,6 +216,7 @@ class HTTPConnection(Intake):
     def _prepare(self, request: Request, response: StreamWriter) -> None:
         """See to what most requests have not: a body, an old version, the wish to close."""
         if request.framing.has_body:
+            self._response = response
             self._begin_body(request)
         if request.framing.http10:
             response.use_http10()
@@ -264,8 +271,8 @@ class HTTPConnection(Intake):
             self._close()
             return
         self._state = IDLE
+        self._resume_reading()
         if task is not None:  # else _advance goes on by itself
-            self._resume_reading()
             if self._parser.buffer:
                 self.service.loop.call_soon(self._go_on)
             else:
@@ -299,7 +306,9 @@ class HTTPConnection(Intake):
 
     def _tell_gone(self) -> None:
         super()._tell_gone()
-        if self._response is not None and self._response.cancel_on_disconnect and self._task is not None:
+        response = self._response
+        if self._task is not None and response is not None and response.cancel_on_disconnect:
+            response.cancel_on_disconnect = False  # once is enough
             self._task.cancel()
 
     def _refuse(self, error: WireError) -> None:
@@ -374,7 +383,7 @@ class HTTPConnection(Intake):
 
     def close_if_idle(self) -> bool:
         """Close a connection on which nothing happens; say whether it was one."""
-        if self._state is not IDLE:
+        if self._state is not IDLE and self._state is not NEW:
             return False
         self._close()
         return True
@@ -400,5 +409,7 @@ class HTTPConnection(Intake):
                 self._watch()
             else:
                 self.out.close()
+        elif self._state is DISCARDING:
+            self._linger()
         else:
             self._close()

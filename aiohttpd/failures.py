@@ -33,6 +33,17 @@ def answer_failure(error: BaseException, response: StreamWriter) -> None:
     if not response.replaceable():
         response.abort()
         return
+    try:
+        _answer(error, response)
+    except Exception as second:  # a reason or a field that cannot be sent, a peer that has gone
+        response.report(second)
+        if response.replaceable():
+            _answer(HTTPError(500), response)
+        else:
+            response.abort()
+
+
+def _answer(error: HTTPError, response: StreamWriter) -> None:
     response.restart()
     response.send_head(error.status, (_PLAIN, *error.headers), error.message)
     response.write(_page(error))

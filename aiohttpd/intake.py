@@ -6,6 +6,7 @@ derives from it.
 """
 
 from .link import Link
+from .progress import Pace
 from .reader import StreamReader
 from .service import Service
 from .wire.body import ChunkedDecoder, LengthDecoder
@@ -70,7 +71,15 @@ class Intake(Link):
             if self._response is None or self._response.replaceable():
                 self.out.release()
                 self.out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
+        if self._receive_pace is None:
+            self._receive_pace = Pace(self._body.received if self._body is not None else 0)
+        self._receive_pace.begin(self.service.loop.time())
         self._watch()
+
+    def body_arrived(self) -> None:
+        """The handler waits no longer."""
+        if self._receive_pace is not None:
+            self._receive_pace.end(self.service.loop.time())
 
     def check_chunks(self) -> ChunkedDecoder:
         """A decoder to hold a handler's own chunks against."""

@@ -96,6 +96,8 @@ class Link(asyncio.Protocol):
 
     async def writable(self) -> None:
         """Wait while the peer is slow."""
+        if self._transport.is_closing():
+            await asyncio.sleep(0)  # a turn of the loop, for it to say that the connection is lost
         await self.out.writable()
 
     def report(self, error: BaseException, request: Request) -> None:
@@ -157,28 +159,26 @@ class Link(asyncio.Protocol):
 
     def check_transfer(self, now: float) -> None:
         """Measure a body or an answer under way; see whether a peer is still there that we do not listen to."""
-        body = self._body
-        receiving = body is not None and body.waiting
+        body = self._body if self._body is not None and self._body.waiting else None
         sending = self.out.paused or (self.out.closing and self.out.unsent > 0)
-        if not (receiving or sending or self._reading_paused):
+        if not (body is not None or sending or self._reading_paused):
             self.service.deadlines.unwatch(self)
             return
         config = self.service.config
-        if body is not None and body.waiting:
-            if self._receive_pace is None:
-                self._receive_pace = Pace(now, body.received)
-            window = self._timeout or config.timeout_body
-            if self._receive_pace.too_slow(now, body.received, window=window, rate=config.min_rate):
-                body.fail(BodyTimeout())
-        elif self._receive_pace is not None:
-            self._receive_pace.idle(now)
+        window, rate = self._timeout or config.timeout_body, config.min_rate
+        pace = self._receive_pace
+        if body is not None and pace is not None and pace.too_slow(now, body.received, window=window, rate=rate):
+            body.fail(BodyTimeout())
         if sending:
             delivered = self.out.delivered()
             if self._send_pace is None:
-                self._send_pace = Pace(now, delivered)
+                self._send_pace = Pace(delivered)
+            self._send_pace.begin(now)
             window = self._timeout or config.timeout_write
-            if self._send_pace.too_slow(now, delivered, window=window, rate=config.min_rate):
+            if self._send_pace.too_slow(now, delivered, window=window, rate=rate):
                 self.abort()
+        elif self._send_pace is not None:
+            self._send_pace.end(now)
         if self._reading_paused and not self.eof and peer_has_closed(self._transport):
             self._tell_gone()
 

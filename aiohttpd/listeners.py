@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["BindError", "ServerAddress", "listen", "url_of"]
 
@@ -49,9 +50,8 @@ def listen(address: ServerAddress | Sequence[ServerAddress], backlog: int) -> li
     return sockets
 
 
-def url_of(sock: socket.socket, *, tls: bool = False) -> str:
-    """The URL under which a listening socket is reached, ``http://127.0.0.1:8000/`` say."""
-    name = sock.getsockname()
+def url_of(name: Any, *, tls: bool = False) -> str:
+    """The URL under which the name of a listening socket is reached, ``http://127.0.0.1:8000/`` say."""
     if not isinstance(name, tuple):
         return f"unix:{os.fsdecode(name)}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]

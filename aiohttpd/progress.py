@@ -15,39 +15,46 @@ class Pace:
     One byte now and then is no progress, and a pause that is ours is no fault of the peer's.
 
     Args:
-        now: the time of the beginning.
-        total: bytes transferred by then.
+        total: bytes transferred so far.
     """
 
-    __slots__ = ("_base", "_looked", "_waited")
+    __slots__ = ("_base", "_since", "_waited")
 
-    def __init__(self, now: float, total: int) -> None:
-        self._looked = now
+    def __init__(self, total: int) -> None:
         self._base = total
         self._waited = 0.0
+        self._since: float | None = None  # while we wait
+
+    def begin(self, now: float) -> None:
+        """We wait for the peer."""
+        if self._since is None:
+            self._since = now
+
+    def end(self, now: float) -> None:
+        """We do not wait any longer."""
+        if self._since is not None:
+            self._waited += now - self._since
+            self._since = None
 
     def too_slow(self, now: float, total: int, *, window: float, rate: int) -> bool:
-        """Look at a transfer that has waited for the peer since the last look.
+        """Judge the transfer, once we have waited for a whole window.
 
         Args:
             now: the time.
             total: bytes transferred so far.
-            window: seconds of waiting after which the rate is judged.
+            window: seconds of waiting.
             rate: bytes a second that are enough; with 0 one byte in a window is.
         """
-        self._waited += now - self._looked
-        self._looked = now
-        if self._waited < window:
+        waited = self._waited + (now - self._since if self._since is not None else 0.0)
+        if waited < window:
             return False
         if total - self._base < max(1, rate * window):
             return True
         self._base = total
         self._waited = 0.0
+        if self._since is not None:
+            self._since = now
         return False
-
-    def idle(self, now: float) -> None:
-        """We have not waited for the peer since the last look."""
-        self._looked = now
 
 
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:

@@ -28,6 +28,9 @@ class Source(Protocol):
     def body_wanted(self) -> None:
         """The handler waits for bytes: send 100 (Continue) if the client waits for it."""
 
+    def body_arrived(self) -> None:
+        """The handler waits no longer."""
+
 
 class StreamReader:
     """The body of a request; asyncio's names, ends where the body ends.
@@ -195,6 +198,7 @@ class StreamReader:
             await self._waiter
         finally:
             self._waiter = None
+            self._source.body_arrived()
         self._check_limit()
         return True
 

@@ -42,7 +42,7 @@ class Outgoing:
         self._limit = limit
         self._queue: deque[memoryview] | None = None
         self._queued = 0
-        self._total = 0  # bytes that went through the queue or in large pieces
+        self._total = 0  # bytes sent so far, wherever they are
         self.held: list[bytes] | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
         self._end_of_queue: Callable[[], None] | None = None
@@ -61,6 +61,7 @@ class Outgoing:
             return
         data = b"".join(parts)
         if len(data) <= _SLICE:
+            self._total += len(data)
             self._write(data)
         else:
             self._send_large(data)
@@ -130,7 +131,13 @@ class Outgoing:
 
     def write_eof(self) -> None:
         """Close our side once everything has been handed over; all of it where only that can be done (TLS)."""
-        self._end(self._transport.write_eof if self._transport.can_write_eof() else self._transport.close)
+        self._end(self._write_eof if self._transport.can_write_eof() else self._transport.close)
+
+    def _write_eof(self) -> None:
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer has gone, and nobody was told
+            self._transport.close()
 
     @property
     def unsent(self) -> int:
@@ -186,6 +193,7 @@ class Outgoing:
         self._queued += len(view) - start
         if self._queued > self._limit:
             self._transport.abort()
+            self.lose()
             raise WriteBufferFull(self._limit)
         for at in range(start, len(view), _SLICE):
             self._queue.append(view[at : at + _SLICE])

@@ -86,7 +86,7 @@ class HTTPServer:
     @property
     def server_address(self) -> Any:
         """The address that is really bound: ``(host, port)``, or the path of a unix socket."""
-        return self.sockets[0].getsockname() if self.sockets else self._given_address
+        return self._names[0] if self._names else self._given_address
 
     @property
     def server_port(self) -> int | None:
@@ -103,12 +103,14 @@ class HTTPServer:
     @property
     def url(self) -> str:
         """Where it is reached, ``http://127.0.0.1:8000/`` say."""
+        if not self._names:
+            raise RuntimeError("the server has no URL before it has been started")
         return self.urls[0]
 
     @property
     def urls(self) -> list[str]:
-        """Where it is reached, for each socket."""
-        return [url_of(sock, tls=self._ssl is not None) for sock in self.sockets]
+        """Where it is reached, for each socket; nothing before it has been started."""
+        return [url_of(name, tls=self._ssl is not None) for name in self._names]
 
     @property
     def connections(self) -> frozenset[HTTPConnection]:
@@ -185,8 +187,8 @@ class HTTPServer:
     async def shutdown(self, grace: float | None = None) -> None:
         """Stop: close the listeners, finish what is in flight, close the rest.
 
-        A connection that has sent nothing yet is served; an idle one is kept for another
-        ``timeout_drain_idle``, since a request may be on its way. Answers say ``Connection: close``.
+        A connection that is idle, or has sent nothing yet, is kept for another ``timeout_drain_idle``,
+        since a request may be on its way; it is served. Answers say ``Connection: close``.
 
         Args:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are

