@@ -35,7 +35,9 @@ def tests(session: nox.Session) -> None:
     """The test suite on each Python that is there."""
     left_out = [version for version in PYTHONS if not starts(version)]
     if left_out:
-        session.log(f"left out, since no such interpreter starts: {', '.join(left_out)} (PYENV_VERSION can name several)")
+        session.log(
+            f"left out, since no such interpreter starts: {', '.join(left_out)} (PYENV_VERSION can name several)"
+        )
     install(session, "tests")
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -56,7 +58,14 @@ def wire(session: nox.Session) -> None:
     install(session, "tests")
     env = {"HYPOTHESIS_PROFILE": "campaign"}
     session.run(
-        "python", "-m", "pytest", "--timeout=0", "tests/test_differential.py", "tests/test_grammar.py", *session.posargs, env=env
+        "python",
+        "-m",
+        "pytest",
+        "--timeout=0",
+        "tests/test_differential.py",
+        "tests/test_grammar.py",
+        *session.posargs,
+        env=env,
     )
 
 

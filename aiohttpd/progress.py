@@ -37,24 +37,21 @@ class Pace:
             self._since = None
 
     def too_slow(self, now: float, total: int, *, window: float, rate: int) -> bool:
-        """Judge the transfer, once we have waited for a whole window.
+        """Look at the transfer: a window begins anew whenever as much has come as one window wants.
 
         Args:
             now: the time.
             total: bytes transferred so far.
-            window: seconds of waiting.
+            window: seconds of waiting within which ``rate * window`` bytes have to come.
             rate: bytes a second that are enough; with 0 one byte in a window is.
         """
-        waited = self._waited + (now - self._since if self._since is not None else 0.0)
-        if waited < window:
+        if total - self._base >= max(1, rate * window):
+            self._base = total
+            self._waited = 0.0
+            if self._since is not None:
+                self._since = now
             return False
-        if total - self._base < max(1, rate * window):
-            return True
-        self._base = total
-        self._waited = 0.0
-        if self._since is not None:
-            self._since = now
-        return False
+        return self._waited + (now - self._since if self._since is not None else 0.0) >= window
 
 
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:
