@@ -149,6 +149,9 @@ class StreamReader:
 
     def feed(self, parser: RequestParser) -> None:
         """Take what the parser holds of the body."""
+        if self._error is not None:
+            parser.take()
+            return
         before = len(self._buffer)
         try:
             parser.decode(self._decoder, self._buffer)

@@ -139,7 +139,7 @@ def main() -> None:
         costs: dict[str, list[float]] = {name: [] for name in given.only}
         with contextlib.ExitStack() as stack:
             servers = {name: stack.enter_context(started(name)) for name in given.only}
-            for group, port in servers.values():
+            for _, port in servers.values():
                 load(port, 1, CASES[case])
             for _ in range(given.rounds):
                 for name, (group, port) in servers.items():
@@ -161,9 +161,8 @@ def report(case: str, rates: dict[str, list[float]], costs: dict[str, list[float
     print(f"{'server':10} {'of floor':>9} {'aiohttpd is':>12} {'CPU µs/request':>15} {'requests/s':>11}  spread")
     for name, rate in sorted(medians.items(), key=lambda item: -item[1]):
         spread = f"{min(rates[name]) / rate:.2f}-{max(rates[name]) / rate:.2f}"
-        print(
-            f"{name:10} {rate / reference:9.2f} {ours / rate:11.2f}x {statistics.median(costs[name]):15.1f} {rate:11.0f}  {spread}"
-        )
+        cost = statistics.median(costs[name])
+        print(f"{name:10} {rate / reference:9.2f} {ours / rate:11.2f}x {cost:15.1f} {rate:11.0f}  {spread}")
 
 
 if __name__ == "__main__":

@@ -1212,7 +1212,7 @@ async def test_one_large_write(fields: tuple[str], small: bool) -> None:
 @on_both_loops
 async def test_a_connection_that_is_closed_behind_a_queue() -> None:
     """The last piece leaves the queue when the transport asks for more: closing then is not to upset it."""
-    size = 8 * MIB
+    size = 8_000_000
 
     async def app(request: Request, response: StreamWriter) -> None:
         response.send_head(200)

@@ -108,7 +108,7 @@ class Machine:
     def target(self, byte: int) -> object:
         if byte == SP:
             if not self.head.target:
-                self.refuse()
+                self.faults.add(400)
             return self.version
         if self.head.target.endswith(b"\r") and byte == LF:
             self.refuse()  # the line ends, and has no version: HTTP/0.9
@@ -120,6 +120,8 @@ class Machine:
     def version(self, byte: int) -> object:
         if byte == CR:
             return self.line_end
+        if byte not in b"HTTP/." + DIGIT:
+            self.refuse()
         self.head.version += bytes([byte])
         return self.version
 

@@ -1,5 +1,7 @@
 """Every limit has a name, a default, a status code and a test: just within it, and just past it."""
 
+from pathlib import Path
+
 import pytest
 
 import aiohttpd
@@ -243,10 +245,9 @@ class TestBody:
 
 
 def test_every_limit_is_tested_somewhere() -> None:
-    """By its name, in the tests of limits or of slow peers."""
-    from pathlib import Path
-
+    """By its name; deadlines by what ``deadlines(head=...)`` of the slow peers calls them."""
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     for option in options():
         if option.name.startswith(("limit_", "timeout_", "min_")):
-            assert f"{option.name}=" in tests or f'"{option.name}"' in tests, option.name
+            short = option.name.removeprefix("timeout_")
+            assert f"{option.name}=" in tests or f"deadlines({short}=" in tests, option.name

@@ -452,7 +452,7 @@ async def read_slowly(client: Client, size: int, part: int, pause: float) -> Non
 @pytest.mark.parametrize("block", [5_000, 100_000])
 @on_both_loops
 async def test_a_slow_reader_on_a_unix_socket(block: int) -> None:
-    app = Download(1_000_000, block)
+    app = Download(1_300_000, block)
     config = Config(**deadlines(write=DEADLINE), min_rate=200_000, timeout_drain_idle=0)
     with tempfile.TemporaryDirectory() as folder:
         async with (

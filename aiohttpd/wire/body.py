@@ -97,9 +97,16 @@ class ChunkedDecoder:
             WireError: the framing is malformed, or a limit passed.
         """
         end = len(data)
-        while start < end and not self.complete:
-            start = self._step(self, data, start, out)
+        try:
+            while start < end and not self.complete:
+                start = self._step(self, data, start, out)
+        except WireError:
+            self._step = ChunkedDecoder._refused  # for good
+            raise
         return start
+
+    def _refused(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        raise WireError(400, "the body has been refused before")
 
     def _size(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
         line_end = data.find(b"\n", start)

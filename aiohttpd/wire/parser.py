@@ -63,8 +63,8 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_empty_lines", "_last", "_line_ended", "_match_head", "_roomy", "_searched", "_start", "_tail",
-        "buffer", "refused",
+        "_config", "_dead", "_empty_lines", "_last", "_line_ended", "_line_room", "_match_head", "_roomy", "_searched",
+        "_start", "_tail", "buffer", "refused",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
@@ -79,6 +79,8 @@ class RequestParser:
         self._empty_lines = 0
         self.refused = b""
         self._tail = b""
+        self._line_room = 0
+        self._dead = False
         self._last: tuple[str, Headers, Framing]
 
     @property
@@ -130,7 +132,7 @@ class RequestParser:
             if self._searched == start:  # nobody has looked yet
                 tail = self._tail
                 line_end = data.find(_CRLF, start)
-                if tail and 0 < line_end - start < self._roomy and data.startswith(tail, line_end):
+                if tail and 0 < line_end - start < self._line_room and data.startswith(tail, line_end):
                     line = bytes(data[start:line_end])
                     words = _known_lines.get(line) or _split_line(line)
                     version, headers, framing = self._last
@@ -141,6 +143,9 @@ class RequestParser:
                             end = 0
                         self._start = self._searched = end
                         return Request(words[0], words[1], version, headers, framing)
+                if self._dead:
+                    self.buffer = b""
+                    return None
                 request = self._whole()
                 if request is not None:
                     return request
@@ -161,6 +166,7 @@ class RequestParser:
         """Where the head ends that begins at ``_start``, empty lines before it skipped; -1: not yet."""
         while self.buffer.startswith(_CRLF, self._start):
             self._empty_lines += 1
+            self._tail = b""  # the short way counts no empty lines
             if self._empty_lines > _EMPTY_LINES:
                 raise WireError(400, "empty lines instead of a request")
             self._consumed(self._start + 2)
@@ -197,6 +203,7 @@ class RequestParser:
         if size <= _LONGEST_TAIL:
             self._last = (version, headers, framing)
             self._tail = bytes(self.buffer[self._start + match.end(3) : end])
+            self._line_room = min(self._roomy, self._config.limit_head - len(self._tail))
         self._empty_lines = 0
         self._line_ended = False
         self._consumed(end)
@@ -214,6 +221,7 @@ class RequestParser:
         self.buffer = b""
         self._start = self._searched = 0
         self._tail = b""
+        self._dead = True
 
 
 # Request lines that have been matched before.

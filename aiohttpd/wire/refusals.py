@@ -14,6 +14,8 @@ from .request import absolute_form
 
 __all__ = ["check_incomplete", "check_limits", "check_target", "of_head", "of_trailers"]
 
+_LF = 0x0A
+
 # The patterns are compiled when the first request is refused: most programs never see one.
 _TARGET = r"[!-\"$-~]++"
 _VERSION = r"HTTP/[0-9]\.[0-9]"
@@ -33,6 +35,9 @@ _FIELD_RULES = (
 
 def of_request_line(line: str) -> WireError | None:
     """The refusal of a request line, or None if it is one; RFC 9112 section 3."""
+    bare = _bare(line.encode("latin-1"), 0, complete=True)
+    if bare is not None:
+        return bare
     words = line.split(" ")
     if len(words) != 3:
         return WireError(400, "malformed request line")
@@ -127,6 +132,8 @@ def check_incomplete(data: bytes | bytearray, start: int, searched: int, config:
     Raises:
         WireError: 400, 414, 431 or 505.
     """
+    if data[start] == _LF:  # before it may lie the CR of a body
+        raise WireError(400, "a bare LF")
     if not line_ended:
         line_end = data.find(b"\r\n", searched)
         if (len(data) - 1 if line_end < 0 else line_end) - start > config.limit_request_line:
