@@ -155,9 +155,8 @@ def report(case: str, rates: dict[str, list[float]], costs: dict[str, list[float
     medians = {name: statistics.median(values) for name, values in rates.items()}
     reference = medians.get("floor") or max(medians.values())
     ours = medians.get("aiohttpd", reference)
-    print(
-        f"\n{case}: Python {sys.version.split()[0]}, {CONNECTIONS} connections, medians of {len(rates[next(iter(rates))])} rounds"
-    )
+    rounds = len(next(iter(rates.values())))
+    print(f"\n{case}: Python {sys.version.split()[0]}, {CONNECTIONS} connections, medians of {rounds} rounds")
     print(f"{'server':10} {'of floor':>9} {'aiohttpd is':>12} {'CPU µs/request':>15} {'requests/s':>11}  spread")
     for name, rate in sorted(medians.items(), key=lambda item: -item[1]):
         spread = f"{min(rates[name]) / rate:.2f}-{max(rates[name]) / rate:.2f}"

@@ -1,5 +1,6 @@
 """Every limit has a name, a default, a status code and a test: just within it, and just past it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,26 @@ class TestBody:
                 ignore, [*pieces, b"0\r\n\r\n"], config=aiohttpd.Config(limit_discard=limit), wait=True
             )
             assert closed is closes
+
+
+async def test_grace() -> None:
+    """A handler that does not end is cancelled at the end of the grace, and its client is told."""
+    begun = asyncio.Event()
+
+    async def endless(request: Request, response: aiohttpd.StreamWriter) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    config = aiohttpd.Config(timeout_grace=0.05)
+    async with aiohttpd.HTTPServer(("127.0.0.1", 0), endless, config=config) as server:
+        reader, writer = await asyncio.open_connection(*server.server_address)
+        writer.write(head())
+        await begun.wait()
+        async with asyncio.timeout(5):
+            await server.shutdown()
+            [answer] = finals(await reader.read())
+        writer.close()
+    assert (answer.status, answer["Connection"]) == (503, "close")
 
 
 def test_every_limit_is_tested_somewhere() -> None:
