@@ -16,6 +16,8 @@ import asyncio
 import enum
 import socket
 import struct
+import sys
+from asyncio import Task
 
 from .errors import ClientDisconnected, ContractError, IncompleteBody, WireError
 from .failures import answer_failure, refusal
@@ -207,7 +209,12 @@ class HTTPConnection(Intake):
             self._prepare(request, response)
         if service.logs:
             self._started = service.loop.time()
-        task = service.start(self._serve(request, response))
+        coroutine = self._serve(request, response)
+        if sys.version_info >= (3, 12):
+            # It runs until it first waits; only if it does, the loop hears of it.
+            task = Task(coroutine, loop=service.loop, context=service.context.copy(), eager_start=True)
+        else:
+            task = Task(coroutine, loop=service.loop, context=service.context.copy())
         if not task.done():
             self._task = task
             self._response = response

@@ -56,13 +56,15 @@ class Outgoing:
         Raises:
             WriteBufferFull: too much waits already. The connection is aborted then.
         """
-        if self._write is None or len(parts[-1]) > _SLICE:
+        write = self._write
+        if write is None or len(parts[-1]) > _SLICE:
             self._send_in_pieces(parts)
             return
         data = b"".join(parts)
-        if len(data) <= _SLICE:
-            self._total += len(data)
-            self._write(data)
+        size = len(data)
+        if size <= _SLICE:
+            self._total += size
+            write(data)
         else:
             self._send_large(data)
 

@@ -6,8 +6,7 @@ Owns no socket: `aiohttpd.server` puts one on the network, `aiohttpd.testing` fe
 import asyncio
 import contextvars
 import logging
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .clock import Clock
@@ -106,17 +105,6 @@ class Service:
         self.changed = asyncio.Event()  # a connection or an orphan is no more
         self._preludes: dict[int, bytes] = {}
         self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
-
-    if sys.version_info >= (3, 12):
-
-        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            """Run a coroutine until it first waits, in a context of its own; only if it does, the loop hears of it."""
-            return asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
-    else:
-
-        def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            """Have a coroutine run in the next turn of the loop, in a context of its own."""
-            return self.loop.create_task(coroutine, context=self.context.copy())
 
     def prelude(self, status: int) -> bytes:
         """The beginning of an answer: status line, Server and Date, made once a second."""
