@@ -142,6 +142,7 @@ class HTTPConnection(Intake):
         while parser.buffer and not out.paused:
             if served == _PIPELINE:
                 self.service.loop.call_soon(self._go_on)
+                self._disarm()
                 out.release()
                 return
             try:
@@ -399,8 +400,11 @@ class HTTPConnection(Intake):
         """Cancel the handler; close if there is none."""
         if self._task is not None:
             self._task.cancel()
-        else:
-            self._close()
+            return
+        self._parser.take()
+        self._state = CLOSED
+        self._disarm()
+        self.out.close()
 
     # Deadlines.
 

@@ -8,6 +8,7 @@ Knows neither connections nor the protocol, and takes the time as an argument, s
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Deadlines", "Expiring"]
@@ -72,10 +73,10 @@ class Deadlines:
                 due.append(waiting)
             for waiting in due:
                 if fifo.pop(waiting, None) is not None:  # another's end may have been this one's too
-                    waiting.deadline_expired(now)
+                    self._call(waiting.deadline_expired, now)
         for transfer in tuple(self._watched):
             if transfer in self._watched:
-                transfer.check_transfer(now)
+                self._call(transfer.check_transfer, now)
 
     def close(self) -> None:
         """Drop the timer and all deadlines."""
@@ -84,6 +85,12 @@ class Deadlines:
             self._timer = None
         self._fifos.clear()
         self._watched.clear()
+
+    def _call(self, method: Callable[[float], None], now: float) -> None:
+        try:
+            method(now)
+        except Exception as error:  # one must not cost the others their deadlines
+            self._loop.call_exception_handler({"message": f"error in {method.__qualname__}", "exception": error})
 
     def _schedule(self) -> None:
         self._timer = self._loop.call_later(self._resolution, self._sweep)

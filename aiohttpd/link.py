@@ -26,14 +26,16 @@ class Link(asyncio.Protocol):
 
     Attributes:
         eof: the peer has closed its side.
+        scheme: ``https`` on TLS, else ``http``.
     """
 
     __slots__ = (
         "_body", "_fifo", "_gone", "_peername", "_reading_paused", "_receive_pace", "_send_pace",
-        "_timeout", "_transport", "eof", "out", "service",
+        "_timeout", "_transport", "eof", "out", "scheme", "service",
     )  # fmt: skip
 
     out: Outgoing
+    scheme: str
     _transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
@@ -52,6 +54,7 @@ class Link(asyncio.Protocol):
     def attach(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over."""
         self._transport = cast(asyncio.Transport, transport)
+        self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self.out = Outgoing(self._transport, self.service.config.limit_unsent)
 
     # Who is there.
@@ -68,11 +71,6 @@ class Link(asyncio.Protocol):
     def server_address(self) -> Address:
         """``(host, port)`` of our side, the path of a unix socket."""
         return cast(Address, self._transport.get_extra_info("sockname"))
-
-    @property
-    def scheme(self) -> str:
-        """``https`` on TLS."""
-        return "http" if self._transport.get_extra_info("sslcontext") is None else "https"
 
     @property
     def server(self) -> Any:
@@ -179,7 +177,7 @@ class Link(asyncio.Protocol):
                 self.abort()
         elif self._send_pace is not None:
             self._send_pace.end(now)
-        if self._reading_paused and not self.eof and peer_has_closed(self._transport):
+        if self._reading_paused and not self.eof and not self.out.lost and peer_has_closed(self._transport):
             self._tell_gone()
 
     def abort(self) -> None:

@@ -107,7 +107,7 @@ class Outgoing:
         """The transport takes more."""
         self.paused = False
         queue = self._queue
-        while queue and not self.paused:
+        while queue and not self.paused and not self._transport.is_closing():
             part = queue.popleft()
             self._queued -= len(part)
             self._transport.write(part)
@@ -118,7 +118,7 @@ class Outgoing:
         self._wake()
         end, self._end_of_queue = self._end_of_queue, None
         if end is not None:
-            end()
+            asyncio.get_running_loop().call_soon(end)  # asyncio does not expect it within resume_writing
 
     def lose(self) -> None:
         """The connection is lost."""
@@ -129,17 +129,21 @@ class Outgoing:
 
     def close(self) -> None:
         """Close the transport once everything has been handed to it."""
-        self._end(self._transport.close)
+        self._end(self._close)
 
     def write_eof(self) -> None:
         """Close our side once everything has been handed over; all of it where only that can be done (TLS)."""
-        self._end(self._write_eof if self._transport.can_write_eof() else self._transport.close)
+        self._end(self._write_eof if self._transport.can_write_eof() else self._close)
+
+    def _close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def _write_eof(self) -> None:
         try:
             self._transport.write_eof()
         except OSError:  # the peer has gone, and nobody was told
-            self._transport.close()
+            self._close()
 
     @property
     def unsent(self) -> int:
@@ -174,8 +178,15 @@ class Outgoing:
             return
         if self.held:
             self.release()
+        small: list[bytes] = []
         for part in parts:
-            self._send_large(part)
+            if len(part) <= _SLICE:
+                small.append(part)
+            else:
+                self._send_large(b"".join(small))
+                small.clear()
+                self._send_large(part)
+        self._send_large(b"".join(small))
 
     def _send_large(self, data: bytes) -> None:
         if self.lost:
@@ -184,6 +195,8 @@ class Outgoing:
         view = memoryview(data)
         start = 0
         while start < len(view) and not self.paused and not self._queue:
+            if self._transport.is_closing():
+                return  # the peer has gone, and we are about to be told
             self._transport.write(view[start : start + _SLICE])
             start += _SLICE
         if start < len(view):
@@ -192,11 +205,12 @@ class Outgoing:
     def _enqueue(self, view: memoryview, start: int) -> None:
         if self._queue is None:
             self._queue = deque()
-        self._queued += len(view) - start
-        if self._queued > self._limit:
+        # One write of any size is kept by reference; it is on top of what waits that there is a limit.
+        if self._queue and self._queued + len(view) - start > self._limit:
             self._transport.abort()
             self.lose()
             raise WriteBufferFull(self._limit)
+        self._queued += len(view) - start
         for at in range(start, len(view), _SLICE):
             self._queue.append(view[at : at + _SLICE])
 

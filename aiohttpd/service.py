@@ -93,7 +93,9 @@ class Service:
         self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()
         self._next_second = 0.0
-        shortest = min(config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle)
+        shortest = min(
+            config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle, config.timeout_linger
+        )
         self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
         self.heads = self.deadlines.fifo(config.timeout_head)
         self.idles = self.deadlines.fifo(config.timeout_idle)

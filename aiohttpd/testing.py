@@ -6,6 +6,7 @@ The transport in memory is checked against real sockets by the project's own tes
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any, cast
 
 from .config import Config
@@ -132,7 +133,9 @@ async def exchange(
 
 
 @asynccontextmanager
-async def running(app: App, *, lifespan: Lifespan | None = None, **options: Any) -> AsyncIterator[HTTPServer]:
+async def running(
+    app: App, *, lifespan: Lifespan | None = None, ssl: SSLContext | None = None, **options: Any
+) -> AsyncIterator[HTTPServer]:
     """Run a server on a free port of 127.0.0.1 while the block runs.
 
     ::
@@ -143,8 +146,10 @@ async def running(app: App, *, lifespan: Lifespan | None = None, **options: Any)
     Args:
         app: a handler class, or another App.
         lifespan: as for `HTTPServer`.
+        ssl: makes it HTTPS.
         options: fields of `Config`. Connections that are idle at the end are closed at once.
     """
     options.setdefault("timeout_drain_idle", 0)
-    async with HTTPServer(("127.0.0.1", 0), app, config=Config(**options), lifespan=lifespan) as server:
+    config = Config(**options)
+    async with HTTPServer(("127.0.0.1", 0), app, config=config, lifespan=lifespan, ssl=ssl) as server:
         yield server

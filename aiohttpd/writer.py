@@ -7,6 +7,7 @@ An answer that is complete before anything has left goes out in one piece with i
 that is flushed before its end is chunked, or ended by closing for HTTP/1.0.
 """
 
+import asyncio
 import enum
 import inspect
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from .wire.response import LAST_CHUNK, ResponseFields, status_line
 
 __all__ = ["Sink", "State", "StreamWriter"]
 
+_TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 
 
@@ -100,6 +102,7 @@ class StreamWriter:
     _http10 = False
     _discards = False
     _framing = AUTO
+    _drains = 0
     _sent = 0  # content that is no longer in the buffer
     _cap = BUFFER  # what _room is while the buffer is empty
     _reason: str | None
@@ -199,6 +202,9 @@ class StreamWriter:
             raise ClientDisconnected("HEAD wants no content")
         if self._sink.lost:
             raise ClientDisconnected("the client is gone")
+        self._drains += 1
+        if self._drains % _TURNS == 0:
+            await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
         await self._sink.writable()
 
     def is_closing(self) -> bool:
@@ -219,7 +225,11 @@ class StreamWriter:
 
     @property
     def size(self) -> int:
-        """Bytes of content written so far; to HEAD and with 204, those that were not sent."""
+        """Bytes of content so far; 0 where none is sent, to HEAD and with 204, say."""
+        return 0 if self._discards else self._written
+
+    @property
+    def _written(self) -> int:
         waiting = self._cap - self._room if self.state is HELD or self.state is SENT else 0
         return self._sent + waiting
 
@@ -273,7 +283,7 @@ class StreamWriter:
             line = b"Content-Length: %d\r\n\r\n" % size
             sink.out.send([sink.service.prelude(self.status), *self._fields, line, *self._parts])
         elif self.state is HELD and self._framing is AUTO:
-            self._sent = size = self.size
+            self._sent = size = self._written
             line = b"Content-Length: %d\r\n" % size
             if self._discards and not size and not self.head_mirrors_get:
                 line = b""  # a do_HEAD that does not say how long the answer to GET would be
@@ -341,7 +351,7 @@ class StreamWriter:
             raise ContractError("write() after the handler has returned: nobody reads this answer any more")
         if type(data) is not bytes:
             data = _to_bytes(data)
-        size = self.size
+        size = self._written
         if self._framing is LENGTH and size + len(data) > self._length:
             raise ContractError(
                 f"{size + len(data)} bytes of content, but Content-Length says {self._length}: "
@@ -412,8 +422,8 @@ class StreamWriter:
         """End an answer whose framing is known, or of which a part has left."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        if self._framing is LENGTH and not self._discards and self.size < self._length:
-            raise ContractError(f"{self.size} bytes of content, but Content-Length says {self._length}")
+        if self._framing is LENGTH and not self._discards and self._written < self._length:
+            raise ContractError(f"{self._written} bytes of content, but Content-Length says {self._length}")
         if self._framing is MANUAL and not self._discards and not self._checker.complete:
             raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
         line = b"Content-Length: 0\r\n" if self._framing is NONE and self.status == 205 else b""

@@ -30,7 +30,7 @@ async def test_one_line_for_each_answer() -> None:
     bad = b"NO\r\n\r\n"
     assert await logged(get + head + bad) == [
         ("GET /a?b HTTP/1.1", "200", "3"),
-        ("HEAD / HTTP/1.1", "200", "3"),
+        ("HEAD / HTTP/1.1", "200", "0"),
         ("NO", "400", "-"),
     ]
 
