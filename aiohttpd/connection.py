@@ -14,8 +14,6 @@ one write.
 
 import asyncio
 import enum
-import socket
-import struct
 import sys
 from asyncio import Task
 
@@ -45,7 +43,6 @@ NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
 _READ_AHEAD = 64 * 1024  # bytes of later requests that wait while a handler runs
-_RESET = struct.pack("ii", 1, 0)  # struct linger: closing sends RST
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -374,10 +371,7 @@ class HTTPConnection(Intake):
             self._parser.take()
             self._close()
             return
-        self.out.release()
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.out.prepare_reset()
         self.abort()
 
     @property

@@ -6,6 +6,7 @@ that a batch of pipelined answers leaves in one piece; and the end of it. Knows 
 
 import asyncio
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,7 @@ __all__ = ["Outgoing"]
 _SLICE = 64 * 1024  # a larger piece is handed over in slices, each only while the transport takes them
 _HELD = 64 * 1024  # bytes of answers that may wait for the end of a batch
 
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
 
 
@@ -144,6 +146,13 @@ class Outgoing:
             self._transport.write_eof()
         except OSError:  # the peer has gone, and nobody was told
             self._close()
+
+    def prepare_reset(self) -> None:
+        """Send what is held back, and have the end look like no regular one: TCP's RST."""
+        self.release()
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     @property
     def unsent(self) -> int:

@@ -8,43 +8,19 @@ that is flushed before its end is chunked, or ended by closing for HTTP/1.0.
 """
 
 import asyncio
-import enum
-import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
+from .answer import Buffer, Framing, Sink, State, to_bytes
 from .errors import ClientDisconnected, ContractError, WireError
-from .sending import Outgoing
-from .service import Service
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 from .wire.response import LAST_CHUNK, ResponseFields, status_line
 
-__all__ = ["Sink", "State", "StreamWriter"]
+__all__ = ["StreamWriter"]
 
 _TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
-
-
-class State(enum.Enum):
-    """How far an answer has come."""
-
-    START = "no head has been given"
-    HELD = "the head is known, nothing has left"
-    SENT = "the head has left"
-    DONE = "complete, or given up"
-
-
-class Framing(enum.Enum):
-    """How the end of the content is told, RFC 9112 section 6."""
-
-    AUTO = "not decided yet"
-    LENGTH = "Content-Length of the handler"
-    CHUNKED = "chunked by us"
-    MANUAL = "chunked by the handler"
-    CLOSE = "by closing, for HTTP/1.0"
-    NONE = "there is none: 204, 205, 304, 2xx to CONNECT"
-
 
 START, HELD, SENT, DONE = State.START, State.HELD, State.SENT, State.DONE
 AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
@@ -54,32 +30,6 @@ _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
 
 _NO_FIELDS = ResponseFields()
-
-Buffer = bytes | bytearray | memoryview
-
-
-class Sink(Protocol):
-    """Where the bytes go: the connection."""
-
-    out: Outgoing
-    service: Service
-
-    @property
-    def persists(self) -> bool:
-        """Whether another request may follow, as far as the connection knows."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether the peer can no longer be written to."""
-
-    async def writable(self) -> None: ...
-    async def wait_closed(self) -> None: ...
-    def continued(self) -> None: ...
-    def check_chunks(self) -> ChunkedDecoder: ...
-    def set_timeout(self, seconds: float) -> None: ...
-    def report(self, error: BaseException, request: Request) -> None: ...
-    def cut(self, *, reset: bool) -> None: ...
-    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
 
 class StreamWriter:
@@ -350,7 +300,7 @@ class StreamWriter:
         if self.state is DONE:
             raise ContractError("write() after the handler has returned: nobody reads this answer any more")
         if type(data) is not bytes:
-            data = _to_bytes(data)
+            data = to_bytes(data)
         size = self._written
         if self._framing is LENGTH and size + len(data) > self._length:
             raise ContractError(
@@ -433,14 +383,3 @@ class StreamWriter:
             parts.append(LAST_CHUNK)
         if parts:
             self._sink.out.send(parts)
-
-
-def _to_bytes(data: Any) -> bytes:
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    if inspect.iscoroutine(data):
-        data.close()
-        raise ContractError(f"write() got the coroutine {data.__qualname__}(): put 'await' before the call")
-    if isinstance(data, str):
-        raise TypeError("write() wants bytes, not str: encode the text, 'text.encode()'")
-    return bytes(memoryview(data))
