@@ -42,14 +42,13 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
-@nox.session(python=False)
+@nox.session
 def lint(session: nox.Session) -> None:
-    """Style and types; installs into the current environment's .venv if the tools are missing."""
-    if shutil.which("ruff") is None or shutil.which("mypy") is None:
-        session.run("python", "-m", "pip", "install", "-q", "-e", ".", "--group", "lint", external=True)
-    session.run("ruff", "check", ".", external=True)
-    session.run("ruff", "format", "--check", ".", external=True)
-    session.run("mypy", external=True)
+    """Style and types."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
 
 
 @nox.session

@@ -596,6 +596,21 @@ def test_accepted_messages_are_seen_alike() -> None:
     assert counts["httptools"] > PROFILE.max_examples // 4
 
 
+@PROFILE
+@given(streams())
+def test_nothing_is_accepted_by_us_alone(data: bytes) -> None:
+    """What both oracles refuse we refuse, except methods and minor versions that llhttp does not know."""
+    start = 0
+    for message in ours([data]).messages:
+        if message.end is None:
+            break
+        while data.startswith(b"\r\n", start):
+            start += 2
+        if message.version in (b"HTTP/1.0", b"HTTP/1.1") and message.method in PIECES["method"][0]:
+            assert any(oracle(data[start:]) for oracle in ORACLES.values()), message
+        start = message.end
+
+
 @pytest.mark.parametrize("entry", EXCEPTIONS, ids=lambda entry: f"{entry.oracle}, {entry.section}")
 def test_exception_is_one(entry: Difference) -> None:
     found = [
