@@ -18,7 +18,7 @@ from typing import Any
 from .config import Config
 from .connection import HTTPConnection
 from .listeners import ServerAddress, listen, url_of
-from .service import AccessLogger, App, Service, log_error
+from .service import AccessLogger, App, Service, log_error, resolve_app
 from .wire.request import Request
 
 __all__ = ["HTTPServer", "Lifespan"]
@@ -49,6 +49,9 @@ class HTTPServer:
         ssl: makes it HTTPS.
         access_log: takes a record for each answer; by default nothing does.
 
+    Raises:
+        TypeError: ``app`` is no App.
+
     Attributes:
         shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
         sockets: the listening sockets.
@@ -64,6 +67,7 @@ class HTTPServer:
         ssl: ssl_module.SSLContext | None = None,
         access_log: AccessLogger | None = None,
     ) -> None:
+        resolve_app(app)  # what is no App is better told here than once it listens
         self.app = app
         self.config = config or Config()
         self.sockets: list[socket.socket] = []

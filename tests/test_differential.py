@@ -29,7 +29,7 @@ from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.request import Framing
 
 _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("suite", _COMMON, max_examples=500, derandomize=True, database=None)
+settings.register_profile("suite", _COMMON, max_examples=400, derandomize=True, database=None)
 settings.register_profile("campaign", _COMMON, max_examples=10_000, print_blob=True)
 PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 SLOWER = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
@@ -452,6 +452,7 @@ PIECES: dict[str, tuple[list[bytes], list[bytes]]] = {
         [b"0x%x", b"+%x", b"-%x", b" %x", b"%x ", b"%x\t", b"%xg", b"", b"1%x", b"%x0", b"%x_", b"%064x", b"%017x",
          b"%016x", b"ffffffffffffffff%x", b"%x\0", b"%x,", b"\xb2%x", b"fffffffffffffff%x", b"\r\n%x", b"%x\r"],
     ),
+    "chunk end": ([b"\r\n"], [b"xx", b"\n\r", b"\r\r", b"\n\n", b"0\n", b"\n", b"\r", b"", b"\r\n\r\n"]),
     "last size": ([b"0", b"00", b"0" * 16], [b"", b"0x0", b"-0", b"0 ", b"0" * 17, b"1", b"0\t", b"0" * 21]),
     "extension": (
         [b"", b"", b"", b";a", b";a=b", b';a="b c"', b';a="\\"";b=c', b";a;b", b';a="\xe9\t"'],
@@ -496,7 +497,7 @@ class _Maker:
         out = b""
         for _ in range(self.number(2)):
             content = self("content")
-            out += _fill(self("size"), len(content)) + self("extension", "line end") + content + self("line end")
+            out += _fill(self("size"), len(content)) + self("extension", "line end") + content + self("chunk end")
         out += self("last size", "extension", "line end")
         for _ in range(self.number(2)):
             out += self.field() if self.number(3) else self.field(b"Content-Length", b"5")

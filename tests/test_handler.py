@@ -388,6 +388,8 @@ class TestPlainApps:
     async def test_no_app(self, app: object) -> None:
         with pytest.raises(TypeError, match="no App|no handler class"):
             await exchange(app, GET)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="no App|no handler class"):
+            aiohttpd.HTTPServer(("127.0.0.1", 0), app)  # type: ignore[arg-type]
 
 
 class TestWrongUse:
