@@ -263,7 +263,7 @@ def frame(head: Head) -> Framed:
     framed.keep_alive = b"close" not in options and (not old or b"keep-alive" in options)
 
     expectations = [value.lower() for value in head.values(b"expect")]  # RFC 9110 section 10.1.1
-    if any(value != b"100-continue" for value in expectations):
+    if not old and any(value != b"100-continue" for value in expectations):
         faults.add(417)
     framed.expects_continue = bool(expectations) and not old
 

@@ -104,6 +104,14 @@ class TestHead:
         assert parser.refused == b"GET / HTTP/9.9"
 
 
+def test_expectations_are_of_http_1_1() -> None:
+    """RFC 9110 section 10.1.1: in HTTP/1.0 they are ignored, whatever they are."""
+    for value in (b"100-continue", b"something else"):
+        assert not parse(head(b"POST / HTTP/1.0", b"Expect: " + value)).expects_continue
+    assert parse(head(b"POST / HTTP/1.1", b"Expect: 100-continue")).expects_continue
+    assert refused(head(b"POST / HTTP/1.1", b"Expect: something else")) == 417
+
+
 class TestRepeatedHead:
     """The shortcut for a client that repeats its fields gives what the grammar gives."""
 

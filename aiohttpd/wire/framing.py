@@ -84,7 +84,8 @@ def _decide(http10: bool, lines: tuple[str, ...]) -> Framing:
                 raise WireError(400, "more than one Transfer-Encoding")
             chunked = _is_chunked(value, http10)
         elif name == "expect":
-            expect = _expectation(value)
+            if not http10:  # RFC 9110 section 10.1.1: ignored there
+                expect = _expectation(value)
         else:
             upgrade = value
     if host is None:
@@ -102,7 +103,7 @@ def _decide(http10: bool, lines: tuple[str, ...]) -> Framing:
         content_length,
         chunked,
         keep_alive,
-        expect is not None and not http10,
+        expect is not None,
         upgrade if "upgrade" in tokens and not http10 else None,
         keep_alive and not (http10 or chunked or content_length),
     )
