@@ -383,12 +383,10 @@ class HTTPConnection(Intake):
         """The server stops: the current request, or the one that may be on its way already, is the last."""
         self._last = True
 
-    def close_if_idle(self) -> bool:
-        """Close a connection on which nothing happens; say whether it was one."""
-        if self._state is not IDLE and self._state is not NEW:
-            return False
-        self._close()
-        return True
+    def close_if_idle(self) -> None:
+        """Close a connection on which nothing happens."""
+        if self._state is IDLE or self._state is NEW:
+            self._close()
 
     def cancel(self) -> None:
         """Cancel the handler; close if there is none."""
