@@ -23,6 +23,7 @@ from .wire.request import Request
 
 if TYPE_CHECKING:
     from .config import Config
+    from .files import SimpleHTTPRequestHandler
     from .listeners import BindError
     from .reader import StreamReader
     from .runner import run
@@ -44,6 +45,7 @@ __all__ = [
     "Headers",
     "IncompleteBody",
     "Request",
+    "SimpleHTTPRequestHandler",
     "StreamReader",
     "StreamWriter",
     "WireError",
@@ -58,6 +60,7 @@ _LATER = {
     "BindError": "listeners",
     "Config": "config",
     "HTTPServer": "server",
+    "SimpleHTTPRequestHandler": "files",
     "StreamReader": "reader",
     "StreamWriter": "writer",
     "run": "runner",

@@ -5,17 +5,24 @@ Owns the words that `writer` decides with; it decides nothing itself.
 
 import enum
 import inspect
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from .errors import ContractError
+from .errors import ContractError, WireError
 from .sending import Outgoing
 from .service import Service
+from .transfer import FileTransfer
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 
-__all__ = ["Buffer", "Framing", "Sink", "State", "to_bytes"]
+__all__ = ["Buffer", "Framing", "HasFileno", "Instant", "Sink", "State", "check_chunks", "to_bytes"]
 
 Buffer = bytes | bytearray | memoryview
+
+
+class HasFileno(Protocol):
+    """An open file."""
+
+    def fileno(self) -> int: ...
 
 
 class State(enum.Enum):
@@ -38,6 +45,18 @@ class Framing(enum.Enum):
     NONE = "there is none: 204, 205, 304, 2xx to CONNECT"
 
 
+class Instant(NamedTuple):
+    """An answer that an App has in memory, whole: no task, no handler and no writer is made for it.
+
+    An App gives them by an ``instant(request)`` of its own, asked for requests without a body on connections
+    that go on. It does not wait, and says None where the answer is not to be had like that.
+    """
+
+    status: int
+    rest: bytes  # what follows status line, Server and Date: fields, Content-Length, empty line, content
+    size: int  # bytes of content
+
+
 class Sink(Protocol):
     """Where the bytes go: the connection."""
 
@@ -53,6 +72,7 @@ class Sink(Protocol):
         """Whether the peer can no longer be written to."""
 
     async def writable(self) -> None: ...
+    def file_transfer(self, descriptor: int) -> FileTransfer: ...
     async def wait_closed(self) -> None: ...
     def continued(self) -> None: ...
     def check_chunks(self) -> ChunkedDecoder: ...
@@ -77,3 +97,24 @@ def to_bytes(data: Any) -> bytes:
     if isinstance(data, str):
         raise TypeError("write() wants bytes, not str: encode the text, 'text.encode()'")
     return bytes(memoryview(data))
+
+
+def check_chunks(checker: ChunkedDecoder, data: bytes, *, keep: bool) -> bytes:
+    """Hold chunks of the handler's own to the grammar.
+
+    Args:
+        checker: what has seen the chunks before.
+        data: the next bytes.
+        keep: let them be; otherwise they are taken apart, for HTTP/1.0, which has none.
+
+    Raises:
+        ContractError: they are no chunks, or come after the last one.
+    """
+    content = bytearray()
+    try:
+        end = checker.decode(data, 0, content)
+    except WireError as error:
+        raise ContractError(f"Transfer-Encoding is chunked, but what is written is not: {error.reason}") from None
+    if end < len(data):
+        raise ContractError("content after the last chunk")
+    return data if keep else bytes(content)

@@ -201,6 +201,13 @@ class HTTPConnection(Intake):
     def _begin(self, request: Request) -> None:
         service = self.service
         request.peer = self
+        if service.instant is not None and request.framing.ordinary and not self._last:
+            answer = service.instant(request)
+            if answer is not None:
+                self._state = IDLE
+                self.out.send([service.prelude(answer.status), answer.rest])
+                service.log_instant(request, answer)
+                return
         self._state = SERVING
         response = StreamWriter(self, request)
         if not request.framing.ordinary:
@@ -284,14 +291,7 @@ class HTTPConnection(Intake):
                 self._wait_for_head()
 
     def _log(self, request: Request, response: StreamWriter) -> None:
-        seconds = self.service.loop.time() - self._started
-        try:
-            if response.log is not None:
-                response.log(response.status, response.size, seconds)
-            elif self.service.access_log is not None:
-                self.service.access_log.answered(request, response.status, response.size, seconds)
-        except Exception as error:
-            self.report(error, request)
+        self.service.log(request, response, self.service.loop.time() - self._started)
 
     def _discard(self) -> None:
         """Throw away the rest of a body that the handler did not read, if it is short."""

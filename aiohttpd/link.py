@@ -13,6 +13,7 @@ from .progress import Pace, peer_has_closed
 from .reader import StreamReader
 from .sending import Outgoing
 from .service import Service
+from .transfer import FileTransfer, file_transfer
 from .wire.request import Address, Request
 
 __all__ = ["Link"]
@@ -97,6 +98,10 @@ class Link(asyncio.Protocol):
         if self._transport.is_closing():
             await asyncio.sleep(0)  # a turn of the loop, for it to say that the connection is lost
         await self.out.writable()
+
+    def file_transfer(self, descriptor: int) -> FileTransfer:
+        """Make the way of a file to the peer; everything before has been handed to the transport."""
+        return file_transfer(self.out, self._transport, descriptor)
 
     def report(self, error: BaseException, request: Request) -> None:
         """Have an unhandled exception logged."""

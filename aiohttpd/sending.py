@@ -10,16 +10,23 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from .errors import ClientDisconnected, WriteBufferFull
 
 __all__ = ["Outgoing"]
 
-_SLICE = 64 * 1024  # a larger piece is handed over in slices, each only while the transport takes them
+_SLICE = 128 * 1024  # a larger piece is handed over in slices, each only while the transport takes them
 _HELD = 64 * 1024  # bytes of answers that may wait for the end of a batch
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
+
+
+class Closable(Protocol):
+    """Something to be closed."""
+
+    def close(self) -> None: ...
 
 
 class Outgoing:
@@ -30,11 +37,12 @@ class Outgoing:
         lost: whether there is nobody to write to.
         closing: whether the end of what is sent has been decided.
         held: what is held back until `release`; None if nothing is.
+        companion: who writes to the socket beside the transport, to be closed before it; None if nobody does.
     """
 
     __slots__ = (
         "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write",
-        "closing", "held", "lost", "paused",
+        "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
@@ -46,6 +54,7 @@ class Outgoing:
         self._queued = 0
         self._total = 0  # bytes sent so far, wherever they are
         self.held: list[bytes] | None = None
+        self.companion: Closable | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
         self._end_of_queue: Callable[[], None] | None = None
         self.paused = False
@@ -122,9 +131,21 @@ class Outgoing:
         if end is not None:
             asyncio.get_running_loop().call_soon(end)  # asyncio does not expect it within resume_writing
 
+    def unbuffer(self, *, on: bool) -> None:
+        """Have the transport say at once when not everything has gone to the kernel; or as usual again."""
+        if self._transport.is_closing():
+            return
+        if on:
+            self.release()
+            self._transport.set_write_buffer_limits(0)
+        else:
+            self._transport.set_write_buffer_limits()
+
     def lose(self) -> None:
         """The connection is lost."""
         self.lost = True
+        if self.companion is not None:
+            self.companion.close()
         self._queue = self.held = self._write = None
         self._queued = 0
         self._wake()

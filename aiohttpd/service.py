@@ -17,6 +17,7 @@ from .wire.request import Address, Request
 from .wire.response import status_line
 
 if TYPE_CHECKING:
+    from .answer import Instant
     from .connection import HTTPConnection
     from .writer import StreamWriter
 
@@ -68,6 +69,7 @@ class Service:
 
     Attributes:
         connections: all connections that are open.
+        instant: how the App answers at once what it can; None if it has no such way.
         logs: whether answers are logged at all.
         draining: no request may follow on any connection.
         server: what ``Request.server`` gives, opaque here.
@@ -84,6 +86,7 @@ class Service:
         context: contextvars.Context | None = None,
     ) -> None:
         self.app = resolve_app(app)
+        self.instant: Callable[[Request], Instant | None] | None = getattr(app, "instant", None)
         self.config = config
         self.loop = loop
         self.server = server
@@ -137,6 +140,21 @@ class Service:
         except Exception as second:
             log_error(error, request)
             log_error(second, request)
+
+    def log(self, request: Request, response: "StreamWriter", seconds: float) -> None:
+        """Log an answer, where its handler wants it."""
+        try:
+            if response.log is not None:
+                response.log(response.status, response.size, seconds)
+            elif self.access_log is not None:
+                self.access_log.answered(request, response.status, response.size, seconds)
+        except Exception as error:
+            self.handle_error(error, request)
+
+    def log_instant(self, request: Request, answer: "Instant") -> None:
+        """Log an answer that no handler has made."""
+        if self.logs and self.access_log is not None:
+            self.access_log.answered(request, answer.status, answer.size, 0.0)
 
     def message(self, line: str) -> None:
         """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``."""

@@ -87,6 +87,9 @@ class MemoryTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass  # the client is never slow
+
     def is_closing(self) -> bool:
         return self._closing
 

@@ -8,11 +8,12 @@ that is flushed before its end is chunked, or ended by closing for HTTP/1.0.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .answer import Buffer, Framing, Sink, State, to_bytes
-from .errors import ClientDisconnected, ContractError, WireError
+from .answer import Buffer, Framing, HasFileno, Sink, State, check_chunks, to_bytes
+from .errors import ClientDisconnected, ContractError
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 from .wire.response import LAST_CHUNK, ResponseFields, status_line
@@ -157,6 +158,38 @@ class StreamWriter:
             await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
         await self._sink.writable()
 
+    async def sendfile(
+        self,
+        file: HasFileno | int,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        check: Callable[[], bool] | None = None,
+    ) -> None:
+        """Append a part of a file, and `drain`; by the kernel's ``sendfile`` where there is no TLS.
+
+        Args:
+            file: an open regular file, or its descriptor; its position does not count.
+            offset: where the part begins.
+            count: bytes of it, by default up to the end.
+            check: asked before the last bytes leave, whether they may.
+
+        Raises:
+            EOFError: the file is shorter than ``offset + count``, or the check says no.
+            ContractError: as `write`.
+            ClientDisconnected: as `drain`.
+        """
+        descriptor = file if isinstance(file, int) else file.fileno()
+        if count is None:
+            count = max(0, os.fstat(descriptor).st_size - offset)
+        self._check_room(count)
+        if self._framing is MANUAL:
+            raise ContractError("sendfile() into an answer with chunks of your own: leave Transfer-Encoding out")
+        if self._discards:
+            self._sent += count
+        elif count:
+            await self._sendfile(descriptor, offset, count, check)
+
     def is_closing(self) -> bool:
         """Whether the peer is gone, as far as is known."""
         return self._sink.lost
@@ -295,21 +328,12 @@ class StreamWriter:
 
     def _write(self, data: Buffer) -> None:
         """`write` off the straight path."""
-        if self.state is START:
-            raise ContractError("content before the head: call send_response() and end_headers() first")
-        if self.state is DONE:
-            raise ContractError("write() after the handler has returned: nobody reads this answer any more")
         if type(data) is not bytes:
             data = to_bytes(data)
-        size = self._written
-        if self._framing is LENGTH and size + len(data) > self._length:
-            raise ContractError(
-                f"{size + len(data)} bytes of content, but Content-Length says {self._length}: "
-                "correct it, or leave it out and it is worked out"
-            )
+        self._check_room(len(data))
         if self._framing is MANUAL:
-            data = self._check_chunks(data)
-        buffered = size if self._discards and self.state is HELD else self._cap - self._room
+            data = check_chunks(self._checker, data, keep=not self.http10)
+        buffered = self._written if self._discards and self.state is HELD else self._cap - self._room
         if buffered >= BUFFER:
             self.flush()
         if self._discards:
@@ -318,16 +342,33 @@ class StreamWriter:
             self._parts.append(data)
             self._room -= len(data)
 
-    def _check_chunks(self, data: bytes) -> bytes:
-        """Hold the handler's own chunks to the grammar; take them apart for HTTP/1.0, which has none."""
-        content = bytearray()
+    def _check_room(self, count: int) -> None:
+        """See that so much content may come now."""
+        if self.state is START:
+            raise ContractError("content before the head: call send_response() and end_headers() first")
+        if self.state is DONE:
+            raise ContractError("write() after the handler has returned: nobody reads this answer any more")
+        if self._framing is LENGTH and self._written + count > self._length:
+            raise ContractError(
+                f"{self._written + count} bytes of content, but Content-Length says {self._length}: "
+                "correct it, or leave it out and it is worked out"
+            )
+
+    async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
+        out = self._sink.out
+        transfer = self._sink.file_transfer(descriptor)
         try:
-            end = self._checker.decode(data, 0, content)
-        except WireError as error:
-            raise ContractError(f"Transfer-Encoding is chunked, but what is written is not: {error.reason}") from None
-        if end < len(data):
-            raise ContractError("content after the last chunk")
-        return bytes(content) if self.http10 else data
+            await self.drain()  # what has been written goes before
+            chunked = self._framing is CHUNKED
+            if chunked:
+                out.send([b"%x\r\n" % count])
+            async for sent in transfer.parts(offset, count, check):
+                self._sent += sent
+            if chunked:
+                out.send([b"\r\n"])
+        finally:
+            transfer.close()
+            self._cap = self._room = min(BUFFER, self._length - self._sent) if self._framing is LENGTH else BUFFER
 
     def _head(self, framing: bytes) -> list[bytes]:
         """The head, as lines; now it is decided whether the connection persists."""

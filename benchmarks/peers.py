@@ -81,10 +81,10 @@ def cpu_seconds(group: int) -> float:
 
 
 @contextlib.contextmanager
-def started(name: str) -> Iterator[tuple[int, int]]:
-    """Run a server on the first core; gives its process group and port."""
+def started(name: str, arguments: list[str]) -> Iterator[tuple[int, int]]:
+    """Run a server on the first core; gives its process group and port, which stands for {port} in the arguments."""
     port = free_port()
-    command = ["taskset", "-c", "0", *(part.format(port=port) for part in SERVERS[name])]
+    command = ["taskset", "-c", "0", *(part.replace("{port}", str(port)) for part in arguments)]
     process = subprocess.Popen(
         command, cwd=HERE / "servers", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -105,17 +105,19 @@ def started(name: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def load(port: int, seconds: float, script: str | None) -> int:
+def load(
+    port: int, seconds: float, script: str | None = None, *, path: str = "/", connections: int = CONNECTIONS
+) -> int:
     """Run wrk on the second core; returns how many requests were answered with 200."""
     core = "1" if (os.cpu_count() or 1) > 1 else "0"
-    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
+    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         if script:
             file.write(script)
             file.flush()
             command += ["-s", file.name]
         output = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}/"], check=True, capture_output=True, text=True
+            [*command, f"http://127.0.0.1:{port}{path}"], check=True, capture_output=True, text=True
         ).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(output)
@@ -138,7 +140,7 @@ def main() -> None:
         rates: dict[str, list[float]] = {name: [] for name in given.only}
         costs: dict[str, list[float]] = {name: [] for name in given.only}
         with contextlib.ExitStack() as stack:
-            servers = {name: stack.enter_context(started(name)) for name in given.only}
+            servers = {name: stack.enter_context(started(name, SERVERS[name])) for name in given.only}
             for _, port in servers.values():
                 load(port, 1, CASES[case])
             for _ in range(given.rounds):
@@ -150,14 +152,14 @@ def main() -> None:
         report(case, rates, costs)
 
 
-def report(case: str, rates: dict[str, list[float]], costs: dict[str, list[float]]) -> None:
-    """Print a table of medians."""
+def report(case: str, rates: dict[str, list[float]], costs: dict[str, list[float]], *, first: str = "floor") -> None:
+    """Print a table of medians, as ratios to ``first``."""
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    reference = medians.get("floor") or max(medians.values())
+    reference = medians.get(first) or max(medians.values())
     ours = medians.get("aiohttpd", reference)
     rounds = len(next(iter(rates.values())))
     print(f"\n{case}: Python {sys.version.split()[0]}, {CONNECTIONS} connections, medians of {rounds} rounds")
-    print(f"{'server':10} {'of floor':>9} {'aiohttpd is':>12} {'CPU µs/request':>15} {'requests/s':>11}  spread")
+    print(f"{'server':10} {f'of {first}':>9} {'aiohttpd is':>12} {'CPU µs/request':>15} {'requests/s':>11}  spread")
     for name, rate in sorted(medians.items(), key=lambda item: -item[1]):
         spread = f"{min(rates[name]) / rate:.2f}-{max(rates[name]) / rate:.2f}"
         cost = statistics.median(costs[name])

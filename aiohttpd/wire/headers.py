@@ -37,14 +37,19 @@ class Headers:
     Args:
         block: LF, then field lines that have passed the grammar, each ended by CRLF, decoded as ISO
             8859-1. With the LF of the line before, each name follows one, so it is found fast.
+
+    Attributes:
+        digest: what a reader has made of the fields, for the next request that repeats them byte for byte:
+            a connection keeps one object for those. None at first.
     """
 
-    __slots__ = ("_block", "_index", "_pairs")
+    __slots__ = ("_block", "_index", "_pairs", "digest")
 
     def __init__(self, block: str = "\n") -> None:
         self._block = block
         self._pairs: list[tuple[str, str]] | None = None
         self._index: dict[str, list[str]] | None = None
+        self.digest: object = None
 
     @property
     def size(self) -> int:

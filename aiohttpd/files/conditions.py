@@ -1,0 +1,95 @@
+"""Preconditions: whether a request wants what there is now, RFC 9110 section 13.
+
+Owns entity tags, how they compare, and the order in which conditions count. It sees header fields and
+validators, and neither files nor connections.
+"""
+
+import enum
+import re
+from typing import NamedTuple
+
+from ..clock import parse_http_date
+from ..wire.headers import Headers
+
+__all__ = ["Outcome", "Validators", "evaluate", "range_applies"]
+
+# RFC 9110 section 8.8.3, and the list of section 5.6.1, which may hold empty elements.
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
+_find_tags = re.compile(_TAG).findall
+_is_tag_list = re.compile(rf"[\t ,]*+{_TAG}(?:[\t ]*+,(?:[\t ]*+{_TAG})?+)*+[\t ]*+").fullmatch
+
+
+class Validators(NamedTuple):
+    """What tells one state of a representation from another."""
+
+    etag: str  # with its quotes, and W/ if it is weak
+    modified: int  # seconds since the epoch
+
+
+class Outcome(enum.Enum):
+    """What the conditions say."""
+
+    PERFORM = "answer as if there were none"
+    NOT_MODIFIED = "304: the client has it already"
+    FAILED = "412: it is not what the client thinks"
+
+
+def evaluate(headers: Headers, current: Validators, *, method: str = "GET") -> Outcome:
+    """Look at the conditions of a request in the order of RFC 9110 section 13.2.2.
+
+    Args:
+        headers: the fields of the request.
+        current: what the selected representation is now.
+        method: of the request; 304 is for GET and HEAD only.
+    """
+    safe = method in ("GET", "HEAD")
+    if (match := _combined(headers, "If-Match")) is not None:
+        if not _matches(match, current.etag, strong=True):
+            return Outcome.FAILED
+    elif (since := _date(headers, "If-Unmodified-Since")) is not None and current.modified > since:
+        return Outcome.FAILED
+    if (none_match := _combined(headers, "If-None-Match")) is not None:
+        if _matches(none_match, current.etag, strong=False):
+            return Outcome.NOT_MODIFIED if safe else Outcome.FAILED
+    elif safe and (since := _date(headers, "If-Modified-Since")) is not None and current.modified <= since:
+        return Outcome.NOT_MODIFIED
+    return Outcome.PERFORM
+
+
+def range_applies(headers: Headers, current: Validators, *, now: float) -> bool:
+    """Whether If-Range, if there is one, lets Range count, RFC 9110 section 13.1.5.
+
+    Args:
+        headers: the fields of the request.
+        current: what the selected representation is now.
+        now: the time of the answer; a date less than a second older is no strong validator, section 8.8.2.2.
+    """
+    values = headers.get_all("If-Range")
+    if values is None:
+        return True
+    if len(values) > 1:
+        return False
+    if values[0].startswith(('"', "W/")):
+        return values[0] == current.etag and not current.etag.startswith("W/")
+    return parse_http_date(values[0]) == current.modified and current.modified + 1 <= now
+
+
+def _combined(headers: Headers, name: str) -> str | None:
+    values = headers.get_all(name)
+    return None if values is None else ", ".join(values)
+
+
+def _date(headers: Headers, name: str) -> int | None:
+    """A date that counts: a malformed one, or a list, is as none, sections 13.1.3 and 13.1.4."""
+    values = headers.get_all(name)
+    return None if values is None or len(values) > 1 else parse_http_date(values[0])
+
+
+def _matches(value: str, etag: str, *, strong: bool) -> bool:
+    """Compare with a list of entity tags, section 8.8.3.2; what is no such list matches nothing."""
+    if value == "*":
+        return True
+    tags = _find_tags(value) if _is_tag_list(value) else []
+    if strong:
+        return not etag.startswith("W/") and etag in tags
+    return etag.removeprefix("W/") in [tag.removeprefix("W/") for tag in tags]

@@ -1,0 +1,100 @@
+"""Content: what the answer to one request for a file is made of, and how it leaves.
+
+Owns the pieces of an answer, whole, single range or ``multipart/byteranges`` (RFC 9110 section 14.6), and
+that an answer never looks whole if the file has changed under it.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..transfer import read_from
+from .ranges import Span, content_range
+from .store import Representation
+
+if TYPE_CHECKING:
+    from ..writer import StreamWriter
+
+__all__ = ["Content", "FileChanged"]
+
+
+class FileChanged(Exception):
+    """A file has changed while it was sent, so its answer must not look whole."""
+
+
+class Content:
+    """Bytes, and spans of a file, in order. Can be read as a file can: from memory, or blocking.
+
+    Args:
+        source: the file.
+        parts: what of it, with what stands between.
+    """
+
+    def __init__(self, source: Representation, parts: Sequence[bytes | Span]) -> None:
+        self._source = source
+        self._parts = parts
+        self._position = 0
+        self.size = sum(len(part) if isinstance(part, bytes) else part.size for part in parts)
+
+    @classmethod
+    def whole(cls, source: Representation) -> "Content":
+        """All of a file."""
+        return cls(source, [Span(0, source.size)])
+
+    @classmethod
+    def multipart(cls, source: Representation, spans: Sequence[Span]) -> tuple["Content", str]:
+        """Several spans as ``multipart/byteranges``; also returns the boundary."""
+        boundary = os.urandom(16).hex()
+        parts: list[bytes | Span] = []
+        for span in spans:
+            head = (
+                f"--{boundary}\r\nContent-Type: {source.content_type}\r\n"
+                f"Content-Range: {content_range(span, source.size)}\r\n\r\n"
+            )
+            parts += [b"\r\n" * bool(parts) + head.encode("latin-1"), span]
+        parts.append(f"\r\n--{boundary}--\r\n".encode())
+        return cls(source, parts), boundary
+
+    async def send(self, wfile: "StreamWriter") -> None:
+        """Write everything.
+
+        Raises:
+            FileChanged: the file is not what it was. What has been written is not all then.
+        """
+        file, content = self._source.file, self._source.content
+        for part in self._parts:
+            if isinstance(part, bytes):
+                wfile.write(part)
+            elif content is not None:
+                wfile.write(content if part.size == len(content) else content[part.start : part.stop])
+            elif file is not None:
+                try:
+                    await wfile.sendfile(file, part.start, part.size, check=file.unchanged)
+                except EOFError:
+                    raise FileChanged from None
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes, all that is left by default; empty at the end."""
+        stop = self.size if size < 0 else min(self.size, self._position + size)
+        found = []
+        offset = 0
+        for part in self._parts:
+            length = len(part) if isinstance(part, bytes) else part.size
+            start, end = max(self._position - offset, 0), min(stop - offset, length)
+            if start < end:
+                found.append(
+                    part[start:end] if isinstance(part, bytes) else self._read(part.start + start, end - start)
+                )
+            offset += length
+        data = b"".join(found)
+        self._position += len(data)
+        return data
+
+    def _read(self, start: int, count: int) -> bytes:
+        if self._source.content is not None:
+            return self._source.content[start : start + count]
+        assert self._source.file is not None
+        return read_from(self._source.file.fileno(), start, count)
+
+    def close(self) -> None:
+        """There is nothing to do: the file is closed when nobody refers to it."""

@@ -1,0 +1,426 @@
+"""SimpleHTTPRequestHandler: http.server's file server, with what HTTP has for files.
+
+Owns the way from a request for a path to its answer, and the override points of http.server. What may be
+opened is `tree`'s, what is known of a file `store`'s.
+
+============================  ==========================================================================
+name of http.server           here
+============================  ==========================================================================
+do_GET, do_HEAD, send_head,   ``async def``
+list_directory, copyfile
+translate_path, guess_type    plain functions as there; they do not touch the disk
+index_pages, extensions_map   class attributes as there, read when the class serves its first request
+directory=,                   keywords as there, ``functools.partial(Handler, directory=d)``
+extra_response_headers=
+default_content_type          as there
+============================  ==========================================================================
+"""
+
+import asyncio
+import mimetypes
+import os
+import posixpath
+import time
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
+from urllib.parse import quote, unquote_to_bytes
+
+from ..answer import Instant
+from ..handler import BaseHTTPRequestHandler
+from ..wire.request import Request
+from ..writer import StreamWriter
+from . import listing
+from .conditions import Outcome, evaluate, range_applies
+from .content import Content, FileChanged
+from .media_types import MEDIA_TYPES
+from .negotiation import accepts_html, prefers_json
+from .ranges import content_range, select
+from .store import Folder, Policy, Representation, Store, Wishes
+from .tree import Entry, scan
+
+__all__ = ["SimpleHTTPRequestHandler"]
+
+_STORES = 64  # folders of one class whose files are remembered
+_COPIED = 256 * 1024
+_LISTED_AT_ONCE = 64 * 1024  # bytes of a listing after which the peer's pace counts
+
+
+class Readable(Protocol):
+    """What `send_head` may return: `Content`, or a file that somebody has opened."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
+    """Serves the files below a folder: GET and HEAD, conditions, ranges, listings.
+
+    Derive from it and set attributes, or make one with ``functools.partial``::
+
+        aiohttpd.run(functools.partial(SimpleHTTPRequestHandler, directory="site"))
+
+    Args:
+        directory: the folder, by default the current one.
+        extra_response_headers: ``(name, value)`` pairs for each answer with a file, a part of one, a
+            listing, or 304.
+
+    Attributes:
+        index_pages: names that stand for their folder.
+        extensions_map: media types by suffix, before what `mimetypes` knows.
+        default_content_type: of files of which the type cannot be guessed.
+        follow_symlinks: follow links that lead out of the folder.
+        show_hidden: serve and list names that begin with a dot.
+        list_directories: show folders without an index page; 404 otherwise.
+        precompressed: serve ``name.br``, ``name.zst`` or ``name.gz`` for ``name`` to who accepts it.
+        fallback_page: a file that answers, with 200, what is not found if a page is wanted; for programs
+            in the browser that have routes of their own.
+        allow_origin: value of Access-Control-Allow-Origin, for every answer.
+        cache_size: bytes of small files that are kept in memory.
+        cache_file_size: bytes of the largest of these.
+        max_ranges: ranges in one request; with more, the whole is sent.
+        max_listed: entries in one listing.
+    """
+
+    index_pages: ClassVar[Iterable[str]] = ("index.html", "index.htm")
+    extensions_map: ClassVar[dict[str, str]] = {
+        ".gz": "application/gzip",
+        ".Z": "application/octet-stream",
+        ".bz2": "application/x-bzip2",
+        ".xz": "application/x-xz",
+        ".br": "application/octet-stream",
+        ".zst": "application/zstd",
+    }
+    default_content_type = "application/octet-stream"
+    follow_symlinks = False
+    show_hidden = False
+    list_directories = True
+    precompressed = True
+    fallback_page: str | None = None
+    allow_origin: str | None = None
+    cache_size = 32 * 1024 * 1024
+    cache_file_size = 256 * 1024
+    max_ranges = 32
+    max_listed = 100_000
+    directory: str | os.PathLike[str] | None = None
+    extra_response_headers: Iterable[tuple[str, str]] = ()
+
+    _stores: ClassVar[dict[Any, Store]] = {}
+    _is_stock: ClassVar[bool] = True  # nothing is overridden that decides about an answer with a file
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        base = SimpleHTTPRequestHandler
+        cls._stores = {}
+        stock = cls._is_plain and not cls._own_prelude
+        cls._is_stock = stock and all(getattr(cls, name) is getattr(base, name) for name in _DECIDING)
+
+    def __init__(
+        self,
+        request: Request,
+        wfile: StreamWriter,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        extra_response_headers: Iterable[tuple[str, str]] | None = None,
+    ) -> None:
+        super().__init__(request, wfile)
+        if directory is not None:
+            self.directory = os.fspath(directory)
+        elif self.directory is None:
+            self.directory = os.getcwd()
+        if extra_response_headers is not None:
+            self.extra_response_headers = tuple(extra_response_headers)
+
+    @property
+    def _store(self) -> Store:
+        key = (self.directory, self.extra_response_headers)
+        return self._stores.get(key) or self._new_store(key)
+
+    def _new_store(self, key: Any) -> Store:
+        policy = Policy(
+            index_pages=tuple(self.index_pages),
+            follow_symlinks=self.follow_symlinks,
+            hidden=self.show_hidden,
+            precompressed=self.precompressed,
+            cache_size=self.cache_size,
+            cache_file_size=min(self.cache_file_size, self.cache_size // 4),
+            fields=(*self._cross_origin(), *self.extra_response_headers),
+        )
+        if len(self._stores) >= _STORES:
+            del self._stores[next(iter(self._stores))]
+        store = self._stores[key] = Store(os.fspath(self.directory or ""), policy)
+        return store
+
+    @classmethod
+    def instant(cls, request: Request) -> Instant | None:
+        """Answer at once, without an instance, what is in memory; if the class leaves that as it is."""
+        if not cls._is_stock or request.method != "GET":
+            return None
+        store = cls._stores.get((cls.directory, cls.extra_response_headers))
+        path = request.target
+        if "?" in path:
+            path = path.partition("?")[0]
+        return None if store is None else store.instant(path, request.headers)
+
+    # What is asked for.
+
+    async def do_GET(self) -> None:
+        """Answer with a file or a listing."""
+        content = await self.send_head()
+        if content is None:
+            return
+        try:
+            await self.copyfile(content, self.wfile)
+        except FileChanged:
+            self.log_error("%s has changed while it was sent: the answer is cut", self.path)
+            self.wfile.abort()
+        finally:
+            content.close()
+
+    async def do_HEAD(self) -> None:
+        """Answer as to GET, without the content."""
+        content = await self.send_head()
+        if content is not None:
+            content.close()
+
+    async def do_OPTIONS(self) -> None:
+        """Say what is allowed, and let pages of other origins ask, if ``allow_origin`` is set."""
+        self.send_response(204)
+        self.send_header("Allow", "GET, HEAD, OPTIONS")
+        if self.allow_origin is not None:
+            self.send_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+            self.send_header("Access-Control-Allow-Headers", self.headers["Access-Control-Request-Headers"] or "Range")
+            self.send_header("Access-Control-Max-Age", "600")
+        self.end_headers()
+
+    async def send_head(self) -> Readable | None:
+        """Send the head of the answer.
+
+        Returns:
+            The content of a file that is still to be sent, by `copyfile`; None if the answer is complete.
+        """
+        found = await self._find()
+        if isinstance(found, Representation):
+            return self._send_file_head(found)
+        if found is None:
+            return await self._send_missing()
+        if not found.path.endswith("/"):
+            self._redirect_to_folder()
+            return None
+        if not self.list_directories:
+            return await self._send_missing()
+        return await self.list_directory(found.path)
+
+    async def _find(self) -> Representation | Folder | None:
+        store, codings = self._store, Wishes.of(self.request.headers).codings
+        if type(self).translate_path is not SimpleHTTPRequestHandler.translate_path:
+            name = path = self.translate_path(self.path)
+        else:
+            name = self.path.partition("?")[0]
+            if (file := store.fresh(name, codings)) is not None:
+                return file
+            path = self.translate_path(name)
+        return await store.find(name, path, codings, self.guess_type)
+
+    # A file.
+
+    def _send_file_head(self, file: Representation) -> Content | None:
+        if not Wishes.of(self.headers).plain:
+            outcome = evaluate(self.headers, file.validators, method=self.command)
+            if outcome is Outcome.FAILED:
+                self.send_error(412)
+                return None
+            if outcome is Outcome.NOT_MODIFIED:
+                self._send_fields(304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
+                return None
+            if self.command == "GET" and "Range" in self.headers:  # RFC 9110 section 14.2: of GET only
+                return self._send_range_head(file)
+        return self._send_whole_head(file)
+
+    def _send_whole_head(self, file: Representation) -> Content:
+        self._send_fields(200, file.fields, file.size)
+        return Content.whole(file)
+
+    def _send_range_head(self, file: Representation) -> Content | None:
+        values = self.headers.get_all("Range") or []
+        spans = select(values[0], file.size, limit=self.max_ranges) if len(values) == 1 else None
+        if spans is None or not range_applies(self.headers, file.validators, now=time.time()):
+            return self._send_whole_head(file)
+        if not spans:
+            self.send_error(
+                416, headers=[("Content-Range", content_range(None, file.size)), ("Accept-Ranges", "bytes")]
+            )
+            return None
+        if len(spans) == 1:
+            content = Content(file, spans)
+            more = ("Content-Range", content_range(spans[0], file.size))
+            self._send_fields(206, [*file.fields, more], content.size)
+            return content
+        content, boundary = Content.multipart(file, spans)
+        others = [field for field in file.fields if field[0] != "Content-type"]
+        kind = ("Content-type", f"multipart/byteranges; boundary={boundary}")
+        self._send_fields(206, [kind, *others], content.size)
+        return content
+
+    def _send_fields(self, status: int, fields: Iterable[tuple[str, str]], length: int | None = None) -> None:
+        self.send_response(status)
+        for name, value in fields:
+            self.send_header(name, value)
+        if length is not None:
+            self.send_header("Content-Length", length)
+        self.end_headers()
+
+    async def copyfile(self, source: Readable, outputfile: StreamWriter) -> None:
+        """Send what `send_head` has returned.
+
+        Args:
+            source: `Content`, which knows how to leave, or something else that can be read.
+            outputfile: the answer.
+        """
+        if isinstance(source, Content):
+            await source.send(outputfile)
+            return
+        while data := source.read(_COPIED):
+            outputfile.write(data)
+            await outputfile.drain()
+
+    # No file.
+
+    async def _send_missing(self) -> Content | None:
+        if self.fallback_page is not None and accepts_html(self.headers["Accept"]):
+            name = "/" + self.fallback_page.lstrip("/")
+            path = os.path.join(os.fspath(self.directory or ""), name[1:])
+            found = await self._store.find(name, path, Wishes.of(self.request.headers).codings, self.guess_type)
+            if isinstance(found, Representation):
+                return self._send_file_head(found)
+        self.send_error(404, "File not found")
+        return None
+
+    def _redirect_to_folder(self) -> None:
+        # Made of the names that were found, so it never begins with two slashes, or what browsers take for one.
+        path = "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in _names(self.path))
+        query = self.path.partition("?")[2]
+        self.send_response(301)
+        self.send_header("Location", f"{path}/?{query}" if query else f"{path}/")
+        self.send_header("Content-Length", 0)
+        self.end_headers()
+
+    async def list_directory(self, path: str) -> Readable | None:
+        """Answer with a listing: a page, or JSON to who prefers it.
+
+        Args:
+            path: the folder in the file system.
+        """
+        order = listing.Order.of(self.path.partition("?")[2])
+        read = await asyncio.get_running_loop().run_in_executor(None, self._scan, path, order)
+        if read is None:
+            self.send_error(404, "No permission to list directory")
+            return None
+        entries, more = read
+        shown = "".join(f"/{name}" for name in _names(self.path)) + "/"
+        as_json = prefers_json(self.headers["Accept"])
+        pieces = (
+            listing.json_text(shown, entries, more=more)
+            if as_json
+            else listing.html_page(shown, entries, order, more=more)
+        )
+        self.send_response(200)
+        self.send_header("Content-type", "application/json" if as_json else "text/html; charset=utf-8")
+        self.send_header("Vary", "Accept")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if not as_json:
+            self.send_header("Content-Security-Policy", listing.CONTENT_SECURITY_POLICY)
+        self.end_headers()
+        size = 0
+        for piece in pieces:
+            self.wfile.write(piece)
+            size += len(piece)
+            if size > _LISTED_AT_ONCE:
+                await self.wfile.drain()
+        return None
+
+    def _scan(self, path: str, order: listing.Order) -> tuple[list[Entry], bool] | None:
+        read = scan(
+            os.fspath(self.directory or ""),
+            path,
+            follow_symlinks=self.follow_symlinks,
+            hidden=self.show_hidden,
+            limit=self.max_listed,
+        )
+        if read is not None:
+            listing.sort(read[0], order)
+        return read
+
+    # What can be overridden besides.
+
+    def translate_path(self, path: str) -> str:
+        """The path in the file system for the path of a URL; it ends with a slash if that does.
+
+        What an override returns may lie anywhere as far as links are concerned only with
+        ``follow_symlinks``; by default it has to lie in ``directory``.
+        """
+        path = path.partition("#")[0].partition("?")[0]
+        slash = "/" if _decoded(path).endswith("/") else ""
+        return os.path.join(os.fspath(self.directory or ""), *_names(path)) + slash
+
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """The media type for the name of a file."""
+        path = os.fspath(path)
+        extension = posixpath.splitext(path)[1]
+        for suffix in (extension, extension.lower()):
+            if suffix in self.extensions_map:
+                return self.extensions_map[suffix]
+        guess = _guess_file_type(path)[0]
+        return guess or MEDIA_TYPES.get(extension.lower(), self.default_content_type)
+
+    def end_headers(self) -> None:
+        """End the head, with what ``extra_response_headers`` and ``allow_origin`` add to it."""
+        if self._fields is not None and self._status >= 200:
+            if self._status in (200, 206, 304):
+                for name, value in self.extra_response_headers:
+                    self._fields.drop(name)  # it takes the place of ours
+                    self.send_header(name, value)
+            for name, value in self._cross_origin():
+                self.send_header(name, value)
+        super().end_headers()
+
+    def _cross_origin(self) -> list[tuple[str, str]]:
+        if self.allow_origin is None:
+            return []
+        exposed = ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, ETag")
+        return [("Access-Control-Allow-Origin", self.allow_origin), exposed]
+
+
+_DECIDING = (
+    "__init__",
+    "copyfile",
+    "do_GET",
+    "end_headers",
+    "flush_headers",
+    "send_head",
+    "send_header",
+    "send_response",
+    "translate_path",
+)
+
+# Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
+_NOT_MODIFIED = ("Last-Modified", "ETag", "Vary")
+
+_IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
+
+_guess_file_type = getattr(mimetypes, "guess_file_type", mimetypes.guess_type)
+
+
+def _decoded(path: str) -> str:
+    """The text of a path, as the file system has it: bytes that are no UTF-8 survive."""
+    return os.fsdecode(unquote_to_bytes(path))
+
+
+def _names(path: str) -> list[str]:
+    """The names in the path of a URL, decoded once, without what is no name; ``..`` does not lead above the first."""
+    path = posixpath.normpath(_decoded(path.partition("?")[0]))
+    return [name for name in path.split("/") if _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    # On Windows a backslash separates, and a colon begins a drive or a stream.
+    return name not in ("", os.curdir, os.pardir) and not (os.name == "nt" and any(sign in name for sign in "\\:"))

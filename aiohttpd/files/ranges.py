@@ -1,0 +1,80 @@
+"""Byte ranges: which parts of a representation a request wants, RFC 9110 section 14.
+
+Owns the grammar of Range and what is refused of it. It sees a value and a size, no file.
+"""
+
+import re
+from typing import NamedTuple
+
+__all__ = ["Span", "content_range", "select"]
+
+# RFC 9110 section 14.1.1; the unit is case-insensitive, and lists may hold empty elements.
+_RANGE = r"(?:[0-9]++-[0-9]*+|-[0-9]++)"
+_is_range = re.compile(rf"(?i:bytes)=([\t ,]*+{_RANGE}(?:[\t ]*+,(?:[\t ]*+{_RANGE})?+)*+[\t ]*+)").fullmatch
+_find_ranges = re.compile(r"([0-9]*+)-([0-9]*+)").findall
+
+_DIGITS = 19  # of a number that is looked at; a longer one lies beyond every file
+_BEYOND = 10**_DIGITS
+
+
+class Span(NamedTuple):
+    """Bytes from ``start`` up to, and not with, ``stop``."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """How many bytes it is."""
+        return self.stop - self.start
+
+
+def select(value: str, size: int, *, limit: int) -> list[Span] | None:
+    """Read a Range field.
+
+    Args:
+        value: the value of the field.
+        size: bytes of the whole representation.
+        limit: how many ranges are served at most.
+
+    Returns:
+        The spans in the order of the request; an empty list if none can be satisfied (416); None if the
+        field is to be ignored: another unit, malformed, too many ranges, or ranges that overlap so much
+        that they hold more than the whole (section 14.2).
+    """
+    match = _is_range(value)
+    if match is None:
+        return None
+    found = _find_ranges(match[1])
+    if len(found) > limit:
+        return None
+    spans = []
+    for first, last in found:
+        if first and last and _number(last) < _number(first):
+            return None  # one invalid range makes the whole set invalid, section 14.1.1
+        span = _span(first, last, size)
+        if span is not None:
+            spans.append(span)
+    if len(spans) > 1 and sum(span.size for span in spans) > size:
+        return None
+    return spans
+
+
+def _span(first: str, last: str, size: int) -> Span | None:
+    if not first:  # the last so many bytes
+        length = min(_number(last), size)
+        return Span(size - length, size) if length else None
+    start = _number(first)
+    if start >= size:
+        return None
+    return Span(start, min(_number(last) + 1, size) if last else size)
+
+
+def _number(digits: str) -> int:
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= _DIGITS else _BEYOND
+
+
+def content_range(span: Span | None, size: int) -> str:
+    """The value of Content-Range, section 14.4; of a 416 without a span."""
+    return f"bytes */{size}" if span is None else f"bytes {span.start}-{span.stop - 1}/{size}"
