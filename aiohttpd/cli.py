@@ -6,17 +6,26 @@ are described in `config`.
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any
 
 import click
 
+from .auth import basic_auth
 from .config import Config, Option, options
+from .errors import TLSError
 from .listeners import BindError
+from .runner import announce, local_url, say
 from .runner import serve as serve_app
+from .server import HTTPServer
+from .service import App
+from .site import folder_app
 from .target import TargetError, TargetFailed, load_target
+from .tls import server_context
 from .version import __version__
 
 __all__ = ["main"]
@@ -31,13 +40,13 @@ class _GroupedCommand(click.Command):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None and not isinstance(param, click.Argument):
-                group = names[param.name].group if param.name in names else "Options"
+                group = names[param.name].group if param.name in names else getattr(param, "group", "Options")
                 groups.setdefault(group, []).append(record)
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
         formatter.write_text(
-            "Sizes may be written as 64k or 1M. Every option can be set by its environment variable, too, as "
+            "Sizes may be written as 64k or 1M. What follows Files can be set by an environment variable, too, as "
             "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; a flag wins."
         )
 
@@ -90,41 +99,180 @@ def main() -> None:
     """http.server, grown up for asyncio."""
 
 
-@main.command(cls=_GroupedCommand)
-@click.argument("target")
-@click.option(
-    "-b", "--bind", metavar="ADDRESS", default="127.0.0.1", envvar="AIOHTTPD_BIND", show_default=True,
-    help="address to listen on: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH; '' is all addresses",
-)  # fmt: skip
-@click.option(
-    "-p", "--port", type=click.IntRange(0, 65535), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
-    help="port to listen on; 0 takes a free one",
-)  # fmt: skip
-@_config_options
-def serve(target: str, bind: str, port: int, **given: Any) -> None:
-    """Serve the handler class, or other App, that TARGET names.
+class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A port; what http.server takes for -p, the protocol, is understood and does not count."""
 
-    TARGET is module:Handler or path/to/file.py:Handler.
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if isinstance(value, str) and re.fullmatch(r"HTTP/[0-9.]+", value):
+            return None
+        if not (str(value).isascii() and str(value).isdigit() and int(value) <= 65535):
+            self.fail(f"{value!r} is no port (0 to 65535)", param, ctx)
+        return int(value)
+
+
+def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that ``--help`` shows together."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+            command.__click_params__[-1].group = group
+        return command
+
+    return decorate
+
+
+_LISTENING = _options_of(
+    "Options",
+    click.option(
+        "-b", "--bind", metavar="ADDRESS", default="127.0.0.1", envvar="AIOHTTPD_BIND", show_default=True,
+        help="address to listen on: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH; '' is all addresses",
+    ),
+    click.option(
+        "-p", "--port", type=_Port(), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
+        help="port to listen on; 0 takes a free one",
+    ),
+    click.option("-d", "--directory", metavar="DIR", help="the folder, as http.server has it"),
+    click.option(
+        "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True,
+        help="let nobody pass without; better by the variable, since others may see a command line",
+    ),
+    click.option("--open", "opens", is_flag=True, help="open it in the browser"),
+    click.option("--protocol", hidden=True, expose_value=False),  # of http.server; ours is what the client speaks
+    click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
+    click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
+    click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
+)  # fmt: skip
+
+_FILES = _options_of(
+    "Files",
+    click.option(
+        "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
+        help="add a field to answers with a file or a listing; repeatable",
+    ),
+    click.option("--content-type", metavar="TYPE", help="of unknown files  [application/octet-stream]"),
+    click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep an answer (Cache-Control)"),
+    click.option(
+        "--cors", metavar="[ORIGIN]", is_flag=False, flag_value="*",
+        help="let pages of an origin, by default of any, read the answers",
+    ),
+    click.option(
+        "--spa", metavar="[FILE]", is_flag=False, flag_value="index.html",
+        help="answer every page that does not exist with this file  [index.html]",
+    ),
+    click.option("--index", multiple=True, metavar="NAME", help="page of a folder  [index.html, index.htm]"),
+    click.option("--listing/--no-listing", default=None, help="show folders that have no such page  [on]"),
+    click.option("--hidden", is_flag=True, default=None, help="serve and list names that begin with a dot"),
+    click.option("--follow-symlinks", is_flag=True, default=None, help="follow links that lead out of the folder"),
+)  # fmt: skip
+
+_FILE_OPTIONS = ("headers", "content_type", "cache", "cors", "spa", "index", "listing", "hidden", "follow_symlinks")
+
+
+@main.command(cls=_GroupedCommand)
+@click.argument("target", required=False)
+@_LISTENING
+@_FILES
+@_config_options
+def serve(
+    target: str | None, bind: str, port: int | None, directory: str | None, auth: str | None, opens: bool, **given: Any
+) -> None:
+    """Serve a folder, by default the current one, or the handler class or other App that TARGET names.
+
+    TARGET is a folder, module:Handler, or path/to/file.py:Handler.
 
     \b
+      aiohttpd serve
+      aiohttpd serve site --port 8080
+      aiohttpd serve --bind 0.0.0.0 --auth guest:secret
       aiohttpd serve hello.py:Hello
-      aiohttpd serve myproject.web:Handler --bind 0.0.0.0 --port 8080
     """
+    tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file")}
+    files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}
+    target = _give_back(target, files)
+    if target is not None and target.isascii() and target.isdigit() and not os.path.exists(target):
+        port, target = _Port().convert(target, None, None), None  # as http.server has it
     try:
-        address = _address(bind, port)
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
-        app = load_target(target)
-    except (TargetError, ValueError) as error:
+        app, folder = _app(target, directory, auth, files)
+        context = _context(**tls)
+        address = _address(bind, 8000 if port is None else port)
+    except (TargetError, TLSError, ValueError) as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
         traceback.print_exception(failed.error)
         sys.exit(1)
+
+    def started(server: HTTPServer) -> None:
+        announce(server, folder)
+        if auth is not None and context is None and not _is_local(address):
+            say("The password crosses the network in clear: --tls-cert would hide it")
+        if opens:
+            _open(server)
+
     try:
         # Ctrl-C is caught by the server; one that comes before is as quiet.
         with contextlib.suppress(KeyboardInterrupt):
-            serve_app(app, address, config)
+            serve_app(app, address, config, ssl=context, started=started)
     except BindError as error:
         _fail(str(error), 1)
+
+
+def _give_back(target: str | None, files: dict[str, Any]) -> str | None:
+    """In ``--spa DIR`` and ``--cors DIR`` the folder is the target: the value of these options may be left out."""
+    for name, usual in (("spa", "index.html"), ("cors", "*")):
+        value = files.get(name)
+        if target is None and value is not None and value != usual and _is_target(value):
+            target, files[name] = value, usual
+    return target
+
+
+def _is_target(text: str) -> bool:
+    return os.path.isdir(text) or bool(re.search(r"^[^/:]+:[A-Za-z_][\w.]*$|\.py:", text))
+
+
+def _app(target: str | None, directory: str | None, auth: str | None, files: dict[str, Any]) -> tuple[App, str | None]:
+    """The App, and the folder if it is one."""
+    if target is None or os.path.isdir(target):
+        if target is not None and directory is not None:
+            raise ValueError(f"two folders: {target} and --directory {directory}")
+        folder = target or directory or "."
+        if not os.path.isdir(folder):
+            raise ValueError(f"no such folder: {folder}")
+        try:
+            os.listdir(folder)
+        except OSError as error:
+            raise ValueError(f"cannot read {folder}: {error.strerror}") from None
+        return folder_app(os.path.abspath(folder), auth=auth, **files), folder
+    app = load_target(target)
+    if files or directory is not None:
+        name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
+        raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
+    return (app if auth is None else basic_auth(app, auth)), None
+
+
+def _context(tls_cert: str | None, tls_key: str | None, tls_password_file: str | None) -> SSLContext | None:
+    if tls_cert is None:
+        if tls_key is not None or tls_password_file is not None:
+            raise ValueError("--tls-key and --tls-password-file are of no use without --tls-cert")
+        return None
+    return server_context(tls_cert, tls_key, tls_password_file)
+
+
+def _is_local(address: tuple[str, int] | str) -> bool:
+    return isinstance(address, str) or address[0] in ("localhost", "::1") or address[0].startswith("127.")
+
+
+def _open(server: HTTPServer) -> None:
+    """Open the browser, which some systems wait for."""
+    import threading
+    import webbrowser
+
+    url = local_url(server)
+    if url is not None:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def _address(bind: str, port: int) -> tuple[str, int] | str:

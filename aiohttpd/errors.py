@@ -10,6 +10,7 @@
     │       └── BodyTimeout       408, the body came too slowly
     ├── ConnectionResetError
     │   └── ClientDisconnected    nobody is there any more to read the answer
+    ├── TLSError                  a certificate or its key cannot be used
     └── RuntimeError
         └── ContractError         a handler used the contract wrongly; the text says what to do
             └── WriteBufferFull   written far ahead of a slow peer without ``await drain()``
@@ -26,6 +27,7 @@ __all__ = [
     "ContractError",
     "HTTPError",
     "IncompleteBody",
+    "TLSError",
     "WireError",
     "WriteBufferFull",
 ]
@@ -94,6 +96,10 @@ class BodyTimeout(WireError):
 
     def __init__(self) -> None:
         super().__init__(408, "the body came too slowly")
+
+
+class TLSError(Exception):
+    """A certificate or its key cannot be used; the text says which and why, in one line."""
 
 
 class ClientDisconnected(ConnectionResetError):

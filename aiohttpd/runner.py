@@ -9,15 +9,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any
 
 from .access_log import AccessLog
 from .config import Config
-from .listeners import ServerAddress
+from .listeners import ServerAddress, url_of
 from .server import HTTPServer, Lifespan
 from .service import App
 
-__all__ = ["run", "serve"]
+__all__ = ["announce", "local_url", "run", "say", "serve"]
+
+_ALL = ("0.0.0.0", "::")
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 def run(
@@ -26,6 +30,7 @@ def run(
     port: int = 8000,
     *,
     lifespan: Lifespan | None = None,
+    ssl: SSLContext | None = None,
     **options: Any,
 ) -> None:
     """Serve an App until SIGINT or SIGTERM; then finish what is in flight, and return.
@@ -37,13 +42,14 @@ def run(
         host: the address to listen on, ``""`` for all of them.
         port: the port, 0 for a free one.
         lifespan: as for `HTTPServer`.
+        ssl: makes it HTTPS.
         options: fields of `Config`; what is not given is looked up in the environment (``AIOHTTPD_*``).
 
     Raises:
         TypeError: an unknown option; the text names the nearest.
         BindError: the address cannot be listened on.
     """
-    serve(app, (host or "", port), Config.from_options(options, os.environ), lifespan=lifespan)
+    serve(app, (host or "", port), Config.from_options(options, os.environ), lifespan=lifespan, ssl=ssl)
 
 
 def serve(
@@ -52,6 +58,7 @@ def serve(
     config: Config,
     *,
     lifespan: Lifespan | None = None,
+    ssl: SSLContext | None = None,
     started: Callable[[HTTPServer], None] | None = None,
 ) -> None:
     """`run` with everything made already.
@@ -61,10 +68,12 @@ def serve(
         address: what `HTTPServer` takes.
         config: the options.
         lifespan: as for `HTTPServer`.
+        ssl: makes it HTTPS.
         started: called once connections are accepted; by default it says where, on stderr.
     """
+    _allow_open_files()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(app, address, config, lifespan, started or _announce))
+        runner.run(_serve(app, address, config, lifespan, ssl, started or announce))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -80,12 +89,13 @@ async def _serve(
     address: ServerAddress | list[ServerAddress],
     config: Config,
     lifespan: Lifespan | None,
+    ssl: SSLContext | None,
     started: Callable[[HTTPServer], None],
 ) -> None:
     loop = asyncio.get_running_loop()
     access_log = AccessLog(sys.stderr, loop)
     server = HTTPServer(
-        address, app, config=config, lifespan=lifespan, access_log=access_log if config.access_log else None
+        address, app, config=config, lifespan=lifespan, ssl=ssl, access_log=access_log if config.access_log else None
     )
     stops: set[asyncio.Task[None]] = set()
 
@@ -93,7 +103,7 @@ async def _serve(
         # The second signal does not wait for anything.
         if not stops and (count := server.in_flight):
             what = f"{count} request{'s' * (count > 1)}, at most {config.timeout_grace:g} s"
-            print(f"Finishing {what} (Ctrl-C again stops at once)", file=sys.stderr, flush=True)
+            say(f"Finishing {what} (Ctrl-C again stops at once)")
         stops.add(loop.create_task(server.shutdown(0 if stops else None)))
 
     await server.start()
@@ -109,8 +119,53 @@ async def _serve(
         access_log.flush()
 
 
-def _announce(server: HTTPServer) -> None:
-    print(f"Serving on {', '.join(server.urls)} (Ctrl-C stops)", file=sys.stderr, flush=True)
+def announce(server: HTTPServer, folder: str | None = None) -> None:
+    """Say where the server is, and who can reach it.
+
+    Args:
+        server: one that listens.
+        folder: what it serves, if it is a folder.
+    """
+    what = "" if folder is None else " this folder" if folder == "." else f" {folder}"
+    hosts = [address[0] for address in server.addresses if isinstance(address, tuple)]
+    if not any(host in _ALL for host in hosts):
+        say(f"Serving{what} on {', '.join(server.urls)} (Ctrl-C stops)")
+        if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
+            say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
+        return
+    from .reachable import addresses
+
+    port = server.server_port
+    say(f"Serving{what} on port {port} of all addresses (Ctrl-C stops)")
+    own = ["127.0.0.1"] if "0.0.0.0" in hosts else ["::1"]
+    for host in own + addresses(ipv4="0.0.0.0" in hosts, ipv6="::" in hosts):
+        say(f"  {url_of((host, port), tls=server.tls)}")
+
+
+def local_url(server: HTTPServer) -> str | None:
+    """A URL at which this machine reaches the server."""
+    for address in server.addresses:
+        if isinstance(address, tuple):
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
+            return url_of((host, address[1]), tls=server.tls)
+    return None
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _allow_open_files() -> None:
+    """Use as many descriptors as the system lets us have; the usual limit is for programs that use select()."""
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):
+        pass
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Callable[[], None]:

@@ -114,7 +114,17 @@ class HTTPServer:
     @property
     def urls(self) -> list[str]:
         """Where it is reached, for each socket; nothing before it has been started."""
-        return [url_of(name, tls=self._ssl is not None) for name in self._names]
+        return [url_of(name, tls=self.tls) for name in self._names]
+
+    @property
+    def addresses(self) -> list[Any]:
+        """The address of each socket, as `server_address` is that of the first."""
+        return list(self._names)
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks HTTPS."""
+        return self._ssl is not None
 
     @property
     def connections(self) -> frozenset[HTTPConnection]:

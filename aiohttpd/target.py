@@ -52,7 +52,9 @@ def load_target(target: str) -> App:
     """
     place, colon, attribute = target.rpartition(":")
     if not colon or not place or not attribute:
-        raise TargetError(f"{target!r} names no handler: write 'module:Handler' or 'path/to/file.py:Handler'")
+        raise TargetError(
+            f"{target!r} is no folder, and names no handler: write 'module:Handler' or 'path/to/file.py:Handler'"
+        )
     module = _load_file(place) if place.endswith(".py") else _load_module(place)
     app: Any = module
     for name in attribute.split("."):

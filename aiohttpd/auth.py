@@ -1,0 +1,61 @@
+"""Basic authentication, RFC 7617: an App around an App.
+
+Owns the question who may pass. It is meant for one name and password from the command line; it knows no
+users and keeps no sessions.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from .errors import HTTPError
+from .service import App, resolve_app
+from .wire.request import Request
+from .writer import StreamWriter
+
+__all__ = ["basic_auth"]
+
+_CHALLENGE = ("WWW-Authenticate", 'Basic realm="aiohttpd", charset="UTF-8"')
+
+
+def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
+    """Let requests pass to an App that come with a name and a password; answer 401 to others.
+
+    Args:
+        app: a handler class, or another App.
+        credentials: ``name:password``.
+        preflight: let questions of browsers pass whether they may ask, which have no credentials.
+
+    Raises:
+        ValueError: there is no colon in the credentials, or nothing before it or after it.
+    """
+    name, _, password = credentials.partition(":")
+    if not name or not password:
+        raise ValueError("credentials are 'name:password'")
+    inner = resolve_app(app)
+    expected = _digest(credentials.encode())
+
+    async def guarded(request: Request, response: StreamWriter) -> None:
+        asks = preflight and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not asks and not hmac.compare_digest(_digest(_credentials(request)), expected):
+            raise HTTPError(401, None, "name and password are needed", headers=[_CHALLENGE])
+        await inner(request, response)
+
+    return guarded
+
+
+def _digest(data: bytes) -> bytes:
+    # Of equal length whatever came, so the comparison takes the same time.
+    return hashlib.sha256(data).digest()
+
+
+def _credentials(request: Request) -> bytes:
+    values = request.headers.get_all("Authorization") or []
+    scheme, _, encoded = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error:
+        return b""

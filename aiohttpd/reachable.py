@@ -1,0 +1,66 @@
+"""Reachable: under which addresses others find this machine.
+
+Owns nothing but the question, which every system answers in its own way. No name is resolved, and
+nothing is sent.
+"""
+
+import contextlib
+import ipaddress
+import socket
+import struct
+
+__all__ = ["addresses"]
+
+_SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
+
+
+def addresses(*, ipv4: bool, ipv6: bool) -> list[str]:
+    """The addresses of this machine, without those that lead nowhere else (loopback, link-local).
+
+    Args:
+        ipv4: look for those of IPv4.
+        ipv6: look for those of IPv6.
+    """
+    found: list[str | None] = []
+    if ipv4:
+        found += [*_of_interfaces(), _of_route(socket.AF_INET, "192.0.2.1")]
+    if ipv6:
+        found += [*_of_ipv6_interfaces(), _of_route(socket.AF_INET6, "2001:db8::1")]
+    return [
+        text
+        for text in dict.fromkeys(filter(None, found))
+        if not (address := ipaddress.ip_address(text)).is_loopback and not address.is_link_local
+    ]
+
+
+def _of_interfaces() -> list[str]:
+    try:
+        import fcntl  # not on Windows
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            found = []
+            for _, name in socket.if_nameindex():
+                with contextlib.suppress(OSError):  # an interface without an address
+                    request = struct.pack("256s", name.encode()[:15])
+                    found.append(socket.inet_ntoa(fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, request)[20:24]))
+            return found
+    except (ImportError, OSError):
+        return []
+
+
+def _of_ipv6_interfaces() -> list[str]:
+    try:
+        with open("/proc/net/if_inet6") as file:
+            return [str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))) for line in file]
+    except (OSError, ValueError):
+        return []
+
+
+def _of_route(family: socket.AddressFamily, somewhere: str) -> str | None:
+    """The address from which packets would go there; an address of the documentation, to which none goes."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((somewhere, 9))
+            return str(sock.getsockname()[0])
+    except OSError:
+        return None

@@ -1,0 +1,106 @@
+"""Sites: from what somebody wants of a folder to the App that serves it.
+
+Owns what the options of the command mean in HTTP. It reads no command line.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .auth import basic_auth
+from .files import SimpleHTTPRequestHandler
+from .service import App
+from .wire.response import ResponseFields
+
+__all__ = ["folder_app"]
+
+# What an answer says about itself, and no option may say for it.
+_OURS = (
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-range",
+    "content-encoding",
+    "etag",
+    "last-modified",
+)
+
+
+def folder_app(
+    directory: str,
+    *,
+    headers: Iterable[str] = (),
+    content_type: str | None = None,
+    cache: str | None = None,
+    cors: str | None = None,
+    spa: str | None = None,
+    index: Iterable[str] = (),
+    auth: str | None = None,
+    listing: bool = True,
+    hidden: bool = False,
+    follow_symlinks: bool = False,
+) -> App:
+    """Make an App that serves a folder.
+
+    Args:
+        directory: the folder.
+        headers: ``Name: value`` for each answer with a file or a listing.
+        content_type: of files of which it cannot be guessed.
+        cache: seconds for which answers may be kept, or ``no-store``, or ``no-cache``.
+        cors: the origin of pages that may read the answers, ``*`` for any.
+        spa: the file that answers for every page that does not exist.
+        index: names that stand for their folder, instead of index.html and index.htm.
+        auth: ``name:password`` without which nobody passes.
+        listing: show folders without an index page.
+        hidden: serve names that begin with a dot.
+        follow_symlinks: follow links that lead out of the folder.
+
+    Raises:
+        ValueError: one of these is not what it should be; the text says which.
+    """
+    fields = [_field(text) for text in headers]
+    if cache is not None:
+        fields.append(("Cache-Control", _cache_control(cache)))
+    attributes: dict[str, Any] = {
+        "directory": directory,
+        "extra_response_headers": tuple(fields),
+        "list_directories": listing,
+        "show_hidden": hidden,
+        "follow_symlinks": follow_symlinks,
+        "fallback_page": spa,
+        "allow_origin": cors,
+    }
+    if content_type is not None:
+        _check("--content-type", "Content-type", content_type)
+        attributes["default_content_type"] = content_type
+    if cors is not None:
+        _check("--cors", "Access-Control-Allow-Origin", cors)
+    if names := tuple(index):
+        attributes["index_pages"] = names
+    handler: App = type("Folder", (SimpleHTTPRequestHandler,), attributes)
+    return handler if auth is None else basic_auth(handler, auth, preflight=cors is not None)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ValueError(f"--header {text!r}: write 'Name: value'")
+    if name.lower() in _OURS:
+        raise ValueError(f"--header {text!r}: {name} is different for each answer")
+    _check("--header", name, value.strip())
+    return name, value.strip()
+
+
+def _check(option: str, name: str, value: str) -> None:
+    try:
+        ResponseFields.of([(name, value)])
+    except (ValueError, UnicodeEncodeError) as error:
+        raise ValueError(f"{option} {value!r}: {error}") from None
+
+
+def _cache_control(cache: str) -> str:
+    if cache in ("no-store", "no-cache"):
+        return cache
+    if not re.fullmatch("[0-9]{1,10}", cache):
+        raise ValueError(f"--cache {cache!r}: a number of seconds, 'no-store' or 'no-cache'")
+    return f"max-age={int(cache)}"
