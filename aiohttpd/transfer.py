@@ -128,7 +128,7 @@ class Sendfile(FileTransfer):
             await read_at(self._descriptor, offset, count)  # for the page cache
         while True:
             if self._out.lost or self._transport.is_closing():
-                raise ClientDisconnected("the client is gone")
+                raise self._gone()
             try:
                 sent = os.sendfile(self._socket, self._descriptor, offset, count)
             except BlockingIOError:
@@ -138,10 +138,13 @@ class Sendfile(FileTransfer):
                 if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT):
                     raise
                 self._transport.abort()
-                self._out.lose()
-                raise ClientDisconnected("the client is gone") from None
+                raise self._gone() from None
             await self._take_turns(sent)
             return sent
+
+    def _gone(self) -> ClientDisconnected:
+        self._out.lose()  # the loop is about to say so
+        return ClientDisconnected("the client is gone")
 
     async def _take_turns(self, sent: int) -> None:
         self._turn -= sent

@@ -174,14 +174,10 @@ class StreamWriter:
             count: bytes of it, by default up to the end.
             check: asked before the last bytes leave, whether they may.
 
-        Raises:
-            EOFError: the file is shorter than ``offset + count``, or the check says no.
-            ContractError: as `write`.
-            ClientDisconnected: as `drain`.
+        Raises what `write` and `drain` do; EOFError if the file ends before, or the check says no.
         """
         descriptor = file if isinstance(file, int) else file.fileno()
-        if count is None:
-            count = max(0, os.fstat(descriptor).st_size - offset)
+        count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
         self._check_room(count)
         if self._framing is MANUAL:
             raise ContractError("sendfile() into an answer with chunks of your own: leave Transfer-Encoding out")
@@ -359,12 +355,11 @@ class StreamWriter:
         transfer = self._sink.file_transfer(descriptor)
         try:
             await self.drain()  # what has been written goes before
-            chunked = self._framing is CHUNKED
-            if chunked:
+            if self._framing is CHUNKED:
                 out.send([b"%x\r\n" % count])
             async for sent in transfer.parts(offset, count, check):
                 self._sent += sent
-            if chunked:
+            if self._framing is CHUNKED:
                 out.send([b"\r\n"])
         finally:
             transfer.close()

@@ -6,7 +6,7 @@ that an answer never looks whole if the file has changed under it.
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..transfer import read_from
 from .ranges import Span, content_range
@@ -15,7 +15,14 @@ from .store import Representation
 if TYPE_CHECKING:
     from ..writer import StreamWriter
 
-__all__ = ["Content", "FileChanged"]
+__all__ = ["Content", "FileChanged", "Readable"]
+
+
+class Readable(Protocol):
+    """What can be copied into an answer: `Content`, or a file that somebody has opened."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class FileChanged(Exception):

@@ -22,7 +22,7 @@ import os
 import posixpath
 import time
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
 from ..answer import Instant
@@ -31,7 +31,7 @@ from ..wire.request import Request
 from ..writer import StreamWriter
 from . import listing
 from .conditions import Outcome, evaluate, range_applies
-from .content import Content, FileChanged
+from .content import Content, FileChanged, Readable
 from .media_types import MEDIA_TYPES
 from .negotiation import accepts_html, prefers_json
 from .ranges import content_range, select
@@ -43,13 +43,6 @@ __all__ = ["SimpleHTTPRequestHandler"]
 _STORES = 64  # folders of one class whose files are remembered
 _COPIED = 256 * 1024
 _LISTED_AT_ONCE = 64 * 1024  # bytes of a listing after which the peer's pace counts
-
-
-class Readable(Protocol):
-    """What `send_head` may return: `Content`, or a file that somebody has opened."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-    def close(self) -> None: ...
 
 
 class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):

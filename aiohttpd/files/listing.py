@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
 
@@ -20,6 +20,16 @@ from .tree import Entry
 __all__ = ["CONTENT_SECURITY_POLICY", "Order", "html_page", "json_text", "sort"]
 
 _BATCH = 500  # entries in one piece
+
+
+def _icon(path: str) -> str:
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path d='{path}'/></svg>"
+    return f'url("data:image/svg+xml,{quote(svg)}") no-repeat'
+
+
+# Drawn, since not every system has a font with pictures.
+_FILE = "M3 .5h6.5L13 4v11.5H3z"
+_FOLDER = "M1 2.5h5l1.5 2H15v9H1z"
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #667; --link: #0b57d0; --back: #fff; --over: #0b57d010 }
@@ -38,8 +48,9 @@ th { font-size: .8125rem; font-weight: 600; white-space: nowrap }
 th a { color: var(--soft) }
 td:first-child { overflow-wrap: anywhere; width: 99% }
 tbody tr:hover { background: var(--over) }
-td:first-child::before { content: "\\1F4C4"; display: inline-block; width: 1.75em }
-tr.d td:first-child::before { content: "\\1F4C1" }
+td:first-child::before { content: ""; display: inline-block; width: 1em; height: 1em; margin-right: .6em;
+  vertical-align: -.1em; background: var(--soft); -webkit-mask: FILE; mask: FILE }
+tr.d td:first-child::before { background: var(--link); -webkit-mask: FOLDER; mask: FOLDER }
 tr.d a { font-weight: 600 }
 .s, .m { white-space: nowrap; color: var(--soft); font-variant-numeric: tabular-nums; font-size: .875rem }
 .s { text-align: right }
@@ -47,7 +58,7 @@ tr.d a { font-weight: 600 }
   th.m { display: none } td.m { display: none }
   th, td { padding: .6rem .25rem }
 }
-"""
+""".replace("FILE", _icon(_FILE)).replace("FOLDER", _icon(_FOLDER))
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 # Nothing on the page loads or runs anything; the style is known by its hash.
@@ -165,13 +176,13 @@ def _count(number: int, what: str) -> str:
 def _row(entry: Entry) -> str:
     name, href = html.escape(_shown(entry.name)), _reference(entry)
     size = "" if entry.is_directory else f'<span title="{entry.size:,} bytes">{human_size(entry.size)}</span>'
-    modified = _timestamp(entry.modified)
+    modified = time.strftime("%Y-%m-%d %H:%M", _local(entry.modified))
     slash = "/" if entry.is_directory else ""
     link = ' title="a link"' if entry.is_link else ""
     return (
         f'<tr{" class=d" if entry.is_directory else ""}><td><a href="{href}"{link}>{name}{slash}</a></td>'
-        f'<td class="s">{size}</td><td class="m"><time datetime="{modified}">'
-        f"{modified[:10]} {modified[11:16]}</time></td></tr>\n"
+        f'<td class="s">{size}</td><td class="m">'
+        f'<time datetime="{_timestamp(entry.modified)}">{modified}</time></td></tr>\n'
     )
 
 
@@ -211,10 +222,18 @@ def _shown(name: str) -> str:
 
 
 def _timestamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", _known(time.gmtime, seconds))
+
+
+def _local(seconds: float) -> time.struct_time:
+    return _known(time.localtime, seconds)
+
+
+def _known(convert: Callable[[float], time.struct_time], seconds: float) -> time.struct_time:
     try:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+        return convert(seconds)
     except (OverflowError, ValueError, OSError):  # a date that the file system has made up
-        return "1970-01-01T00:00:00Z"
+        return convert(0)
 
 
 def human_size(size: int) -> str:

@@ -271,7 +271,9 @@ class Store:
             content = read_from(chosen.fileno(), 0, chosen.size) if chosen.size <= self.policy.cache_file_size else None
             if content is None or (len(content) == chosen.size and chosen.unchanged()):
                 break
-            file = self._open(path) or file
+            again = self._open(path)
+            if again is not None and not again.is_directory:
+                file = again
         if content_type.startswith("text/") and "charset" not in content_type and coding == IDENTITY:
             content_type += _charset(read_from(chosen.fileno(), 0, _SNIFFED) if content is None else content)
         return Representation(chosen, content, content_type, coding, varies=varies, more=self.policy.fields)

@@ -4,6 +4,7 @@ Owns what may be opened: regular files and folders, inside of the root, not thro
 out of it, whatever happens to the tree meanwhile. Its functions block; they are called in threads.
 """
 
+import errno
 import os
 import stat
 import time
@@ -96,13 +97,22 @@ def open_inside(root: str, path: str, *, follow_symlinks: bool = False) -> OpenF
         The open file; None if there is nothing that may be opened.
     """
     try:
-        real = os.path.realpath(path)
+        real = _real(path)
         if follow_symlinks:
             return _open(real, None)
-        inside = _below(os.path.realpath(root), real)
-        return None if inside is None else _open_below(os.path.realpath(root), inside)
+        root = _real(root)
+        inside = _below(root, real)
+        return None if inside is None else _open_below(root, inside)
     except (OSError, ValueError):  # a NUL in the path is a ValueError
         return None
+
+
+def _real(path: str) -> str:
+    """A path without links; what does not exist ends it at once, so a long path costs no more than a short one."""
+    try:
+        return os.path.realpath(path, strict=True)
+    except RecursionError:  # a chain of a thousand links, before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
 
 
 def _below(root: str, real: str) -> list[str] | None:
@@ -158,7 +168,6 @@ def scan(root: str, path: str, *, follow_symlinks: bool, hidden: bool, limit: in
     folder = open_inside(root, path, follow_symlinks=follow_symlinks)
     if folder is None or not folder.is_directory:
         return None
-    real_root = os.path.realpath(root)
     found: list[Entry] = []
     try:
         with os.scandir(folder.fileno() if os.scandir in os.supports_fd else path) as entries:
@@ -167,17 +176,22 @@ def scan(root: str, path: str, *, follow_symlinks: bool, hidden: bool, limit: in
                     continue
                 if len(found) == limit:
                     return found, True
-                if entry.is_symlink() and not follow_symlinks:
-                    real = os.path.realpath(os.path.join(path, entry.name))
-                    if _below(real_root, real) is None:
-                        continue
+                if entry.is_symlink():
+                    file = open_inside(root, os.path.join(path, entry.name), follow_symlinks=follow_symlinks)
+                    if file is not None:
+                        found.append(Entry(entry.name, file.is_directory, True, file.size, file.modified / 1e9))
+                    continue
                 try:
-                    status = os.stat(entry.name, dir_fd=folder.fileno()) if _BY_DESCRIPTOR else entry.stat()
-                except OSError:  # a link to nothing, or gone meanwhile
+                    status = (
+                        os.stat(entry.name, dir_fd=folder.fileno(), follow_symlinks=False)
+                        if _BY_DESCRIPTOR
+                        else entry.stat(follow_symlinks=False)
+                    )
+                except OSError:  # gone meanwhile
                     continue
                 if _is_served(status):
                     directory = stat.S_ISDIR(status.st_mode)
-                    found.append(Entry(entry.name, directory, entry.is_symlink(), status.st_size, status.st_mtime))
+                    found.append(Entry(entry.name, directory, False, status.st_size, status.st_mtime))
     except OSError:
         return None
     return found, False
