@@ -39,12 +39,12 @@ def parse_http_date(text: str) -> int | None:
     else:
         return None
     number = int(year)
+    hour, minute, second = (int(part) for part in clock)
     if len(year) == 2:
         # More than 50 years in the future is the past.
-        this = time.gmtime().tm_year
-        number += this - this % 100
-        number -= 100 * (number > this + 50)
-    hour, minute, second = (int(part) for part in clock)
+        now = time.gmtime()
+        number += now.tm_year - now.tm_year % 100
+        number -= 100 * ((number - 50, MONTHS.index(month), int(day), hour, minute, second) > now[:6])
     try:
         moment = datetime.datetime(
             number, MONTHS.index(month), int(day), hour, minute, 59 if second == 60 else second, tzinfo=datetime.UTC

@@ -36,7 +36,7 @@ def server_context(certificate: str, key: str | None = None, password_file: str 
     try:
         context.load_cert_chain(certificate, key, ask)
     except ssl.SSLError as error:
-        raise TLSError(_explain(error, certificate, key)) from None
+        raise TLSError(_explain(error, certificate, key, password_file)) from None
     except ValueError as error:  # the password is too long
         raise TLSError(f"{password_file}: {error}") from None
     return context
@@ -50,11 +50,11 @@ def _read(path: str) -> bytes:
         raise TLSError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _explain(error: ssl.SSLError, certificate: str, key: str | None) -> str:
+def _explain(error: ssl.SSLError, certificate: str, key: str | None, password_file: str | None) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"{key or certificate} is not the key of {certificate}"
-    if error.reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ"):
-        return f"the password of {key or certificate} is wrong"
+    if password_file is not None:  # OpenSSL does not always say why
+        return f"{key or certificate} cannot be read with the password in {password_file}"
     if key is None:
         return f"{certificate} does not hold a certificate and its key in PEM; a key of its own goes to --tls-key"
     return f"{certificate} and {key} are not a certificate and a key in PEM"

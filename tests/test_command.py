@@ -159,7 +159,10 @@ class TestErrors:
         [
             ("nothing_here:Hello", "no module named 'nothing_here'"),
             ("nothing.py:Hello", "no such file: nothing.py"),
-            ("hello", "'hello' names no handler: write 'module:Handler' or 'path/to/file.py:Handler'"),
+            (
+                "hello",
+                "'hello' is no folder, and names no handler: write 'module:Handler' or 'path/to/file.py:Handler'",
+            ),
             ("hello:Missing", "hello has no 'Missing'; it has Hello"),
             ("hello:nothing", "hello:nothing is no App: 3 is no App: a handler class, or"),
             ("hello:Nested", "Nested is no handler class"),

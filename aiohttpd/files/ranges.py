@@ -39,8 +39,8 @@ def select(value: str, size: int, *, limit: int) -> list[Span] | None:
 
     Returns:
         The spans in the order of the request; an empty list if none can be satisfied (416); None if the
-        field is to be ignored: another unit, malformed, too many ranges, or ranges that overlap so much
-        that they hold more than the whole (section 14.2).
+        field is to be ignored: another unit, malformed, too many ranges, ranges that overlap so much
+        that they hold more than the whole, or the end of what is empty (section 14.2).
     """
     match = _is_range(value)
     if match is None:
@@ -50,11 +50,13 @@ def select(value: str, size: int, *, limit: int) -> list[Span] | None:
         return None
     spans = []
     for first, last in found:
-        if first and last and _number(last) < _number(first):
+        if first and last and _is_less(last, first):
             return None  # one invalid range makes the whole set invalid, section 14.1.1
         span = _span(first, last, size)
         if span is not None:
             spans.append(span)
+    if not size and any(not first and last.strip("0") for first, last in found):
+        return None  # the end of nothing is satisfiable, section 14.1.2, but Content-Range cannot tell it
     if len(spans) > 1 and sum(span.size for span in spans) > size:
         return None
     return spans
@@ -68,6 +70,12 @@ def _span(first: str, last: str, size: int) -> Span | None:
     if start >= size:
         return None
     return Span(start, min(_number(last) + 1, size) if last else size)
+
+
+def _is_less(one: str, other: str) -> bool:
+    """Compare two numbers, however long they are."""
+    one, other = one.lstrip("0"), other.lstrip("0")
+    return (len(one), one) < (len(other), other)
 
 
 def _number(digits: str) -> int:

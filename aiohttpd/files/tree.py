@@ -4,7 +4,6 @@ Owns what may be opened: regular files and folders, inside of the root, not thro
 out of it, whatever happens to the tree meanwhile. Its functions block; they are called in threads.
 """
 
-import errno
 import os
 import stat
 import time
@@ -97,22 +96,17 @@ def open_inside(root: str, path: str, *, follow_symlinks: bool = False) -> OpenF
         The open file; None if there is nothing that may be opened.
     """
     try:
-        real = _real(path)
+        # What does not exist, or lies behind more links than the system follows, costs one look.
+        if not _is_served(os.stat(path)):
+            return None
+        real = os.path.realpath(path)
         if follow_symlinks:
             return _open(real, None)
-        root = _real(root)
+        root = os.path.realpath(root)
         inside = _below(root, real)
         return None if inside is None else _open_below(root, inside)
     except (OSError, ValueError):  # a NUL in the path is a ValueError
         return None
-
-
-def _real(path: str) -> str:
-    """A path without links; what does not exist ends it at once, so a long path costs no more than a short one."""
-    try:
-        return os.path.realpath(path, strict=True)
-    except RecursionError:  # a chain of a thousand links, before Python 3.13
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
 
 
 def _below(root: str, real: str) -> list[str] | None:
