@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from .auth import basic_auth
 from .config import Config, Option, options
 from .errors import TLSError
 from .listeners import BindError
@@ -250,7 +249,11 @@ def _app(target: str | None, directory: str | None, auth: str | None, files: dic
     if files or directory is not None:
         name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
         raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
-    return (app if auth is None else basic_auth(app, auth)), None
+    if auth is not None:
+        from .auth import basic_auth  # with hashlib and more
+
+        app = basic_auth(app, auth)
+    return app, None
 
 
 def _context(tls_cert: str | None, tls_key: str | None, tls_password_file: str | None) -> SSLContext | None:

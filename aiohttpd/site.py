@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .auth import basic_auth
 from .files import SimpleHTTPRequestHandler
 from .service import App
 from .wire.response import ResponseFields
@@ -78,7 +77,11 @@ def folder_app(
     if names := tuple(index):
         attributes["index_pages"] = names
     handler: App = type("Folder", (SimpleHTTPRequestHandler,), attributes)
-    return handler if auth is None else basic_auth(handler, auth, preflight=cors is not None)
+    if auth is None:
+        return handler
+    from .auth import basic_auth  # with hashlib and more
+
+    return basic_auth(handler, auth, preflight=cors is not None)
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -29,7 +29,6 @@ AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
 _NO_CONTENT = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
-
 _NO_FIELDS = ResponseFields()
 
 
@@ -180,11 +179,11 @@ class StreamWriter:
         count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
         self._check_room(count)
         if self._framing is MANUAL:
-            raise ContractError("sendfile() into an answer with chunks of your own: leave Transfer-Encoding out")
-        if self._discards:
-            self._sent += count
-        elif count:
+            raise ContractError("sendfile() among chunks of your own: leave Transfer-Encoding out")
+        if count and not self._discards:
             await self._sendfile(descriptor, offset, count, check)
+        else:
+            self._sent += count
 
     def is_closing(self) -> bool:
         """Whether the peer is gone, as far as is known."""

@@ -29,7 +29,7 @@ FLOORS = [
     ["intake"],
     ["connection"],
     ["handler", "server"],
-    ["files.conditions", "files.ranges", "files.negotiation", "files.media_types", "files.tree"],
+    ["files.conditions", "files.ranges", "files.negotiation", "files.media_types", "files.paths", "files.tree"],
     ["files.store", "files.listing"],
     ["files.content"],
     ["files.handler"],

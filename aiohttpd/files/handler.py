@@ -22,21 +22,23 @@ import os
 import posixpath
 import time
 from collections.abc import Iterable
-from typing import Any, ClassVar
-from urllib.parse import quote, unquote_to_bytes
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..answer import Instant
 from ..handler import BaseHTTPRequestHandler
 from ..wire.request import Request
 from ..writer import StreamWriter
-from . import listing
 from .conditions import Outcome, evaluate, range_applies
 from .content import Content, FileChanged, Readable
 from .media_types import MEDIA_TYPES
 from .negotiation import accepts_html, prefers_json
+from .paths import decoded, folder_path, names_in
 from .ranges import content_range, select
 from .store import Folder, Policy, Representation, Store, Wishes
 from .tree import Entry, scan
+
+if TYPE_CHECKING:
+    from .listing import Order
 
 __all__ = ["SimpleHTTPRequestHandler"]
 
@@ -289,11 +291,10 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         return None
 
     def _redirect_to_folder(self) -> None:
-        # Made of the names that were found, so it never begins with two slashes, or what browsers take for one.
-        path = "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in _names(self.path))
+        path = folder_path(names_in(self.path))
         query = self.path.partition("?")[2]
         self.send_response(301)
-        self.send_header("Location", f"{path}/?{query}" if query else f"{path}/")
+        self.send_header("Location", f"{path}?{query}" if query else path)
         self.send_header("Content-Length", 0)
         self.end_headers()
 
@@ -303,13 +304,15 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         Args:
             path: the folder in the file system.
         """
-        order = listing.Order.of(self.path.partition("?")[2])
-        read = await asyncio.get_running_loop().run_in_executor(None, self._scan, path, order)
+        query = self.path.partition("?")[2]
+        read = await asyncio.get_running_loop().run_in_executor(None, self._scan, path, query)
         if read is None:
             self.send_error(404, "No permission to list directory")
             return None
-        entries, more = read
-        shown = "".join(f"/{name}" for name in _names(self.path)) + "/"
+        entries, order, more = read
+        from . import listing
+
+        shown = "".join(f"/{name}" for name in names_in(self.path)) + "/"
         as_json = prefers_json(self.headers["Accept"])
         pieces = (
             listing.json_text(shown, entries, more=more)
@@ -331,17 +334,17 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
                 await self.wfile.drain()
         return None
 
-    def _scan(self, path: str, order: listing.Order) -> tuple[list[Entry], bool] | None:
-        read = scan(
-            os.fspath(self.directory or ""),
-            path,
-            follow_symlinks=self.follow_symlinks,
-            hidden=self.show_hidden,
-            limit=self.max_listed,
-        )
-        if read is not None:
-            listing.sort(read[0], order)
-        return read
+    def _scan(self, path: str, query: str) -> "tuple[list[Entry], Order, bool] | None":
+        from . import listing  # in a thread: it takes its time, and not every server lists
+
+        rules = {"follow_symlinks": self.follow_symlinks, "hidden": self.show_hidden}
+        read = scan(os.fspath(self.directory or ""), path, limit=self.max_listed, **rules)
+        if read is None:
+            return None
+        entries, more = read
+        order = listing.Order.of(query)
+        listing.sort(entries, order)
+        return entries, order, more
 
     # What can be overridden besides.
 
@@ -352,8 +355,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         ``follow_symlinks``; by default it has to lie in ``directory``.
         """
         path = path.partition("#")[0].partition("?")[0]
-        slash = "/" if _decoded(path).endswith("/") else ""
-        return os.path.join(os.fspath(self.directory or ""), *_names(path)) + slash
+        slash = "/" if decoded(path).endswith("/") else ""
+        return os.path.join(os.fspath(self.directory or ""), *names_in(path)) + slash
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
         """The media type for the name of a file."""
@@ -398,22 +401,4 @@ _DECIDING = (
 # Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
 _NOT_MODIFIED = ("Last-Modified", "ETag", "Vary")
 
-_IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
-
 _guess_file_type = getattr(mimetypes, "guess_file_type", mimetypes.guess_type)
-
-
-def _decoded(path: str) -> str:
-    """The text of a path, as the file system has it: bytes that are no UTF-8 survive."""
-    return os.fsdecode(unquote_to_bytes(path))
-
-
-def _names(path: str) -> list[str]:
-    """The names in the path of a URL, decoded once, without what is no name; ``..`` does not lead above the first."""
-    path = posixpath.normpath(_decoded(path.partition("?")[0]))
-    return [name for name in path.split("/") if _is_name(name)]
-
-
-def _is_name(name: str) -> bool:
-    # On Windows a backslash separates, and a colon begins a drive or a stream.
-    return name not in ("", os.curdir, os.pardir) and not (os.name == "nt" and any(sign in name for sign in "\\:"))

@@ -1,0 +1,41 @@
+"""Paths: between the path of a URL and the names in it.
+
+Owns decoding and encoding, RFC 3986 section 2.1, and what is no name. It does not look at the disk.
+"""
+
+import os
+import posixpath
+from collections.abc import Iterable
+from urllib.parse import quote, unquote_to_bytes
+
+__all__ = ["decoded", "folder_path", "names_in"]
+
+_IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
+
+
+def decoded(path: str) -> str:
+    """The text of a path, as the file system has it: bytes that are no UTF-8 survive."""
+    return os.fsdecode(unquote_to_bytes(path))
+
+
+def names_in(path: str) -> list[str]:
+    """The names in the path of a URL, decoded once, without what is no name; ``..`` leads nowhere above the first.
+
+    Args:
+        path: as it was sent, with its query or without.
+    """
+    path = posixpath.normpath(decoded(path.partition("?")[0]))
+    return [name for name in path.split("/") if _is_name(name)]
+
+
+def folder_path(names: Iterable[str]) -> str:
+    """The path of a URL for the names of a folder.
+
+    It never begins with two slashes, or with what browsers take for one, which would be another host.
+    """
+    return "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in names) + "/"
+
+
+def _is_name(name: str) -> bool:
+    # On Windows a backslash separates, and a colon begins a drive or a stream.
+    return name not in ("", os.curdir, os.pardir) and not (os.name == "nt" and any(sign in name for sign in "\\:"))
