@@ -357,10 +357,21 @@ class TestCache:
             assert (await ask(cast(App, app), get("/text.txt"))).body == b"plain"
         assert len(Own._stores) == 64
 
-    async def test_a_file_that_is_always_changing(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is tried a few times, and then what has been read is served."""
-        monkeypatch.setattr(tree.OpenFile, "unchanged", lambda self: False)
-        assert (await ask(serving(site), get("/text.txt"))).body == b"plain"
+    @pytest.mark.parametrize("changes", [1, 3, 100])
+    async def test_a_file_that_is_always_changing(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch, changes: int
+    ) -> None:
+        """It is read again a few times, and cut if it still is not the same at the end of its answer."""
+        looks = 0
+
+        def unchanged(file: tree.OpenFile) -> bool:
+            nonlocal looks
+            looks += 1
+            return looks > changes
+
+        monkeypatch.setattr(tree.OpenFile, "unchanged", unchanged)
+        [answer] = split(await exchange(serving(site), get("/text.txt"), config=QUIET))
+        assert (answer.complete, answer.body) == ((False, b"") if changes > 3 else (True, b"plain"))
 
     async def test_the_answer_from_memory_is_logged(self, site: Path) -> None:
         lines: list[tuple[str, int, int]] = []

@@ -315,7 +315,8 @@ class TestTLS:
         (folder / "wrong").write_text("wrong")
         locked = ["-p", "0", "--tls-cert", cert, "--tls-key", "locked.pem"]
         assert "locked.pem is encrypted: give its password with --tls-password-file" in fails(folder, *locked)
-        assert "locked.pem cannot be read with the password in wrong" in fails(folder, *locked, "--tls-password-file", "wrong")
+        wrong = fails(folder, *locked, "--tls-password-file", "wrong")
+        assert "locked.pem cannot be read with the password in wrong" in wrong
         context = ssl.create_default_context()
         authority.configure_trust(context)
         with program(folder, "serve", *locked, "--tls-password-file", "password") as served:

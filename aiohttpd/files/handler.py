@@ -17,10 +17,7 @@ default_content_type          as there
 """
 
 import asyncio
-import mimetypes
 import os
-import posixpath
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,12 +25,11 @@ from ..answer import Instant
 from ..handler import BaseHTTPRequestHandler
 from ..wire.request import Request
 from ..writer import StreamWriter
-from .conditions import Outcome, evaluate, range_applies
+from .answering import send_file_head
 from .content import Content, FileChanged, Readable
-from .media_types import MEDIA_TYPES
+from .media_types import EXTENSIONS, guess_type
 from .negotiation import accepts_html, prefers_json
 from .paths import decoded, folder_path, names_in
-from .ranges import content_range, select
 from .store import Folder, Policy, Representation, Store, Wishes
 from .tree import Entry, scan
 
@@ -77,14 +73,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     """
 
     index_pages: ClassVar[Iterable[str]] = ("index.html", "index.htm")
-    extensions_map: ClassVar[dict[str, str]] = {
-        ".gz": "application/gzip",
-        ".Z": "application/octet-stream",
-        ".bz2": "application/x-bzip2",
-        ".xz": "application/x-xz",
-        ".br": "application/octet-stream",
-        ".zst": "application/zstd",
-    }
+    extensions_map: ClassVar[dict[str, str]] = EXTENSIONS
     default_content_type = "application/octet-stream"
     follow_symlinks = False
     show_hidden = False
@@ -195,7 +184,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         """
         found = await self._find()
         if isinstance(found, Representation):
-            return self._send_file_head(found)
+            return send_file_head(self, found, max_ranges=self.max_ranges)
         if found is None:
             return await self._send_missing()
         if not found.path.endswith("/"):
@@ -218,52 +207,6 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
     # A file.
 
-    def _send_file_head(self, file: Representation) -> Content | None:
-        if not Wishes.of(self.headers).plain:
-            outcome = evaluate(self.headers, file.validators, method=self.command)
-            if outcome is Outcome.FAILED:
-                self.send_error(412)
-                return None
-            if outcome is Outcome.NOT_MODIFIED:
-                self._send_fields(304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
-                return None
-            if self.command == "GET" and "Range" in self.headers:  # RFC 9110 section 14.2: of GET only
-                return self._send_range_head(file)
-        return self._send_whole_head(file)
-
-    def _send_whole_head(self, file: Representation) -> Content:
-        self._send_fields(200, file.fields, file.size)
-        return Content.whole(file)
-
-    def _send_range_head(self, file: Representation) -> Content | None:
-        values = self.headers.get_all("Range") or []
-        spans = select(values[0], file.size, limit=self.max_ranges) if len(values) == 1 else None
-        if spans is None or not range_applies(self.headers, file.validators, now=time.time()):
-            return self._send_whole_head(file)
-        if not spans:
-            self.send_error(
-                416, headers=[("Content-Range", content_range(None, file.size)), ("Accept-Ranges", "bytes")]
-            )
-            return None
-        if len(spans) == 1:
-            content = Content(file, spans)
-            more = ("Content-Range", content_range(spans[0], file.size))
-            self._send_fields(206, [*file.fields, more], content.size)
-            return content
-        content, boundary = Content.multipart(file, spans)
-        others = [field for field in file.fields if field[0] != "Content-type"]
-        kind = ("Content-type", f"multipart/byteranges; boundary={boundary}")
-        self._send_fields(206, [kind, *others], content.size)
-        return content
-
-    def _send_fields(self, status: int, fields: Iterable[tuple[str, str]], length: int | None = None) -> None:
-        self.send_response(status)
-        for name, value in fields:
-            self.send_header(name, value)
-        if length is not None:
-            self.send_header("Content-Length", length)
-        self.end_headers()
-
     async def copyfile(self, source: Readable, outputfile: StreamWriter) -> None:
         """Send what `send_head` has returned.
 
@@ -281,12 +224,12 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     # No file.
 
     async def _send_missing(self) -> Content | None:
-        if self.fallback_page is not None and accepts_html(self.headers["Accept"]):
+        if self.fallback_page is not None and accepts_html(self._accepted()):
             name = "/" + self.fallback_page.lstrip("/")
             path = os.path.join(os.fspath(self.directory or ""), name[1:])
             found = await self._store.find(name, path, Wishes.of(self.request.headers).codings, self.guess_type)
             if isinstance(found, Representation):
-                return self._send_file_head(found)
+                return send_file_head(self, found, max_ranges=self.max_ranges)
         self.send_error(404, "File not found")
         return None
 
@@ -313,7 +256,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         from . import listing
 
         shown = "".join(f"/{name}" for name in names_in(self.path)) + "/"
-        as_json = prefers_json(self.headers["Accept"])
+        as_json = prefers_json(self._accepted())
         pieces = (
             listing.json_text(shown, entries, more=more)
             if as_json
@@ -360,13 +303,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
         """The media type for the name of a file."""
-        path = os.fspath(path)
-        extension = posixpath.splitext(path)[1]
-        for suffix in (extension, extension.lower()):
-            if suffix in self.extensions_map:
-                return self.extensions_map[suffix]
-        guess = _guess_file_type(path)[0]
-        return guess or MEDIA_TYPES.get(extension.lower(), self.default_content_type)
+        return guess_type(os.fspath(path), self.extensions_map) or self.default_content_type
 
     def end_headers(self) -> None:
         """End the head, with what ``extra_response_headers`` and ``allow_origin`` add to it."""
@@ -378,6 +315,9 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             for name, value in self._cross_origin():
                 self.send_header(name, value)
         super().end_headers()
+
+    def _accepted(self) -> str:
+        return ", ".join(self.headers.get_all("Accept") or ())
 
     def _cross_origin(self) -> list[tuple[str, str]]:
         if self.allow_origin is None:
@@ -397,8 +337,3 @@ _DECIDING = (
     "send_response",
     "translate_path",
 )
-
-# Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
-_NOT_MODIFIED = ("Last-Modified", "ETag", "Vary")
-
-_guess_file_type = getattr(mimetypes, "guess_file_type", mimetypes.guess_type)

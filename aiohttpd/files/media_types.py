@@ -1,11 +1,26 @@
-"""Media types that `mimetypes` does not know in every version of Python, and on every system.
+"""Media types by suffix: what http.server knows better, what `mimetypes` knows, and what that does not know everywhere.
 
-Owns nothing but the table. From the registry of IANA, and what browsers want where that has none.
+Owns the tables. From the registry of IANA, and what browsers want where that has none.
 """
 
-__all__ = ["MEDIA_TYPES"]
+import mimetypes
+import posixpath
+from collections.abc import Mapping
 
-MEDIA_TYPES = {
+__all__ = ["EXTENSIONS", "guess_type"]
+
+# An archive is served as such, never unpacked by the way.
+EXTENSIONS = {
+    ".gz": "application/gzip",
+    ".Z": "application/octet-stream",
+    ".bz2": "application/x-bzip2",
+    ".xz": "application/x-xz",
+    ".br": "application/octet-stream",
+    ".zst": "application/zstd",
+}
+
+# Missing in some versions of Python, and on some systems.
+_MORE = {
     ".7z": "application/x-7z-compressed",
     ".apk": "application/vnd.android.package-archive",
     ".avif": "image/avif",
@@ -40,3 +55,19 @@ MEDIA_TYPES = {
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
 }
+
+_guess_file_type = getattr(mimetypes, "guess_file_type", mimetypes.guess_type)
+
+
+def guess_type(path: str, extensions: Mapping[str, str] = EXTENSIONS) -> str | None:
+    """Guess the media type of a file by its name.
+
+    Args:
+        path: the name; the file is not looked at.
+        extensions: types by suffix that come before all others.
+    """
+    extension = posixpath.splitext(path)[1]
+    for suffix in (extension, extension.lower()):
+        if suffix in extensions:
+            return extensions[suffix]
+    return _guess_file_type(path)[0] or _MORE.get(extension.lower())

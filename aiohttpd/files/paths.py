@@ -5,6 +5,7 @@ Owns decoding and encoding, RFC 3986 section 2.1, and what is no name. It does n
 
 import os
 import posixpath
+import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
@@ -36,6 +37,15 @@ def folder_path(names: Iterable[str]) -> str:
     return "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in names) + "/"
 
 
+_is_device = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(?:\..*)?", re.IGNORECASE).fullmatch
+
+
 def _is_name(name: str) -> bool:
-    # On Windows a backslash separates, and a colon begins a drive or a stream.
-    return name not in ("", os.curdir, os.pardir) and not (os.name == "nt" and any(sign in name for sign in "\\:"))
+    return name not in ("", os.curdir, os.pardir) and (os.name != "nt" or _is_name_on_windows(name))
+
+
+def _is_name_on_windows(name: str) -> bool:
+    """Not a device, and not another spelling: a backslash separates, a colon begins a drive or a stream."""
+    if name[-1] in ". " or any(sign in name for sign in '\\:*?"<>|') or re.search("~[0-9]", name):
+        return False
+    return not _is_device(name)

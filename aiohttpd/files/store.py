@@ -274,6 +274,8 @@ class Store:
             again = self._open(path)
             if again is not None and not again.is_directory:
                 file = again
+        else:
+            content = None  # what is sent from the open file is checked at its end
         if content_type.startswith("text/") and "charset" not in content_type and coding == IDENTITY:
             content_type += _charset(read_from(chosen.fileno(), 0, _SNIFFED) if content is None else content)
         return Representation(chosen, content, content_type, coding, varies=varies, more=self.policy.fields)
@@ -318,7 +320,8 @@ class Store:
         limit = time.monotonic() - _UNUSED
         for key in [key for key, entry in self._entries.items() if entry.until < limit]:
             self._drop(key)
-        if self._entries and self._loop is not None:
+        if self._entries:
+            self._loop = asyncio.get_running_loop()
             self._sweeper = self._loop.call_later(_UNUSED, self._sweep)
 
 
