@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import clock
 from .contract import DEFAULT_ERROR_MESSAGE, Lazy, check_async, check_class, check_result, explain_init
 from .errors import ClientDisconnected, ContractError, HTTPError
+from .input import Input
+from .output import Output
 from .version import __version__
 from .wire.headers import Headers, is_field_value
 from .wire.request import Address, Body, Request
@@ -49,7 +51,7 @@ __all__ = ["BaseHTTPRequestHandler"]
 Method = Callable[[Any], Awaitable[object]]
 
 
-class BaseHTTPRequestHandler:
+class BaseHTTPRequestHandler(Input, Output):
     """Base class of request handlers: derive from it, and write ``async def do_GET(self)``.
 
     One instance serves one *request*. An instance is awaitable, so the class is an App.
@@ -202,8 +204,7 @@ class BaseHTTPRequestHandler:
 
     def send_response_only(self, code: int, message: str | None = None) -> None:
         """Begin a head of nothing but a status line: 103 (Early Hints), say, before the answer itself."""
-        self._status = code
-        self._reason = message
+        self._status, self._reason = code, message
         self._fields = ResponseFields()
 
     def send_header(self, keyword: str, value: str | int) -> None:
@@ -224,6 +225,8 @@ class BaseHTTPRequestHandler:
         fields = self._fields
         if fields is None:
             raise ContractError("end_headers() without send_response()")
+        if self._more is not None and self._status >= 200:
+            fields += ResponseFields.of(self._more)
         self._fields = None
         wfile = self.wfile
         if self.close_connection:
@@ -343,6 +346,9 @@ class BaseHTTPRequestHandler:
                 raise
             self.wfile.report(error)
             self.send_error(500)
+        finally:
+            if self._cleanup is not None:
+                self._cleanup()
         if self.close_connection:
             self.wfile.close_connection = True
 

@@ -1,0 +1,175 @@
+"""What a handler gives in one call: text, JSON, redirects, files, cookies, streams of events.
+
+Owns the methods, which stand on ``send_response``, ``send_header`` and ``end_headers``, so that what a
+class overrides of these counts here, too.
+"""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from . import clock
+from .wire.headers import is_token
+from .wire.request import Request
+
+if TYPE_CHECKING:
+    from .events import EventStream
+    from .handler import BaseHTTPRequestHandler
+    from .writer import StreamWriter
+
+__all__ = ["Output"]
+
+# What may stand in a reference, RFC 3986, and a percent sign, since it may be encoded already.
+_IN_REFERENCE = "!#$%&'()*+,/:;=?@[]~-._"
+
+
+class Output:
+    """The part of a handler that writes whole answers."""
+
+    command: str
+    request: Request
+    wfile: "StreamWriter"
+    _more: list[tuple[str, str]] | None = None  # fields for the head that is to come
+
+    def add_header(self, keyword: str, value: str) -> None:
+        """Add a field to the head that is begun next, or to the one that has been begun."""
+        handler = cast("BaseHTTPRequestHandler", self)
+        if handler._fields is not None:
+            handler.send_header(keyword, value)
+        elif self._more is None:
+            self._more = [(keyword, value)]
+        else:
+            self._more.append((keyword, value))
+
+    def send_text(self, text: str, status: int = 200) -> None:
+        """Answer with text."""
+        self._send(status, "text/plain; charset=utf-8", text.encode())
+
+    def send_html(self, text: str, status: int = 200) -> None:
+        """Answer with a page."""
+        self._send(status, "text/html; charset=utf-8", text.encode())
+
+    def send_json(self, value: Any, status: int = 200) -> None:
+        """Answer with JSON.
+
+        Raises:
+            TypeError: JSON has nothing for a part of the value.
+            ValueError: it holds NaN or an infinity, or itself.
+        """
+        from . import json_text
+
+        self._send(status, "application/json", json_text.dumps(value))
+
+    def redirect(self, location: str, status: int | None = None) -> None:
+        """Send the client elsewhere.
+
+        Args:
+            location: a URL or a part of one; what may not stand in one is encoded.
+            status: by default 302 (Found) to GET and HEAD, 303 (See Other) to what else has done its work.
+        """
+        handler = cast("BaseHTTPRequestHandler", self)
+        status = (302 if self.command in ("GET", "HEAD") else 303) if status is None else status
+        handler.send_response(status)
+        handler.send_header("Location", quote(location, safe=_IN_REFERENCE))
+        handler.send_header("Content-Length", 0)
+        handler.end_headers()
+
+    async def send_file(
+        self, path: str | os.PathLike[str], *, download_as: str | None = None, content_type: str | None = None
+    ) -> None:
+        """Answer with a file: its type, conditions, ranges and validators as the file server has them.
+
+        Args:
+            path: of the file. Where it comes from a client, it is yours to check.
+            download_as: have the browser save it under this name instead of showing it.
+            content_type: by default guessed by the name.
+
+        Raises:
+            HTTPError: 404: there is no such file.
+        """
+        from .files.answering import attachment, send_path
+
+        fields = [] if download_as is None else [("Content-Disposition", attachment(download_as))]
+        await send_path(cast("BaseHTTPRequestHandler", self), os.fspath(path), content_type=content_type, fields=fields)
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: str | None = "Lax",
+    ) -> None:
+        """Have the client keep a cookie, RFC 6265; before the head of the answer is ended.
+
+        Args:
+            name: a token.
+            value: letters, digits and signs but white space, quotes, comma, semicolon and backslash.
+            max_age: seconds to keep it; by default until the browser ends.
+            path: where it is sent, with all that is below.
+            domain: where it is sent, with all that is below; by default this host and no other.
+            secure: sent over TLS only; by default if it is set over TLS.
+            httponly: scripts of the page do not see it.
+            samesite: ``Strict``, ``Lax`` or ``None``, which wants ``secure``; None leaves it to the browser.
+
+        Raises:
+            ValueError: one of these may not stand in a cookie.
+        """
+        if not is_token(name):
+            raise ValueError(f"{name!r} is no name of a cookie")
+        if not all("!" <= sign <= "~" and sign not in '",;\\' for sign in value):
+            raise ValueError(f"the cookie {name} holds what may not stand in one: encode it, by urllib.parse.quote say")
+        secure = self.request.scheme == "https" if secure is None else secure
+        if samesite is not None and samesite not in ("Strict", "Lax", "None"):
+            raise ValueError(f"samesite is 'Strict', 'Lax' or 'None', not {samesite!r}")
+        if samesite == "None" and not secure:
+            raise ValueError("browsers refuse a cookie with samesite 'None' that is not secure")
+        parts = [f"{name}={value}"]
+        if max_age is not None:
+            # Expires for browsers that do not know Max-Age.
+            parts += [f"Max-Age={int(max_age)}", f"Expires={clock.http_date(max(0, time.time() + max_age))}"]
+        for attribute, text in (("Path", path), ("Domain", domain)):
+            if text is not None:
+                if ";" in text:
+                    raise ValueError(f"{attribute.lower()} {text!r} holds a semicolon")
+                parts.append(f"{attribute}={text}")
+        parts += ["Secure"] * secure + ["HttpOnly"] * httponly
+        if samesite is not None:
+            parts.append(f"SameSite={samesite}")
+        self.add_header("Set-Cookie", "; ".join(parts))
+
+    def delete_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> None:
+        """Have the client forget a cookie; path and domain are those with which it was set."""
+        self.set_cookie(name, "", max_age=0, path=path, domain=domain)
+
+    def event_stream(self, *, ping: float = 15.0) -> "EventStream":
+        """Answer with server-sent events, for as long as the block runs.
+
+        ::
+
+            async with self.event_stream() as events:
+                while True:
+                    await events.send(str(time.time()))
+                    await asyncio.sleep(1)
+
+        The block is left by itself when the client goes, or when the server stops.
+
+        Args:
+            ping: seconds after which a line is sent that means nothing, so that both ends learn of a
+                connection that is dead; 0 for never.
+        """
+        from .events import EventStream
+
+        return EventStream(cast("BaseHTTPRequestHandler", self), ping)
+
+    def _send(self, status: int, content_type: str, content: bytes) -> None:
+        handler = cast("BaseHTTPRequestHandler", self)
+        handler.send_response(status)
+        handler.send_header("Content-Type", content_type)
+        handler.end_headers()  # Content-Length is worked out
+        self.wfile.write(content)
