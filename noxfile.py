@@ -68,21 +68,23 @@ def wire(session: nox.Session) -> None:
     )
 
 
-def need_wrk(session: nox.Session) -> None:
-    """Install wrk where Debian's package can be had, else say how."""
-    if shutil.which("wrk") is None and shutil.which("apt-get"):
-        session.run("apt-get", "install", "-y", "-qq", "wrk", external=True, success_codes=[0, 100])
-    if shutil.which("wrk") is None:
-        session.error("wrk is missing: install it with your package manager (Debian: apt-get install wrk)")
+def need(session: nox.Session, command: str, package: str) -> None:
+    """Install a command where Debian's package can be had, else say how."""
+    if shutil.which(command) is None and shutil.which("apt-get"):
+        session.run("apt-get", "install", "-y", "-qq", package, external=True, success_codes=[0, 100])
+    if shutil.which(command) is None:
+        session.error(f"{command} is missing: install it with your package manager (Debian: apt-get install {package})")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The hot path in memory, then throughput beside peers."""
+    """The hot path in memory, then throughput beside peers, then files beside nginx."""
     install(session, "benchmarks")
-    need_wrk(session)
+    need(session, "wrk", "wrk")
+    need(session, "nginx", "nginx-light")
     session.run("python", "benchmarks/hot_path.py")
     session.run("python", "benchmarks/peers.py", *session.posargs)
+    session.run("python", "benchmarks/files.py", *session.posargs)
 
 
 @nox.session
