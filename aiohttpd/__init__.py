@@ -24,6 +24,7 @@ from .wire.request import Request
 if TYPE_CHECKING:
     from .config import Config
     from .files import SimpleHTTPRequestHandler
+    from .forms import FormData, UploadedFile
     from .listeners import BindError
     from .reader import StreamReader
     from .runner import run
@@ -40,6 +41,7 @@ __all__ = [
     "Config",
     "ContentTooLarge",
     "ContractError",
+    "FormData",
     "HTTPError",
     "HTTPServer",
     "Headers",
@@ -48,6 +50,7 @@ __all__ = [
     "SimpleHTTPRequestHandler",
     "StreamReader",
     "StreamWriter",
+    "UploadedFile",
     "WireError",
     "WriteBufferFull",
     "__version__",
@@ -59,10 +62,12 @@ _LATER = {
     "App": "service",
     "BindError": "listeners",
     "Config": "config",
+    "FormData": "forms",
     "HTTPServer": "server",
     "SimpleHTTPRequestHandler": "files",
     "StreamReader": "reader",
     "StreamWriter": "writer",
+    "UploadedFile": "forms",
     "run": "runner",
 }
 

@@ -25,6 +25,8 @@ HANDLERS = {
     "http_errors": "ErrorHandler",
     "http_send_header": "GetHandler",
     "embedded": "Handler",
+    "http_post": "PostHandler",
+    "sse_clock": "Clock",
 }
 PLAIN = "text/plain; charset=utf-8"
 
