@@ -14,7 +14,7 @@ from .service import App, resolve_app
 from .wire.request import Request
 from .writer import StreamWriter
 
-__all__ = ["basic_auth"]
+__all__ = ["basic_auth", "challenge", "check_credentials", "is_authorized"]
 
 _CHALLENGE = ("WWW-Authenticate", 'Basic realm="aiohttpd", charset="UTF-8"')
 
@@ -30,23 +30,42 @@ def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
     Raises:
         ValueError: there is no colon in the credentials, or nothing before it or after it.
     """
-    name, _, password = credentials.partition(":")
-    if not name or not password:
-        raise ValueError("credentials are 'name:password'")
+    check_credentials(credentials)
     inner = resolve_app(app)
-    expected = _digest(credentials.encode())
 
     async def guarded(request: Request, response: StreamWriter) -> None:
         asks = preflight and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not asks and not hmac.compare_digest(_digest(_credentials(request)), expected):
-            raise HTTPError(401, None, "name and password are needed", headers=[_CHALLENGE])
+        if not asks and not is_authorized(request, credentials):
+            raise challenge()
         await inner(request, response)
 
     return guarded
 
 
+def check_credentials(credentials: str) -> str:
+    """See that credentials are ``name:password``, and give them back.
+
+    Raises:
+        ValueError: there is no colon, or nothing before it or after it.
+    """
+    name, _, password = credentials.partition(":")
+    if not name or not password:
+        raise ValueError("credentials are 'name:password'")
+    return credentials
+
+
+def is_authorized(request: Request, credentials: str) -> bool:
+    """Whether a request has these credentials; it takes as long whatever it has."""
+    return hmac.compare_digest(_digest(_credentials(request)), _digest(credentials.encode()))
+
+
+def challenge() -> HTTPError:
+    """The answer to who has no credentials, or wrong ones."""
+    return HTTPError(401, None, "name and password are needed", headers=[_CHALLENGE])
+
+
 def _digest(data: bytes) -> bytes:
-    # Of equal length whatever came, so the comparison takes the same time.
+    # Of equal length whatever came.
     return hashlib.sha256(data).digest()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from .config import Config, Option, options
+from .config import Config, Option, options, read_size
 from .errors import TLSError
 from .listeners import BindError
 from .runner import announce, local_url, say
@@ -111,6 +111,18 @@ class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         return int(value)
 
 
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """Bytes, as a person writes them."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return read_size(value)
+        except ValueError:
+            self.fail(f"{value!r} is no size: 1000000, 64k, 1M or 2G", param, ctx)
+
+
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
     """Options that ``--help`` shows together."""
 
@@ -165,15 +177,35 @@ _FILES = _options_of(
     click.option("--listing/--no-listing", default=None, help="show folders that have no such page  [on]"),
     click.option("--hidden", is_flag=True, default=None, help="serve and list names that begin with a dot"),
     click.option("--follow-symlinks", is_flag=True, default=None, help="follow links that lead out of the folder"),
+    click.option("--compress", is_flag=True, default=None, help="compress text on its way, for who takes it"),
 )  # fmt: skip
 
-_FILE_OPTIONS = ("headers", "content_type", "cache", "cors", "spa", "index", "listing", "hidden", "follow_symlinks")
+_UPLOADS = _options_of(
+    "Uploads",
+    click.option(
+        "--upload", is_flag=True, default=None,
+        help="take files: a form on listings, curl -T FILE URL/, curl -F f=@FILE URL/",
+    ),
+    click.option("--overwrite", is_flag=True, default=None, help="let them take the place of files that are there"),
+    click.option(
+        "--upload-auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_UPLOAD_AUTH", show_envvar=True,
+        help="take none without",
+    ),
+    click.option("--max-upload", type=_Size(), help="of one request  [no limit]"),
+    click.option("--min-free", type=_Size(), help="of the disk, that they leave free  [256M]"),
+)  # fmt: skip
+
+_FILE_OPTIONS = (
+    "headers", "content_type", "cache", "cors", "spa", "index", "listing", "hidden", "follow_symlinks", "compress",
+    "upload", "overwrite", "upload_auth", "max_upload", "min_free",
+)  # fmt: skip
 
 
 @main.command(cls=_GroupedCommand)
 @click.argument("target", required=False)
 @_LISTENING
 @_FILES
+@_UPLOADS
 @_config_options
 def serve(
     target: str | None, bind: str, port: int | None, directory: str | None, auth: str | None, opens: bool, **given: Any

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-__all__ = ["Config", "Option", "options"]
+__all__ = ["Config", "Option", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -98,6 +98,17 @@ class Config:
         return cls(**values)
 
 
+def read_size(text: str) -> int:
+    """Read a whole number, ``64k``, ``1M`` or ``2G``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if text[-1:].lower() in _MULTIPLES:
+        return int(text[:-1]) * _MULTIPLES[text[-1].lower()]
+    return int(text)
+
+
 class Option(NamedTuple):
     """One option as its field describes it."""
 
@@ -136,9 +147,7 @@ class Option(NamedTuple):
                     "no": False,
                     "off": False,
                 }[text.lower()]
-            if self.type is int and text[-1:].lower() in _MULTIPLES:
-                return int(text[:-1]) * _MULTIPLES[text[-1].lower()]
-            return self.type(text)
+            return read_size(text) if self.type is int else self.type(text)
         except (KeyError, ValueError):
             raise ValueError(f"{self.name}: {text!r} is no {_KINDS[self.type]}") from None
 

@@ -35,6 +35,12 @@ def folder_app(
     spa: str | None = None,
     index: Iterable[str] = (),
     auth: str | None = None,
+    upload: bool = False,
+    overwrite: bool = False,
+    upload_auth: str | None = None,
+    max_upload: int | None = None,
+    min_free: int | None = None,
+    compress: bool = False,
     listing: bool = True,
     hidden: bool = False,
     follow_symlinks: bool = False,
@@ -50,6 +56,12 @@ def folder_app(
         spa: the file that answers for every page that does not exist.
         index: names that stand for their folder, instead of index.html and index.htm.
         auth: ``name:password`` without which nobody passes.
+        upload: take files, too.
+        overwrite: let an upload take the place of a file.
+        upload_auth: ``name:password`` without which nothing is taken.
+        max_upload: bytes of one request that uploads.
+        min_free: bytes of the disk that uploads leave free.
+        compress: compress what is text.
         listing: show folders without an index page.
         hidden: serve names that begin with a dot.
         follow_symlinks: follow links that lead out of the folder.
@@ -76,12 +88,38 @@ def folder_app(
         _check("--cors", "Access-Control-Allow-Origin", cors)
     if names := tuple(index):
         attributes["index_pages"] = names
-    handler: App = type("Folder", (SimpleHTTPRequestHandler,), attributes)
+    base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
+    if upload:
+        from .files.uploading import UploadHandler
+
+        base = UploadHandler
+        attributes |= {
+            "overwrite": overwrite,
+            "upload_credentials": _credentials(upload_auth),
+            "max_upload": max_upload,
+        }
+        if min_free is not None:
+            attributes["min_free"] = min_free
+    elif overwrite or upload_auth or max_upload is not None or min_free is not None:
+        raise ValueError("--overwrite, --upload-auth, --max-upload and --min-free are of no use without --upload")
+    app: App = type("Folder", (base,), attributes)
+    if compress:
+        from .compression import compress as compressed
+
+        app = compressed(app)
     if auth is None:
-        return handler
+        return app
     from .auth import basic_auth  # with hashlib and more
 
-    return basic_auth(handler, auth, preflight=cors is not None)
+    return basic_auth(app, auth, preflight=cors is not None)
+
+
+def _credentials(text: str | None) -> str | None:
+    if text is None:
+        return None
+    from .auth import check_credentials
+
+    return check_credentials(text)
 
 
 def _field(text: str) -> tuple[str, str]:

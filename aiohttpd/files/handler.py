@@ -70,6 +70,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         cache_file_size: bytes of the largest of these.
         max_ranges: ranges in one request; with more, the whole is sent.
         max_listed: entries in one listing.
+        allowed_methods: what OPTIONS tells.
+        listing_form: HTML above the entries of a listing; `UploadHandler` has one.
     """
 
     index_pages: ClassVar[Iterable[str]] = ("index.html", "index.htm")
@@ -87,6 +89,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     max_listed = 100_000
     directory: str | os.PathLike[str] | None = None
     extra_response_headers: Iterable[tuple[str, str]] = ()
+    allowed_methods: ClassVar[str] = "GET, HEAD, OPTIONS"
+    listing_form = ""
 
     _stores: ClassVar[dict[Any, Store]] = {}
     _is_stock: ClassVar[bool] = True  # nothing is overridden that decides about an answer with a file
@@ -169,9 +173,9 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     async def do_OPTIONS(self) -> None:
         """Say what is allowed, and let pages of other origins ask, if ``allow_origin`` is set."""
         self.send_response(204)
-        self.send_header("Allow", "GET, HEAD, OPTIONS")
+        self.send_header("Allow", self.allowed_methods)
         if self.allow_origin is not None:
-            self.send_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+            self.send_header("Access-Control-Allow-Methods", self.allowed_methods)
             self.send_header("Access-Control-Allow-Headers", self.headers["Access-Control-Request-Headers"] or "Range")
             self.send_header("Access-Control-Max-Age", "600")
         self.end_headers()
@@ -260,14 +264,14 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         pieces = (
             listing.json_text(shown, entries, more=more)
             if as_json
-            else listing.html_page(shown, entries, order, more=more)
+            else listing.html_page(shown, entries, order, more=more, form=self.listing_form)
         )
         self.send_response(200)
         self.send_header("Content-type", "application/json" if as_json else "text/html; charset=utf-8")
         self.send_header("Vary", "Accept")
         self.send_header("X-Content-Type-Options", "nosniff")
         if not as_json:
-            self.send_header("Content-Security-Policy", listing.CONTENT_SECURITY_POLICY)
+            self.send_header("Content-Security-Policy", listing.content_security_policy(script=bool(self.listing_form)))
         self.end_headers()
         size = 0
         for piece in pieces:

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote
 
 from .tree import Entry
+from .upload_form import UPLOAD_SCRIPT
 
-__all__ = ["CONTENT_SECURITY_POLICY", "Order", "html_page", "json_text", "sort"]
+__all__ = ["Order", "content_security_policy", "html_page", "json_text", "sort"]
 
 _BATCH = 500  # entries in one piece
 
@@ -54,18 +55,31 @@ tr.d td:first-child::before { background: var(--link); -webkit-mask: FOLDER; mas
 tr.d a { font-weight: 600 }
 .s, .m { white-space: nowrap; color: var(--soft); font-variant-numeric: tabular-nums; font-size: .875rem }
 .s { text-align: right }
+form { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; margin: 0 0 1rem; padding: .75rem;
+  border: 1px dashed var(--line); border-radius: .5rem; font-size: .875rem; color: var(--soft) }
+form.over { background: var(--over); border-color: var(--link) }
+button { font: inherit; padding: .25rem .75rem }
+progress { flex: 1 1 8rem }
 @media (max-width: 34rem) {
   th.m { display: none } td.m { display: none }
   th, td { padding: .6rem .25rem }
 }
 """.replace("FILE", _icon(_FILE)).replace("FOLDER", _icon(_FOLDER))
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-# Nothing on the page loads or runs anything; the style is known by its hash.
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+def content_security_policy(*, script: bool = False) -> str:
+    """What the page may load and run: nothing but its style, and its script if there is one, by their hashes."""
+    more = (
+        f"script-src {_hash(UPLOAD_SCRIPT)}; connect-src 'self'; form-action 'self'" if script else "form-action 'none'"
+    )
+    return (
+        f"default-src 'none'; style-src {_hash(_STYLE)}; img-src data:; {more}; base-uri 'none'; frame-ancestors 'self'"
+    )
+
 
 _COLUMNS = (("name", "Name", ""), ("size", "Size", "s"), ("modified", "Modified", "m"))
 
@@ -106,7 +120,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part[:1] in "0123456789" and part else (1, 0, part) for part in parts]
 
 
-def html_page(path: str, entries: list[Entry], order: Order, *, more: bool) -> Iterator[bytes]:
+def html_page(path: str, entries: list[Entry], order: Order, *, more: bool, form: str = "") -> Iterator[bytes]:
     """Make the page in pieces.
 
     Args:
@@ -114,14 +128,16 @@ def html_page(path: str, entries: list[Entry], order: Order, *, more: bool) -> I
         entries: its content, sorted.
         order: how.
         more: whether there are entries that have not been read.
+        form: for uploads; with it comes its script.
     """
-    yield _begin(path, entries, order, more=more).encode()
+    yield _begin(path, entries, order, form, more=more).encode()
     for start in range(0, len(entries), _BATCH):
         yield "".join(_row(entry) for entry in entries[start : start + _BATCH]).encode()
-    yield b"</tbody>\n</table>\n</body>\n</html>\n"
+    script = f"<script>{UPLOAD_SCRIPT}</script>\n" if form else ""
+    yield f"</tbody>\n</table>\n{script}</body>\n</html>\n".encode()
 
 
-def _begin(path: str, entries: list[Entry], order: Order, *, more: bool) -> str:
+def _begin(path: str, entries: list[Entry], order: Order, form: str, *, more: bool) -> str:
     title = html.escape(_shown(path))
     parent = '<tr class="d"><td><a href="../">..</a></td><td class="s"></td><td class="m"></td></tr>\n'
     return f"""<!DOCTYPE html>
@@ -137,7 +153,7 @@ def _begin(path: str, entries: list[Entry], order: Order, *, more: bool) -> str:
 <body>
 <h1>{_breadcrumbs(path)}</h1>
 <p>{_summary(entries, more=more)}</p>
-<table>
+{form}<table>
 <thead><tr>{"".join(_heading(*column, order) for column in _COLUMNS)}</tr></thead>
 <tbody>
 {parent if path != "/" else ""}"""
