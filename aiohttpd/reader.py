@@ -6,6 +6,7 @@ of file. It knows the connection only as the `Source` that it may pause.
 
 import asyncio
 import inspect
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from .wire.parser import RequestParser
 
 __all__ = ["Source", "StreamReader"]
 
-READ_AHEAD = 64 * 1024  # bytes that wait for the handler before the peer is paused
+READ_AHEAD = 256 * 1024  # bytes that wait for the handler before the peer is paused; the loops read that much at once
 _LINE = 64 * 1024  # the longest line that readline and readuntil look for
 
 
@@ -41,7 +42,8 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_buffer", "_call", "_decoder", "_error", "_loop", "_scanned", "_source", "_waiter", "limit", "received"
+        "_call", "_decoder", "_error", "_loop", "_pieces", "_scanned", "_source", "_start", "_waiter", "_waiting",
+        "limit", "received",
     )  # fmt: skip
 
     def __init__(
@@ -54,8 +56,11 @@ class StreamReader:
         self._source = source
         self._decoder = decoder
         self._loop = loop
-        self._buffer = bytearray()
-        self._scanned = 0  # no separator ends before it
+        # What waits for the handler, as it has arrived, from _start in the first piece on.
+        self._pieces: deque[bytes | bytearray] = deque()
+        self._start = 0
+        self._waiting = 0
+        self._scanned = 0  # no separator ends before it in the first piece
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._call: Coroutine[Any, Any, bytes] | None = None
@@ -104,11 +109,12 @@ class StreamReader:
 
     def at_eof(self) -> bool:
         """Whether all of the body has been read."""
-        return not self._buffer and self._decoder.complete
+        return not self._waiting and self._decoder.complete
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self._read(READ_AHEAD):
-            yield data
+        self._check_limit()
+        while self._pieces or await self._more():
+            yield self._take(len(self._pieces[0]) - self._start) if self._pieces else b""
 
     @property
     def trailers(self) -> Headers | None:
@@ -152,16 +158,30 @@ class StreamReader:
         if self._error is not None:
             parser.take()
             return
-        before = len(self._buffer)
-        try:
-            parser.decode(self._decoder, self._buffer)
-        except WireError as error:
-            self.fail(error)
-            return
-        self.received += len(self._buffer) - before
-        if len(self._buffer) > READ_AHEAD and not self._decoder.complete:
+        decoder = self._decoder
+        data: bytes | bytearray | None = None
+        if type(decoder) is LengthDecoder:
+            data = parser.take_piece(decoder.remaining)
+        if data is not None:
+            decoder.count(len(data))  # type: ignore[union-attr]  # it is a LengthDecoder
+        else:
+            data = bytearray()
+            try:
+                parser.decode(decoder, data)
+            except WireError as error:
+                self._append(data)
+                self.fail(error)
+                return
+        self._append(data)
+        if self._waiting > READ_AHEAD and not decoder.complete:
             self._source.pause_body()
         self._wake()
+
+    def _append(self, data: bytes | bytearray) -> None:
+        if data:
+            self._pieces.append(data)
+            self._waiting += len(data)
+            self.received += len(data)
 
     def fail(self, error: Exception) -> None:
         """The rest of the body will not come; reads raise ``error`` once they reach it."""
@@ -171,8 +191,9 @@ class StreamReader:
 
     def discard(self) -> int:
         """Drop what waits; say how many bytes that were."""
-        size = len(self._buffer)
-        self._buffer.clear()
+        size = self._waiting
+        self._pieces.clear()
+        self._start = self._waiting = self._scanned = 0
         return size
 
     # The inner side of reading.
@@ -210,25 +231,35 @@ class StreamReader:
             self._waiter.set_result(None)
 
     def _take(self, n: int) -> bytes:
-        if n >= len(self._buffer):
-            data = bytes(self._buffer)
-            self._buffer.clear()
-        else:
-            data = bytes(memoryview(self._buffer)[:n])
-            del self._buffer[:n]
+        """Take up to ``n`` bytes off the front."""
+        n = min(n, self._waiting)
+        found: list[bytes | bytearray | memoryview] = []
+        left = n
+        while left:
+            piece, start = self._pieces[0], self._start
+            if len(piece) - start <= left:
+                found.append(memoryview(piece)[start:] if start else piece)
+                left -= len(piece) - start
+                self._pieces.popleft()
+                self._start = 0
+            else:
+                found.append(memoryview(piece)[start : start + left])
+                self._start += left
+                left = 0
+        self._waiting -= n
         self._scanned = 0
-        if len(self._buffer) < READ_AHEAD // 2:
+        if self._waiting < READ_AHEAD // 2:
             self._source.resume_body()
-        return data
+        return found[0] if len(found) == 1 and type(found[0]) is bytes else b"".join(found)
 
     async def _read(self, n: int) -> bytes:
         if n < 0:
             parts = []
-            while self._buffer or await self._more():
-                parts.append(self._take(len(self._buffer)))
-            return b"".join(parts)
+            while self._waiting or await self._more():
+                parts.append(self._take(self._waiting))
+            return parts[0] if len(parts) == 1 else b"".join(parts)
         self._check_limit()
-        while n and not self._buffer:
+        while n and not self._waiting:
             if not await self._more():
                 return b""
         return self._take(n)
@@ -239,7 +270,7 @@ class StreamReader:
         parts: list[bytes] = []
         missing = n
         while missing:
-            if not self._buffer and not await self._more():
+            if not self._waiting and not await self._more():
                 raise asyncio.IncompleteReadError(b"".join(parts), n)
             parts.append(self._take(missing))
             missing -= len(parts[-1])
@@ -249,20 +280,37 @@ class StreamReader:
         """How many bytes there are up to and with the separator, or -1 at the end of the body or past the limit."""
         self._check_limit()
         while True:
-            found = self._buffer.find(separator, self._scanned)
-            if found >= 0:
-                return found + len(separator)
-            self._scanned = max(0, len(self._buffer) + 1 - len(separator))
-            if len(self._buffer) >= limit or not await self._more():
+            if self._pieces:
+                piece = self._in_one_piece()
+                found = piece.find(separator, max(self._scanned, self._start))
+                if found >= 0:
+                    return found + len(separator) - self._start
+                self._scanned = max(self._start, len(piece) + 1 - len(separator))
+            if self._waiting >= limit or not await self._more():
                 return -1
+
+    def _in_one_piece(self) -> bytes | bytearray:
+        """All that waits as one piece, which grows: each byte is copied once, however it comes."""
+        pieces = self._pieces
+        if len(pieces) > 1:
+            first = pieces.popleft()
+            if type(first) is not bytearray or self._start:
+                self._scanned = max(0, self._scanned - self._start)
+                first = bytearray(memoryview(first)[self._start :])
+                self._start = 0
+            for piece in pieces:
+                first += piece
+            pieces.clear()
+            pieces.append(first)
+        return pieces[0]
 
     async def _readline(self, limit: int) -> bytes:
         end = await self._until(b"\n", _LINE if limit < 0 else limit)
         if limit >= 0:
             return self._take(limit if end < 0 else min(end, limit))
-        if end < 0 and len(self._buffer) >= _LINE:
+        if end < 0 and self._waiting >= _LINE:
             raise ValueError(f"a line of more than {_LINE} bytes; give readline() a limit")
-        return self._take(len(self._buffer) if end < 0 else end)
+        return self._take(self._waiting if end < 0 else end)
 
     async def _readuntil(self, separator: bytes) -> bytes:
         if not separator:
@@ -270,6 +318,6 @@ class StreamReader:
         end = await self._until(separator, _LINE)
         if end >= 0:
             return self._take(end)
-        if len(self._buffer) >= _LINE:
-            raise asyncio.LimitOverrunError(f"no separator within {_LINE} bytes", len(self._buffer))
-        raise asyncio.IncompleteReadError(self._take(len(self._buffer)), None)
+        if self._waiting >= _LINE:
+            raise asyncio.LimitOverrunError(f"no separator within {_LINE} bytes", self._waiting)
+        raise asyncio.IncompleteReadError(self._take(self._waiting), None)

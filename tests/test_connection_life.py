@@ -461,7 +461,7 @@ async def test_cancel_on_disconnect(go: Callable[[Client], None]) -> None:
 
 
 # More than waits for a handler, and the rest fits into the kernel's buffer: a FIN behind it is seen.
-PAUSING = 100_000
+PAUSING = 300_000  # bytes of a body that nobody reads, after which the peer is paused
 
 
 @WAYS_TO_GO

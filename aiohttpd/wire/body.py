@@ -36,9 +36,13 @@ class LengthDecoder:
         if length > self.remaining:
             length = self.remaining
         out += memoryview(data)[start : start + length] if start or length < len(data) else data
+        self.count(length)
+        return start + length
+
+    def count(self, length: int) -> None:
+        """So many bytes have come, and need no decoding."""
         self.remaining -= length
         self.complete = not self.remaining
-        return start + length
 
 
 # RFC 9112 section 7.1: at most 16 hexadecimal digits, no sign, no 0x, no white space; extensions by

@@ -108,6 +108,15 @@ class RequestParser:
         self._consumed(len(self.buffer))
         return data
 
+    def take_piece(self, limit: int) -> bytes | None:
+        """Hand over what waits if it is one piece, as it has arrived, of at most ``limit`` bytes; it is not copied."""
+        data = self.buffer
+        if self._start or type(data) is not bytes or len(data) > limit:
+            return None
+        self.buffer = b""
+        self._searched = 0
+        return data
+
     def decode(self, decoder: Decoder, out: bytearray) -> None:
         """Decode as much of a body as has arrived, and append it to ``out``.
 
