@@ -32,7 +32,8 @@ SERVERS = {
 JSON = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-wrk.body = '{"id": 12345, "name": "A name", "tags": ["a", "b", "c"], "price": 12.5, "text": "' .. string.rep("x", 930) .. '"}'
+local text = string.rep("x", 930)
+wrk.body = '{"id": 12345, "name": "A name", "tags": ["a", "b", "c"], "price": 12.5, "text": "' .. text .. '"}'
 """
 UPLOAD = """
 wrk.method = "POST"
