@@ -118,9 +118,12 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return read_size(value)
+            size = read_size(value)
         except ValueError:
+            size = -1
+        if size < 0:
             self.fail(f"{value!r} is no size: 1000000, 64k, 1M or 2G", param, ctx)
+        return size
 
 
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
@@ -238,7 +241,7 @@ def serve(
 
     def started(server: HTTPServer) -> None:
         announce(server, folder)
-        if auth is not None and context is None and not _is_local(address):
+        if (auth or files.get("upload_auth")) and context is None and not _is_local(address):
             say("The password crosses the network in clear: --tls-cert would hide it")
         if opens:
             _open(server)

@@ -228,8 +228,9 @@ class HTTPConnection(Intake):
     def _prepare(self, request: Request, response: StreamWriter) -> None:
         """See to what most requests have not: a body, an old version, the wish to close."""
         if request.framing.has_body:
-            self._response = response
             self._begin_body(request)
+            if self._body is not None:
+                self._response = response
         if request.framing.http10:
             response.use_http10()
         if not request.framing.keep_alive:
@@ -238,7 +239,7 @@ class HTTPConnection(Intake):
     async def _serve(self, request: Request, response: StreamWriter) -> None:
         try:
             await self.service.app(request, response)
-            if self._body is not None and self._body.drop_forgotten():
+            if request._body is not None and request._body.drop_forgotten():
                 raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
             response.finish()
         except KeyboardInterrupt:

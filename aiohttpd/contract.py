@@ -4,13 +4,15 @@ Owns the checks that run when a class is made or a call goes wrong, none of them
 goes well.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from .errors import ContractError
 
-__all__ = ["DEFAULT_ERROR_MESSAGE", "Lazy", "check_async", "check_class", "check_result", "explain_init"]
+__all__ = ["DEFAULT_ERROR_MESSAGE", "Lazy", "check_async", "check_class", "check_result", "explain_init", "json_text"]
 
 DEFAULT_ERROR_MESSAGE = """\
 <!DOCTYPE HTML>
@@ -57,6 +59,14 @@ class Lazy(Generic[T]):
             return self
         value = handler.__dict__[self._name] = self._make(handler)
         return value
+
+
+@functools.cache
+def json_text() -> ModuleType:
+    """The module `json_text`, imported with the first JSON: not every handler has any."""
+    from . import json_text as module
+
+    return module
 
 
 def check_class(cls: type) -> None:

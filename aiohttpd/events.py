@@ -4,8 +4,8 @@ Owns the format, and the end: the block of an `EventStream` is left when the cli
 """
 
 import asyncio
-import contextlib
 import re
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -27,43 +27,72 @@ _line_ends = re.compile(r"\r\n|\r|\n")
 class EventStream:
     """An answer of server-sent events; made by ``self.event_stream()``.
 
+    When the client goes, or closes its side, or the server stops, the block is cancelled once, and the
+    cancellation ends with it. What its ``finally`` waits for is not disturbed.
+
     Attributes:
         last_event_id: the id of the last event that a client has seen which comes again; ``""`` at first.
     """
 
     def __init__(self, handler: "BaseHTTPRequestHandler", ping: float) -> None:
+        if not ping >= 0:
+            raise ValueError(f"ping is a number of seconds, or 0 for never, not {ping!r}")
         self._handler = handler
         self._wfile = handler.wfile
         self._ping = ping
-        self._task: asyncio.Task[Any] | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._ended = False  # the watcher has cancelled the block
-        self._quiet = True  # nothing has been sent since the last ping
-        self.last_event_id: str = handler.request.headers.get("Last-Event-ID", "") or ""
+        self._task: asyncio.Task[Any] | None = None  # of the block
+        self._cancelling = 0  # how often somebody had asked it to end before
+        self._ends: list[asyncio.Task[Any]] = []  # each waits for what ends the block
+        self._timer: asyncio.Handle | None = None
+        self._told = False  # the block has been cancelled by us
+        self._over = False  # the block has been left
+        self._sending = 0
+        self._sent_at = 0.0
+        # Browsers send it in UTF-8.
+        last = handler.request.headers.get("Last-Event-ID") or ""
+        self.last_event_id: str = last.encode("latin-1").decode("utf-8", "replace")
 
     async def __aenter__(self) -> "EventStream":
-        handler = self._handler
+        handler, wfile = self._handler, self._wfile
         handler.send_response(200)
         for name, value in _HEAD:
             handler.send_header(name, value)
         handler.end_headers()
-        await self._wfile.drain()
+        wfile.flush()
         self._task = asyncio.current_task()
-        self._watcher = asyncio.create_task(self._watch())
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        self._cancels, wfile.cancel_on_disconnect = wfile.cancel_on_disconnect, False  # that is ours to do now
+        loop = asyncio.get_running_loop()
+        if handler.request.method == "HEAD":
+            self._timer = loop.call_soon(self._tell)
+        elif self._ping:
+            self._sent_at = loop.time()
+            self._timer = loop.call_later(self._ping, self._beat)
+        waits: list[Coroutine[Any, Any, Any]] = [wfile.wait_closed()]
+        if handler.server is not None:
+            waits.append(handler.server.shutting_down.wait())
+        self._ends = [asyncio.create_task(wait) for wait in waits]
+        for end in self._ends:
+            end.add_done_callback(self._tell)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        assert self._task is not None
-        assert self._watcher is not None
-        self._watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watcher
-        if isinstance(error, ClientDisconnected):
-            return True
-        # Swallow the cancellation that is ours, and no other.
-        return self._ended and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0
+        task = self._task
+        assert task is not None
+        self._over = True
+        self._unwatch()
+        if self._told:
+            task.uncancel()
+        # If somebody else has cancelled the task, too, that is not for us to swallow.
+        ours = self._told and task.cancelling() <= self._cancelling
+        self._wfile.cancel_on_disconnect = self._cancels
+        await asyncio.wait(self._ends)
+        if isinstance(error, asyncio.CancelledError):
+            return ours
+        return self._nobody_listens() and _is_disconnection(error)
 
     async def send(
         self, data: str, *, event: str | None = None, id: str | None = None, retry: float | None = None
@@ -77,7 +106,7 @@ class EventStream:
             retry: seconds after which it comes again.
 
         Raises:
-            ValueError: a type or an id of more than one line.
+            ValueError: a type or an id of more than one line, or a negative time.
             ClientDisconnected: nobody is there; the block is left by it, and that is all.
         """
         lines = []
@@ -87,6 +116,8 @@ class EventStream:
                     raise ValueError(f"the {name} of an event is one line, not {value!r}")
                 lines.append(f"{name}: {value}\n")
         if retry is not None:
+            if not retry >= 0:
+                raise ValueError(f"retry is a number of seconds, not {retry!r}")
             lines.append(f"retry: {round(retry * 1000)}\n")
         lines += [f"data: {line}\n" for line in _line_ends.split(data)]
         await self._write("".join([*lines, "\n"]))
@@ -96,28 +127,51 @@ class EventStream:
         await self._write("".join(f": {line}\n" for line in _line_ends.split(text)) + "\n")
 
     async def _write(self, text: str) -> None:
-        self._quiet = False
-        self._wfile.write(text.encode())
-        await self._wfile.drain()
-
-    async def _watch(self) -> None:
-        """Wait for the end of the client or of the server, ping meanwhile, and cancel the block."""
-        server = self._handler.server
-        ends = [asyncio.ensure_future(self._wfile.wait_closed())]
-        if server is not None:
-            ends.append(asyncio.ensure_future(server.shutting_down.wait()))
+        if self._over:
+            raise ClientDisconnected("the stream of events has ended")
+        self._wfile.write(text.encode("utf-8", "replace"))
+        self._sent_at = asyncio.get_running_loop().time()
+        self._sending += 1
         try:
-            while True:
-                self._quiet = True
-                done, _ = await asyncio.wait(ends, timeout=self._ping or None, return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    break
-                if self._quiet:
-                    self._wfile.write(b":\n\n")
-                    self._wfile.flush()
+            await self._wfile.drain()
+        except ClientDisconnected:
+            if asyncio.current_task() is self._task:
+                self._unwatch()  # the block knows it by this
+            raise
         finally:
-            for end in ends:
-                end.cancel()
-        assert self._task is not None
-        self._ended = True
-        self._task.cancel()
+            self._sending -= 1
+
+    def _nobody_listens(self) -> bool:
+        return self._told or self._wfile.is_closing() or self._handler.request.method == "HEAD"
+
+    def _beat(self) -> None:
+        """Ping if nothing has been sent for a while."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._sent_at + self._ping:
+            self._sent_at = loop.time()
+            if not self._sending:  # else there is enough on the way
+                self._wfile.write(b":\n\n")
+                self._wfile.flush()
+        self._timer = loop.call_at(self._sent_at + self._ping, self._beat)
+
+    def _tell(self, _end: "asyncio.Task[Any] | None" = None) -> None:
+        """Cancel the block, since there is nobody to send to."""
+        self._unwatch()
+        if not self._over and not self._told and self._task is not None:
+            self._told = True
+            self._task.cancel()
+
+    def _unwatch(self) -> None:
+        """Wait for no end any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for end in self._ends:
+            end.remove_done_callback(self._tell)
+            end.cancel()
+
+
+def _is_disconnection(error: BaseException | None) -> bool:
+    """Whether nothing else has happened, in the block or in a group of tasks within it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(ClientDisconnected)[1] is None
+    return isinstance(error, ClientDisconnected)

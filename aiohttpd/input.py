@@ -4,12 +4,12 @@ Owns the methods, and the errors that a client gets for what it has sent. `forms
 when somebody asks for a form.
 """
 
-import codecs
+import io
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from .contract import Lazy
-from .errors import HTTPError
+from .contract import Lazy, json_text
+from .errors import ContractError, HTTPError
 from .wire.headers import Headers
 from .wire.request import Body, Request
 
@@ -21,6 +21,9 @@ __all__ = ["Input"]
 
 class Input:
     """The part of a handler that reads.
+
+    `body` and `form` can be called again, and give what they gave; after `body` all others read the same
+    bytes. Else a body can be read once, and `ContractError` says who has read it.
 
     Attributes:
         max_form_parts: fields and files of a form or query (413).
@@ -42,6 +45,9 @@ class Input:
     headers: Lazy[Headers]
     rfile: Lazy[Body]
     _cleanup: Callable[[], None] | None = None  # called when the request ends
+    _taken: str | None = None  # who was the last to want the body
+    _content: bytes | None = None  # what `body` has read
+    _form: "FormData | None" = None
 
     @Lazy
     def query(self) -> "MultiMap[str]":
@@ -60,21 +66,28 @@ class Input:
 
         Raises:
             HTTPError: 400, 408 or 413, as ``self.rfile.read()``.
+            ContractError: something else has read it.
         """
-        return await self.request.body.read()
+        if self._content is None:
+            body = self._take("body()")
+            content = body.read_at_once()  # as a short one has mostly arrived with its head
+            self._content = await body.read() if content is None else content
+        return self._content
 
     async def text(self) -> str:
         """The body as text, in the charset that Content-Type names, else UTF-8.
 
         Raises:
-            HTTPError: 415: a charset that nobody knows; 400: the text is not in it.
+            HTTPError: 415: a charset that the Web does not know; 400: the text is not in it.
         """
+        from .forms import decode
+
         charset = self.request.headers.get_content_charset() or "utf-8"
         try:
-            codecs.lookup(charset)
-            return (await self.body()).decode(charset)
-        except LookupError:  # or it is no charset, but base64, say
-            raise HTTPError(415, None, f"the charset {charset} is not known") from None
+            decode(b"", charset)
+            return decode(await self.body(), charset)
+        except LookupError:
+            raise HTTPError(415, None, f"the charset {charset[:_SHOWN]} is not known") from None
         except UnicodeDecodeError as error:
             raise HTTPError(400, None, f"the text is not in {charset}: byte {error.start}") from None
 
@@ -84,13 +97,13 @@ class Input:
         Raises:
             HTTPError: 415: Content-Type is there, and another; 400: it is no JSON, with the place.
         """
-        kind = self.request.headers.get_content_type() if "Content-Type" in self.request.headers else _JSON
-        if kind != _JSON and not kind.endswith("+json"):
-            raise HTTPError(415, None, f"{_JSON} is wanted", headers=[("Accept-Post", _JSON)])
-        from . import json_text
-
+        headers = self.request.headers
+        if headers["Content-Type"] not in _USUAL_JSON:
+            kind = headers.get_content_type()
+            if kind != _JSON and not kind.endswith("+json"):
+                raise HTTPError(415, None, f"{_JSON} is wanted", headers=[("Accept-Post", _JSON)])
         try:
-            return json_text.loads(await self.body())
+            return json_text().loads(await self.body())
         except (ValueError, RecursionError) as error:
             raise HTTPError(400, None, f"malformed JSON: {error}") from None
 
@@ -100,13 +113,16 @@ class Input:
         Files larger than 1 MiB are on the disk. All are closed, and deleted, when the request ends.
 
         Raises:
-            HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit.
+            HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit;
+                507: the disk is full.
+            ContractError: something else has read it.
         """
         from .forms import read_form
 
-        form = await read_form(self.request, self._form_limits())
-        self._cleanup = form.close
-        return form
+        if self._form is None:
+            self._form = await read_form(self.request.headers, self._take("form()"), self._form_limits())
+            self._cleanup = self._form.close
+        return self._form
 
     def parts(self) -> "AsyncIterator[Part]":
         """The parts of a multipart form one after the other, nothing of them kept.
@@ -119,10 +135,22 @@ class Input:
 
         Raises:
             HTTPError: as `form`.
+            ContractError: something else has read it.
         """
-        from .forms import parts_of
+        from .forms import Parts
 
-        return parts_of(self.request, self._form_limits())
+        return Parts(self.request.headers, self._take("parts()"), self._form_limits())
+
+    def _take(self, caller: str) -> Body:
+        """The body for one who reads it from its beginning to its end."""
+        if self._content is not None:
+            return cast(Body, _Again(self._content))
+        body = self.request.body
+        if body.taken:
+            before = self._taken or "a read of rfile"
+            raise ContractError(f"{caller} after {before}: a body can be read once, so keep what you need of it")
+        self._taken = caller
+        return body
 
     def _form_limits(self) -> "FormLimits":
         from .forms import FormLimits
@@ -138,6 +166,22 @@ class Input:
 
 
 _JSON = "application/json"
+_USUAL_JSON = (_JSON, None)
+_SHOWN = 60  # characters of a client's word in a reason
+
+
+class _Again:
+    """A body that has been read, for those who read it as a stream."""
+
+    def __init__(self, content: bytes) -> None:
+        self._file = io.BytesIO(content)
+
+    async def read(self, n: int = -1) -> bytes:
+        return self._file.read(n)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if data := self._file.read():
+            yield data
 
 
 def _cookies(headers: Headers) -> dict[str, str]:

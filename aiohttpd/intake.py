@@ -18,6 +18,9 @@ from .writer import StreamWriter
 __all__ = ["Intake"]
 
 
+_ENDED = LengthDecoder(0)
+
+
 class Intake(Link):
     """What a connection does to take requests in."""
 
@@ -45,6 +48,12 @@ class Intake(Link):
     def _begin_body(self, request: Request) -> None:
         service = self.service
         length = request.framing.content_length
+        if length is not None and length <= self._parser.pending:
+            # It has come with its head, so there is nothing to wait for, and nothing to see to later.
+            body = StreamReader(self, _ENDED, service.config.limit_body, service.loop)
+            body.fill(self._parser.take_some(length))
+            request.body = body
+            return
         decoder = ChunkedDecoder(service.config, request.headers) if length is None else LengthDecoder(length)
         self._body = StreamReader(self, decoder, service.config.limit_body, service.loop)
         request.body = self._body
@@ -54,7 +63,7 @@ class Intake(Link):
 
     def empty_body(self) -> StreamReader:
         """The body of a request that has none."""
-        return StreamReader(self, LengthDecoder(0), None, self.service.loop)
+        return StreamReader(self, _ENDED, None, self.service.loop)
 
     def pause_body(self) -> None:
         """The handler reads more slowly than the client sends."""

@@ -5,13 +5,17 @@ class overrides of these counts here, too.
 """
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from . import clock
+from .contract import json_text
+from .errors import ContractError
 from .wire.headers import is_token
 from .wire.request import Request
+from .wire.response import ResponseFields
 
 if TYPE_CHECKING:
     from .events import EventStream
@@ -22,6 +26,10 @@ __all__ = ["Output"]
 
 # What may stand in a reference, RFC 3986, and a percent sign, since it may be encoded already.
 _IN_REFERENCE = "!#$%&'()*+,/:;=?@[]~-._"
+_lone_percent = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_is_attribute = re.compile(r"[ -:<-~]*+").fullmatch  # RFC 6265 section 4.1.1: but controls and the semicolon
+_is_cookie_value = re.compile(r"[!#-+\--:<-\[\]-~]*+").fullmatch
+_LATEST = 253402300799  # the last second that a date can tell
 
 
 class Output:
@@ -33,22 +41,32 @@ class Output:
     _more: list[tuple[str, str]] | None = None  # fields for the head that is to come
 
     def add_header(self, keyword: str, value: str) -> None:
-        """Add a field to the head that is begun next, or to the one that has been begun."""
-        handler = cast("BaseHTTPRequestHandler", self)
-        if handler._fields is not None:
-            handler.send_header(keyword, value)
-        elif self._more is None:
-            self._more = [(keyword, value)]
-        else:
-            self._more.append((keyword, value))
+        """Add a field to the head of the answer, before it is begun or ended.
+
+        It holds for whatever the answer becomes: a file, a redirect, an error page in place of a head that has
+        not left.
+
+        Raises:
+            ValueError: what `send_header` refuses; or the field decides how the answer is framed.
+            ContractError: the head has been ended.
+        """
+        if self.wfile.status:
+            raise ContractError(f"add_header({keyword!r}) after the head: before end_headers() and send_text(), say")
+        fields = ResponseFields()
+        fields.add(keyword, value)  # refused here, and not where the head ends
+        if fields.deciding is not None:
+            raise ValueError(f"{keyword} belongs to one head: give it by send_header()")
+        if self._more is None:
+            self._more = []
+        self._more.append((keyword, value))
 
     def send_text(self, text: str, status: int = 200) -> None:
-        """Answer with text."""
-        self._send(status, "text/plain; charset=utf-8", text.encode())
+        """Answer with text; what UTF-8 has not, a lone surrogate, becomes a question mark."""
+        self._send(status, "text/plain; charset=utf-8", text.encode("utf-8", "replace"))
 
     def send_html(self, text: str, status: int = 200) -> None:
         """Answer with a page."""
-        self._send(status, "text/html; charset=utf-8", text.encode())
+        self._send(status, "text/html; charset=utf-8", text.encode("utf-8", "replace"))
 
     def send_json(self, value: Any, status: int = 200) -> None:
         """Answer with JSON.
@@ -57,21 +75,21 @@ class Output:
             TypeError: JSON has nothing for a part of the value.
             ValueError: it holds NaN or an infinity, or itself.
         """
-        from . import json_text
-
-        self._send(status, "application/json", json_text.dumps(value))
+        self._send(status, "application/json", json_text().dumps(value))
 
     def redirect(self, location: str, status: int | None = None) -> None:
         """Send the client elsewhere.
 
         Args:
-            location: a URL or a part of one; what may not stand in one is encoded.
+            location: a URL or a part of one; what may not stand in one is encoded. Where it comes from a
+                client, it is yours to see that it leads to no other host.
             status: by default 302 (Found) to GET and HEAD, 303 (See Other) to what else has done its work.
         """
         handler = cast("BaseHTTPRequestHandler", self)
         status = (302 if self.command in ("GET", "HEAD") else 303) if status is None else status
+        target = _lone_percent.sub("%25", location).encode("utf-8", "surrogateescape")
         handler.send_response(status)
-        handler.send_header("Location", quote(location, safe=_IN_REFERENCE))
+        handler.send_header("Location", quote(target, safe=_IN_REFERENCE))
         handler.send_header("Content-Length", 0)
         handler.end_headers()
 
@@ -81,7 +99,8 @@ class Output:
         """Answer with a file: its type, conditions, ranges and validators as the file server has them.
 
         Args:
-            path: of the file. Where it comes from a client, it is yours to check.
+            path: of the file. Where it comes from a client, it is yours to check. It is looked at each time, so
+                what you have just written is what is sent.
             download_as: have the browser save it under this name instead of showing it.
             content_type: by default guessed by the name.
 
@@ -91,7 +110,8 @@ class Output:
         from .files.answering import attachment, send_path
 
         fields = [] if download_as is None else [("Content-Disposition", attachment(download_as))]
-        await send_path(cast("BaseHTTPRequestHandler", self), os.fspath(path), content_type=content_type, fields=fields)
+        handler = cast("BaseHTTPRequestHandler", self)
+        await send_path(handler, os.fsdecode(path), content_type=content_type, fields=fields)
 
     def set_cookie(
         self,
@@ -107,24 +127,29 @@ class Output:
     ) -> None:
         """Have the client keep a cookie, RFC 6265; before the head of the answer is ended.
 
+        An error page has it, too.
+
         Args:
             name: a token.
             value: letters, digits and signs but white space, quotes, comma, semicolon and backslash.
             max_age: seconds to keep it; by default until the browser ends.
             path: where it is sent, with all that is below.
             domain: where it is sent, with all that is below; by default this host and no other.
-            secure: sent over TLS only; by default if it is set over TLS.
+            secure: sent over TLS only; by default if it is set over TLS, or its name begins with ``__Host-`` or
+                ``__Secure-``.
             httponly: scripts of the page do not see it.
             samesite: ``Strict``, ``Lax`` or ``None``, which wants ``secure``; None leaves it to the browser.
 
         Raises:
             ValueError: one of these may not stand in a cookie.
+            ContractError: the head has been ended.
         """
         if not is_token(name):
             raise ValueError(f"{name!r} is no name of a cookie")
-        if not all("!" <= sign <= "~" and sign not in '",;\\' for sign in value):
+        if not _is_cookie_value(value):
             raise ValueError(f"the cookie {name} holds what may not stand in one: encode it, by urllib.parse.quote say")
-        secure = self.request.scheme == "https" if secure is None else secure
+        if secure is None:
+            secure = self.request.scheme == "https" or name.lower().startswith(("__host-", "__secure-"))
         if samesite is not None and samesite not in ("Strict", "Lax", "None"):
             raise ValueError(f"samesite is 'Strict', 'Lax' or 'None', not {samesite!r}")
         if samesite == "None" and not secure:
@@ -132,11 +157,12 @@ class Output:
         parts = [f"{name}={value}"]
         if max_age is not None:
             # Expires for browsers that do not know Max-Age.
-            parts += [f"Max-Age={int(max_age)}", f"Expires={clock.http_date(max(0, time.time() + max_age))}"]
+            expires = min(time.time() + max_age, _LATEST) if max_age > 0 else 0
+            parts += [f"Max-Age={int(max_age)}", f"Expires={clock.http_date(expires)}"]
         for attribute, text in (("Path", path), ("Domain", domain)):
             if text is not None:
-                if ";" in text:
-                    raise ValueError(f"{attribute.lower()} {text!r} holds a semicolon")
+                if not _is_attribute(text):
+                    raise ValueError(f"the {attribute.lower()} {text!r} holds what may not stand in a cookie")
                 parts.append(f"{attribute}={text}")
         parts += ["Secure"] * secure + ["HttpOnly"] * httponly
         if samesite is not None:
@@ -171,5 +197,7 @@ class Output:
         handler = cast("BaseHTTPRequestHandler", self)
         handler.send_response(status)
         handler.send_header("Content-Type", content_type)
-        handler.end_headers()  # Content-Length is worked out
+        if self.request.method == "HEAD":
+            handler.send_header("Content-Length", len(content))  # which a do_HEAD need not tell, but we know
+        handler.end_headers()  # else Content-Length is worked out
         self.wfile.write(content)

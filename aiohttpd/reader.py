@@ -82,6 +82,17 @@ class StreamReader:
         """
         return self._called(self._read(n))
 
+    def read_at_once(self) -> bytes | None:
+        """All of the body if all of it has arrived; None if that has to be waited for.
+
+        Raises:
+            ContentTooLarge: the body is larger than `limit`.
+        """
+        if not self._decoder.complete:
+            return None
+        self._check_limit()
+        return self._take(self._waiting)
+
     def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]:
         """Read exactly ``n`` bytes.
 
@@ -106,6 +117,11 @@ class StreamReader:
             asyncio.LimitOverrunError: none within 64 KiB; and what `read` raises.
         """
         return self._called(self._readuntil(separator))
+
+    @property
+    def taken(self) -> int:
+        """Bytes that the handler has read so far."""
+        return self.received - self._waiting
 
     def at_eof(self) -> bool:
         """Whether all of the body has been read."""
@@ -159,25 +175,25 @@ class StreamReader:
             parser.take()
             return
         decoder = self._decoder
-        data: bytes | bytearray | None = None
+        data: bytes | bytearray
         if type(decoder) is LengthDecoder:
-            data = parser.take_piece(decoder.remaining)
-        if data is not None:
-            decoder.count(len(data))  # type: ignore[union-attr]  # it is a LengthDecoder
+            data = parser.take_some(decoder.remaining)
+            decoder.count(len(data))
         else:
             data = bytearray()
             try:
                 parser.decode(decoder, data)
             except WireError as error:
-                self._append(data)
+                self.fill(data)
                 self.fail(error)
                 return
-        self._append(data)
+        self.fill(data)
         if self._waiting > READ_AHEAD and not decoder.complete:
             self._source.pause_body()
         self._wake()
 
-    def _append(self, data: bytes | bytearray) -> None:
+    def fill(self, data: bytes | bytearray) -> None:
+        """Append what has arrived."""
         if data:
             self._pieces.append(data)
             self._waiting += len(data)
@@ -233,6 +249,11 @@ class StreamReader:
     def _take(self, n: int) -> bytes:
         """Take up to ``n`` bytes off the front."""
         n = min(n, self._waiting)
+        if len(self._pieces) == 1 and n == len(self._pieces[0]) and type(self._pieces[0]) is bytes:
+            data = self._pieces.popleft()
+            self._waiting = self._scanned = 0
+            self._source.resume_body()
+            return data  # type: ignore[return-value]  # it is bytes
         found: list[bytes | bytearray | memoryview] = []
         left = n
         while left:

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from .files import SimpleHTTPRequestHandler
-from .service import App
+from .service import App, resolve_app
+from .wire.request import Request
 from .wire.response import ResponseFields
+from .writer import StreamWriter
 
 __all__ = ["folder_app"]
 
@@ -90,8 +92,10 @@ def folder_app(
         attributes["index_pages"] = names
     base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
     if upload:
-        from .files.uploading import UploadHandler
-
+        try:
+            from .files.uploading import UploadHandler
+        except NotImplementedError as error:
+            raise ValueError(f"--upload: {error}") from None
         base = UploadHandler
         attributes |= {
             "overwrite": overwrite,
@@ -100,7 +104,7 @@ def folder_app(
         }
         if min_free is not None:
             attributes["min_free"] = min_free
-    elif overwrite or upload_auth or max_upload is not None or min_free is not None:
+    elif overwrite or upload_auth is not None or max_upload is not None or min_free is not None:
         raise ValueError("--overwrite, --upload-auth, --max-upload and --min-free are of no use without --upload")
     app: App = type("Folder", (base,), attributes)
     if compress:
@@ -111,7 +115,20 @@ def folder_app(
         return app
     from .auth import basic_auth  # with hashlib and more
 
-    return basic_auth(app, auth, preflight=cors is not None)
+    guarded = basic_auth(app, auth, preflight=cors is not None)
+    return guarded if upload_auth is None else _either(app, upload_auth, guarded)
+
+
+def _either(app: App, credentials: str, otherwise: App) -> App:
+    """Let those who may upload read, too: a request has one name and password."""
+    from .auth import is_authorized
+
+    inner = resolve_app(app)
+
+    async def chosen(request: Request, response: StreamWriter) -> None:
+        await (inner if is_authorized(request, credentials) else otherwise)(request, response)
+
+    return chosen
 
 
 def _credentials(text: str | None) -> str | None:

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
 FLOORS = [
-    ["errors", "version"],
+    ["errors", "version", "json_text"],
     ["config", "clock"],
     ["wire.headers"],
     ["wire.request"],
@@ -28,7 +28,7 @@ FLOORS = [
     ["failures", "link", "auth"],
     ["intake"],
     ["connection"],
-    ["server", "json_text", "events", "forms.uploads", "files.conditions", "files.ranges", "files.negotiation"],
+    ["server", "events", "forms.uploads", "files.conditions", "files.ranges", "files.negotiation"],
     ["forms.data", "forms.multipart", "files.media_types", "files.paths", "files.tree", "files.upload_form"],
     ["forms.reading", "files.store", "files.listing", "files.receiving"],
     ["forms.__init__", "files.content"],

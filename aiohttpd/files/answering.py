@@ -37,13 +37,16 @@ _SENT = Store(
 )  # fmt: skip
 
 
-def send_file_head(handler: "BaseHTTPRequestHandler", file: Representation, *, max_ranges: int) -> Content | None:
+def send_file_head(
+    handler: "BaseHTTPRequestHandler", file: Representation, *, max_ranges: int, more: Iterable[tuple[str, str]] = ()
+) -> Content | None:
     """Send the head of the answer that the request's conditions and ranges ask for.
 
     Args:
         handler: of the request.
         file: what it asks for.
         max_ranges: ranges in one request; with more, the whole is sent.
+        more: fields that belong to the content, and not to an error page.
 
     Returns:
         The content that is to follow; None if the answer is complete.
@@ -58,8 +61,8 @@ def send_file_head(handler: "BaseHTTPRequestHandler", file: Representation, *, m
             _send_fields(handler, 304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
             return None
         if handler.command == "GET" and "Range" in headers:  # section 14.2: of GET only
-            return _send_range_head(handler, file, max_ranges)
-    return _send_whole_head(handler, file)
+            return _send_range_head(handler, file, max_ranges, more)
+    return _send_whole_head(handler, file, more)
 
 
 async def send_path(
@@ -77,12 +80,18 @@ async def send_path(
         HTTPError: 404: there is no such file, or it is none.
     """
     kind = content_type or guess_type(path) or _DEFAULT_TYPE
-    found = await _SENT.find(f"{os.getcwd()}\0{path}\0{kind}", path, ("identity",), lambda _: kind)
+    try:
+        path = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except OSError:  # the current directory is gone
+        raise HTTPError(404, "File not found") from None
+    name, codings = f"{path}\0{kind}", ("identity",)
+    known = _SENT.fresh(name, codings)
+    if known is not None:
+        known.until = 0.0  # the handler may have written to it a moment ago: look again
+    found = await _SENT.find(name, path, codings, lambda _: kind)
     if not isinstance(found, Representation):
         raise HTTPError(404, "File not found")
-    for field in fields:
-        handler.add_header(*field)
-    content = send_file_head(handler, found, max_ranges=MAX_RANGES)
+    content = send_file_head(handler, found, max_ranges=MAX_RANGES, more=fields)
     if content is not None and handler.command != "HEAD":
         try:
             await content.send(handler.wfile)
@@ -92,38 +101,45 @@ async def send_path(
 
 
 def attachment(name: str) -> str:
-    """The value of Content-Disposition to save a file under a name, RFC 6266."""
+    """The value of Content-Disposition to save a file under a name, RFC 6266; of a path, its last part."""
     name = name.replace("\\", "/").rpartition("/")[2]
-    plain = "".join(sign if " " <= sign <= "~" and sign not in '"\\%' else "_" for sign in name)
+    name = "".join("_" if sign < " " or sign == "\x7f" else sign for sign in name)
+    if name in ("", os.curdir, os.pardir):
+        return "attachment"
+    plain = "".join(sign if " " <= sign <= "~" and sign not in '"%' else "_" for sign in name)
     if plain == name:
         return f'attachment; filename="{plain}"'
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
-def _send_whole_head(handler: "BaseHTTPRequestHandler", file: Representation) -> Content:
-    _send_fields(handler, 200, file.fields, file.size)
+def _send_whole_head(
+    handler: "BaseHTTPRequestHandler", file: Representation, more: Iterable[tuple[str, str]]
+) -> Content:
+    _send_fields(handler, 200, [*file.fields, *more], file.size)
     return Content.whole(file)
 
 
-def _send_range_head(handler: "BaseHTTPRequestHandler", file: Representation, max_ranges: int) -> Content | None:
+def _send_range_head(
+    handler: "BaseHTTPRequestHandler", file: Representation, max_ranges: int, more: Iterable[tuple[str, str]]
+) -> Content | None:
     headers = handler.request.headers
     values = headers.get_all("Range") or []
     spans = select(values[0], file.size, limit=max_ranges) if len(values) == 1 else None
     if spans is None or not range_applies(headers, file.validators, now=time.time()):
-        return _send_whole_head(handler, file)
+        return _send_whole_head(handler, file, more)
     if not spans:
         fields = [("Content-Range", content_range(None, file.size)), ("Accept-Ranges", "bytes")]
         handler.send_error(416, headers=fields)
         return None
     if len(spans) == 1:
         content = Content(file, spans)
-        more = ("Content-Range", content_range(spans[0], file.size))
-        _send_fields(handler, 206, [*file.fields, more], content.size)
+        part = ("Content-Range", content_range(spans[0], file.size))
+        _send_fields(handler, 206, [*file.fields, *more, part], content.size)
         return content
     content, boundary = Content.multipart(file, spans)
     others = [field for field in file.fields if field[0] != "Content-type"]
     kind = ("Content-type", f"multipart/byteranges; boundary={boundary}")
-    _send_fields(handler, 206, [kind, *others], content.size)
+    _send_fields(handler, 206, [kind, *others, *more], content.size)
     return content
 
 

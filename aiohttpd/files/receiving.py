@@ -6,17 +6,38 @@ what is not complete. Whatever waits for the disk does so in a thread.
 
 import asyncio
 import contextlib
+import errno
 import os
+import re
 import secrets
+import stat
 import threading
+from collections.abc import Callable
 
 from ..errors import HTTPError
 from .tree import OpenFile
 
-__all__ = ["Incoming"]
+__all__ = ["Incoming", "check_system", "is_temporary"]
 
-_WRITTEN = 1024 * 1024  # bytes that are written together
+_WRITTEN = 256 * 1024  # bytes that are written together
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+# Not made of the name, which may be as long as names may be.
+is_temporary = re.compile(r"\.aiohttpd-[0-9a-f]{16}\.part", re.IGNORECASE).fullmatch
+
+# Between a look at what has a name and taking its place no other upload comes.
+_commits = threading.Lock()
+
+
+def check_system() -> None:
+    """See whether files can be received here.
+
+    Raises:
+        NotImplementedError: a folder cannot be held while its path may come to mean another.
+    """
+    needed = {os.open, os.stat, os.link, os.rename, os.unlink}
+    if not needed <= os.supports_dir_fd or not hasattr(os, "fstatvfs"):
+        raise NotImplementedError("this system cannot hold a folder open, which uploads need")
 
 
 class Incoming:
@@ -25,18 +46,35 @@ class Incoming:
     Args:
         folder: where it is to be, open.
         name: what it is to be called.
-        overwrite: let it take the place of another file.
+        overwrite: let it take the place of another file. A link is replaced, not followed.
         min_free: bytes of the disk that stay free (507).
+        expected: bytes that are to come, as far as is known.
+        check: a further look, in a thread, at the beginning and before the file gets its name.
+
+    Attributes:
+        size: bytes so far.
+        replaced: whether it has taken the place of another.
     """
 
-    def __init__(self, folder: OpenFile, name: str, *, overwrite: bool, min_free: int) -> None:
+    def __init__(
+        self,
+        folder: OpenFile,
+        name: str,
+        *,
+        overwrite: bool,
+        min_free: int,
+        expected: int = 0,
+        check: Callable[[], None] | None = None,
+    ) -> None:
         self._folder = folder
         self._name = name
-        # Hidden, so it is neither listed nor served.
-        self._temporary = f".{name.lstrip('.')[:100]}.{secrets.token_hex(6)}.part"
+        self._temporary = f".aiohttpd-{secrets.token_hex(8)}.part"
         self._overwrite = overwrite
         self._min_free = min_free
+        self._expected = expected
+        self._check = check
         self._descriptor = -1
+        self._made = False  # the temporary name is there
         self._waiting = bytearray()
         # A thread may still write when the request is cancelled; it ends before anything else happens.
         self._lock = threading.Lock()
@@ -45,25 +83,30 @@ class Incoming:
         self.replaced = False
 
     async def __aenter__(self) -> "Incoming":
-        await self._in_thread(self._open)
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            await self._give_up()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            try:
+        if kind is not None:
+            await self._give_up()
+            return
+        try:
+            if self._waiting:
                 await self._in_thread(self._write, bytes(self._waiting))
-                await self._in_thread(self._commit)
-                return
-            except BaseException:
-                self._give_up()
-                raise
-        self._give_up()
+            await self._in_thread(self._commit)
+        except BaseException:
+            await self._give_up()
+            raise
 
     async def write(self, data: bytes) -> None:
         """Append bytes.
 
         Raises:
-            HTTPError: 507: the disk would be too full.
+            HTTPError: 507: the disk would be too full; 413: the file is larger than files may be there.
         """
         self.size += len(data)
         self._waiting += data
@@ -77,10 +120,10 @@ class Incoming:
         with self._lock:
             if self._given_up:
                 return
-            self._check_free(0)
-            if not self._overwrite and self._exists():
-                raise _exists(self._name)
+            self._look()
+            self._check_free(self._expected)
             self._descriptor = os.open(self._temporary, _FLAGS, 0o666, dir_fd=self._folder.fileno())
+            self._made = True
 
     def _write(self, data: bytes | bytearray) -> None:
         with self._lock:
@@ -95,68 +138,110 @@ class Incoming:
         with self._lock:
             if self._given_up:
                 return
-            folder = self._folder.fileno()
-            os.close(self._descriptor)
-            self._descriptor = -1
-            self.replaced = self._exists()
-            if self._overwrite:
-                os.replace(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
-                return
+            self._close()
+            with _commits:
+                self._look()
+                if self._overwrite:
+                    self._rename()
+                else:
+                    self._take_free_name()
+
+    def _take_free_name(self) -> None:
+        folder = self._folder.fileno()
+        try:
+            # Unlike renaming, this replaces nothing, whoever else takes the name now.
+            os.link(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: hold the name by an empty file
+            os.close(os.open(self._name, _FLAGS, 0o666, dir_fd=folder))
             try:
-                # A link is made only if the name is free, and at once.
-                os.link(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
-            except FileExistsError:
-                raise _exists(self._name) from None
-            except OSError:  # a file system without links
-                if self._exists():
-                    raise _exists(self._name) from None
-                os.rename(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
-                return
+                self._rename()
+            except BaseException:
+                os.unlink(self._name, dir_fd=folder)
+                raise
+        else:
             os.unlink(self._temporary, dir_fd=folder)
+            self._made = False
+
+    def _rename(self) -> None:
+        folder = self._folder.fileno()
+        os.replace(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
+        self._made = False
+
+    def _close(self) -> None:
+        # Even a close that fails gives the number free, for somebody else's file.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _discard(self) -> None:
-        with self._lock, contextlib.suppress(OSError):
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
-            os.unlink(self._temporary, dir_fd=self._folder.fileno())
+        with self._lock:
+            with contextlib.suppress(OSError):
+                self._close()
+            if self._made:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._temporary, dir_fd=self._folder.fileno())
+                self._made = False
 
-    def _give_up(self) -> None:
-        """Leave nothing behind; nobody waits for it, since nobody may be there any more."""
-        self._given_up = True
-        self._waiting.clear()
-        asyncio.get_running_loop().run_in_executor(None, self._discard)
-
-    def _exists(self) -> bool:
+    def _look(self) -> None:
+        """See whether the name may be taken."""
         try:
-            os.stat(self._name, dir_fd=self._folder.fileno(), follow_symlinks=False)
+            mode = os.stat(self._name, dir_fd=self._folder.fileno(), follow_symlinks=False).st_mode
         except FileNotFoundError:
-            return False
-        return True
+            self.replaced = False
+        else:
+            if stat.S_ISDIR(mode):
+                raise HTTPError(409, None, f"{self._name!r} is a folder")
+            if not self._overwrite:
+                raise HTTPError(409, None, f"{self._name!r} is there already")
+            if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+                raise HTTPError(409, None, f"{self._name!r} is no file")
+            self.replaced = True
+        if self._check is not None:
+            self._check()
 
     def _check_free(self, size: int) -> None:
         status = os.fstatvfs(self._folder.fileno())
         if status.f_bavail * status.f_frsize - size < self._min_free:
             raise HTTPError(507, None, f"less than {self._min_free} bytes of the disk would stay free")
 
+    # Between the loop and the threads.
+
+    async def _give_up(self) -> None:
+        """Leave nothing behind. Who is cancelled meanwhile need not wait for it."""
+        self._given_up = True
+        self._waiting = bytearray()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the loop has been closed in the middle of the request
+            self._discard()
+        else:
+            await asyncio.shield(loop.run_in_executor(None, self._discard))
+
     async def _in_thread(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]  # those above
         try:
             await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
         except OSError as error:
-            raise _explained(error, self._name) from None
+            answer = _ANSWERS.get(error.errno or 0)
+            if answer is None:
+                raise
+            raise HTTPError(answer[0], None, answer[1].format(repr(self._name), error.strerror)) from None
 
 
-def _exists(name: str) -> HTTPError:
-    return HTTPError(409, None, f"{name!r} is there already")
-
-
-def _explained(error: OSError, name: str) -> HTTPError:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return HTTPError(507, None, "the disk is full")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return HTTPError(403, None, "the folder cannot be written to")
-    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.EILSEQ):
-        return HTTPError(400, None, f"no file can be called {name!r}: {error.strerror}")
-    raise error
+# What is no fault of ours; everything else is logged, and answered with 500.
+_ANSWERS = {
+    getattr(errno, name): answer
+    for names, answer in [
+        (("ENOSPC", "EDQUOT"), (507, "the disk is full")),
+        (("EACCES", "EPERM", "EROFS"), (403, "the folder cannot be written to")),
+        (("ENOENT", "ESTALE"), (404, "the folder is gone")),
+        (("EEXIST", "ENOTEMPTY"), (409, "{0} is there already")),
+        (("EISDIR",), (409, "{0} is a folder")),
+        (("ENAMETOOLONG", "EINVAL", "EILSEQ"), (400, "no file can be called {0}: {1}")),
+        (("EFBIG",), (413, "the disk takes no file that large")),
+        (("EMFILE", "ENFILE"), (503, "too many files are open")),
+    ]
+    for name in names
+    if hasattr(errno, name)
+}

@@ -5,8 +5,8 @@
 """
 
 from .data import FormData, MultiMap
-from .multipart import FormLimits, Part, parts_of
-from .reading import query_of, read_form
+from .multipart import FormLimits, Part, Parts
+from .reading import decode, query_of, read_form
 from .uploads import UploadedFile
 
-__all__ = ["FormData", "FormLimits", "MultiMap", "Part", "UploadedFile", "parts_of", "query_of", "read_form"]
+__all__ = ["FormData", "FormLimits", "MultiMap", "Part", "Parts", "UploadedFile", "decode", "query_of", "read_form"]

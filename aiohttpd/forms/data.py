@@ -13,6 +13,8 @@ __all__ = ["FormData", "MultiMap"]
 V = TypeVar("V")
 T = TypeVar("T")
 
+_NONE: object = object()
+
 
 class MultiMap(Mapping[str, V], Generic[V]):
     """Names with values in the order in which they came; ``map[name]`` is the first value of a name.
@@ -36,6 +38,11 @@ class MultiMap(Mapping[str, V], Generic[V]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __eq__(self, other: object) -> bool:
+        return self._pairs == other._pairs if isinstance(other, MultiMap) else super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._pairs!r})"
 
@@ -43,10 +50,10 @@ class MultiMap(Mapping[str, V], Generic[V]):
     def getall(self, name: str) -> list[V]: ...
     @overload
     def getall(self, name: str, default: T) -> list[V] | T: ...
-    def getall(self, name: str, default: object = ()) -> object:
+    def getall(self, name: str, default: object = _NONE) -> object:
         """All values of a name, an empty list if there is none."""
         found = self._values.get(name)
-        return list(found) if found is not None else [] if default == () else default
+        return list(found) if found is not None else [] if default is _NONE else default
 
     def pairs(self) -> list[tuple[str, V]]:
         """All ``(name, value)`` pairs as they came; `items` has each name once."""

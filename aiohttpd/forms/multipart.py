@@ -1,22 +1,26 @@
 """Multipart bodies part by part, RFC 7578, by the push parser of the library `multipart`.
 
 Owns the limits, and what is answered to a body that breaks them or the format. Nothing is kept but the
-bytes of the part that is being read.
+bytes of the part that is being read. What a body means never depends on how it was cut on its way.
 """
 
+import re
 from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
-from ..errors import HTTPError
-from ..wire.request import Request
+from ..errors import ContractError, HTTPError
+from ..wire.headers import TOKEN, Headers
+from ..wire.request import Body
 
 if TYPE_CHECKING:
     from multipart import PushMultipartParser
 
-__all__ = ["FormLimits", "Part", "parts_of", "too_large"]
+__all__ = ["FormLimits", "Part", "Parts", "malformed", "shown", "too_large"]
 
 _CHUNK = 64 * 1024
 _MIB = 1024 * 1024
+_SHOWN = 60  # characters of a client's name in a reason
 
 
 class FormLimits(NamedTuple):
@@ -46,34 +50,51 @@ class Part:
         name: of the field.
         filename: as the client says; None if it is no file.
         content_type: media type, ``text/plain`` if the client says none.
+        charset: as the client says, else ``utf-8``.
         headers: all fields of the part.
+        size: bytes of it that have been read.
     """
 
     def __init__(self, reader: "_Reader", segment: Any) -> None:
+        self.headers = _headers(segment.headerlist)
+        self.name, self.filename = _names(self.headers["Content-Disposition"] or "")
+        self.content_type: str = segment.content_type or "text/plain"
+        self.charset: str = (segment.charset or "utf-8").lower()
+        self.size = 0
         self._reader = reader
         self._complete = False
-        self.name: str = segment.name
-        self.filename: str | None = segment.filename
-        self.content_type: str = segment.content_type or "text/plain"
-        self.charset: str = segment.charset or "utf-8"
-        self.headers: dict[str, str] = dict(segment.headerlist)
+        self._skipped = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.read_some():
-            yield data
+    def __aiter__(self) -> "Part":
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.read_some()
+        if not data:
+            raise StopAsyncIteration
+        return data
 
     async def read_some(self) -> bytes:
         """The next bytes, as they have arrived; empty at the end of the part.
 
         Raises:
             HTTPError: 400 or 413: the body is malformed, ends too early, or is over a limit.
+            ContractError: the next part has been asked for already.
         """
+        if self._skipped:
+            raise ContractError(f"the part {self.name!r} was skipped: read a part before you ask for the next one")
         if self._complete:
             return b""
         data = await self._reader.next()
         if data is None:
             self._complete = True
             return b""
+        self.size += len(data)
+        limits = self._reader.limits
+        limit = limits.field_size if self.filename is None else limits.file_size
+        if limit is not None and self.size > limit:
+            kind = "field" if self.filename is None else "file in"
+            raise self._reader.fail(too_large(f"the {kind} {shown(self.name)} is larger than {limit} bytes"))
         return bytes(data)
 
     async def read(self, limit: int | None = None) -> bytes:
@@ -83,73 +104,213 @@ class Part:
             limit: bytes of it, beyond which it is refused (413).
         """
         content = bytearray()
-        async for data in self:
+        while data := await self.read_some():
             content += data
             if limit is not None and len(content) > limit:
-                raise too_large(f"the field {self.name!r} is larger than {limit} bytes")
+                raise too_large(f"{shown(self.name)} is larger than {limit} bytes")
         return bytes(content)
 
+    async def skip(self) -> None:
+        """Read what is left, and throw it away."""
+        skipped = False
+        while await self.read_some():
+            skipped = True
+        self._skipped = skipped
 
-async def parts_of(request: Request, limits: FormLimits) -> AsyncIterator[Part]:
-    """Read a multipart body part by part; what is not read of one is skipped.
+
+class Parts(AsyncIterator[Part]):
+    """The parts of a multipart body one after the other; what is not read of one is skipped.
+
+    Args:
+        headers: of the request.
+        body: its body.
+        limits: what it may hold.
 
     Raises:
-        HTTPError: 415: it is no ``multipart/form-data``; 400 or 413 as `Part.read_some`.
+        HTTPError: 415: it is no ``multipart/form-data``; while it is read 400 or 413 as `Part.read_some`.
     """
-    reader = _Reader(request, limits)
-    while (segment := await reader.next()) is not None:
-        part = Part(reader, segment)
-        yield part
-        while await part.read_some():
-            pass
+
+    def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
+        self._reader = _Reader(headers, body, limits)
+        self._part: Part | None = None
+
+    async def __anext__(self) -> Part:
+        if self._part is not None:
+            await self._part.skip()
+            self._part = None
+        segment = await self._reader.next()
+        if segment is None:
+            raise StopAsyncIteration
+        try:
+            self._part = Part(self._reader, segment)
+        except HTTPError as error:
+            raise self._reader.fail(error)
+        return self._part
 
 
 class _Reader:
     """Takes events out of the parser, and bytes out of the body when it has no more."""
 
-    def __init__(self, request: Request, limits: FormLimits) -> None:
-        self._body = request.body
-        self._parser = _parser_for(request, limits)
+    def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
+        self.limits = limits
+        self._body = body
+        boundary = _boundary(headers)
+        self._parser = _parser_for(boundary, limits)
+        self._delimiter = b"\r\n--" + boundary
+        self._preamble: bytes | None = b"\r\n"  # what may be the beginning of the first delimiter
+        self._held = b""  # a CR at the end of what has arrived: what it means, the next byte says
         self._events: Generator[Any, None, None] | None = None
         self._ended = False
+        self._error: HTTPError | None = None
+
+    def fail(self, error: HTTPError) -> HTTPError:
+        """Nothing more comes of this body but the error."""
+        self._error = error
+        return error
 
     async def next(self) -> Any:
         """The next event: a segment, bytes of it, or None at its end; None again at the end of all."""
         from multipart import MultipartError, ParserLimitReached
 
+        if self._error is not None:
+            raise self._error
         try:
-            while not self._ended:
+            while True:
                 if self._events is not None:
                     for event in self._events:
                         return event
-                data = await self._body.read(_CHUNK)
-                self._ended = not data
-                self._events = self._parser.parse(data)
-            for _ in self._events or ():  # says so if it is not complete
-                pass
+                if self._ended:
+                    return None
+                data = self._arrived(await self._body.read(_CHUNK))
+                if data or self._ended:
+                    self._events = self._parser.parse(data)
         except ParserLimitReached as error:
-            raise too_large(_lower(error)) from None
+            raise self.fail(too_large(_over(error, self.limits)))
         except MultipartError as error:
-            raise HTTPError(400, None, f"malformed form: {_lower(error)}") from None
-        return None
+            raise self.fail(malformed(_reason(error)))
+
+    def _arrived(self, data: bytes) -> bytes:
+        """What the parser gets of bytes that have arrived: no preamble, and no CR that is the last byte."""
+        if not data:
+            data, self._held = self._held, b""
+            self._ended = not data
+            return data
+        data = self._held + data
+        self._held = b""
+        if data.endswith(b"\r"):
+            data, self._held = data[:-1], b"\r"
+        if self._preamble is None:
+            return data
+        data = self._preamble + data
+        found = data.find(self._delimiter[2:])
+        if found < 0:
+            self._preamble = data[-len(self._delimiter) :]
+            return b""
+        if not data.startswith(self._delimiter, found - 2):  # and what is before the next one would be lost
+            raise self.fail(malformed("the first boundary does not begin its line"))
+        self._preamble = None
+        return data[found:]
 
 
-def _parser_for(request: Request, limits: FormLimits) -> "PushMultipartParser":
-    from multipart import MultipartError, PushMultipartParser
-
-    headers = request.headers
+def _boundary(headers: Headers) -> bytes:
     if headers.get_content_type() != "multipart/form-data":
         raise HTTPError(415, None, "multipart/form-data is wanted", headers=[("Accept-Post", "multipart/form-data")])
+    boundary = headers.get_boundary()
+    if not boundary:
+        raise malformed("Content-Type has no boundary")
+    return boundary.encode("latin-1")
+
+
+def _parser_for(boundary: bytes, limits: FormLimits) -> "PushMultipartParser":
+    from multipart import MultipartError, PushMultipartParser
+
     try:
         return PushMultipartParser(
-            headers.get_boundary() or "",
+            boundary,
             max_header_count=limits.part_headers,
             max_header_size=limits.part_header_size,
             max_segment_count=limits.parts,
-            max_segment_size=float("inf") if limits.file_size is None else max(limits.file_size, limits.field_size),
         )
     except MultipartError as error:
-        raise HTTPError(400, None, f"malformed form: {_lower(error)}") from None
+        raise malformed(_reason(error)) from None
+
+
+# The fields of a part.
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_ONCE = ("Content-Disposition", "Content-Type", "Content-Transfer-Encoding")
+_PLAIN = ("", "7bit", "8bit", "binary")
+
+# What browsers write: a quote, CR and LF are percent-encoded, and a backslash is itself.
+_AS_BROWSERS = re.compile(r'form-data; name="([^"]*+)"(?:; filename="([^"]*+)")?').fullmatch
+# What others write, RFC 2183; lenient about tokens that are none.
+_PARAMETER = re.compile(rf';[\t ]*+({TOKEN})[\t ]*+=[\t ]*+(?:"((?:[^"\\]|\\.)*+)"|([^\t ;"]*+))[\t ]*+(?=;|\Z)')
+_PERCENT = re.compile("%(0D|0A|22)")
+
+
+def _headers(pairs: list[tuple[str, str]]) -> Headers:
+    for name, value in pairs:
+        if _CONTROLS.search(value):
+            raise malformed(f"a control character in {shown(name)}")
+    headers = Headers("\n" + "".join(f"{name}: {value}\r\n" for name, value in pairs))
+    for name in _ONCE:
+        if len(headers.get_all(name) or ()) > 1:
+            raise malformed(f"two fields {name} in one part")
+    coding = headers["Content-Transfer-Encoding"] or ""
+    if coding.lower() not in _PLAIN:
+        raise HTTPError(415, None, f"the Content-Transfer-Encoding {shown(coding)} is not supported in a form")
+    return headers
+
+
+def _names(disposition: str) -> tuple[str, str | None]:
+    """The name and the file name that Content-Disposition gives."""
+    simple = _AS_BROWSERS(disposition)
+    if simple is not None:
+        name, filename = simple.groups()
+        return _unescaped(name), None if filename is None else _unescaped(filename)
+    found: dict[str, str] = {}
+    at = len(disposition.partition(";")[0])
+    while disposition[at:].strip("\t ;"):
+        match = _PARAMETER.match(disposition, at)
+        if match is None:
+            raise malformed("Content-Disposition cannot be read")
+        key, quoted, plain = match.groups()
+        key = key.lower()
+        if key in found:
+            raise malformed(f"Content-Disposition has {shown(key)} twice")
+        found[key] = _unescaped(plain) if quoted is None else _unquoted(quoted)
+        at = match.end()
+    if "name" not in found:
+        raise malformed("a part without a name")
+    filename = found.get("filename")
+    if filename is None and "filename*" in found:
+        filename = _extended(found["filename*"])
+    return found["name"], filename
+
+
+def _unquoted(text: str) -> str:
+    if '\\"' in text:  # as quoted-string has it; browsers write no such thing
+        return re.sub(r'\\(["\\])', r"\1", text)
+    return _unescaped(text)
+
+
+def _unescaped(text: str) -> str:
+    return _PERCENT.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _extended(text: str) -> str:
+    """A value of RFC 8187, which RFC 7578 does not want, but some clients send."""
+    charset, _, rest = text.partition("'")
+    _, quote, encoded = rest.partition("'")
+    if quote and charset.lower() in ("utf-8", "iso-8859-1"):
+        try:
+            return unquote(encoded, charset, "strict")
+        except UnicodeDecodeError:
+            pass
+    raise malformed("filename* cannot be read")
+
+
+# The answers.
 
 
 def too_large(text: str) -> HTTPError:
@@ -157,6 +318,31 @@ def too_large(text: str) -> HTTPError:
     return HTTPError(413, None, text)
 
 
-def _lower(error: Exception) -> str:
+def malformed(text: str) -> HTTPError:
+    """The answer to what is no form."""
+    return HTTPError(400, None, f"malformed form: {text}")
+
+
+def shown(text: str) -> str:
+    """What a client has sent, as a reason may hold it."""
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _over(error: Exception, limits: FormLimits) -> str:
+    """The limit that the parser has met, with its number."""
+    text = _reason(error)
+    for sign, limit in (
+        ("header count", f"more than {limits.part_headers} header fields in a part"),
+        ("header length", f"a header field of a part is larger than {limits.part_header_size} bytes"),
+        ("part count", f"more than {limits.parts} parts"),
+    ):
+        if sign in text:
+            return limit
+    return text
+
+
+def _reason(error: Exception) -> str:
     text = str(error.args[0] if error.args else error)
-    return text[:1].lower() + text[1:]
+    if text.startswith("Unexpected end"):
+        return "it ends before it is complete"
+    return (text[:1].lower() + text[1:]).replace("segment", "part")

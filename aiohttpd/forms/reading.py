@@ -1,39 +1,70 @@
 """Reading forms and queries whole.
 
-Owns the choice by media type, and what goes to memory and what to the disk.
+Owns the choice by media type, what goes to memory and what to the disk, and the charsets that there are.
 """
 
+import asyncio
 from urllib.parse import parse_qsl
 
 from ..errors import HTTPError
-from ..wire.request import Request
+from ..wire.headers import Headers
+from ..wire.request import Body, Request
 from .data import FormData, MultiMap
-from .multipart import FormLimits, Part, parts_of, too_large
+from .multipart import FormLimits, Part, Parts, shown, too_large
 from .uploads import UploadedFile
 
-__all__ = ["query_of", "read_form"]
+__all__ = ["decode", "query_of", "read_form"]
 
 _URL_ENCODED = "application/x-www-form-urlencoded"
 _ACCEPTED = ("Accept-Post", f"{_URL_ENCODED}, multipart/form-data")
+_QUICK = 64 * 1024  # bytes of URL-encoded fields that are read at once
+
+# The encodings of the Web that Python has. Other codecs of it are slow, no charsets, or kept by name for ever.
+_LABELS = """
+utf-8 utf8 us-ascii ascii latin1 latin-1 utf-16 utf-16le utf-16be ibm866 koi8-r koi8-u macintosh
+iso-8859-1 iso-8859-2 iso-8859-3 iso-8859-4 iso-8859-5 iso-8859-6 iso-8859-7 iso-8859-8 iso-8859-9 iso-8859-10
+iso-8859-13 iso-8859-14 iso-8859-15 iso-8859-16 windows-874 windows-1250 windows-1251 windows-1252 windows-1253
+windows-1254 windows-1255 windows-1256 windows-1257 windows-1258
+gb2312 gbk gb18030 big5 big5-hkscs euc-jp iso-2022-jp shift_jis euc-kr
+"""
+_CHARSETS = frozenset(_LABELS.split())
+_NAMES_OF_PYTHON = {"windows-874": "cp874"}
 
 
-async def read_form(request: Request, limits: FormLimits) -> FormData:
+def decode(content: bytes, charset: str) -> str:
+    """Read text.
+
+    Raises:
+        LookupError: a charset that the Web does not know.
+        UnicodeDecodeError: the text is not in it.
+    """
+    charset = charset.lower()
+    if charset not in _CHARSETS:
+        raise LookupError(charset)
+    return content.decode(_NAMES_OF_PYTHON.get(charset, charset))
+
+
+async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormData:
     """Read the form in the body of a request; its files spool to the disk past 1 MiB.
 
     Raises:
         HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit.
     """
-    kind = request.headers.get_content_type()
+    kind = headers.get_content_type()
     if kind == "multipart/form-data":
-        return await _read_multipart(request, limits)
+        return await _read_multipart(Parts(headers, body, limits), limits)
     if kind != _URL_ENCODED:
         raise HTTPError(415, None, "a form is wanted", headers=[_ACCEPTED])
     content = bytearray()
-    async for data in request.body:
+    async for data in body:
         content += data
         if len(content) > limits.fields_size:
-            raise too_large(f"the fields are larger than {limits.fields_size} bytes together")
-    return FormData(_url_encoded(content.decode("latin-1"), limits))
+            raise _too_many_bytes(limits)
+    text = content.decode("latin-1")
+    if len(text) <= _QUICK:
+        return FormData(_url_encoded(text, limits))
+    loop = asyncio.get_running_loop()
+    return FormData(await loop.run_in_executor(None, _url_encoded, text, limits))
 
 
 def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
@@ -51,47 +82,55 @@ def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
 def _url_encoded(text: str, limits: FormLimits) -> list[tuple[str, str]]:
     if text.count("&") >= limits.parts:
         raise too_large(f"more than {limits.parts} fields")
+    pairs = []
     try:
-        pairs = parse_qsl(text.encode("latin-1").decode(), keep_blank_values=True, errors="strict")
+        for field in text.encode("latin-1").decode().split("&"):
+            if len(field) > 6 * limits.field_size + 1:  # name and value, each of them encoded
+                raise _field_too_large(field.partition("=")[0], limits)
+            pairs += parse_qsl(field, keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise HTTPError(400, None, "the fields are not in UTF-8") from None
     for name, value in pairs:
-        if len(value) > limits.field_size:
-            raise too_large(f"the field {name!r} is larger than {limits.field_size} bytes")
+        if len(name.encode()) > limits.field_size or len(value.encode()) > limits.field_size:
+            raise _field_too_large(name, limits)
     return pairs
 
 
-async def _read_multipart(request: Request, limits: FormLimits) -> FormData:
+async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
     pairs: list[tuple[str, str | UploadedFile]] = []
     room = limits.fields_size
     try:
-        async for part in parts_of(request, limits):
+        async for part in parts:
             if part.filename is not None:
                 file = UploadedFile(part.filename, part.content_type, part.headers)
                 pairs.append((part.name, file))
-                await _fill(file, part, limits)
+                async for data in part:
+                    await file.append(data)
+                await file.complete()
                 continue
-            content = await part.read(limits.field_size)
+            content = bytearray()
+            async for data in part:
+                content += data
+                if len(content) > room:
+                    raise _too_many_bytes(limits)
             room -= len(content)
-            if room < 0:
-                raise too_large(f"the fields are larger than {limits.fields_size} bytes together")
-            pairs.append((part.name, _text(part, content)))
+            pairs.append((part.name, _text(part, bytes(content))))
     except BaseException:
         FormData(pairs).close()
         raise
     return FormData(pairs)
 
 
-async def _fill(file: UploadedFile, part: Part, limits: FormLimits) -> None:
-    async for data in part:
-        await file.append(data)
-        if limits.file_size is not None and file.size > limits.file_size:
-            raise too_large(f"the file in {part.name!r} is larger than {limits.file_size} bytes")
-    await file.complete()
-
-
 def _text(part: Part, content: bytes) -> str:
     try:
-        return content.decode(part.charset)
+        return decode(content, part.charset)
     except (LookupError, UnicodeDecodeError):
-        raise HTTPError(400, None, f"the field {part.name!r} is not in {part.charset}") from None
+        raise HTTPError(400, None, f"the field {shown(part.name)} is not in {shown(part.charset)}") from None
+
+
+def _field_too_large(name: str, limits: FormLimits) -> HTTPError:
+    return too_large(f"the field {shown(name)} is larger than {limits.field_size} bytes")
+
+
+def _too_many_bytes(limits: FormLimits) -> HTTPError:
+    return too_large(f"the fields are larger than {limits.fields_size} bytes together")

@@ -4,18 +4,30 @@ Owns where the bytes are. Whatever touches the disk does so in a thread.
 """
 
 import asyncio
+import contextlib
+import errno
 import io
 import os
+import re
 import shutil
+import stat
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, TypeVar
+
+from ..errors import HTTPError
+from ..wire.headers import Headers
 
 __all__ = ["SPOOLED", "UploadedFile"]
 
 SPOOLED = 1024 * 1024  # bytes of one file that stay in memory
 _WRITTEN = 256 * 1024  # bytes that are written together
-_LONGEST_NAME = 255
+_LONGEST_NAME = 254  # bytes, and one for what makes a reserved name harmless
+_FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+
+# What Windows reserves: signs, and the names of devices, with any suffix.
+_SIGNS = frozenset('<>:"|?*/\\')
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3])[ ]*+(?:\..*)?", re.I | re.S)
 
 T = TypeVar("T")
 
@@ -26,14 +38,14 @@ class UploadedFile:
     Attributes:
         filename: its name as the client says, which may hold anything; see `safe_filename`.
         content_type: its media type as the client says.
-        headers: the fields of its part.
+        headers: the fields of its part, as `Headers`.
         size: bytes of it.
     """
 
-    def __init__(self, filename: str, content_type: str, headers: dict[str, str]) -> None:
+    def __init__(self, filename: str, content_type: str, headers: Headers | Mapping[str, str]) -> None:
         self.filename = filename
         self.content_type = content_type
-        self.headers = headers
+        self.headers = headers if isinstance(headers, Headers) else Headers(_block(headers))
         self.size = 0
         self._file: BinaryIO = io.BytesIO()
         self._closed = False
@@ -44,12 +56,15 @@ class UploadedFile:
 
     @property
     def safe_filename(self) -> str:
-        """The last part of `filename`, without what could lead anywhere else; ``"file"`` if nothing is left."""
+        """The last part of `filename`, without what could lead anywhere else; ``"file"`` if nothing is left.
+
+        At most 255 bytes, no hidden name, and none that Windows reserves. It may be the name of another file.
+        """
         name = self.filename.replace("\\", "/").rpartition("/")[2]
-        name = "".join("_" if unicodedata.category(sign)[0] == "C" else sign for sign in name).strip().lstrip(".")
-        while len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
-            name = name[1:]  # the end has the suffix
-        return name or "file"
+        name = "".join("_" if sign in _SIGNS or _is_unseen(sign) else sign for sign in name)
+        name = _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")  # the end has the suffix
+        name = _trimmed(name) or "file"
+        return f"_{name}" if _DEVICE.fullmatch(name) else name
 
     async def read(self, n: int = -1) -> bytes:
         """Read up to ``n`` bytes from the current position, all that are left if ``n`` is negative."""
@@ -60,7 +75,7 @@ class UploadedFile:
         return await self._call(lambda: self._file.seek(offset, whence))
 
     async def save_to(self, path: str | os.PathLike[str]) -> None:
-        """Copy all of it to a file, which is made or overwritten.
+        """Copy all of it to a file, which is made or overwritten; a copy that fails is deleted.
 
         Args:
             path: the path of the file, or a folder, which gets it as `safe_filename`.
@@ -71,23 +86,29 @@ class UploadedFile:
             position = self._file.tell()
             self._file.seek(0)
             try:
-                with open(target, "wb") as file:
+                with _complete_or_none(target) as file:
                     shutil.copyfileobj(self._file, file, _WRITTEN)
             finally:
-                self._file.seek(position)
+                if not self._closed:
+                    self._file.seek(position)
 
         await asyncio.get_running_loop().run_in_executor(None, save)
 
     def close(self) -> None:
         """Close it; what is on the disk has no name, and is gone with that."""
         self._closed = True
-        self._file.close()
+        with contextlib.suppress(OSError):  # what has not been written is not wanted
+            self._file.close()
         self._waiting.clear()
 
     # What fills it.
 
     async def append(self, data: bytes) -> None:
-        """Add bytes at the end."""
+        """Add bytes at the end.
+
+        Raises:
+            HTTPError: 507: the disk is full.
+        """
         self.size += len(data)
         if self.size <= SPOOLED:
             self._file.write(data)
@@ -104,7 +125,12 @@ class UploadedFile:
 
     async def _write(self) -> None:
         data, self._waiting = self._waiting, bytearray()
-        await asyncio.get_running_loop().run_in_executor(None, self._write_to_disk, data)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._write_to_disk, data)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise HTTPError(507, None, "there is no room on the disk for the files of the form") from error
+            raise
 
     def _write_to_disk(self, data: bytearray) -> None:
         """In a thread, which goes on if the request is cancelled meanwhile."""
@@ -115,11 +141,43 @@ class UploadedFile:
                 small, self._file = self._file, tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
                 self._file.write(small.getbuffer())
             self._file.write(data)
+            self._file.flush()  # so that closing has nothing left to write
         finally:
             if self._closed:
-                self._file.close()
+                self.close()
 
     async def _call(self, function: Callable[[], T]) -> T:
         if not isinstance(self._file, io.BytesIO):
             return await asyncio.get_running_loop().run_in_executor(None, function)
         return function()
+
+
+def _block(headers: Mapping[str, str]) -> str:
+    return "\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+
+def _is_unseen(sign: str) -> bool:
+    """Whether it is a control, a surrogate or a mark of direction, or ends a line."""
+    category = unicodedata.category(sign)
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
+def _trimmed(name: str) -> str:
+    """Without dots and white space at its ends."""
+    while name != (name := name.strip().strip(".")):
+        pass
+    return name
+
+
+@contextlib.contextmanager
+def _complete_or_none(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file to be written, and delete it if that fails."""
+    with open(path, "wb") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+            raise

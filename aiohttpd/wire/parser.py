@@ -108,14 +108,17 @@ class RequestParser:
         self._consumed(len(self.buffer))
         return data
 
-    def take_piece(self, limit: int) -> bytes | None:
-        """Hand over what waits if it is one piece, as it has arrived, of at most ``limit`` bytes; it is not copied."""
-        data = self.buffer
-        if self._start or type(data) is not bytes or len(data) > limit:
-            return None
-        self.buffer = b""
-        self._searched = 0
-        return data
+    def take_some(self, limit: int) -> bytes:
+        """Hand over up to ``limit`` bytes that wait; what is one piece as it has arrived is not copied."""
+        data, start = self.buffer, self._start
+        if not start and type(data) is bytes and len(data) <= limit:
+            self.buffer = b""
+            self._searched = 0
+            return data
+        end = min(len(data), start + limit)
+        taken = data[start:end] if type(data) is bytes else bytes(memoryview(data)[start:end])
+        self._consumed(end)
+        return taken
 
     def decode(self, decoder: Decoder, out: bytearray) -> None:
         """Decode as much of a body as has arrived, and append it to ``out``.
