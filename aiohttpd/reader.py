@@ -8,7 +8,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from .errors import ContentTooLarge, ContractError, WireError
 from .wire.body import ChunkedDecoder, LengthDecoder
@@ -90,7 +90,8 @@ class StreamReader:
         """
         if not self._decoder.complete:
             return None
-        self._check_limit()
+        if self.limit is not None and self.received > self.limit:
+            raise ContentTooLarge(self.limit)
         return self._take(self._waiting)
 
     def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]:
@@ -248,12 +249,13 @@ class StreamReader:
 
     def _take(self, n: int) -> bytes:
         """Take up to ``n`` bytes off the front."""
-        n = min(n, self._waiting)
-        if len(self._pieces) == 1 and n == len(self._pieces[0]) and type(self._pieces[0]) is bytes:
-            data = self._pieces.popleft()
+        pieces = self._pieces
+        if n >= self._waiting and len(pieces) == 1 and not self._start and type(pieces[0]) is bytes:
             self._waiting = self._scanned = 0
-            self._source.resume_body()
-            return data  # type: ignore[return-value]  # it is bytes
+            if not self._decoder.complete:
+                self._source.resume_body()
+            return cast(bytes, pieces.popleft())
+        n = min(n, self._waiting)
         found: list[bytes | bytearray | memoryview] = []
         left = n
         while left:
@@ -275,6 +277,8 @@ class StreamReader:
 
     async def _read(self, n: int) -> bytes:
         if n < 0:
+            if (content := self.read_at_once()) is not None:
+                return content
             parts = []
             while self._waiting or await self._more():
                 parts.append(self._take(self._waiting))
