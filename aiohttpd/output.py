@@ -51,7 +51,9 @@ class Output:
             ContractError: the head has been ended.
         """
         if self.wfile.status:
-            raise ContractError(f"add_header({keyword!r}) after the head: before end_headers() and send_text(), say")
+            raise ContractError(
+                f"the head has been ended: {keyword} comes before end_headers(), send_text() and the like"
+            )
         fields = ResponseFields()
         fields.add(keyword, value)  # refused here, and not where the head ends
         if fields.deciding is not None:

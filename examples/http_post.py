@@ -1,6 +1,14 @@
-"""What a client has posted, told back: aiohttpd serve examples/http_post.py:PostHandler, then
+"""What a client has posted in a form, told back.
 
-    curl -v http://127.0.0.1:8000/ -F name=dhellmann -F foo=bar -F datafile=@examples/http_post.py
+Run it, or have it served::
+
+    python examples/http_post.py
+    aiohttpd serve examples/http_post.py:PostHandler --port 8080
+
+Try, with the file in the form or without::
+
+    curl -v http://127.0.0.1:8080/ -F name=dhellmann -F foo=bar -F datafile=@examples/http_post.py
+    curl -v http://127.0.0.1:8080/ -d name=dhellmann -d foo=bar
 """
 
 import aiohttpd

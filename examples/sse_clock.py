@@ -1,4 +1,16 @@
-"""A page with a clock that the server moves: aiohttpd serve examples/sse_clock.py:Clock"""
+"""A page with a clock that the server moves, by server-sent events.
+
+Run it, or have it served::
+
+    python examples/sse_clock.py
+    aiohttpd serve examples/sse_clock.py:Clock --port 8080
+
+Open http://127.0.0.1:8080/ in a browser, or try::
+
+    curl -N http://127.0.0.1:8080/events
+
+Ctrl-C ends the streams, and a page that is open goes on when the server comes again.
+"""
 
 import asyncio
 import time

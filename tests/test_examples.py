@@ -4,8 +4,10 @@ import asyncio
 import importlib.util
 import runpy
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +141,61 @@ async def test_http_send_header(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+async def test_http_post() -> None:
+    handler = load("http_post").PostHandler
+    data = {"name": "dhellmann", "foo": "bär"}
+    async with running(handler) as server, httpx.AsyncClient(base_url=server.url) as client:
+        plain = await client.post("/plain?q", data=data)
+        mixed = await client.post("/", data=data, files={"datafile": ("a/ä\r\n.txt", b"\0\r\n--x")})
+        wrong = await client.post("/", json=data)
+        port = plain.extensions["network_stream"].get_extra_info("client_addr")[1]
+
+    first = [f"Client: ('127.0.0.1', {port})", f"User-agent: python-httpx/{httpx.__version__}"]
+    form = ["Form data:", "    name=dhellmann", "    foo=bär"]
+    assert (plain.status_code, plain.headers["Content-Type"]) == (200, PLAIN)
+    assert plain.text.splitlines() == [*first, "Path: /plain?q", *form]
+    *rest, upload = mixed.text.splitlines()
+    assert rest == [*first, "Path: /", *form]
+    assert upload.startswith("    Uploaded datafile as '")
+    assert upload.endswith(" (6 bytes)")
+    assert wrong.status_code == 415
+
+
+async def test_sse_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick at the beginning of each second; the stream ends with the server."""
+    module = load("sse_clock")
+    now = 1_000_000_000.75
+    seconds = []
+
+    async def sleep(delay: float) -> None:
+        nonlocal now
+        if len(seconds) == 3:
+            await asyncio.Event().wait()
+        seconds.append(delay)
+        now += delay
+
+    clock = SimpleNamespace(time=lambda: now, localtime=time.gmtime, strftime=time.strftime)
+    monkeypatch.setattr(module, "asyncio", asyncio_with(sleep))
+    monkeypatch.setattr(module, "time", clock)
+    async with running(module.Clock) as server, httpx.AsyncClient(base_url=server.url) as client:
+        page, none = await client.get("/"), await client.get("/none")
+        async with client.stream("GET", "/events") as stream:
+            lines = stream.aiter_lines()
+            ticks = [await anext(lines) for _ in range(12)]
+            stopped = asyncio.create_task(server.shutdown())
+            async with asyncio.timeout(5):
+                assert [line async for line in lines] == []
+                await stopped
+
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert 'new EventSource("/events")' in page.text
+    assert none.status_code == 404
+    assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    times = ["01:46:40", "01:46:41", "01:46:42", "01:46:43"]
+    assert ticks == [line for text in times for line in ("event: tick", f"data: {text}", "")]
+    assert seconds == [0.25, 1, 1]
+
+
 async def test_embedded_counts_while_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("embedded")
     seconds = []
@@ -175,7 +232,7 @@ async def test_embedded_handler_alone() -> None:
     assert response.text == "Nobody counts the seconds here.\n"
 
 
-@pytest.mark.parametrize("name", ["http_errors", "http_send_header", "embedded"])
+@pytest.mark.parametrize("name", ["http_errors", "http_send_header", "embedded", "sse_clock"])
 async def test_head_is_the_head_of_get(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load(name)
     monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 0.0), raising=False)
@@ -254,13 +311,29 @@ CTRL_C = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be se
 @pytest.mark.parametrize("name", HANDLERS)
 def test_served_by_the_command(name: str) -> None:
     with program("-m", "aiohttpd", "serve", f"{path_of(name)}:{HANDLERS[name]}", "--port", "0") as (url, said):
-        response = httpx.get(url)
+        response = httpx.post(url, data={"a": "b"}) if name == "http_post" else httpx.get(url)
     assert response.status_code == (404 if name == "http_errors" else 200)
     assert response.content
     # send_error says so in a line of its own, as http.server's does.
     error = ["code 404, message Not Found"] if name == "http_errors" else []
-    answer = f'"GET / HTTP/1.1" {response.status_code} {len(response.content)}'
+    answer = f'"{response.request.method} / HTTP/1.1" {response.status_code} {len(response.content)}'
     assert [line.partition("] ")[2] for line in said] == [*error, answer]
+
+
+@CTRL_C
+def test_ctrl_c_ends_the_clock() -> None:
+    """A stream that is open keeps nobody waiting: not for the grace, ten seconds."""
+    with program("-m", "aiohttpd", "serve", "examples/sse_clock.py:Clock", "--port", "0") as (url, said):
+        connection = socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=5)
+        connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head = b""
+        while b"data: " not in head:
+            head += connection.recv(1000)
+        begun = time.monotonic()
+    with connection, connection.makefile("rb") as rest:
+        assert rest.read().endswith(b"0\r\n\r\n")
+    assert time.monotonic() - begun < 5
+    assert '"GET /events HTTP/1.1" 200 ' in said[-1]
 
 
 @CTRL_C

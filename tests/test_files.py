@@ -1,6 +1,7 @@
 """SimpleHTTPRequestHandler: http.server's override points, the cache, listings, and what the attributes do."""
 
 import base64
+import errno
 import functools
 import hashlib
 import io
@@ -332,9 +333,9 @@ class TestCache:
             (site / f"{number}").write_bytes(bytes(10_000))
             assert len((await ask(app, get(f"/{number}"))).body) == 10_000
         [files] = app._stores.values()
-        assert 5 <= len(files._entries) <= 10
+        assert 3 <= len(files._entries) <= 5  # each is there twice: as it leaves, and for ranges
         assert files._size == sum(entry.cost for entry in files._entries.values()) <= 100_000
-        assert {name for name, _ in files._entries} <= {f"/{number}" for number in range(40, 50)}
+        assert {name for name, _ in files._entries} <= {f"/{number}" for number in range(45, 50)}
 
     async def test_what_nobody_asks_for_is_forgotten(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An open file that has been deleted would keep its place on the disk."""
@@ -347,6 +348,15 @@ class TestCache:
         assert not files._entries
         assert files._size == 0
         assert files._sweeper is None
+
+    async def test_no_descriptor_left(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is no 404, which somebody might believe."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(tree, "_open_below", fail)
+        assert (await ask(serving(site), get("/text.txt"))).status == 503
 
     async def test_folders_are_bounded(self, site: Path) -> None:
         class Own(SimpleHTTPRequestHandler):

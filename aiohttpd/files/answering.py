@@ -4,6 +4,7 @@ Owns which of these it is, and its fields. It finds no file; any handler can ans
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -27,14 +28,20 @@ _DEFAULT_TYPE = "application/octet-stream"
 # Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
 _NOT_MODIFIED = ("Last-Modified", "ETag", "Vary")
 
-# Files that handlers send by their path, wherever they lie.
-_SENT = Store(
-    "",
-    Policy(
-        index_pages=(), follow_symlinks=True, hidden=True, precompressed=False,
-        cache_size=8 * 1024 * 1024, cache_file_size=256 * 1024, fields=(),
-    ),
+_POLICY = Policy(
+    index_pages=(), follow_symlinks=True, hidden=True, precompressed=False,
+    cache_size=8 * 1024 * 1024, cache_file_size=256 * 1024, fields=(),
 )  # fmt: skip
+
+
+class _Sent(threading.local):
+    """Files that handlers send by their path, wherever they lie; of each thread with a loop its own."""
+
+    def __init__(self) -> None:
+        self.store = Store("", _POLICY)
+
+
+_sent = _Sent()
 
 
 def send_file_head(
@@ -85,10 +92,11 @@ async def send_path(
     except OSError:  # the current directory is gone
         raise HTTPError(404, "File not found") from None
     name, codings = f"{path}\0{kind}", ("identity",)
-    known = _SENT.fresh(name, codings)
+    store = _sent.store
+    known = store.fresh(name, codings)
     if known is not None:
         known.until = 0.0  # the handler may have written to it a moment ago: look again
-    found = await _SENT.find(name, path, codings, lambda _: kind)
+    found = await store.find(name, path, codings, lambda _: kind)
     if not isinstance(found, Representation):
         raise HTTPError(404, "File not found")
     content = send_file_head(handler, found, max_ranges=MAX_RANGES, more=fields)

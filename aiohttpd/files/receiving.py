@@ -19,7 +19,7 @@ from .tree import OpenFile
 
 __all__ = ["Incoming", "check_system", "is_temporary"]
 
-_WRITTEN = 256 * 1024  # bytes that are written together
+_WRITTEN = 128 * 1024  # bytes that are written together
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 # Not made of the name, which may be as long as names may be.

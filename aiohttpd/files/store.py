@@ -140,7 +140,9 @@ class Representation:
     @property
     def cost(self) -> int:
         """Bytes of the cache that it counts for."""
-        return _ENTRY_COSTS + (_OPEN_COSTS if self.content is None else len(self.content))
+        if self.content is None:
+            return _ENTRY_COSTS + _OPEN_COSTS
+        return _ENTRY_COSTS + len(self.content) + (len(self.instant.rest) if self.instant is not None else 0)
 
 
 def _with(fields: list[tuple[str, str]], more: Iterable[tuple[str, str]]) -> ResponseFields:

@@ -4,10 +4,13 @@ Owns what may be opened: regular files and folders, inside of the root, not thro
 out of it, whatever happens to the tree meanwhile. Its functions block; they are called in threads.
 """
 
+import errno
 import os
 import stat
 import time
 from typing import NamedTuple
+
+from ..errors import HTTPError
 
 __all__ = ["Entry", "OpenFile", "is_hidden", "open_inside", "scan"]
 
@@ -94,6 +97,9 @@ def open_inside(root: str, path: str, *, follow_symlinks: bool = False) -> OpenF
 
     Returns:
         The open file; None if there is nothing that may be opened.
+
+    Raises:
+        HTTPError: 503: we have no descriptor left, which says nothing about the file.
     """
     try:
         # What does not exist, or lies behind more links than the system follows, costs one look.
@@ -105,7 +111,11 @@ def open_inside(root: str, path: str, *, follow_symlinks: bool = False) -> OpenF
         root = os.path.realpath(root)
         inside = _below(root, real)
         return None if inside is None else _open_below(root, inside)
-    except (OSError, ValueError):  # a NUL in the path is a ValueError
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise HTTPError(503, None, "too many files are open") from error
+        return None
+    except ValueError:  # a NUL in the path
         return None
 
 

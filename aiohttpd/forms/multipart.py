@@ -4,6 +4,7 @@ Owns the limits, and what is answered to a body that breaks them or the format. 
 bytes of the part that is being read. What a body means never depends on how it was cut on its way.
 """
 
+import functools
 import re
 from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,12 +57,14 @@ class Part:
     """
 
     def __init__(self, reader: "_Reader", segment: Any) -> None:
-        self.headers = _headers(segment.headerlist)
-        self.name, self.filename = _names(self.headers["Content-Disposition"] or "")
+        pairs: list[tuple[str, str]] = segment.headerlist
+        self.name, self.filename = _names(_checked(pairs)["Content-Disposition"])
+        self.headers = Headers("\n" + "".join([f"{name}: {value}\r\n" for name, value in pairs]))
         self.content_type: str = segment.content_type or "text/plain"
         self.charset: str = (segment.charset or "utf-8").lower()
         self.size = 0
         self._reader = reader
+        self._limit = reader.limits.field_size if self.filename is None else reader.limits.file_size
         self._complete = False
         self._skipped = False
 
@@ -90,11 +93,9 @@ class Part:
             self._complete = True
             return b""
         self.size += len(data)
-        limits = self._reader.limits
-        limit = limits.field_size if self.filename is None else limits.file_size
-        if limit is not None and self.size > limit:
+        if self._limit is not None and self.size > self._limit:
             kind = "field" if self.filename is None else "file in"
-            raise self._reader.fail(too_large(f"the {kind} {shown(self.name)} is larger than {limit} bytes"))
+            raise self._reader.fail(too_large(f"the {kind} {shown(self.name)} is larger than {self._limit} bytes"))
         return bytes(data)
 
     async def read(self, limit: int | None = None) -> bytes:
@@ -170,8 +171,6 @@ class _Reader:
 
     async def next(self) -> Any:
         """The next event: a segment, bytes of it, or None at its end; None again at the end of all."""
-        from multipart import MultipartError, ParserLimitReached
-
         if self._error is not None:
             raise self._error
         try:
@@ -184,10 +183,8 @@ class _Reader:
                 data = self._arrived(await self._body.read(_CHUNK))
                 if data or self._ended:
                     self._events = self._parser.parse(data)
-        except ParserLimitReached as error:
-            raise self.fail(too_large(_over(error, self.limits)))
-        except MultipartError as error:
-            raise self.fail(malformed(_reason(error)))
+        except ValueError as error:  # MultipartError is one
+            raise self.fail(_answer_to(error, self.limits))
 
     def _arrived(self, data: bytes) -> bytes:
         """What the parser gets of bytes that have arrived: no preamble, and no CR that is the last byte."""
@@ -222,10 +219,10 @@ def _boundary(headers: Headers) -> bytes:
 
 
 def _parser_for(boundary: bytes, limits: FormLimits) -> "PushMultipartParser":
-    from multipart import MultipartError, PushMultipartParser
+    from multipart import MultipartError
 
     try:
-        return PushMultipartParser(
+        return _parser_class()(
             boundary,
             max_header_count=limits.part_headers,
             max_header_size=limits.part_header_size,
@@ -235,11 +232,26 @@ def _parser_for(boundary: bytes, limits: FormLimits) -> "PushMultipartParser":
         raise malformed(_reason(error)) from None
 
 
+@functools.cache
+def _parser_class() -> "type[PushMultipartParser]":
+    from multipart import ParserError, PushMultipartParser
+
+    class StrictParser(PushMultipartParser):  # type: ignore[misc]
+        """The library lets LF and its like pass within a line, or not, as the line was cut."""
+
+        def _on_segment_headerline(self, line: bytes) -> None:
+            if _control_in(line):
+                raise ParserError("Control character in a segment header")
+            super()._on_segment_headerline(line)
+
+    return StrictParser
+
+
 # The fields of a part.
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_control_in = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _ONCE = ("Content-Disposition", "Content-Type", "Content-Transfer-Encoding")
-_PLAIN = ("", "7bit", "8bit", "binary")
+_PLAIN = ("7bit", "8bit", "binary")
 
 # What browsers write: a quote, CR and LF are percent-encoded, and a backslash is itself.
 _AS_BROWSERS = re.compile(r'form-data; name="([^"]*+)"(?:; filename="([^"]*+)")?').fullmatch
@@ -248,18 +260,17 @@ _PARAMETER = re.compile(rf';[\t ]*+({TOKEN})[\t ]*+=[\t ]*+(?:"((?:[^"\\]|\\.)*+
 _PERCENT = re.compile("%(0D|0A|22)")
 
 
-def _headers(pairs: list[tuple[str, str]]) -> Headers:
+def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The fields of a part by their names, which the parser has brought into one form."""
+    found: dict[str, str] = {}
     for name, value in pairs:
-        if _CONTROLS.search(value):
-            raise malformed(f"a control character in {shown(name)}")
-    headers = Headers("\n" + "".join(f"{name}: {value}\r\n" for name, value in pairs))
-    for name in _ONCE:
-        if len(headers.get_all(name) or ()) > 1:
+        if name in found and name in _ONCE:
             raise malformed(f"two fields {name} in one part")
-    coding = headers["Content-Transfer-Encoding"] or ""
-    if coding.lower() not in _PLAIN:
+        found[name] = value
+    coding = found.get("Content-Transfer-Encoding", "")
+    if coding and coding.lower() not in _PLAIN:
         raise HTTPError(415, None, f"the Content-Transfer-Encoding {shown(coding)} is not supported in a form")
-    return headers
+    return found
 
 
 def _names(disposition: str) -> tuple[str, str | None]:
@@ -328,17 +339,27 @@ def shown(text: str) -> str:
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
-def _over(error: Exception, limits: FormLimits) -> str:
-    """The limit that the parser has met, with its number."""
+def _answer_to(error: ValueError, limits: FormLimits) -> HTTPError:
+    """What the parser's word for it becomes; of a limit it is told by its number.
+
+    Raises:
+        ValueError: it is not of the parser.
+    """
+    from multipart import MultipartError, ParserLimitReached
+
+    if not isinstance(error, MultipartError):
+        raise error
     text = _reason(error)
+    if not isinstance(error, ParserLimitReached):
+        return malformed(text)
     for sign, limit in (
         ("header count", f"more than {limits.part_headers} header fields in a part"),
         ("header length", f"a header field of a part is larger than {limits.part_header_size} bytes"),
         ("part count", f"more than {limits.parts} parts"),
     ):
         if sign in text:
-            return limit
-    return text
+            return too_large(limit)
+    return too_large(text)
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,6 @@ import io
 import os
 import re
 import shutil
-import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, TypeVar
@@ -172,12 +171,12 @@ def _trimmed(name: str) -> str:
 @contextlib.contextmanager
 def _complete_or_none(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file to be written, and delete it if that fails."""
-    with open(path, "wb") as file:
-        try:
+    file = open(path, "wb")  # noqa: SIM115  # if it cannot be opened, what is there stays
+    try:
+        with file:
             yield file
-            file.flush()
-        except BaseException:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-            raise
+    except BaseException:
+        if os.path.isfile(path):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
