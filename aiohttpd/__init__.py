@@ -13,6 +13,7 @@ from .errors import (
     ContractError,
     HTTPError,
     IncompleteBody,
+    MissingField,
     WireError,
     WriteBufferFull,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "HTTPServer",
     "Headers",
     "IncompleteBody",
+    "MissingField",
     "Request",
     "SimpleHTTPRequestHandler",
     "StreamReader",

@@ -4,6 +4,7 @@
 
     Exception
     ├── HTTPError                 an answer by its status; raise it from anywhere in a handler
+    │   ├── MissingField          400, a field that a handler wants is not there; a KeyError, too
     │   └── WireError             the peer broke a rule of RFC 9110/9112 or a limit; knows its status
     │       ├── ContentTooLarge   413, the body is larger than its limit
     │       ├── IncompleteBody    400, the peer closed in the middle of a body
@@ -27,6 +28,7 @@ __all__ = [
     "ContractError",
     "HTTPError",
     "IncompleteBody",
+    "MissingField",
     "TLSError",
     "WireError",
     "WriteBufferFull",
@@ -61,6 +63,13 @@ class HTTPError(Exception):
 
     def __str__(self) -> str:
         return f"{self.status} {self.message or ''}".rstrip()
+
+
+class MissingField(HTTPError, KeyError):
+    """A form or a query has no such field: 400, if nobody catches it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(400, None, f"the field {name!r} is missing")
 
 
 class WireError(HTTPError):

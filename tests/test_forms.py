@@ -991,3 +991,19 @@ async def test_bodies_that_end_early_or_are_too_large(method: str) -> None:
     assert (await ask(app, post(b"1234", kind, length=5))).status == 400
     answer = await ask(app, post(b"12345678901", kind))
     assert (answer.status, answer.body) == (413, b"the body is larger than 10 bytes")
+
+
+async def test_a_field_that_is_missing() -> None:
+    """It is the client's fault, unless the handler catches it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            assert self.query.get("none") is None
+            with pytest.raises(KeyError):
+                self.query["none"]
+            self.send_text(self.query["a"])
+
+    for target, status in (("/?a=1", 200), ("/?b=1", 400)):
+        answer = await exchange(Handler, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert answer.startswith(f"HTTP/1.1 {status}".encode())
+    assert b"the field 'a' is missing" in answer

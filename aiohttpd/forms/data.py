@@ -6,6 +6,7 @@ Owns the mapping; it reads nothing.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar, overload
 
+from ..errors import MissingField
 from .uploads import UploadedFile
 
 __all__ = ["FormData", "MultiMap"]
@@ -30,7 +31,10 @@ class MultiMap(Mapping[str, V], Generic[V]):
             self._values.setdefault(name, []).append(value)
 
     def __getitem__(self, name: str) -> V:
-        return self._values[name][0]
+        values = self._values.get(name)
+        if values is None:
+            raise MissingField(name)
+        return values[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
