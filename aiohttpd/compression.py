@@ -141,7 +141,7 @@ class _CompressingWriter(StreamWriter):
             self._waiting, self._waiting_size = [], 0
 
     def write(self, data: Buffer) -> None:
-        if self._passing or (self._waiting is None and self._encoder is None):
+        if self._waiting is None and self._encoder is None:
             super().write(data)
             return
         data = data if type(data) is bytes else to_bytes(data)

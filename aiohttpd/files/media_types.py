@@ -12,6 +12,7 @@ __all__ = ["EXTENSIONS", "guess_type"]
 # An archive is served as such, never unpacked by the way.
 EXTENSIONS = {
     ".gz": "application/gzip",
+    ".svgz": "application/gzip",
     ".Z": "application/octet-stream",
     ".bz2": "application/x-bzip2",
     ".xz": "application/x-xz",
