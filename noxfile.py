@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint wire bench idle soak]
+usage: nox [-s tests lint wire bench idle soak uploads]
 """
 
 import shutil
@@ -99,3 +99,11 @@ def soak(session: nox.Session) -> None:
     """Slow and bad peers at full size: the default deadlines, 1,000 silent connections, a stalled 100 MiB answer."""
     install(session)
     session.run("python", "benchmarks/soak.py", *session.posargs)
+
+
+@nox.session
+def uploads(session: nox.Session) -> None:
+    """Uploads at full size: 2 GiB as a form and raw, 200 of 10 MiB at once, and a client that dies."""
+    install(session)
+    need(session, "curl", "curl")
+    session.run("python", "benchmarks/uploads.py", *session.posargs)

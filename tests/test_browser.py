@@ -1,5 +1,6 @@
-"""A real browser: the listing in light and dark and on a phone, links, and media that is sought in."""
+"""A real browser: the listing in light and dark and on a phone, links, media that is sought in, uploads."""
 
+import re
 import shutil
 import tempfile
 import wave
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -127,3 +129,126 @@ def test_media(browser: webdriver.Chrome, site: Path) -> None:
         )
         browser.get("about:blank")
         assert '"GET /sound.wav HTTP/1.1" 206' in served.stop()
+
+
+# Kept beside the page, which is loaded again when all has been sent.
+WATCH = """
+sessionStorage.seen = "";
+const bar = document.querySelector("progress");
+new MutationObserver(() => sessionStorage.seen += bar.hidden ? "" : bar.value / bar.max + " ")
+  .observe(bar, {attributes: true});
+"""
+
+
+def send(browser: webdriver.Chrome, *files: Path) -> None:
+    browser.find_element(By.NAME, "file").send_keys("\n".join(map(str, files)))
+    browser.find_element(By.TAG_NAME, "button").click()
+
+
+def listed(browser: webdriver.Chrome, *expected: str) -> None:
+    ignored = [StaleElementReferenceException]  # while the page is loaded again
+    WebDriverWait(browser, 20, 0.05, ignored).until(lambda driver: names(driver) == list(expected))
+
+
+def told(browser: webdriver.Chrome, text: str) -> None:
+    WebDriverWait(browser, 20, 0.05).until(lambda driver: driver.find_element(By.TAG_NAME, "output").text == text)
+
+
+@pytest.fixture
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    found = {}
+    for name in ("one & <b>.txt", "two ü.bin", "three", "four"):
+        found[name.split(" ", maxsplit=1)[0]] = folder / name
+        (folder / name).write_bytes(name.encode() * (20 if len(name) < 8 else 1_000_000))
+    return found
+
+
+def test_uploads(browser: webdriver.Chrome, tmp_path: Path, files: dict[str, Path]) -> None:
+    with program(tmp_path, "serve", "-p", "0", "--upload", "--max-upload", "32M") as served:
+        browser.get_log("browser")
+        browser.get(served.url)
+        browser.execute_script(WATCH)
+        # Some 0.6 seconds, in which the bar is moved every 50 ms.
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 50_000_000}
+        browser.execute_cdp_cmd("Network.enable", {})
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+        send(browser, files["one"], files["two"])
+        listed(browser, "one & <b>.txt", "two ü.bin")
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+        seen = [float(text) for text in browser.execute_script("return sessionStorage.seen").split()]
+        assert seen == sorted(seen) and len({value for value in seen if 0 < value < 1}) >= 3, seen
+        for name in ("one", "two"):
+            assert (tmp_path / files[name].name).read_bytes() == files[name].read_bytes()
+
+        # What would be refused is told before anything is sent.
+        send(browser, files["three"], files["two"])
+        told(browser, "“two ü.bin” is there already.")
+        (tmp_path.parent / "large").write_bytes(bytes(32 * 1024 * 1024 + 1))
+        browser.get(served.url)
+        send(browser, tmp_path.parent / "large")
+        told(browser, "Larger than 33554432 bytes.")
+
+        # What the server finds only then is told as well.
+        browser.get(served.url)
+        (tmp_path.parent / ".hidden").write_bytes(b"hidden")
+        send(browser, tmp_path.parent / ".hidden")
+        told(browser, "names that begin with a dot are hidden here.")
+        messages = [entry["message"] for entry in browser.get_log("browser")]
+        assert [message for message in messages if "403 (Forbidden)" not in message] == []
+
+        drop(browser, files["three"])
+        listed(browser, "one & <b>.txt", "three", "two ü.bin")
+        assert (tmp_path / "three").read_bytes() == files["three"].read_bytes()
+
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        try:
+            browser.get(served.url)
+            send(browser, files["four"])
+            listed(browser, "four", "one & <b>.txt", "three", "two ü.bin")
+        finally:
+            browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        assert browser.current_url == served.url
+        assert browser.get_log("browser") == []
+        browser.get("about:blank")
+        assert re.findall(r'"POST \S+ HTTP/1.1" ([0-9]+)', served.stop()) == ["201", "403", "201", "303"]
+
+
+def drop(browser: webdriver.Chrome, file: Path) -> None:
+    """Let a file fall on the page, as from a file manager."""
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 100, "y": 100, "data": data})
+
+
+def test_uploads_with_a_password(browser: webdriver.Chrome, tmp_path: Path, files: dict[str, Path]) -> None:
+    """The password stands in the address, where fetch would not take it."""
+    with program(tmp_path, "serve", "-p", "0", "--upload", "--auth", "me:secret") as served:
+        browser.get(served.url.replace("http://", "http://me:secret@"))
+        send(browser, files["three"])
+        listed(browser, "three")
+        browser.get("about:blank")
+
+
+def test_clock(browser: webdriver.Chrome) -> None:
+    """The page of examples/sse_clock.py: the server moves the clock, and the page tells when it has gone."""
+    examples = Path(__file__).parent.parent / "examples"
+    with program(examples, "serve", "sse_clock.py:Clock", "-p", "0") as served:
+        browser.get(served.first.split()[2])
+
+        def text(name: str) -> str:
+            return browser.find_element(By.ID, name).text
+
+        seen: list[str] = []
+
+        def moved(driver: webdriver.Chrome) -> bool:
+            if text("clock") not in seen:
+                seen.append(text("clock"))
+            return len(seen) >= 3
+
+        WebDriverWait(browser, 10, 0.05).until(moved)
+        assert text("state") == "connected"
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", seen[-1])
+        served.stop()  # which the stream learns of, so it takes no time
+        WebDriverWait(browser, 10).until(lambda driver: "gone" in text("state"))
+        browser.get("about:blank")

@@ -19,7 +19,7 @@ from .tree import OpenFile
 
 __all__ = ["Incoming", "check_system", "is_temporary"]
 
-_WRITTEN = 128 * 1024  # bytes that are written together
+_WRITTEN = 256 * 1024  # bytes that are written together
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 # Not made of the name, which may be as long as names may be.
@@ -204,7 +204,12 @@ class Incoming:
     def _check_free(self, size: int) -> None:
         status = os.fstatvfs(self._folder.fileno())
         if status.f_bavail * status.f_frsize - size < self._min_free:
-            raise HTTPError(507, None, f"less than {self._min_free} bytes of the disk would stay free")
+            short = (
+                f"less than {self._min_free} bytes of the disk would stay free"
+                if self._min_free
+                else "the disk is full"
+            )
+            raise HTTPError(507, None, short)
 
     # Between the loop and the threads.
 
