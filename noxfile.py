@@ -85,6 +85,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/hot_path.py")
     session.run("python", "benchmarks/peers.py", *session.posargs)
     session.run("python", "benchmarks/files.py", *session.posargs)
+    session.run("python", "benchmarks/bodies.py", *session.posargs)
 
 
 @nox.session

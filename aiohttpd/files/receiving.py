@@ -20,6 +20,7 @@ from .tree import OpenFile
 __all__ = ["Incoming", "check_system", "is_temporary"]
 
 _WRITTEN = 256 * 1024  # bytes that are written together
+_WORTH_IT = 64 * 1024  # bytes that are worth a write of their own
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 # Not made of the name, which may be as long as names may be.
@@ -109,6 +110,9 @@ class Incoming:
             HTTPError: 507: the disk would be too full; 413: the file is larger than files may be there.
         """
         self.size += len(data)
+        if not self._waiting and len(data) >= _WORTH_IT:
+            await self._in_thread(self._write, data)
+            return
         self._waiting += data
         if len(self._waiting) >= _WRITTEN:
             waiting, self._waiting = self._waiting, bytearray()

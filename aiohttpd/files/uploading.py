@@ -36,7 +36,7 @@ __all__ = ["UploadHandler"]
 
 check_system()
 
-_READ = 128 * 1024
+_READ = 256 * 1024
 _NAMED = 5  # files that an error names
 _has_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 _CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
