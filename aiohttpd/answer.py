@@ -48,7 +48,7 @@ class Framing(enum.Enum):
 class Instant(NamedTuple):
     """An answer that an App has in memory, whole: no task, no handler and no writer is made for it.
 
-    An App gives them by an ``instant(request)`` of its own, asked for requests without a body on connections
+    A handler class gives them by a class method ``instant(request)``, asked for requests without a body on connections
     that go on. It does not wait, and says None where the answer is not to be had like that.
     """
 

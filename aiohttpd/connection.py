@@ -19,7 +19,7 @@ from asyncio import Task
 
 from .errors import ClientDisconnected, ContractError, IncompleteBody, WireError
 from .failures import answer_failure, refusal
-from .intake import Intake
+from .intake import PIPELINED, Intake
 from .service import Service
 from .wire.request import Request
 from .writer import StreamWriter
@@ -42,7 +42,6 @@ class ConnectionState(enum.Enum):
 NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
-_READ_AHEAD = 64 * 1024  # bytes of later requests that wait while a handler runs
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -82,7 +81,7 @@ class HTTPConnection(Intake):
             if body is not None and not body.complete:
                 self._owes_100 = False  # the client has not waited for it
                 body.feed(self._parser)
-            elif self._parser.pending > _READ_AHEAD:
+            elif self._parser.pending > PIPELINED:
                 self._pause_reading()
         elif state is DISCARDING:
             self._parser.feed(data)
@@ -127,7 +126,7 @@ class HTTPConnection(Intake):
         self.out.resume()
         if self._state is IDLE or self._state is HEAD:
             self._resume_reading()
-            self._advance()
+            self.service.loop.call_soon(self._go_on)  # it may close, which asyncio does not expect within this call
 
     # From the bytes to the next request, and from its answer to the next.
 
@@ -180,7 +179,7 @@ class HTTPConnection(Intake):
         """There is no whole head to serve: wait for one, or do not."""
         if self.out.paused:
             self._disarm()  # it is the peer that has to read now, and that is measured
-            if self._parser.pending > _READ_AHEAD:
+            if self._parser.pending > PIPELINED:
                 self._pause_reading()
         elif self.eof:
             if self._parser.buffer:

@@ -15,8 +15,9 @@ from .wire.parser import RequestParser
 from .wire.request import Request
 from .writer import StreamWriter
 
-__all__ = ["Intake"]
+__all__ = ["PIPELINED", "Intake"]
 
+PIPELINED = 64 * 1024  # bytes of later requests that wait while a handler runs
 
 _ENDED = LengthDecoder(0)
 
@@ -71,7 +72,8 @@ class Intake(Link):
 
     def resume_body(self) -> None:
         """The handler has read."""
-        self._resume_reading()
+        if self._parser.pending <= PIPELINED:  # else it is not for the body that we have paused
+            self._resume_reading()
 
     def body_wanted(self) -> None:
         """The handler waits for content: now 100 (Continue) is due, RFC 9110 section 10.1.1."""

@@ -64,7 +64,10 @@ class Link(asyncio.Protocol):
     def client_address(self) -> Address:
         """``(host, port)`` of the peer."""
         if self._peername is None:
-            peername = self._transport.get_extra_info("peername")
+            try:
+                peername = self._transport.get_extra_info("peername")
+            except (OSError, ValueError):  # of uvloop, for a unix socket that is closed
+                peername = None
             self._peername = peername if isinstance(peername, tuple) else UNIX_PEER
         return self._peername
 

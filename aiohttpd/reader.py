@@ -131,7 +131,8 @@ class StreamReader:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._check_limit()
         while self._pieces or await self._more():
-            yield self._take(len(self._pieces[0]) - self._start) if self._pieces else b""
+            if self._pieces:
+                yield self._take(len(self._pieces[0]) - self._start)
 
     @property
     def trailers(self) -> Headers | None:
@@ -304,6 +305,7 @@ class StreamReader:
     async def _until(self, separator: bytes, limit: int) -> int:
         """How many bytes there are up to and with the separator, or -1 at the end of the body or past the limit."""
         self._check_limit()
+        self._scanned = 0  # a search that has failed or been cancelled may have been for another separator
         while True:
             if self._pieces:
                 piece = self._in_one_piece()

@@ -141,6 +141,10 @@ class Outgoing:
         else:
             self._transport.set_write_buffer_limits()
 
+    def passed(self, size: int) -> None:
+        """So many bytes have gone to the kernel beside the transport."""
+        self._total += size
+
     def lose(self) -> None:
         """The connection is lost."""
         self.lost = True

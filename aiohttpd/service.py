@@ -86,7 +86,9 @@ class Service:
         context: contextvars.Context | None = None,
     ) -> None:
         self.app = resolve_app(app)
-        self.instant: Callable[[Request], Instant | None] | None = getattr(app, "instant", None)
+        self.instant: Callable[[Request], Instant | None] | None = (
+            getattr(app, "instant", None) if isinstance(app, type) else None  # functools.wraps would copy it
+        )
         self.config = config
         self.loop = loop
         self.server = server

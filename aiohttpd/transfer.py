@@ -135,10 +135,13 @@ class Sendfile(FileTransfer):
                 await self._socket_writable()
                 continue
             except OSError as error:
+                if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system that has no such call
+                    return await super().send(offset, count)
                 if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT):
                     raise
                 self._transport.abort()
                 raise self._gone() from None
+            self._out.passed(sent)
             await self._take_turns(sent)
             return sent
 

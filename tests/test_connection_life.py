@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -30,6 +30,7 @@ from aiohttpd import (
     Request,
     StreamWriter,
 )
+from aiohttpd.connection import HTTPConnection
 from aiohttpd.testing import exchange, running
 
 from .wire import Response, split
@@ -601,6 +602,57 @@ def framed(content: bytes, chunked: bool) -> tuple[bytes, bytes]:
         return post(len(content)), content
     pieces = (content[at : at + 8000] for at in range(0, len(content), 8000))
     return head("POST", "/", "Transfer-Encoding: chunked"), b"".join(map(chunk, pieces)) + LAST_CHUNK
+
+
+@on_both_loops
+async def test_a_body_that_is_here_lets_no_more_requests_in() -> None:
+    waits: list[int] = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        async for _ in lines(request):
+            await asyncio.sleep(0.002)
+            waits.append(cast(HTTPConnection, request.peer)._parser.pending)
+        response.send_head(200)
+
+    async with running(app) as server, connected(server) as client:
+        client.writer.write(post(400) + b"a\n" * 200 + get() * 300_000)
+        await until(lambda: len(waits) == 200, 5)
+        assert max(waits) < MIB
+        client.writer.transport.abort()
+
+
+async def lines(request: Request) -> AsyncIterator[bytes]:
+    while line := await request.body.readline():
+        yield line
+
+
+@on_both_loops
+async def test_the_last_request_is_served_when_a_slow_reader_goes_on() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(bytes(BLOCK))
+
+    errors: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    for count in range(30, 90, 4):
+        async with running(app) as server, connected(server, small=True) as client:
+            await client.send(get() * count + get("/", "Connection: close"))
+            await asyncio.sleep(0.005)
+            assert len(split(await client.reader.read())) == count + 1
+    assert not errors
+
+
+@on_both_loops
+async def test_a_search_that_failed_does_not_mislead_the_next() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        with contextlib.suppress(asyncio.LimitOverrunError):
+            await request.body.readuntil(b"--")
+        response.send_head(200)
+        response.write(await request.body.readline())
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(post(3 + BLOCK) + b"a\nb" + bytes(BLOCK))
+        assert (await client.answer()).body == b"a\n"
 
 
 @FRAMINGS

@@ -1,5 +1,6 @@
 """SimpleHTTPRequestHandler: http.server's override points, the cache, listings, and what the attributes do."""
 
+import asyncio
 import base64
 import errno
 import functools
@@ -159,7 +160,8 @@ class TestSurface:
     async def test_extra_response_headers(self, site: Path) -> None:
         fields = [("X-One", "1"), ("content-type", "text/x-mine")]
         app = functools.partial(SimpleHTTPRequestHandler, directory=site, extra_response_headers=fields)
-        for handler in (cast(App, app), serving(site, extra_response_headers=tuple(fields))):
+        own: list[App] = [serving(site, extra_response_headers=given) for given in (fields, tuple(fields))]
+        for handler in (cast(App, app), *own):
             answer = await again(handler, get("/text.txt"))
             assert (answer["X-One"], answer["Content-type"]) == ("1", "text/x-mine")
             assert (await ask(handler, get("/folder/")))["X-One"] == "1"
@@ -357,6 +359,14 @@ class TestCache:
 
         monkeypatch.setattr(tree, "_open_below", fail)
         assert (await ask(serving(site), get("/text.txt"))).status == 503
+
+    async def test_loops_in_threads_share_nothing(self, site: Path) -> None:
+        """What one loop keeps, another must not sweep."""
+        app = serving(site)
+        for _ in range(2):
+            await ask(app, get("/text.txt"))
+            await asyncio.to_thread(lambda: asyncio.run(ask(app, get("/text.txt"))))
+        assert len(app._stores) == 2
 
     async def test_folders_are_bounded(self, site: Path) -> None:
         class Own(SimpleHTTPRequestHandler):

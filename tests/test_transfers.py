@@ -1,6 +1,7 @@
 """Files on real sockets, by sendfile and by reading: whole, in order, at the peer's pace; on both loops."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -222,6 +223,18 @@ async def test_a_slow_reader_lives(tls: Contexts, large: Path, content: bytes) -
         assert body == content
 
 
+@on_both_loops
+async def test_a_slow_reader_on_a_unix_socket(large: Path, tmp_path: Path) -> None:
+    config = Config(timeout_write=0.3, min_rate=1000)
+    async with HTTPServer(str(tmp_path / "s"), handler(large), config=config) as server, connected(server) as client:
+        await client.send(get("/large.bin"))
+        await client.reader.readuntil(b"\r\n\r\n")
+        left = LARGE
+        while left:
+            left -= len(await client.reader.readexactly(min(64 * 1024, left)))
+            await asyncio.sleep(0.02)
+
+
 @BOTH_SCHEMES
 @on_both_loops
 async def test_a_reader_that_stops_is_cut(tls: Contexts, large: Path) -> None:
@@ -340,6 +353,17 @@ async def test_cold_file(large: Path, content: bytes) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             assert (await client.ask("/large.bin")).body == content
     os.close(descriptor)
+
+
+@on_both_loops
+async def test_a_file_system_without_sendfile(large: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    async with running(handler(large)) as server, connected(server) as client:
+        for _ in range(2):
+            assert (await client.ask("/large.bin")).body == content
 
 
 @on_both_loops

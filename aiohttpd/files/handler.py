@@ -19,6 +19,7 @@ default_content_type          as there
 import asyncio
 import os
 from collections.abc import Iterable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..answer import Instant
@@ -99,6 +100,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         super().__init_subclass__(**kwargs)
         base = SimpleHTTPRequestHandler
         cls._stores = {}
+        cls.extra_response_headers = _pairs(cls.extra_response_headers)
         stock = cls._is_plain and not cls._own_prelude
         cls._is_stock = stock and all(getattr(cls, name) is getattr(base, name) for name in _DECIDING)
 
@@ -116,11 +118,12 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         elif self.directory is None:
             self.directory = os.getcwd()
         if extra_response_headers is not None:
-            self.extra_response_headers = tuple(extra_response_headers)
+            self.extra_response_headers = _pairs(extra_response_headers)
 
     @property
     def _store(self) -> Store:
-        key = (self.directory, self.extra_response_headers)
+        # One for each thread, since each thread has a loop of its own.
+        key = (get_ident(), self.directory, self.extra_response_headers)
         return self._stores.get(key) or self._new_store(key)
 
     def _new_store(self, key: Any) -> Store:
@@ -143,7 +146,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         """Answer at once, without an instance, what is in memory; if the class leaves that as it is."""
         if not cls._is_stock or request.method != "GET":
             return None
-        store = cls._stores.get((cls.directory, cls.extra_response_headers))
+        store = cls._stores.get((get_ident(), cls.directory, cls.extra_response_headers))
         path = request.target
         if "?" in path:
             path = path.partition("?")[0]
@@ -328,6 +331,11 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             return []
         exposed = ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, ETag")
         return [("Access-Control-Allow-Origin", self.allow_origin), exposed]
+
+
+def _pairs(fields: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
+    """Fields as a key of a dict, however they have been given."""
+    return tuple((name, value) for name, value in fields)
 
 
 _DECIDING = (
