@@ -44,9 +44,10 @@ class _GroupedCommand(click.Command):
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
+        formatter.write_paragraph()
         formatter.write_text(
-            "Sizes may be written as 64k or 1M. What follows Files can be set by an environment variable, too, as "
-            "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; a flag wins."
+            "Sizes may be written as 64k or 1M. What follows Uploads can be set by an environment variable, too, as "
+            "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; a flag wins. So can --bind and --port."
         )
 
 
@@ -151,7 +152,7 @@ _LISTENING = _options_of(
     click.option("-d", "--directory", metavar="DIR", help="the folder, as http.server has it"),
     click.option(
         "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True,
-        help="let nobody pass without; better by the variable, since others may see a command line",
+        help="ask everybody for this name and password; better by the variable, since others may see a command line",
     ),
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
     click.option("--protocol", hidden=True, expose_value=False),  # of http.server; ours is what the client speaks
@@ -192,7 +193,7 @@ _UPLOADS = _options_of(
     click.option("--overwrite", is_flag=True, default=None, help="let them take the place of files that are there"),
     click.option(
         "--upload-auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_UPLOAD_AUTH", show_envvar=True,
-        help="take none without",
+        help="ask for this name and password before a file is taken",
     ),
     click.option("--max-upload", type=_Size(), help="of one request  [no limit]"),
     click.option("--min-free", type=_Size(), help="of the disk, that they leave free  [256M]"),
