@@ -146,7 +146,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
 
     def _forget(self) -> None:
         """What is in memory may be another file now."""
-        self._stores.pop((self.directory, self.extra_response_headers), None)
+        self._stores.clear()
 
     # What is refused.
 
