@@ -45,12 +45,12 @@ a { color: var(--link); text-decoration: none }
 a:hover, a:focus-visible { text-decoration: underline }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .4rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top }
-th { font-size: .8125rem; font-weight: 600; white-space: nowrap }
+th { font-size: .875rem; font-weight: 600; white-space: nowrap }
 th a { color: var(--soft) }
-td:first-child { overflow-wrap: anywhere; width: 99% }
+td:first-child { overflow-wrap: anywhere; width: 99%; padding-left: 2.1rem }
 tbody tr:hover { background: var(--over) }
-td:first-child::before { content: ""; display: inline-block; width: 1em; height: 1em; margin-right: .6em;
-  vertical-align: -.1em; background: var(--soft); -webkit-mask: FILE; mask: FILE }
+td:first-child::before { content: ""; position: absolute; width: 1rem; height: 1rem;
+  margin: .25rem 0 0 -1.6rem; background: var(--soft); -webkit-mask: FILE; mask: FILE }
 tr.d td:first-child::before { background: var(--link); -webkit-mask: FOLDER; mask: FOLDER }
 tr.d a { font-weight: 600 }
 .s, .m { white-space: nowrap; color: var(--soft); font-variant-numeric: tabular-nums; font-size: .875rem }
@@ -63,6 +63,7 @@ progress { flex: 1 1 8rem }
 @media (max-width: 34rem) {
   th.m { display: none } td.m { display: none }
   th, td { padding: .6rem .25rem }
+  td:first-child { padding-left: 1.85rem }
 }
 """.replace("FILE", _icon(_FILE)).replace("FOLDER", _icon(_FOLDER))
 
