@@ -14,7 +14,7 @@ from .transfer import FileTransfer
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 
-__all__ = ["Buffer", "Framing", "HasFileno", "Instant", "Sink", "State", "check_chunks", "to_bytes"]
+__all__ = ["Buffer", "Framing", "HasFileno", "Instant", "Sink", "State", "check_chunks", "check_length", "to_bytes"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -97,6 +97,19 @@ def to_bytes(data: Any) -> bytes:
     if isinstance(data, str):
         raise TypeError("write() wants bytes, not str: encode the text, 'text.encode()'")
     return bytes(memoryview(data))
+
+
+def check_length(size: int, length: int) -> None:
+    """Hold content to the Content-Length of the handler.
+
+    Raises:
+        ContractError: ``size`` bytes are more than ``length``.
+    """
+    if size > length:
+        raise ContractError(
+            f"{size} bytes of content, but Content-Length says {length}: "
+            "correct it, or leave it out and it is worked out"
+        )
 
 
 def check_chunks(checker: ChunkedDecoder, data: bytes, *, keep: bool) -> bytes:

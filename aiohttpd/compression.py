@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
-from .answer import Buffer, Framing, HasFileno, State, to_bytes
+from .answer import Buffer, Framing, HasFileno, State, check_length, to_bytes
 from .errors import ContractError
 from .files.negotiation import accepted_codings
 from .service import App, resolve_app
@@ -255,18 +255,15 @@ class _CompressingWriter(StreamWriter):
                 self._passing = False
 
     def _check_length(self, count: int) -> None:
-        if self._expected is not None and self._taken + count > self._expected:
-            raise ContractError(
-                f"{self._taken + count} bytes of content, but Content-Length says {self._expected}: "
-                "correct it, or leave it out and it is worked out"
-            )
+        if self._expected is not None:
+            check_length(self._taken + count, self._expected)
 
     def _forget(self) -> None:
         self._waiting = self._encoder = self._expected = None
 
     def _describe(self, fields: ResponseFields) -> None:
         """Change the fields to those of compressed content."""
-        _drop_length(fields)
+        fields.drop("content-length")
         fields.drop("accept-ranges")  # of what is not sent
         fields.add("Content-Encoding", cast(str, self._coding))
         _weaken(fields)
@@ -283,7 +280,7 @@ class _CompressingWriter(StreamWriter):
                 if weak if strong is not weak else self._coding is not None:
                     _weaken(fields)
         if self._coding is not None:
-            _drop_length(fields)
+            fields.drop("content-length")
 
 
 def _copy(fields: ResponseFields) -> ResponseFields:
@@ -330,12 +327,6 @@ def _weaken(fields: ResponseFields) -> None:
         if name.lower() == "etag" and not value.startswith("W/"):
             fields.drop("etag")
             fields.add("ETag", f"W/{value}")
-
-
-def _drop_length(fields: ResponseFields) -> None:
-    fields.drop("content-length")
-    if fields.deciding is not None:
-        fields.deciding.pop("content-length", None)
 
 
 def _gzip(level: int) -> Any:

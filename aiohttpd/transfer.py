@@ -97,6 +97,10 @@ async def read_at(descriptor: int, offset: int, count: int) -> bytes:
     """
     if _in_memory(descriptor, offset + count - 1):
         return read_from(descriptor, offset, count)
+    return await _read_in_thread(descriptor, offset, count)
+
+
+async def _read_in_thread(descriptor: int, offset: int, count: int) -> bytes:
     return await asyncio.get_running_loop().run_in_executor(None, read_from, descriptor, offset, count)
 
 
@@ -125,7 +129,7 @@ class Sendfile(FileTransfer):
         await self._out.writable()
         count = min(count, _PIECE)
         if not _in_memory(self._descriptor, offset + count - 1):
-            await read_at(self._descriptor, offset, count)  # for the page cache
+            await _read_in_thread(self._descriptor, offset, count)  # for the page cache
         while True:
             if self._out.lost or self._transport.is_closing():
                 raise self._gone()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .answer import Buffer, Framing, HasFileno, Sink, State, check_chunks, to_bytes
+from .answer import Buffer, Framing, HasFileno, Sink, State, check_chunks, check_length, to_bytes
 from .errors import ClientDisconnected, ContractError
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
@@ -343,11 +343,8 @@ class StreamWriter:
             raise ContractError("content before the head: call send_response() and end_headers() first")
         if self.state is DONE:
             raise ContractError("write() after the handler has returned: nobody reads this answer any more")
-        if self._framing is LENGTH and self._written + count > self._length:
-            raise ContractError(
-                f"{self._written + count} bytes of content, but Content-Length says {self._length}: "
-                "correct it, or leave it out and it is worked out"
-            )
+        if self._framing is LENGTH:
+            check_length(self._written + count, self._length)
 
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
         out = self._sink.out

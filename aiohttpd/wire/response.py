@@ -109,8 +109,11 @@ class ResponseFields(list[bytes]):
 
     def drop(self, name: str) -> None:
         """Remove every field of a name."""
-        prefix = name.lower().encode() + b":"
+        lower = name.lower()
+        prefix = lower.encode() + b":"
         self[:] = [line for line in self if not line.lower().startswith(prefix)]
+        if self.deciding is not None:
+            self.deciding.pop(lower, None)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """The fields as ``(name, value)``, for who wraps an answer."""
