@@ -9,9 +9,8 @@ One process on one core, wrk on another, rounds interleaved; medians as ratios t
 import argparse
 import contextlib
 import sys
-import time
 
-from peers import HERE, cpu_seconds, load, report, started
+from peers import HERE, in_turns, load, report, started
 
 APPS = str(HERE / "servers")
 SERVERS = {
@@ -52,18 +51,14 @@ def main() -> None:
     arguments.add_argument("--only", nargs="*", choices=SERVERS, default=list(SERVERS))
     given = arguments.parse_args()
     for case in given.case or CASES:
-        script, path, connections = CASES[case]
-        rates: dict[str, list[float]] = {name: [] for name in given.only}
-        costs: dict[str, list[float]] = {name: [] for name in given.only}
+
+        def ask(_: str, port: int, seconds: float, case: str = case) -> int:
+            script, path, connections = CASES[case]
+            return load(port, seconds, script, path=path, connections=connections)
+
         with contextlib.ExitStack() as stack:
             running = {name: stack.enter_context(started(name, SERVERS[name])) for name in given.only}
-            for turn in range(given.rounds + 1):
-                for name, (group, port) in running.items():
-                    before, start = cpu_seconds(group), time.monotonic()
-                    requests = load(port, given.seconds if turn else 1, script, path=path, connections=connections)
-                    if turn:  # the first warms up
-                        rates[name].append(requests / (time.monotonic() - start))
-                        costs[name].append((cpu_seconds(group) - before) / requests * 1e6)
+            rates, costs = in_turns(running, given.rounds, given.seconds, ask)
         report(case, rates, costs, first="aiohttpd")
 
 

@@ -12,10 +12,9 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from peers import HERE, cpu_seconds, load, report, started
+from peers import HERE, in_turns, load, report, started
 
 SIZES = {"1k": 1024, "64k": 64 * 1024, "256k": 256 * 1024, "1m": 1024 * 1024, "100m": 100 * 1024 * 1024}
 CONNECTIONS = {"1k": 64, "64k": 64, "256k": 64, "1m": 64, "100m": 8}
@@ -75,16 +74,12 @@ def main() -> None:
 
 def measure(size: str, running: dict[str, tuple[int, int]], rounds: int, seconds: int) -> None:
     """Ask each server for one file, in turns."""
-    rates: dict[str, list[float]] = {name: [] for name in running}
-    costs: dict[str, list[float]] = {name: [] for name in running}
-    for turn in range(rounds + 1):
-        for name, (group, port) in running.items():
-            path = f"/f/{size}" if name == "granian" else f"/{size}"
-            before, start = cpu_seconds(group), time.monotonic()
-            requests = load(port, seconds if turn else 1, path=path, connections=CONNECTIONS[size])
-            if turn and requests:  # the first warms up
-                rates[name].append(requests / (time.monotonic() - start))
-                costs[name].append((cpu_seconds(group) - before) / requests * 1e6)
+
+    def ask(name: str, port: int, seconds: float) -> int:
+        path = f"/f/{size}" if name == "granian" else f"/{size}"
+        return load(port, seconds, path=path, connections=CONNECTIONS[size])
+
+    rates, costs = in_turns(running, rounds, seconds, ask)
     report(f"a file of {size}", rates, costs, first="nginx")
     ours = statistics.median(rates.get("aiohttpd", [0]))
     print(f"aiohttpd: {ours * SIZES[size] / 1e9:.2f} GB/s")

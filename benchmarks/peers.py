@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CONNECTIONS = 64
@@ -137,19 +137,43 @@ def main() -> None:
     if not shutil.which("wrk"):
         raise SystemExit("wrk is missing: apt-get install wrk")
     for case in given.case or CASES:
-        rates: dict[str, list[float]] = {name: [] for name in given.only}
-        costs: dict[str, list[float]] = {name: [] for name in given.only}
+
+        def ask(_: str, port: int, seconds: float, case: str = case) -> int:
+            return load(port, seconds, CASES[case])
+
         with contextlib.ExitStack() as stack:
             servers = {name: stack.enter_context(started(name, SERVERS[name])) for name in given.only}
-            for _, port in servers.values():
-                load(port, 1, CASES[case])
-            for _ in range(given.rounds):
-                for name, (group, port) in servers.items():
-                    before, start = cpu_seconds(group), time.monotonic()
-                    requests = load(port, given.seconds, CASES[case])
-                    rates[name].append(requests / (time.monotonic() - start))
-                    costs[name].append((cpu_seconds(group) - before) / requests * 1e6)
+            rates, costs = in_turns(servers, given.rounds, given.seconds, ask)
         report(case, rates, costs)
+
+
+Figures = dict[str, list[float]]
+
+
+def in_turns(
+    servers: dict[str, tuple[int, int]], rounds: int, seconds: float, ask: Callable[[str, int, float], int]
+) -> tuple[Figures, Figures]:
+    """Load each server in each round, after a second to warm up.
+
+    Args:
+        servers: process group and port by name.
+        rounds: how often each has its turn.
+        seconds: how long that takes.
+        ask: ``ask(name, port, seconds)`` says how many requests were answered.
+
+    Returns:
+        Requests a second, and microseconds of CPU time a request, by name and round.
+    """
+    rates: Figures = {name: [] for name in servers}
+    costs: Figures = {name: [] for name in servers}
+    for turn in range(rounds + 1):
+        for name, (group, port) in servers.items():
+            before, start = cpu_seconds(group), time.monotonic()
+            requests = ask(name, port, seconds if turn else 1)
+            if turn and requests:
+                rates[name].append(requests / (time.monotonic() - start))
+                costs[name].append((cpu_seconds(group) - before) / requests * 1e6)
+    return rates, costs
 
 
 def report(case: str, rates: dict[str, list[float]], costs: dict[str, list[float]], *, first: str = "floor") -> None:
