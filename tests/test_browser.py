@@ -4,13 +4,13 @@ import re
 import shutil
 import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -65,8 +65,12 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(browser: webdriver.Chrome) -> list[str]:
-    return [link.text for link in browser.find_elements(By.CSS_SELECTOR, "tbody a")]
+# One question, so that the page cannot be loaded again between a list of elements and their texts.
+NAMES = "return Array.from(document.querySelectorAll('tbody a'), link => link.innerText.trim())"
+
+
+def names(browser: webdriver.Chrome) -> Any:
+    return browser.execute_script(NAMES)
 
 
 def colours(browser: webdriver.Chrome) -> Any:
@@ -119,13 +123,11 @@ def test_media(browser: webdriver.Chrome, site: Path) -> None:
     """A sound is played from the middle, by ranges."""
     with program(site, "serve", "-p", "0") as served:
         browser.get(served.url + "player.html")
-        WebDriverWait(browser, 10).until(
-            lambda driver: driver.execute_script("return document.querySelector('audio').readyState") >= 1
-        )
+        until(browser, lambda driver: driver.execute_script("return document.querySelector('audio').readyState") >= 1)
         assert round(browser.execute_script("return document.querySelector('audio').duration")) == SECONDS
         browser.find_element(By.TAG_NAME, "button").click()
-        WebDriverWait(browser, 10).until(
-            lambda driver: driver.execute_script("return document.querySelector('audio').currentTime") > 45.1
+        until(
+            browser, lambda driver: driver.execute_script("return document.querySelector('audio').currentTime") > 45.1
         )
         browser.get("about:blank")
         assert '"GET /sound.wav HTTP/1.1" 206' in served.stop()
@@ -145,13 +147,17 @@ def send(browser: webdriver.Chrome, *files: Path) -> None:
     browser.find_element(By.TAG_NAME, "button").click()
 
 
+def until(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
+    """Wait for the page; while it is loaded again the driver has many words for an element that is gone."""
+    WebDriverWait(browser, 20, 0.05, [WebDriverException]).until(condition)
+
+
 def listed(browser: webdriver.Chrome, *expected: str) -> None:
-    ignored = [StaleElementReferenceException]  # while the page is loaded again
-    WebDriverWait(browser, 20, 0.05, ignored).until(lambda driver: names(driver) == list(expected))
+    until(browser, lambda driver: names(driver) == list(expected))
 
 
 def told(browser: webdriver.Chrome, text: str) -> None:
-    WebDriverWait(browser, 20, 0.05).until(lambda driver: driver.find_element(By.TAG_NAME, "output").text == text)
+    until(browser, lambda driver: driver.find_element(By.TAG_NAME, "output").text == text)
 
 
 @pytest.fixture
@@ -246,9 +252,9 @@ def test_clock(browser: webdriver.Chrome) -> None:
                 seen.append(text("clock"))
             return len(seen) >= 3
 
-        WebDriverWait(browser, 10, 0.05).until(moved)
+        until(browser, moved)
         assert text("state") == "connected"
         assert re.fullmatch(r"\d\d:\d\d:\d\d", seen[-1])
         served.stop()  # which the stream learns of, so it takes no time
-        WebDriverWait(browser, 10).until(lambda driver: "gone" in text("state"))
+        until(browser, lambda driver: "gone" in text("state"))
         browser.get("about:blank")
