@@ -10,11 +10,11 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from ssl import SSLContext
 from typing import Any
 
 import click
 
+from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
 from .errors import TLSError
 from .listeners import BindError
@@ -24,7 +24,7 @@ from .server import HTTPServer
 from .service import App
 from .site import folder_app
 from .target import TargetError, TargetFailed, load_target
-from .tls import server_context
+from .tls import Certificates
 from .version import __version__
 
 __all__ = ["main"]
@@ -142,8 +142,9 @@ def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., An
 _LISTENING = _options_of(
     "Options",
     click.option(
-        "-b", "--bind", metavar="ADDRESS", default="127.0.0.1", envvar="AIOHTTPD_BIND", show_default=True,
-        help="address to listen on: HOST, HOST:PORT, [IPV6]:PORT or unix:PATH; '' is all addresses",
+        "-b", "--bind", "binds", metavar="ADDRESS", multiple=True, envvar="AIOHTTPD_BIND",
+        help="address to listen on: HOST, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:PATH?mode=660&group=www, fd:N or "
+        "systemd:; '' or [::] is all addresses; repeatable  [what systemd has opened, or 127.0.0.1]",
     ),
     click.option(
         "-p", "--port", type=_Port(), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
@@ -159,6 +160,7 @@ _LISTENING = _options_of(
     click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
     click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
     click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
+    click.option("--tls-ca", metavar="FILE", help="let in only who has a certificate signed by one of these"),
 )  # fmt: skip
 
 _FILES = _options_of(
@@ -212,7 +214,13 @@ _FILE_OPTIONS = (
 @_UPLOADS
 @_config_options
 def serve(
-    target: str | None, bind: str, port: int | None, directory: str | None, auth: str | None, opens: bool, **given: Any
+    target: str | None,
+    binds: tuple[str, ...],
+    port: int | None,
+    directory: str | None,
+    auth: str | None,
+    opens: bool,
+    **given: Any,
 ) -> None:
     """Serve a folder, by default the current one, or the handler class or other App that TARGET names.
 
@@ -224,7 +232,7 @@ def serve(
       aiohttpd serve --bind 0.0.0.0 --auth guest:secret
       aiohttpd serve hello.py:Hello
     """
-    tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file")}
+    tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file", "tls_ca")}
     files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}
     target = _give_back(target, files)
     if target is not None and target.isascii() and target.isdigit() and not os.path.exists(target):
@@ -232,9 +240,9 @@ def serve(
     try:
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
         app, folder = _app(target, directory, auth, files)
-        context = _context(**tls)
-        address = _address(bind, 8000 if port is None else port)
-    except (TargetError, TLSError, ValueError) as error:
+        certificates = _certificates(**tls)
+        addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
+    except (TargetError, ValueError) as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
         traceback.print_exception(failed.error)
@@ -242,7 +250,7 @@ def serve(
 
     def started(server: HTTPServer) -> None:
         announce(server, folder)
-        if (auth or files.get("upload_auth")) and context is None and not _is_local(address):
+        if (auth or files.get("upload_auth")) and certificates is None and not all(map(is_local, addresses)):
             say("The password crosses the network in clear: --tls-cert would hide it")
         if opens:
             _open(server)
@@ -250,7 +258,9 @@ def serve(
     try:
         # Ctrl-C is caught by the server; one that comes before is as quiet.
         with contextlib.suppress(KeyboardInterrupt):
-            serve_app(app, address, config, ssl=context, started=started)
+            serve_app(app, addresses, config, ssl=certificates, started=started)
+    except TLSError as error:
+        _fail(str(error), 2)
     except BindError as error:
         _fail(str(error), 1)
 
@@ -292,16 +302,15 @@ def _app(target: str | None, directory: str | None, auth: str | None, files: dic
     return app, None
 
 
-def _context(tls_cert: str | None, tls_key: str | None, tls_password_file: str | None) -> SSLContext | None:
+def _certificates(
+    tls_cert: str | None, tls_key: str | None, tls_password_file: str | None, tls_ca: str | None
+) -> Certificates | None:
     if tls_cert is None:
-        if tls_key is not None or tls_password_file is not None:
-            raise ValueError("--tls-key and --tls-password-file are of no use without --tls-cert")
+        for name, value in (("key", tls_key), ("password-file", tls_password_file), ("ca", tls_ca)):
+            if value is not None:
+                raise ValueError(f"--tls-{name} is of no use without --tls-cert")
         return None
-    return server_context(tls_cert, tls_key, tls_password_file)
-
-
-def _is_local(address: tuple[str, int] | str) -> bool:
-    return isinstance(address, str) or address[0] in ("localhost", "::1") or address[0].startswith("127.")
+    return Certificates(tls_cert, tls_key, tls_password_file, tls_ca)
 
 
 def _open(server: HTTPServer) -> None:
@@ -312,18 +321,6 @@ def _open(server: HTTPServer) -> None:
     url = local_url(server)
     if url is not None:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-
-
-def _address(bind: str, port: int) -> tuple[str, int] | str:
-    """Read ``--bind``: HOST, HOST:PORT, a bare or bracketed IPv6 address, or unix:PATH."""
-    if bind.startswith("unix:"):
-        return bind.removeprefix("unix:")
-    host, colon, digits = bind.rpartition(":")
-    if not colon or bind.endswith("]") or (":" in host and not host.endswith("]")):
-        host, digits = bind, str(port)
-    if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
-        raise ValueError(f"--bind {bind}: {digits!r} is no port")
-    return host.removeprefix("[").removesuffix("]"), int(digits)
 
 
 def _fail(text: str, status: int) -> None:

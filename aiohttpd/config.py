@@ -13,6 +13,7 @@ __all__ = ["Config", "Option", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
+_POSITIVE = ("timeout_head", "timeout_body", "timeout_handshake", "limit_")  # zero would let nobody in
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
@@ -43,12 +44,16 @@ class Config:
     timeout_idle: float = _option(
         75.0, "a kept-alive connection may stay without a request", unit="seconds", group="Timeouts"
     )
+    timeout_handshake: float = _option(10.0, "for TLS to be agreed upon", unit="seconds", group="Timeouts")
     timeout_linger: float = _option(2.0, "wait for the peer to close after a refusal", unit="seconds", group="Timeouts")
     timeout_drain_idle: float = _option(
         1.0, "keep an idle connection open while the server drains", unit="seconds", group="Timeouts"
     )
     timeout_grace: float = _option(
         10.0, "for requests in flight when the server stops", unit="seconds", group="Timeouts"
+    )
+    shutdown_delay: float = _option(
+        0.0, "go on accepting when told to stop, until load balancers know", unit="seconds", group="Timeouts"
     )
 
     min_rate: int = _option(
@@ -68,6 +73,9 @@ class Config:
         64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
     )
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
+    reuse_port: bool = _option(
+        False, "share the port with other servers of this user; a taken one is no error then", group="Limits"
+    )
 
     def __post_init__(self) -> None:
         for option in options():
@@ -75,7 +83,7 @@ class Config:
             kind: Any = option.type
             if not isinstance(value, kind) and not (option.type is float and type(value) is int):
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
-            if value < 0 or (value == 0 and option.name.startswith(("timeout_head", "timeout_body", "limit_"))):
+            if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
                 raise ValueError(f"{option.name} must be positive, not {value!r}")
 
     @classmethod

@@ -9,13 +9,36 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BindError", "ServerAddress", "listen", "url_of"]
+__all__ = ["BindError", "ServerAddress", "UnixAddress", "listen", "url_of"]
 
-# ("host", port), the path of a unix socket, or a listening socket.
-ServerAddress = tuple[str, int] | str | socket.socket
+_TRIES = 8  # to find a port that is free for IPv4 and IPv6 alike
+_PATIENCE = 1.0  # seconds for another server that begins in the same folder
+
+_SockAddr = tuple[str, int] | tuple[str, int, int, int]
+
+
+@dataclass(frozen=True)
+class UnixAddress:
+    """Where a unix socket is to be, and who may connect to it.
+
+    Attributes:
+        path: of the socket; on Linux one that begins with NUL is in no folder.
+        mode: its permissions, 0o660 say; by default what the umask leaves.
+        group: its group, by name or number; by default that of the process.
+    """
+
+    path: str
+    mode: int | None = None
+    group: str | None = None
+
+
+# ("host", port), the path of a unix socket with or without more about it, or a listening socket.
+ServerAddress = tuple[str, int] | str | UnixAddress | socket.socket
 
 
 class BindError(OSError):
@@ -25,76 +48,104 @@ class BindError(OSError):
         return str(self.args[-1])
 
 
-def listen(address: ServerAddress | Sequence[ServerAddress], backlog: int) -> list[socket.socket]:
+def listen(
+    address: ServerAddress | list[ServerAddress], backlog: int, *, reuse_port: bool = False
+) -> list[socket.socket]:
     """Make sockets that listen.
 
-    An empty host, or ``None``, stands for all addresses of the machine, IPv4 and IPv6 alike. A name
-    is resolved once, here. Port 0 takes a free port, the same for all addresses of one name.
+    An empty host, ``None`` or ``"::"`` stands for all addresses of the machine, IPv4 and IPv6 alike, each with
+    a socket of its own. A name is resolved once, here. Port 0 takes a free port, the same for all
+    addresses of one name. Closing a unix socket that was made here removes it from its folder.
 
     Args:
         address: one address, or a list of several.
         backlog: connections that may wait to be accepted.
+        reuse_port: let other sockets of the same user listen on the same port; each gets its share of the
+            connections.
 
     Raises:
         BindError: one of them cannot be listened on; none is left open then.
     """
     several = address if isinstance(address, list) else [address]
-    sockets: list[socket.socket] = []
-    try:
+    with contextlib.ExitStack() as undo:
+        sockets: list[socket.socket] = []
         for one in several:
-            sockets += _listen(one, backlog)  # type: ignore[arg-type]
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
+            for sock in _listen(one, several, backlog, reuse_port):
+                undo.callback(sock.close)
+                sockets.append(sock)
+        undo.pop_all()
     return sockets
 
 
 def url_of(name: Any, *, tls: bool = False) -> str:
     """The URL under which the name of a listening socket is reached, ``http://127.0.0.1:8000/`` say."""
     if not isinstance(name, tuple):
-        return f"unix:{os.fsdecode(name)}"
+        return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     scheme, usual = ("https", 443) if tls else ("http", 80)
     return f"{scheme}://{host}/" if name[1] == usual else f"{scheme}://{host}:{name[1]}/"
 
 
-def _listen(address: ServerAddress, backlog: int) -> list[socket.socket]:
+def _listen(address: ServerAddress, others: list[ServerAddress], backlog: int, reuse_port: bool) -> list[socket.socket]:
     if isinstance(address, socket.socket):
         address.setblocking(False)
         address.listen(backlog)
         return [address]
+    if isinstance(address, UnixAddress):
+        return [_listen_unix(address, backlog)]
     if isinstance(address, (str, bytes, os.PathLike)):
-        return [_listen_unix(os.fspath(address), backlog)]
+        return [_listen_unix(UnixAddress(os.fsdecode(address)), backlog)]
     host, port = address[:2]
-    sockets: list[socket.socket] = []
-    try:
-        for family, sockaddr in _resolve(host, port):
-            if sockets and port == 0:
-                sockaddr = (sockaddr[0], sockets[0].getsockname()[1], *sockaddr[2:])
-            try:
-                sockets.append(_listen_tcp(family, sockaddr, backlog))
-            except BindError as error:
-                # "All addresses" are those that there are: a kernel may be without one of the two families.
-                if host or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    raise
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
+    # Who names IPv4 besides means IPv6 by "::".
+    hosts = ["::", "0.0.0.0"] if host == "::" and ("0.0.0.0", port) not in others else [host or None]
+    resolved = [found for name in hosts for found in _resolve(name, port)]
+    everywhere = hosts in (["::", "0.0.0.0"], [None])
+    for left in reversed(range(_TRIES)):
+        try:
+            return _listen_all(resolved, backlog, reuse_port, everywhere=everywhere)
+        except BindError as error:
+            # A port that was free for the first address is not always so for the second.
+            if not left or port or len(resolved) == 1 or error.errno != errno.EADDRINUSE:
+                raise
+    raise AssertionError
 
 
-def _resolve(host: str | None, port: int) -> list[tuple[int, tuple[str, int, int, int] | tuple[str, int]]]:
+def _resolve(host: str | None, port: int) -> list[tuple[int, _SockAddr]]:
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError, OverflowError) as error:
         raise BindError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
     unique = dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found)
     return list(unique)  # type: ignore[arg-type]
 
 
-def _listen_tcp(family: int, sockaddr: tuple[str, int, int, int] | tuple[str, int], backlog: int) -> socket.socket:
+def _listen_all(
+    resolved: list[tuple[int, _SockAddr]], backlog: int, reuse_port: bool, *, everywhere: bool
+) -> list[socket.socket]:
+    """Listen on all addresses of one name, by the same port."""
+    missing: BindError | None = None
+    with contextlib.ExitStack() as undo:
+        sockets: list[socket.socket] = []
+        for family, sockaddr in resolved:
+            if sockets and sockaddr[1] == 0:
+                sockaddr = (sockaddr[0], sockets[0].getsockname()[1], *sockaddr[2:])
+            try:
+                sock = _listen_tcp(family, sockaddr, backlog, reuse_port)
+            except BindError as error:
+                # "All addresses" are those that there are: a kernel may be without one of the two families.
+                if not everywhere or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                missing = error
+                continue
+            undo.callback(sock.close)
+            sockets.append(sock)
+        undo.pop_all()
+    if missing is not None and not sockets:
+        raise missing
+    return sockets
+
+
+def _listen_tcp(family: int, sockaddr: _SockAddr, backlog: int, reuse_port: bool) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
@@ -102,6 +153,10 @@ def _listen_tcp(family: int, sockaddr: tuple[str, int, int, int] | tuple[str, in
     try:
         if os.name == "posix" and sys.platform != "cygwin":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not while another listens
+        if reuse_port:
+            if not hasattr(socket, "SO_REUSEPORT"):
+                raise OSError("this system cannot share a port (--reuse-port)")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         sock.bind(sockaddr)
@@ -113,25 +168,100 @@ def _listen_tcp(family: int, sockaddr: tuple[str, int, int, int] | tuple[str, in
     return sock
 
 
-def _listen_unix(path: str | bytes, backlog: int) -> socket.socket:
-    path = os.fsdecode(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+class _UnixListener(socket.socket):
+    """A unix socket that leaves its folder when it is closed; copies of it do not count."""
+
+    _place: tuple[str, int, int] | None = None
+
+    def settle(self, path: str) -> None:
+        """Remember where it is, to remove nothing else later."""
+        found = os.stat(path)
+        self._place = path, found.st_dev, found.st_ino
+
+    def dup(self) -> socket.socket:  # type: ignore[override]
+        """A copy, whose end is not the end of the socket."""
+        return socket.socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
+
+    def close(self) -> None:
+        """Close it, and remove it from its folder if nobody has put another in its place."""
+        place, self._place = self._place, None
+        if place is not None:
+            # While it still listens, so that nobody can take it for a dead one and be in the way.
+            with contextlib.suppress(OSError):
+                found = os.lstat(place[0])
+                if (found.st_dev, found.st_ino) == place[1:]:
+                    os.unlink(place[0])
+        super().close()
+
+
+def _listen_unix(address: UnixAddress, backlog: int) -> socket.socket:
+    path = address.path
+    sock = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_dead_socket(path)
-        sock.bind(path)
-        sock.listen(backlog)
+        if path.startswith("\0"):
+            sock.bind(path)
+            sock.listen(backlog)
+        else:
+            # Until listen() nobody gets in, so the permissions are in force before anybody can.
+            with _alone_in(os.path.dirname(path) or "."):
+                _remove_dead_socket(path)
+                sock.bind(path)
+                sock.settle(path)
+                _restrict(address)
+                sock.listen(backlog)
         sock.setblocking(False)
-    except OSError as error:
+    except (OSError, LookupError) as error:
         sock.close()
-        raise _explained(f"unix:{path}", error) from None
+        raise _explained(url_of(path), error) from None
     return sock
+
+
+def _restrict(address: UnixAddress) -> None:
+    if address.group is not None:
+        import grp
+
+        number = int(address.group) if address.group.isdigit() else grp.getgrnam(address.group).gr_gid
+        os.chown(address.path, -1, number)
+    if address.mode is not None:
+        os.chmod(address.path, address.mode)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Let servers that begin at the same moment do so one after the other.
+
+    A socket that is bound and does not listen yet refuses connections as a dead one does. Where the lock
+    is not to be had, because there is none or somebody keeps it, we do without.
+    """
+    import fcntl
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield
+        return
+    try:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < until:
+                    time.sleep(0.01)
+                    continue
+            except OSError:
+                pass
+            break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_dead_socket(path: str) -> None:
     """Remove a socket that a server has left behind, never one that somebody listens on."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "something else is there, and no socket")
     except FileNotFoundError:
         return
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
@@ -140,17 +270,21 @@ def _remove_dead_socket(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except OSError:
+            pass  # busy, not ours to connect to, or gone meanwhile: bind() will say
 
 
-def _explained(where: str, error: OSError) -> BindError:
-    if error.errno == errno.EADDRINUSE:
-        why = "it is in use: is another server running? Choose another with --port"
-    elif error.errno in (errno.EACCES, errno.EPERM):
-        why = (
-            "it is not allowed: ports below 1024 are for root" if not where.startswith("unix:") else "it is not allowed"
-        )
-    elif error.errno == errno.EADDRNOTAVAIL:
+def _explained(where: str, error: OSError | LookupError) -> BindError:
+    number = getattr(error, "errno", None)
+    unix = where.startswith("unix:")
+    if isinstance(error, LookupError):
+        why = str(error.args[0]) if error.args else str(error)
+    elif number == errno.EADDRINUSE:
+        why = "it is in use: is another server running?" + ("" if unix else " Choose another with --port")
+    elif number in (errno.EACCES, errno.EPERM):
+        why = "it is not allowed" if unix else "it is not allowed: ports below 1024 are for root"
+    elif number == errno.EADDRNOTAVAIL:
         why = "this machine does not have the address"
     else:
         why = error.strerror or str(error)
-    return BindError(error.errno, f"cannot listen on {where}: {why}")
+    return BindError(number, f"cannot listen on {where}: {why}")

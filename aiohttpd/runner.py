@@ -4,6 +4,7 @@ Owns what `HTTPServer` leaves to whoever embeds it.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -14,9 +15,12 @@ from typing import Any
 
 from .access_log import AccessLog
 from .config import Config
+from .errors import TLSError
 from .listeners import ServerAddress, url_of
 from .server import HTTPServer, Lifespan
 from .service import App
+from .systemd import Notifier
+from .tls import Certificates
 
 __all__ = ["announce", "local_url", "run", "say", "serve"]
 
@@ -30,24 +34,26 @@ def run(
     port: int = 8000,
     *,
     lifespan: Lifespan | None = None,
-    ssl: SSLContext | None = None,
+    ssl: SSLContext | Certificates | None = None,
     **options: Any,
 ) -> None:
     """Serve an App until SIGINT or SIGTERM; then finish what is in flight, and return.
 
-    A second signal stops at once. uvloop is used where it is installed.
+    A second signal stops at once. SIGHUP reads the files of `Certificates` again. uvloop is used where it is
+    installed. A service manager that asks for it (systemd) is told how things are.
 
     Args:
         app: a handler class, or another App.
-        host: the address to listen on, ``""`` for all of them.
+        host: the address to listen on, ``""`` or ``"::"`` for all of them.
         port: the port, 0 for a free one.
         lifespan: as for `HTTPServer`.
-        ssl: makes it HTTPS.
+        ssl: makes it HTTPS; `Certificates` names files, which may be replaced while the server runs.
         options: fields of `Config`; what is not given is looked up in the environment (``AIOHTTPD_*``).
 
     Raises:
         TypeError: an unknown option; the text names the nearest.
         BindError: the address cannot be listened on.
+        TLSError: a file of `Certificates` cannot be used.
     """
     serve(app, (host or "", port), Config.from_options(options, os.environ), lifespan=lifespan, ssl=ssl)
 
@@ -58,7 +64,7 @@ def serve(
     config: Config,
     *,
     lifespan: Lifespan | None = None,
-    ssl: SSLContext | None = None,
+    ssl: SSLContext | Certificates | None = None,
     started: Callable[[HTTPServer], None] | None = None,
 ) -> None:
     """`run` with everything made already.
@@ -68,12 +74,14 @@ def serve(
         address: what `HTTPServer` takes.
         config: the options.
         lifespan: as for `HTTPServer`.
-        ssl: makes it HTTPS.
+        ssl: as for `run`.
         started: called once connections are accepted; by default it says where, on stderr.
     """
+    certificates = ssl if isinstance(ssl, Certificates) else None
+    context = ssl.context() if isinstance(ssl, Certificates) else ssl
     _allow_open_files()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(app, address, config, lifespan, ssl, started or announce))
+        runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -89,34 +97,81 @@ async def _serve(
     address: ServerAddress | list[ServerAddress],
     config: Config,
     lifespan: Lifespan | None,
-    ssl: SSLContext | None,
+    context: SSLContext | None,
+    certificates: Certificates | None,
     started: Callable[[HTTPServer], None],
 ) -> None:
     loop = asyncio.get_running_loop()
     access_log = AccessLog(sys.stderr, loop)
-    server = HTTPServer(
-        address, app, config=config, lifespan=lifespan, ssl=ssl, access_log=access_log if config.access_log else None
-    )
-    stops: set[asyncio.Task[None]] = set()
-
-    def stop() -> None:
-        # The second signal does not wait for anything.
-        if not stops and (count := server.in_flight):
-            what = f"{count} request{'s' * (count > 1)}, at most {config.timeout_grace:g} s"
-            say(f"Finishing {what} (Ctrl-C again stops at once)")
-        stops.add(loop.create_task(server.shutdown(0 if stops else None)))
-
+    log = access_log if config.access_log else None
+    server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=context, access_log=log)
     await server.start()
-    restore = _on_signals(loop, stop)
+    program = _Program(server, certificates)
+    restore = _on_signals(loop, {"SIGINT": program.stop, "SIGTERM": program.stop, "SIGHUP": program.hang_up})
     try:
         started(server)
+        program.begin(loop)
         gc.collect()
         gc.freeze()  # what is there now stays; no collection needs to look at it again
         await server.serve_forever()
-        await asyncio.gather(*stops)
+        await program.ended()
     finally:
         restore()
+        program.close()
         access_log.flush()
+
+
+class _Program:
+    """A server, with the signals that it is sent and the service manager that watches over it."""
+
+    def __init__(self, server: HTTPServer, certificates: Certificates | None) -> None:
+        self._server = server
+        self._certificates = certificates
+        self._manager = Notifier(os.environ)
+        self._stops: set[asyncio.Task[None]] = set()
+        self._on_terminal = _is_terminal()
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The server serves."""
+        self._manager.ready(self._status())
+        self._manager.watch(loop)
+
+    async def ended(self) -> None:
+        """Wait for what has stopped it."""
+        await asyncio.gather(*self._stops)
+
+    def close(self) -> None:
+        """Have nothing to do with the service manager any more."""
+        self._manager.close()
+
+    def stop(self) -> None:
+        """SIGINT and SIGTERM: finish what is in flight; the second time wait for nothing."""
+        if not self._stops:
+            count = self._server.in_flight
+            what = f"{count} request{'s' * (count > 1)}, at most {self._server.config.timeout_grace:g} s"
+            if count:
+                say(f"Finishing {what} (Ctrl-C again stops at once)")
+            self._manager.stopping(f"Finishing {what}")
+        stop = self._server.shutdown(0 if self._stops else None)
+        self._stops.add(asyncio.get_running_loop().create_task(stop))
+
+    def hang_up(self) -> None:
+        """SIGHUP: read what may have changed; but end with the terminal that the server was started on."""
+        if self._on_terminal and not _is_terminal():
+            self.stop()
+            return
+        self._manager.reloading()
+        if self._certificates is not None:
+            try:
+                self._server.use_ssl(self._certificates.context())
+            except TLSError as error:
+                say(f"The certificate stays what it was: {error}")
+            else:
+                say(f"{self._certificates.certificate} has been read again")
+        self._manager.ready(self._status())
+
+    def _status(self) -> str:
+        return f"Serving on {', '.join(self._server.urls)}"
 
 
 def announce(server: HTTPServer, folder: str | None = None) -> None:
@@ -152,8 +207,16 @@ def local_url(server: HTTPServer) -> str | None:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the person at the terminal, if there still is one."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none, or what stands for it has no descriptor
+        return False
 
 
 def _allow_open_files() -> None:
@@ -168,15 +231,17 @@ def _allow_open_files() -> None:
         pass
 
 
-def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Callable[[], None]:
-    """Call ``stop`` for SIGINT and SIGTERM; return what undoes it."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+def _on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> Callable[[], None]:
+    """Call the actions when the signals come by whose names they go; return what undoes it."""
+    numbers: list[int] = []
     try:
-        for number in numbers:
-            loop.add_signal_handler(number, stop)
-    except (NotImplementedError, RuntimeError, ValueError):
+        for name, action in actions.items():
+            number = getattr(signal, name)
+            loop.add_signal_handler(number, action)
+            numbers.append(number)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
         # Windows has no such thing; a thread other than the main one must not touch signals.
-        return lambda: None
+        pass
 
     def restore() -> None:
         for number in numbers:

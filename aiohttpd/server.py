@@ -7,9 +7,10 @@ no loop policy, and never resolves the name of a client or of the machine.
 import asyncio
 import contextlib
 import contextvars
-import os
+import functools
 import socket
 import ssl as ssl_module
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any
 
 from .config import Config
 from .connection import HTTPConnection
+from .handshake import Handshake
 from .listeners import ServerAddress, listen, url_of
 from .service import AccessLogger, App, Service, log_error, resolve_app
 from .wire.request import Request
@@ -41,7 +43,7 @@ class HTTPServer:
 
     Args:
         server_address: ``(host, port)``, the path of a unix socket, a listening socket, or a list of
-            these. Port 0 takes a free one.
+            these. Port 0 takes a free one. The sockets are closed when it stops, those that were given too.
         app: a handler class, or another App.
         config: the options.
         lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is
@@ -83,7 +85,9 @@ class HTTPServer:
         self._drained = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
-        self._until = 0.0  # the end of the grace, in the loop's time
+        # In the loop's time, when it stops.
+        self._deaf = 0.0  # no connection is accepted from then on
+        self._until = 0.0  # the end of the grace
 
     # What it is called.
 
@@ -161,7 +165,7 @@ class HTTPServer:
             raise RuntimeError("a server is started once; make another")
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
-        self.sockets = listen(self._given_address, self.config.backlog)
+        self.sockets = listen(self._given_address, self.config.backlog, reuse_port=self.config.reuse_port)
         self._names = [sock.getsockname() for sock in self.sockets]
         begun = loop.create_future()
         self._life = loop.create_task(self._live(begun))
@@ -198,25 +202,38 @@ class HTTPServer:
         if self._closer is not None:
             await self._closer  # for what the lifespan has raised at its end
 
+    def use_ssl(self, context: ssl_module.SSLContext) -> None:
+        """Take another context for TLS, from the next connection on; those that are open keep theirs.
+
+        Raises:
+            RuntimeError: this is no HTTPS server, and does not become one.
+        """
+        if self._ssl is None:
+            raise RuntimeError("the server was made without TLS: ssl= makes it HTTPS")
+        self._ssl = context
+
     async def shutdown(self, grace: float | None = None) -> None:
         """Stop: close the listeners, finish what is in flight, close the rest.
 
+        The listeners are closed after ``shutdown_delay``; until then the server says that it stops to whoever asks.
         A connection that is idle, or has sent nothing yet, is kept for another ``timeout_drain_idle``,
         since a request may be on its way; it is served. Answers say ``Connection: close``.
 
         Args:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
-                cancelled. With 0 idle connections are not waited for either.
+                cancelled. With 0 there is no delay, and idle connections are not waited for either.
         """
         if self._service is None or self._stopped is None or self._stopped.done():
             return
         loop = asyncio.get_running_loop()
         if self._closer is None:
             self.shutting_down.set()
-            self._until = loop.time() + (self.config.timeout_grace if grace is None else grace)
+            self._deaf = loop.time() + (0 if grace == 0 else self.config.shutdown_delay)
+            self._until = self._deaf + (self.config.timeout_grace if grace is None else grace)
             self._closer = loop.create_task(self._shut_down(self._service, self._stopped))
         elif grace is not None:
             self._until = min(self._until, loop.time() + grace)
+            self._deaf = min(self._deaf, self._until)
             self._service.changed.set()
         await asyncio.shield(self._closer)
 
@@ -227,19 +244,30 @@ class HTTPServer:
     # The inner side.
 
     async def _accept(self, loop: asyncio.AbstractEventLoop, service: Service, sock: socket.socket) -> asyncio.Server:
-        options: dict[str, Any] = {"backlog": self.config.backlog, "ssl": self._ssl}
-        if self._ssl is not None:
-            options["ssl_handshake_timeout"] = self.config.timeout_head
-            options["ssl_shutdown_timeout"] = self.config.timeout_linger
+        options: dict[str, Any] = {"backlog": self.config.backlog}
         unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
+        if unix and sys.version_info >= (3, 13):
+            options["cleanup_socket"] = False  # it is for us, and others may listen on it too
         make: Any = loop.create_unix_server if unix else loop.create_server
+        connection = functools.partial(HTTPConnection, service)
+
+        def handshake() -> Handshake:
+            assert self._ssl is not None
+            return Handshake(service, self._ssl, connection)
+
+        factory = connection if self._ssl is None else handshake
         # The loop closes the socket that it is given, and its name is asked for longer than that.
-        acceptor: asyncio.Server = await make(lambda: HTTPConnection(service), sock=sock.dup(), **options)
+        acceptor: asyncio.Server = await make(factory, sock=sock.dup(), **options)
         return acceptor
 
     async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
-        self._stop_accepting(service)
+        service.draining = True
+        for connection in service.connections:
+            connection.drain()
+        while (left := self._deaf - loop.time()) > 0:
+            await self._change(service, left)
+        self._stop_accepting()
         # On uvloop a connection that was accepted already is made in a later turn of the loop.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -247,7 +275,7 @@ class HTTPServer:
         close_idle = loop.call_later(max(quiet, 0), _close_idle, service)
         await self._emptied(service)
         close_idle.cancel()
-        if service.connections or service.orphans:
+        if _anything(service):
             await self._cancel(service)
         service.deadlines.close()
         self._drained.set()
@@ -264,19 +292,18 @@ class HTTPServer:
             begun.set_result(contextvars.copy_context())  # what it has set, handlers see
             await self._drained.wait()
 
-    def _stop_accepting(self, service: Service) -> None:
+    def _stop_accepting(self) -> None:
+        # Ours first: they know whether a unix socket is to leave its folder, while it still listens.
+        self._close_sockets()
         for acceptor in self._acceptors:
             acceptor.close()
-        for sock in self.sockets:
-            sock.close()
-        service.draining = True
-        for connection in service.connections:
-            connection.drain()
 
     async def _cancel(self, service: Service) -> None:
         """The grace is over: cancel the handlers, and then do without them."""
         for task in service.orphans:
             task.cancel()
+        for handshake in tuple(service.handshakes):
+            handshake.abort()
         for connection in tuple(service.connections):
             connection.cancel()
         for end in (False, True):
@@ -289,25 +316,31 @@ class HTTPServer:
     async def _emptied(self, service: Service) -> bool:
         """Wait until nothing is open any more, or the time is up."""
         loop = asyncio.get_running_loop()
-        while service.connections or service.orphans:
-            service.changed.clear()
+        while _anything(service):
             left = self._until - loop.time()
             if left <= 0:
                 return False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(service.changed.wait(), left)
+            await self._change(service, left)
         return True
+
+    async def _change(self, service: Service, seconds: float) -> None:
+        """Wait until the books change, or what is waited for, or so long."""
+        service.changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(service.changed.wait(), seconds)
 
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
-        if not isinstance(self._given_address, socket.socket):
-            for name in self._names:
-                if isinstance(name, str) and name and not name.startswith("\0"):
-                    with contextlib.suppress(OSError):
-                        os.unlink(name)
+
+
+def _anything(service: Service) -> bool:
+    """Whether anything is open."""
+    return bool(service.connections or service.handshakes or service.orphans)
 
 
 def _close_idle(service: Service) -> None:
+    for handshake in tuple(service.handshakes):
+        handshake.abort()
     for connection in tuple(service.connections):
         connection.close_if_idle()

@@ -19,6 +19,7 @@ from .wire.response import status_line
 if TYPE_CHECKING:
     from .answer import Instant
     from .connection import HTTPConnection
+    from .handshake import Handshake
     from .writer import StreamWriter
 
 __all__ = ["AccessLogger", "App", "Service", "resolve_app"]
@@ -69,6 +70,7 @@ class Service:
 
     Attributes:
         connections: all connections that are open.
+        handshakes: those that become connections once TLS is agreed upon.
         instant: how the App answers at once what it can; None if it has no such way.
         logs: whether answers are logged at all.
         draining: no request may follow on any connection.
@@ -106,10 +108,11 @@ class Service:
         self.idles = self.deadlines.fifo(config.timeout_idle)
         self.lingers = self.deadlines.fifo(config.timeout_linger)
         self.connections: set[HTTPConnection] = set()
+        self.handshakes: set[Handshake] = set()
         self.draining = False
         # Handlers whose client has gone; asyncio itself holds tasks only weakly.
         self.orphans: set[asyncio.Task[None]] = set()
-        self.changed = asyncio.Event()  # a connection or an orphan is no more
+        self.changed = asyncio.Event()  # a connection, a handshake or an orphan is no more
         self._preludes: dict[int, bytes] = {}
         self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
 

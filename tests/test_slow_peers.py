@@ -54,7 +54,7 @@ BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
 
 def deadlines(**own: float) -> dict[str, Any]:
     """Options that let only the given deadlines expire."""
-    return {f"timeout_{name}": own.get(name, FAR) for name in ("head", "body", "write", "idle")}
+    return {f"timeout_{name}": own.get(name, FAR) for name in ("head", "handshake", "body", "write", "idle")}
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ async def test_a_connection_that_sends_nothing() -> None:
 @on_both_loops
 async def test_a_handshake_that_does_not_begin(tls: Contexts) -> None:
     async with (
-        serving(echo_path, tls, **deadlines(head=DEADLINE)) as server,
+        serving(echo_path, tls, **deadlines(handshake=DEADLINE)) as server,
         others_are_served(server, tls[1]),
         takes(DEADLINE),
         connected(server) as client,
