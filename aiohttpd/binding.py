@@ -55,10 +55,10 @@ def is_local(address: ServerAddress) -> bool:
 
 
 def _read(bind: str, port: int) -> ServerAddress:
-    kind, _, rest = bind.partition(":")
-    if kind == "unix":
+    kind, colon, rest = bind.partition(":")
+    if colon and kind == "unix":
         return _unix(rest)
-    if kind == "fd":
+    if colon and kind == "fd":
         if not (rest.isascii() and rest.isdigit()):
             raise ValueError(f"{rest!r} is no descriptor")
         return inherited_socket(int(rest))

@@ -74,7 +74,8 @@ class Handshake(asyncio.Protocol):
         except Exception:  # the peer has gone, speaks no TLS that we do, or was too slow; how the loops say it differs
             transport = None
         try:
-            if transport is not None and not self._lost:
+            # uvloop gives a transport also where the connection has been lost.
+            if transport is not None and not self._lost and not self._transport.is_closing():
                 self._hand_over(transport)
         finally:
             service.handshakes.discard(self)

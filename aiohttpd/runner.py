@@ -148,7 +148,7 @@ class _Program:
         """SIGINT and SIGTERM: finish what is in flight; the second time wait for nothing."""
         if not self._stops:
             count = self._server.in_flight
-            what = f"{count} request{'s' * (count > 1)}, at most {self._server.config.timeout_grace:g} s"
+            what = f"{count} request{'s' * (count != 1)}, at most {self._server.config.timeout_grace:g} s"
             if count:
                 say(f"Finishing {what} (Ctrl-C again stops at once)")
             self._manager.stopping(f"Finishing {what}")
