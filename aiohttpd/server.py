@@ -267,10 +267,9 @@ class HTTPServer:
             connection.drain()
         while (left := self._deaf - loop.time()) > 0:
             await self._change(service, left)
-        self._stop_accepting()
+        await self._stop_accepting(loop)
         # On uvloop a connection that was accepted already is made in a later turn of the loop.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await _turns(2)
         quiet = min(self.config.timeout_drain_idle, self._until - loop.time())
         close_idle = loop.call_later(max(quiet, 0), _close_idle, service)
         await self._emptied(service)
@@ -292,9 +291,15 @@ class HTTPServer:
             begun.set_result(contextvars.copy_context())  # what it has set, handlers see
             await self._drained.wait()
 
-    def _stop_accepting(self) -> None:
+    async def _stop_accepting(self, loop: asyncio.AbstractEventLoop) -> None:
         # Ours first: they know whether a unix socket is to leave its folder, while it still listens.
         self._close_sockets()
+        if isinstance(loop, asyncio.SelectorEventLoop):
+            # What it has accepted becomes a connection in the next turn, and would be dropped if it were closed then.
+            for acceptor in self._acceptors:
+                for sock in acceptor.sockets:
+                    loop.remove_reader(sock.fileno())
+            await _turns(2)
         for acceptor in self._acceptors:
             acceptor.close()
 
@@ -332,6 +337,12 @@ class HTTPServer:
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
+
+
+async def _turns(count: int) -> None:
+    """Let the loop turn."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 def _anything(service: Service) -> bool:

@@ -24,7 +24,7 @@ from aiohttpd.listeners import ServerAddress, UnixAddress, listen, url_of
 from aiohttpd.testing import running
 
 from .test_command import HELLO, command, run
-from .test_connection_life import connected, echo_path, on_both_loops, until
+from .test_connection_life import Client, connected, echo_path, on_both_loops, until
 
 
 def has_ipv6() -> bool:
@@ -372,6 +372,24 @@ async def test_connections_are_accepted_until_the_delay_is_over() -> None:
         assert not stopping.done()
         await server.shutdown(0)
         await stopping
+
+
+@pytest.mark.parametrize("turns", range(8))
+@on_both_loops
+async def test_who_has_been_accepted_is_served(turns: int) -> None:
+    """Two servers share a socket, and one of them stops: nobody falls between, whatever the loop has just done."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        async with HTTPServer(given.dup(), echo_path) as stays, HTTPServer(given.dup(), echo_path) as goes:
+            clients = [socket.create_connection(given.getsockname()) for _ in range(5)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            stopping = asyncio.create_task(goes.shutdown())
+            for sock in clients:
+                client = Client(*await asyncio.open_connection(sock=sock))
+                assert (await client.ask("/here")).body == b"/here"
+                client.close()
+            await stopping
+            await stays.shutdown(0)
 
 
 @on_both_loops
