@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from .config import Config
     from .files import SimpleHTTPRequestHandler
     from .forms import FormData, UploadedFile
-    from .listeners import BindError
+    from .listeners import BindError, UnixAddress
     from .reader import StreamReader
     from .runner import run
     from .server import HTTPServer
     from .service import App
+    from .tls import Certificates
     from .writer import StreamWriter
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "BaseHTTPRequestHandler",
     "BindError",
     "BodyTimeout",
+    "Certificates",
     "ClientDisconnected",
     "Config",
     "ContentTooLarge",
@@ -52,6 +54,7 @@ __all__ = [
     "SimpleHTTPRequestHandler",
     "StreamReader",
     "StreamWriter",
+    "UnixAddress",
     "UploadedFile",
     "WireError",
     "WriteBufferFull",
@@ -63,12 +66,14 @@ __all__ = [
 _LATER = {
     "App": "service",
     "BindError": "listeners",
+    "Certificates": "tls",
     "Config": "config",
     "FormData": "forms",
     "HTTPServer": "server",
     "SimpleHTTPRequestHandler": "files",
     "StreamReader": "reader",
     "StreamWriter": "writer",
+    "UnixAddress": "listeners",
     "UploadedFile": "forms",
     "run": "runner",
 }

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -109,7 +110,7 @@ def commands(name: str) -> list[list[str]]:
         return [json.loads(found) for found in re.findall(r"^CMD (\[.*\])$", text, re.M)]
     if name == "kubernetes.yaml":
         return [re.findall(r"^ {12}- (\S+)$", text, re.M)]
-    return [found.split() for found in re.findall(r"aiohttpd serve (.*)", text)]
+    return [shlex.split(found) for found in re.findall(r"aiohttpd serve (.*)", text)]
 
 
 @pytest.mark.parametrize("name", ["aiohttpd.service", "nginx.conf", "haproxy.cfg", "Containerfile", "kubernetes.yaml"])
@@ -241,7 +242,7 @@ async def haproxy(folder: Path, port: int) -> AsyncIterator[Path]:
 
 def client(path: Path, connections: int) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    transport = httpx.AsyncHTTPTransport(uds=str(path), limits=limits, retries=0)
+    transport = httpx.AsyncHTTPTransport(uds=str(path), limits=limits, retries=0, verify=False)
     return httpx.AsyncClient(transport=transport, timeout=SOON, base_url="http://site.example")
 
 
