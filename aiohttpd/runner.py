@@ -129,7 +129,7 @@ class _Program:
         self._certificates = certificates
         self._manager = Notifier(os.environ)
         self._stops: set[asyncio.Task[None]] = set()
-        self._on_terminal = _is_terminal()
+        self._ends_with_terminal = _ends_with_terminal()
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server serves."""
@@ -157,7 +157,7 @@ class _Program:
 
     def hang_up(self) -> None:
         """SIGHUP: read what may have changed; but end with the terminal that the server was started on."""
-        if self._on_terminal and not _is_terminal():
+        if self._ends_with_terminal and not _has_terminal():
             self.stop()
             return
         self._manager.reloading()
@@ -212,11 +212,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _is_terminal() -> bool:
-    try:
-        return os.isatty(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):  # there is none, or what stands for it has no descriptor
+def _ends_with_terminal() -> bool:
+    """Whether there is a terminal, and its end is ours: it is not under nohup."""
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return False
+    return _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _allow_open_files() -> None:

@@ -18,7 +18,9 @@ import pytest
 import trustme
 
 from aiohttpd import HTTPServer, Request, StreamWriter
+from aiohttpd.connection import HTTPConnection
 from aiohttpd.errors import TLSError
+from aiohttpd.handshake import Handshake
 from aiohttpd.testing import running
 from aiohttpd.tls import Certificates
 
@@ -328,6 +330,76 @@ async def test_another_context_is_for_connections_to_come(authority: Authority) 
                 assert certificate_of(new) != before
                 for client in (old, under_way, new):
                     assert (await client.ask("/here")).body == b"/here"
+
+
+@on_both_loops
+async def test_certificates_change_under_load(authority: Authority) -> None:
+    """Connections come all the time, and none is lost."""
+    files, shown, ends = authority.issue(), set(), asyncio.Event()
+    async with running(echo_path, ssl=files.context()) as server:
+        trusting = authority.trusting()
+
+        async def ask() -> None:
+            while not ends.is_set():
+                async with connected(server, tls=trusting) as client:
+                    shown.add(certificate_of(client))
+                    assert (await client.ask("/here")).body == b"/here"
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(ask())
+            for number in range(1, 5):
+                await until(lambda: len(shown) == number, 10)  # noqa: B023
+                authority.issue()
+                server.use_ssl(files.context())
+            ends.set()
+
+
+class Greeted(asyncio.Protocol):
+    """Something that comes before TLS on a connection, as the PROXY protocol does."""
+
+    def __init__(self, server: HTTPServer, context: ssl.SSLContext) -> None:
+        assert server._service is not None
+        self.service = server._service
+        self.handshake = Handshake(self.service, context, lambda: HTTPConnection(self.service))
+        self.received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        greeting, end, rest = self.received.partition(b"\r\n")
+        if end:
+            assert greeting == b"hello"
+            self.transport.set_protocol(self.handshake)
+            self.handshake.connection_made(self.transport)
+            if rest:
+                self.handshake.data_received(rest)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@on_both_loops
+async def test_something_else_may_come_first(authority: Authority, together: bool) -> None:
+    async with running(echo_path) as server:
+        context = authority.issue().context()
+        loop = asyncio.get_running_loop()
+        front = await loop.create_server(lambda: Greeted(server, context), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
+        client = InMemory(authority.trusting())
+        with pytest.raises(ssl.SSLWantReadError):
+            client.tls.do_handshake()
+        hello = client.outgoing.read()
+        for piece in [b"hello\r\n" + hello] if together else [b"hel", b"lo\r\n" + hello[:100], hello[100:]]:
+            writer.write(piece)
+            await asyncio.sleep(0.01)  # most likely they come one by one
+        client.incoming.write(await some(reader))
+        await client.shake_hands(reader, writer)
+        client.tls.write(get("/here"))
+        writer.write(client.outgoing.read())
+        assert (await client.read(reader)).endswith(b"/here")
+        writer.close()
+        front.close()
 
 
 async def test_a_server_without_tls_does_not_get_it_later(authority: Authority) -> None:
