@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .runner import run
     from .server import HTTPServer
     from .service import App
+    from .threads.legacy import blocking
+    from .threads.wsgi import wsgi
     from .writer import StreamWriter
 
 __all__ = [
@@ -56,7 +58,9 @@ __all__ = [
     "WireError",
     "WriteBufferFull",
     "__version__",
+    "blocking",
     "run",
+    "wsgi",
 ]
 
 # A module that only defines handlers needs no server, so what makes one is imported when it is asked for.
@@ -70,7 +74,9 @@ _LATER = {
     "StreamReader": "reader",
     "StreamWriter": "writer",
     "UploadedFile": "forms",
+    "blocking": "threads.legacy",
     "run": "runner",
+    "wsgi": "threads.wsgi",
 }
 
 

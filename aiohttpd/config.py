@@ -67,6 +67,8 @@ class Config:
     limit_unsent: int = _option(
         64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
     )
+    worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
+    limit_queue: int = _option(1024, "requests that wait for a thread (503)", group="Limits")
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
 
     def __post_init__(self) -> None:

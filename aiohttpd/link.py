@@ -71,6 +71,10 @@ class Link(asyncio.Protocol):
             self._peername = peername if isinstance(peername, tuple) else UNIX_PEER
         return self._peername
 
+    @client_address.setter
+    def client_address(self, address: Address) -> None:
+        self._peername = address
+
     @property
     def server_address(self) -> Address:
         """``(host, port)`` of our side, the path of a unix socket."""
@@ -80,6 +84,11 @@ class Link(asyncio.Protocol):
     def server(self) -> Any:
         """What the service was made for."""
         return self.service.server
+
+    @property
+    def threads(self) -> Any:
+        """The worker threads of the service."""
+        return self.service.threads
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""

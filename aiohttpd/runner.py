@@ -18,7 +18,7 @@ from .listeners import ServerAddress, url_of
 from .server import HTTPServer, Lifespan
 from .service import App
 
-__all__ = ["announce", "local_url", "run", "say", "serve"]
+__all__ = ["announce", "local_url", "loop_factory", "run", "say", "serve"]
 
 _ALL = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -72,11 +72,12 @@ def serve(
         started: called once connections are accepted; by default it says where, on stderr.
     """
     _allow_open_files()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(app, address, config, lifespan, ssl, started or announce))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes a loop: uvloop where it is installed; None stands for asyncio's own."""
     try:
         import uvloop
     except ImportError:

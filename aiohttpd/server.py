@@ -19,7 +19,7 @@ from .config import Config
 from .connection import HTTPConnection
 from .listeners import ServerAddress, listen, url_of
 from .service import AccessLogger, App, Service, log_error, resolve_app
-from .wire.request import Request
+from .wire.request import Address, Request
 
 __all__ = ["HTTPServer", "Lifespan"]
 
@@ -198,6 +198,38 @@ class HTTPServer:
         if self._closer is not None:
             await self._closer  # for what the lifespan has raised at its end
 
+    async def serve_connection(
+        self, sock: socket.socket, ssl: ssl_module.SSLContext | None = None, client_address: Address | None = None
+    ) -> HTTPConnection:
+        """Serve a connection that somebody else has accepted.
+
+        Args:
+            sock: the connection; it belongs to the server from now on.
+            ssl: makes it HTTPS.
+            client_address: who is at the other end, if the socket does not know.
+
+        Raises:
+            RuntimeError: the server is not running.
+            OSError: the handshake of TLS has failed.
+        """
+        if self._service is None or self.shutting_down.is_set():
+            raise RuntimeError("the server is not running")
+        loop = asyncio.get_running_loop()
+        service = self._service
+        sock.setblocking(False)
+        options = self._tls_options() if ssl is not None else {}
+        made = await loop.connect_accepted_socket(lambda: HTTPConnection(service), sock, ssl=ssl, **options)
+        connection = made[1]
+        if client_address is not None:
+            connection.client_address = client_address
+        return connection
+
+    async def closed(self, connection: HTTPConnection) -> None:
+        """Wait until a connection has been closed."""
+        while self._service is not None and connection in self._service.connections:
+            self._service.changed.clear()
+            await self._service.changed.wait()
+
     async def shutdown(self, grace: float | None = None) -> None:
         """Stop: close the listeners, finish what is in flight, close the rest.
 
@@ -229,13 +261,18 @@ class HTTPServer:
     async def _accept(self, loop: asyncio.AbstractEventLoop, service: Service, sock: socket.socket) -> asyncio.Server:
         options: dict[str, Any] = {"backlog": self.config.backlog, "ssl": self._ssl}
         if self._ssl is not None:
-            options["ssl_handshake_timeout"] = self.config.timeout_head
-            options["ssl_shutdown_timeout"] = self.config.timeout_linger
+            options |= self._tls_options()
         unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
         make: Any = loop.create_unix_server if unix else loop.create_server
         # The loop closes the socket that it is given, and its name is asked for longer than that.
         acceptor: asyncio.Server = await make(lambda: HTTPConnection(service), sock=sock.dup(), **options)
         return acceptor
+
+    def _tls_options(self) -> dict[str, float]:
+        return {
+            "ssl_handshake_timeout": self.config.timeout_head,
+            "ssl_shutdown_timeout": self.config.timeout_linger,
+        }
 
     async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -249,7 +286,7 @@ class HTTPServer:
         close_idle.cancel()
         if service.connections or service.orphans:
             await self._cancel(service)
-        service.deadlines.close()
+        service.close()
         self._drained.set()
         try:
             if self._life is not None:

@@ -131,7 +131,7 @@ async def exchange(
         if service.orphans:
             await asyncio.wait(tuple(service.orphans))
     finally:
-        service.deadlines.close()
+        service.close()
     return bytes(transport.output)
 
 
