@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..clock import Clock, http_date
 from ..wire.request import Request
 from .stand_in import Connection
 
@@ -77,22 +78,35 @@ def served(factory: Factory, *, quiet: bool = False) -> Factory:
     kind = Kind.of(factory)
     if not kind.parses_as_usual:
         return factory
-    return functools.partial(_make, kind, quiet and kind.logs_as_usual)
+    return functools.partial(_make, kind, quiet and kind.logs_as_usual, kind.keeps("date_time_string"))
 
 
-def _make(kind: Kind, quiet: bool, request: Connection, client_address: Any, server: Any) -> Any:
+def _make(kind: Kind, quiet: bool, dates: bool, request: Connection, client_address: Any, server: Any) -> Any:
     """Make an instance of the very class: what it does to ``type(self)`` has to arrive there."""
     request.head_is_known = True
     handler = kind.cls.__new__(kind.cls)
     handler.handle = functools.partial(_handle, handler)
     if quiet:
         handler.log_request = _nothing
+    if dates:
+        handler.date_time_string = _date
     handler.__init__(*kind.args, request, client_address, server, **kind.keywords)
     return handler
 
 
 def _nothing(code: int | str = "-", size: int | str = "-") -> None:
     """The access log has it."""
+
+
+_clock = Clock()
+
+
+def _date(timestamp: float | None = None) -> str:
+    """What ``date_time_string`` says, and says for a whole second."""
+    if timestamp is not None:
+        return http_date(timestamp)
+    _clock.tick()
+    return _clock.date
 
 
 def _handle(handler: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
 from .exchange import Exchange
-from .incoming import gather
+from .incoming import Incoming, gather
 from .instances import Factory, Kind, served
 from .outbox import Outbox
 from .passing import PassingWriter
@@ -37,7 +37,8 @@ class HandlerApp:
     def __init__(
         self, factory: Factory, *, finish: Finish | None = None, workers: Workers | None = None, logs: bool = True
     ) -> None:
-        self._kind = kind = Kind.of(factory)
+        kind = Kind.of(factory)
+        self._minds_connections = kind.minds_connections
         self._factory = served(factory, quiet=logs)
         self._finish = finish or self._make
         self._workers = workers
@@ -54,10 +55,12 @@ class HandlerApp:
             response.log = _already_logged
         if request.framing.has_body:
             request.body.limit = None  # what is too much for memory goes to a file, and then the client has to wait
-        incoming = await gather(request, framed=True, now=not (self._asks and request.expects_continue))
+            incoming = await gather(request, framed=True, now=not (self._asks and request.expects_continue))
+        else:
+            incoming = Incoming(b"")
         exchange = Exchange(request, PassingWriter.begin(response), incoming, asyncio.get_running_loop())
         try:
-            if self._kind.minds_connections:
+            if self._minds_connections:
                 await self._session(request).serve(exchange)
             else:
                 await self._serve(exchange)

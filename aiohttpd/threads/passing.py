@@ -5,6 +5,7 @@ may follow on the connection (RFC 9112 sections 6.3 and 9.3). A mistake in it co
 answer.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ START, HELD, SENT, DONE = State.START, State.HELD, State.SENT, State.DONE
 AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
 
 _LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
+_SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _END = re.compile(rb"\r?\n\r?\n")
 _DECIDING = re.compile(rb"(?im)^(content-length|transfer-encoding|connection):[\t ]*([^\r\n]*?)[\t ]*\r?$")
@@ -70,24 +72,31 @@ class PassingWriter(StreamWriter):
             ClientDisconnected: the client is gone.
         """
         if self.state is START:
-            data = self._head_bytes + b"".join(parts)
-            while data and self.state is START:
-                end = _END.search(data)
-                if end is None:
-                    _check_beginning(data)
-                    break
-                head, data = data[: end.end()], data[end.end() :]
-                parts = self._take_head(head)
-                if self.state is START and parts:
-                    self._sink.out.send(parts)  # an interim one, and the head of the answer is still to come
-            else:
-                self._head_bytes = b""
+            head, parts = self._split(parts)
+            while head:
+                lines = self._take_head(head)
                 if self.state is not START:
-                    self._sink.out.send([*parts, *self._content_of([data])])
-                return
-            self._head_bytes = data
+                    self._sink.out.send([*lines, *self._content_of(parts)])
+                    return
+                if lines:
+                    self._sink.out.send(lines)  # an interim one, and the head of the answer is still to come
+                head, parts = self._split(parts)
         elif content := self._content_of(parts):
             self._sink.out.send(content)
+
+    def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
+        """Split a head off what has come; keep it, and say that there is none, as long as its end is missing."""
+        if not self._head_bytes and parts and parts[0].find(b"\r\n\r\n") == len(parts[0]) - 4:
+            return parts[0], parts[1:]  # as the handlers of http.server write it, in one piece
+        data = self._head_bytes + b"".join(parts)
+        end = _END.search(data)
+        if end is None:
+            if data:
+                _check_beginning(data)
+            self._head_bytes = data
+            return b"", []
+        self._head_bytes = b""
+        return data[: end.end()], [data[end.end() :]]
 
     async def writable(self) -> None:
         """Wait while the client is slow."""
@@ -117,7 +126,7 @@ class PassingWriter(StreamWriter):
 
     def _take_head(self, head: bytes) -> list[bytes]:
         """Decide by a head how the answer goes on; return it as it is to be sent."""
-        facts = _read_head(head)
+        facts = _read_known_head(head) if len(head) <= _SHORT_HEAD else _read_head(head)
         if 100 <= facts.status < 200:
             return self._take_interim(facts, head)
         request = self.request
@@ -220,6 +229,10 @@ def _read_head(head: bytes) -> _Head:
     if codings and codings != [b"chunked"]:
         raise ContractError(f"Transfer-Encoding can be 'chunked' only, not {b', '.join(codings)!r}")
     return _Head(int(line[2]), line[1] == b"0", None if length is None else int(length), bool(codings), connection)
+
+
+# Most answers of a second have the same head.
+_read_known_head = functools.lru_cache(64)(_read_head)
 
 
 def _without(head: bytes, name: bytes) -> bytes:
