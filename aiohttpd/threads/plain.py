@@ -21,6 +21,9 @@ from .outbox import Outbox
 __all__ = ["BlockingWriter", "call_in_thread", "call_method"]
 
 
+_NUDGED = 512 * 1024  # bytes for which the loop need not wait, whatever is in the outbox already
+
+
 async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
     """Run a plain ``do_GET`` of a handler in a thread, where its ``rfile`` and ``wfile`` are files that block.
 
@@ -93,7 +96,8 @@ class BlockingWriter(io.BufferedIOBase):
         self._response: StreamWriter | None = response
         self._lock = threading.Lock()
         self._outbox: Outbox
-        self._stale = 0  # sweeps since something has been written that has not left
+        self._stale = 0  # sweeps since something has been written that has not left, and one more
+        self._unflushed = 0  # bytes of it, at most
 
     def __getattr__(self, name: str) -> Any:
         # What is only asked for: status, replaceable(), get_extra_info(), and so on.
@@ -114,15 +118,16 @@ class BlockingWriter(io.BufferedIOBase):
             if response.is_closing():
                 raise ClientDisconnected("the client is gone")
             response.write(data)
-            self._stale = 1
-        return data.nbytes if isinstance(data, memoryview) else len(data)
+            size = len(data) if type(data) is bytes else memoryview(data).nbytes
+            self._unflushed += size
+            self._stale = self._stale or 1
+        return size
 
     def flush(self) -> None:
         """Let everything leave that has been written, the head included."""
         with self._lock:
             if self._response is not None and self._response.status:
-                self._response.flush()
-                self._stale = 0
+                self._flush(self._response)
                 self._outbox.wake()
 
     def send_head(self, status: int, fields: Iterable[tuple[str, str | int]] = (), reason: str | None = None) -> None:
@@ -151,11 +156,14 @@ class BlockingWriter(io.BufferedIOBase):
         try:
             if self._stale == 1:
                 self._stale = 2
-            elif self._response is not None:
-                self._response.flush()
-                self._stale = 0
+            elif self._response is not None and self._unflushed <= _NUDGED:
+                self._flush(self._response)
         finally:
             self._lock.release()
+
+    def _flush(self, response: StreamWriter) -> None:
+        response.flush()
+        self._stale = self._unflushed = 0
 
     def detach_response(self) -> None:
         """The request is over, so nothing can be written any more."""

@@ -4,6 +4,7 @@ Owns the part of a socket's surface that such handlers use. Everything else is a
 """
 
 import io
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -34,8 +35,8 @@ class Connection:
         self._timeout: float | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
+        if not hasattr(socket.socket, name):  # somebody only looks whether it is there
+            raise AttributeError(f"a socket has no {name!r}")
         sock = self.exchange.take_over()
         sock.settimeout(self._timeout)
         return getattr(sock, name)
