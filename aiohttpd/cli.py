@@ -90,7 +90,7 @@ def _human(option: Option) -> str:
         for suffix, multiple in (("M", 1024 * 1024), ("k", 1024)):
             if value % multiple == 0:
                 return f"{value // multiple}{suffix}"
-    return f"{value:g}"
+    return (value or "none") if isinstance(value, str) else f"{value:g}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

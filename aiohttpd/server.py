@@ -7,6 +7,7 @@ no loop policy, and never resolves the name of a client or of the machine.
 import asyncio
 import contextlib
 import contextvars
+import functools
 import os
 import socket
 import ssl as ssl_module
@@ -263,9 +264,14 @@ class HTTPServer:
         if self._ssl is not None:
             options |= self._tls_options()
         unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
+        factory: Callable[[], asyncio.Protocol] = functools.partial(HTTPConnection, service)
+        if self.config.trusted_proxies:
+            from .proxies import behind_proxies
+
+            factory, options = behind_proxies(service, options)
         make: Any = loop.create_unix_server if unix else loop.create_server
         # The loop closes the socket that it is given, and its name is asked for longer than that.
-        acceptor: asyncio.Server = await make(lambda: HTTPConnection(service), sock=sock.dup(), **options)
+        acceptor: asyncio.Server = await make(factory, sock=sock.dup(), **options)
         return acceptor
 
     def _tls_options(self) -> dict[str, float]:

@@ -13,13 +13,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
 FLOORS = [
-    ["errors", "version", "json_text"],
+    ["errors", "version", "json_text", "trust"],
     ["config", "clock"],
     ["wire.headers"],
     ["wire.request"],
     ["wire.framing", "wire.response"],
     ["wire.refusals"],
-    ["wire.parser", "wire.body"],
+    ["wire.parser", "wire.body", "wire.preamble"],
+    ["wire.forwarded"],
     ["deadlines", "progress", "sending", "access_log", "listeners", "tls", "reachable"],
     ["transfer"],
     ["threads.pool", "threads.outbox", "threads.incoming", "threads.__init__"],
@@ -35,6 +36,7 @@ FLOORS = [
     ["threads.legacy", "threads.wsgi"],
     ["intake"],
     ["connection"],
+    ["proxies"],
     ["server", "events", "forms.uploads", "files.conditions", "files.ranges", "files.negotiation"],
     ["forms.data", "forms.multipart", "files.media_types", "files.paths", "files.tree", "files.upload_form"],
     ["forms.reading", "files.store", "files.listing", "files.receiving"],
