@@ -268,9 +268,13 @@ class Preface(asyncio.Protocol):
         self._hand_over(transport)
 
     def _pass_on(self) -> None:
+        """Give to TLS what has come before it, as a transport would."""
         protocol = self._transport.get_protocol()
+        if protocol is self or self._transport.is_closing():
+            return  # TLS could not be begun, or has nobody to speak with
+        protocol = cast(asyncio.BufferedProtocol, protocol)
         data, self._received = self._received, b""
-        while data and isinstance(protocol, asyncio.BufferedProtocol):
+        while data:
             space = memoryview(protocol.get_buffer(len(data)))
             size = min(len(space), len(data))
             space[:size] = data[:size]
