@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from .connection import HTTPConnection
 from .errors import WireError
+from .link import GONE_PEER
 from .service import Service
 from .trust import TrustedProxies, read_fields
 from .wire.forwarded import elements, last_item, list_items, read_node, read_port, read_scheme
@@ -210,7 +211,9 @@ class Preface(asyncio.Protocol):
         """Begin; whoever is no trusted proxy has no preamble."""
         self._transport = cast(asyncio.Transport, transport)
         self._connection.connection_made(transport)
-        if not self._connection.trusted:
+        if self._connection.client_address == GONE_PEER:
+            self._transport.abort()  # some health checks end so; what they have sent is not worth a line in the log
+        elif not self._connection.trusted:
             self._go_on()
 
     def data_received(self, data: bytes) -> None:

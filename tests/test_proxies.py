@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import struct
 import subprocess
@@ -299,6 +300,46 @@ async def test_ipv6() -> None:
             client.close()
     except BindError:
         pytest.skip("this machine has no IPv6")
+
+
+def reset_at_once(server: HTTPServer, data: bytes) -> None:
+    """Connect, send and reset before the server has had a turn to accept."""
+    with socket.create_connection(server.server_address) as sock:
+        sock.sendall(data)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@PREAMBLES
+@on_both_loops
+async def test_who_has_gone_before_anybody_looked(preamble: bytes) -> None:
+    """HAProxy's health checks do; nothing is refused then, and nothing is logged."""
+    log = Log()
+    config = Config(**behind(access_log=True, timeout_drain_idle=0))
+    async with HTTPServer(("127.0.0.1", 0), tell, config=config, access_log=log) as server:
+        for _ in range(20):
+            reset_at_once(server, preamble)
+        async with connected(server) as client:
+            await client.send(get())  # it is accepted after those
+            assert (await client.answer()).status == 400
+    assert [line for _, line, _ in log.lines] == ["GET / HTTP/1.1"]
+
+
+@on_both_loops
+async def test_who_has_gone_is_not_taken_for_a_unix_socket() -> None:
+    seen = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        seen.append(request.client_address[0])
+        response.send_head(200)
+
+    async with running(app, **behind(trusted_proxies="unix:", proxy_protocol=False)) as server:
+        for _ in range(20):
+            reset_at_once(server, get("/", SPOOF))
+        async with connected(server) as client:
+            await client.send(get())
+            await client.answer()
+    assert seen[-1] == "127.0.0.1"
+    assert set(seen) <= {"127.0.0.1", "-"}
 
 
 # How they end.
