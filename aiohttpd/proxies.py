@@ -232,10 +232,6 @@ class Preface(asyncio.Protocol):
             self._received = self._received[preamble.size :]
             self._go_on()
 
-    def eof_received(self) -> bool | None:
-        """The peer has closed its side."""
-        return None if self._handshake is not None else self._connection.eof_received()
-
     def connection_lost(self, error: Exception | None) -> None:
         """The end."""
         self._connection.connection_lost(error)
