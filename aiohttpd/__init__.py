@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .runner import run
     from .server import HTTPServer
     from .service import App
+    from .threads.legacy import blocking
+    from .threads.wsgi import wsgi
     from .tls import Certificates
     from .writer import StreamWriter
 
@@ -59,7 +61,9 @@ __all__ = [
     "WireError",
     "WriteBufferFull",
     "__version__",
+    "blocking",
     "run",
+    "wsgi",
 ]
 
 # A module that only defines handlers needs no server, so what makes one is imported when it is asked for.
@@ -75,7 +79,9 @@ _LATER = {
     "StreamWriter": "writer",
     "UnixAddress": "listeners",
     "UploadedFile": "forms",
+    "blocking": "threads.legacy",
     "run": "runner",
+    "wsgi": "threads.wsgi",
 }
 
 

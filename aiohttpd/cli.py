@@ -90,7 +90,7 @@ def _human(option: Option) -> str:
         for suffix, multiple in (("M", 1024 * 1024), ("k", 1024)):
             if value % multiple == 0:
                 return f"{value // multiple}{suffix}"
-    return f"{value:g}"
+    return (value or "none") if isinstance(value, str) else f"{value:g}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -155,6 +155,7 @@ _LISTENING = _options_of(
         "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True,
         help="ask everybody for this name and password; better by the variable, since others may see a command line",
     ),
+    click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, module:app or path/to/file.py:app"),
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
     click.option("--protocol", hidden=True, expose_value=False),  # of http.server; ours is what the client speaks
     click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
@@ -219,12 +220,13 @@ def serve(
     port: int | None,
     directory: str | None,
     auth: str | None,
+    wsgi: bool,
     opens: bool,
     **given: Any,
 ) -> None:
     """Serve a folder, by default the current one, or the handler class or other App that TARGET names.
 
-    TARGET is a folder, module:Handler, or path/to/file.py:Handler.
+    TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
 
     \b
       aiohttpd serve
@@ -239,7 +241,7 @@ def serve(
         port, target = _Port().convert(target, None, None), None  # as http.server has it
     try:
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
-        app, folder = _app(target, directory, auth, files)
+        app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
     except (TargetError, ValueError) as error:
@@ -278,8 +280,12 @@ def _is_target(text: str) -> bool:
     return os.path.isdir(text) or bool(re.search(r"^[^/:]+:[A-Za-z_][\w.]*$|\.py:", text))
 
 
-def _app(target: str | None, directory: str | None, auth: str | None, files: dict[str, Any]) -> tuple[App, str | None]:
+def _app(
+    target: str | None, directory: str | None, auth: str | None, files: dict[str, Any], *, wsgi: bool
+) -> tuple[App, str | None]:
     """The App, and the folder if it is one."""
+    if wsgi and (target is None or os.path.isdir(target)):
+        raise ValueError("--wsgi wants an application: module:app or path/to/file.py:app")
     if target is None or os.path.isdir(target):
         if target is not None and directory is not None:
             raise ValueError(f"two folders: {target} and --directory {directory}")
@@ -291,7 +297,7 @@ def _app(target: str | None, directory: str | None, auth: str | None, files: dic
         except OSError as error:
             raise ValueError(f"cannot read {folder}: {error.strerror}") from None
         return folder_app(os.path.abspath(folder), auth=auth, **files), folder
-    app = load_target(target)
+    app = load_target(target, wsgi=wsgi)
     if files or directory is not None:
         name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
         raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")

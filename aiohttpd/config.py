@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
+from .trust import TrustedProxies, read_fields
+
 __all__ = ["Config", "Option", "options", "read_size"]
 
 KIB = 1024
@@ -72,10 +74,23 @@ class Config:
     limit_unsent: int = _option(
         64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
     )
+    worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
+    limit_queue: int = _option(1024, "requests that wait for a thread (503)", group="Limits")
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
     reuse_port: bool = _option(
         False, "share the port with other servers of this user; a taken one is no error then", group="Limits"
     )
+
+    trusted_proxies: str = _option(
+        "", "proxies that are believed about the client: addresses, networks, unix:", unit="networks", group="Proxies"
+    )
+    trusted_fields: str = _option(
+        "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port",
+        "what they set; or Forwarded",
+        unit="fields",
+        group="Proxies",
+    )
+    proxy_protocol: bool = _option(False, "they begin with a preamble of the PROXY protocol, 1 or 2", group="Proxies")
 
     def __post_init__(self) -> None:
         for option in options():
@@ -83,8 +98,15 @@ class Config:
             kind: Any = option.type
             if not isinstance(value, kind) and not (option.type is float and type(value) is int):
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
+            if option.type is str:
+                continue
             if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
                 raise ValueError(f"{option.name} must be positive, not {value!r}")
+        read_fields(self.trusted_fields)
+        if self.trusted_proxies:
+            TrustedProxies(self.trusted_proxies)
+        elif self.proxy_protocol:
+            raise ValueError("proxy_protocol: whose? Name them with trusted_proxies")
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any], environment: Mapping[str, str]) -> "Config":
@@ -181,8 +203,9 @@ def _unknown(name: str) -> NoReturn:
 
 def reference() -> str:
     """The table of all options for the README, as Markdown."""
-    rows = [
-        f"| `{option.name}` | `{option.default}` | {option.unit} | {option.help} |".replace("|  |", "| |")
+    cells = (
+        [f"`{option.name}`", f"`{option.default}`" if option.default != "" else "", option.unit, option.help]
         for option in options()
-    ]
+    )
+    rows = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in cells]
     return "\n".join(["| option | default | unit | what it is for |", "|---|---|---|---|", *rows])

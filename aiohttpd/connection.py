@@ -17,7 +17,7 @@ import enum
 import sys
 from asyncio import Task
 
-from .errors import ClientDisconnected, ContractError, IncompleteBody, WireError
+from .errors import ClientDisconnected, ContractError, WireError
 from .failures import answer_failure, refusal
 from .intake import PIPELINED, Intake
 from .service import Service
@@ -95,7 +95,7 @@ class HTTPConnection(Intake):
         self._tell_gone()
         if self._state is SERVING:
             if self._body is not None:
-                self._body.fail(IncompleteBody())
+                self._body.feed_eof()
         elif self._state is LINGERING:
             self.out.close()
         elif self._between_requests():

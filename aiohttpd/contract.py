@@ -73,12 +73,12 @@ def check_class(cls: type) -> None:
     """Look at what a class defines of the contract.
 
     Raises:
-        TypeError: it overrides what cannot be, or a ``do_*`` of it is not asynchronous.
+        TypeError: it overrides what cannot be, or a hook of it is not asynchronous.
     """
     for name, value in vars(cls).items():
         if name in _REFUSED:
             raise TypeError(f"{cls.__qualname__}.{name} cannot be overridden: {_REFUSED[name]}")
-        if callable(value) and (name.startswith("do_") or name in ("setup", "finish")):
+        if callable(value) and name in ("setup", "finish"):
             check_async(f"{cls.__qualname__}.{name}", value)
 
 

@@ -29,14 +29,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Coroutine, Generator, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import clock
-from .contract import DEFAULT_ERROR_MESSAGE, Lazy, check_async, check_class, check_result, explain_init
+from .contract import DEFAULT_ERROR_MESSAGE, Lazy, check_class, check_result, explain_init
 from .errors import ClientDisconnected, ContractError, HTTPError
 from .input import Input
+from .methods import Method, find_method
 from .output import Output
 from .version import __version__
 from .wire.headers import Headers, is_field_value
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from .writer import StreamWriter
 
 __all__ = ["BaseHTTPRequestHandler"]
-
-Method = Callable[[Any], Awaitable[object]]
 
 
 class BaseHTTPRequestHandler(Input, Output):
@@ -327,7 +326,7 @@ class BaseHTTPRequestHandler(Input, Output):
     async def _serve(self) -> None:
         try:
             if self._is_plain:
-                result = await (self._methods.get(self.command) or self._method())(self)
+                result = await (self._methods.get(self.command) or find_method(self))(self)
             else:
                 result = await self._serve_with_hooks()
             if result is not None:
@@ -370,42 +369,13 @@ class BaseHTTPRequestHandler(Input, Output):
         await self.setup()
         try:
             if not self.request.expects_continue or self.handle_expect_100():
-                return await (self._methods.get(self.command) or self._method())(self)
+                return await (self._methods.get(self.command) or find_method(self))(self)
         finally:
             await self.finish()
         return None
 
     def _log_answer(self, status: int, size: int, seconds: float) -> None:
         self.log_request(status, size)
-
-    def _method(self) -> Method:
-        """Find ``do_<command>``, and remember it if it belongs to the class."""
-        name = "do_" + self.command
-        method: Method | None = getattr(type(self), name, None)
-        if method is not None:
-            check_async(f"{type(self).__qualname__}.{name}", method)
-            self._methods[self.command] = method
-            return method
-        bound = getattr(self, name, None)  # set on the instance, or by __getattr__
-        if bound is not None:
-            return lambda handler: bound()
-        if self.command == "HEAD":
-            self._methods["HEAD"] = _head_by_get
-            return _head_by_get
-        return _unsupported
-
-
-async def _head_by_get(handler: BaseHTTPRequestHandler) -> None:
-    """Answer HEAD as GET; the writer sends no content."""
-    handler.wfile.head_mirrors_get = True
-    handler.command = "GET"
-    method = handler._methods.get("GET") or handler._method()
-    handler.command = "HEAD"
-    await method(handler)
-
-
-async def _unsupported(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_error(501, f"Unsupported method ({handler.request.method!r})")
 
 
 # http.server escapes the same: the C0 and C1 controls and the backslash.

@@ -5,11 +5,13 @@ Owns the parser and the body under way: who feeds it, when the client is asked f
 derives from it.
 """
 
+import math
+
 from .link import Link
 from .progress import Pace
 from .reader import StreamReader
 from .service import Service
-from .wire.body import ChunkedDecoder, LengthDecoder
+from .wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from .wire.headers import Headers
 from .wire.parser import RequestParser
 from .wire.request import Request
@@ -96,6 +98,17 @@ class Intake(Link):
         """A decoder to hold a handler's own chunks against."""
         return ChunkedDecoder(self.service.config, Headers())
 
-    def continued(self) -> None:
-        """The handler has sent 100 (Continue) itself."""
-        self._owes_100 = False
+    def continued(self) -> bool:
+        """The handler sends 100 (Continue) itself; say whether the client has waited for it."""
+        owed, self._owes_100 = self._owes_100, False
+        return owed
+
+    def open_tunnel(self) -> StreamReader:
+        """What arrives from now on is no HTTP, and is given as it comes, for as long as the connection lasts."""
+        self._last = True
+        self._timeout = math.inf  # nobody knows whose turn it is
+        self._body = StreamReader(self, Unframed(), None, self.service.loop)
+        if self._parser.buffer:
+            self._body.feed(self._parser)
+        self._resume_reading()
+        return self._body

@@ -5,6 +5,8 @@ Owns the transport, what is known of the peer, and whether it keeps up. What the
 """
 
 import asyncio
+import contextlib
+import socket
 from typing import Any, cast
 
 from .deadlines import Expiring
@@ -16,10 +18,12 @@ from .service import Service
 from .transfer import FileTransfer, file_transfer
 from .wire.request import Address, Request
 
-__all__ = ["Link"]
+__all__ = ["GONE_PEER", "Link"]
 
 # A client on a unix socket has no address; handlers that look at client_address[0] find this.
 UNIX_PEER = ("unix:", 0)
+# Of a TCP connection that its client has reset before anybody looked.
+GONE_PEER = ("-", 0)
 
 
 class Link(asyncio.Protocol):
@@ -64,12 +68,23 @@ class Link(asyncio.Protocol):
     def client_address(self) -> Address:
         """``(host, port)`` of the peer."""
         if self._peername is None:
-            try:
-                peername = self._transport.get_extra_info("peername")
-            except (OSError, ValueError):  # of uvloop, for a unix socket that is closed
-                peername = None
-            self._peername = peername if isinstance(peername, tuple) else UNIX_PEER
+            self._peername = self._find_peer()
         return self._peername
+
+    @client_address.setter
+    def client_address(self, address: Address) -> None:
+        self._peername = address
+
+    def _find_peer(self) -> Address:
+        with contextlib.suppress(OSError, ValueError):  # of uvloop, for a socket that is closed
+            peername = self._transport.get_extra_info("peername")
+            if isinstance(peername, tuple):
+                return peername
+        with contextlib.suppress(OSError, ValueError):
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+                return GONE_PEER  # which must not pass for a peer on a unix socket: that may be a trusted one
+        return UNIX_PEER
 
     @property
     def server_address(self) -> Address:
@@ -80,6 +95,11 @@ class Link(asyncio.Protocol):
     def server(self) -> Any:
         """What the service was made for."""
         return self.service.server
+
+    @property
+    def threads(self) -> Any:
+        """The worker threads of the service."""
+        return self.service.threads
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, cast
 
-from .errors import ContentTooLarge, ContractError, WireError
-from .wire.body import ChunkedDecoder, LengthDecoder
+from .errors import ContentTooLarge, ContractError, IncompleteBody, WireError
+from .wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from .wire.headers import Headers
 from .wire.parser import RequestParser
 
@@ -49,7 +49,7 @@ class StreamReader:
     def __init__(
         self,
         source: Source,
-        decoder: LengthDecoder | ChunkedDecoder,
+        decoder: LengthDecoder | ChunkedDecoder | Unframed,
         limit: int | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -206,6 +206,14 @@ class StreamReader:
         if self._error is None and not self._decoder.complete:
             self._error = error
             self._wake()
+
+    def feed_eof(self) -> None:
+        """The peer has closed its side: the end of what has no framing, else too early."""
+        if isinstance(self._decoder, Unframed):
+            self._decoder.complete = True
+            self._wake()
+        else:
+            self.fail(IncompleteBody())
 
     def discard(self) -> int:
         """Drop what waits; say how many bytes that were."""

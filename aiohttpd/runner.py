@@ -22,7 +22,7 @@ from .service import App
 from .systemd import Notifier
 from .tls import Certificates
 
-__all__ = ["announce", "local_url", "run", "say", "serve"]
+__all__ = ["announce", "local_url", "loop_factory", "run", "say", "serve"]
 
 _ALL = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -80,11 +80,12 @@ def serve(
     certificates = ssl if isinstance(ssl, Certificates) else None
     context = ssl.context() if isinstance(ssl, Certificates) else ssl
     _allow_open_files()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes a loop: uvloop where it is installed; None stands for asyncio's own."""
     try:
         import uvloop
     except ImportError:

@@ -21,7 +21,7 @@ from .connection import HTTPConnection
 from .handshake import Handshake
 from .listeners import ServerAddress, listen, url_of
 from .service import AccessLogger, App, Service, log_error, resolve_app
-from .wire.request import Request
+from .wire.request import Address, Request
 
 __all__ = ["HTTPServer", "Lifespan"]
 
@@ -212,6 +212,38 @@ class HTTPServer:
             raise RuntimeError("the server was made without TLS: ssl= makes it HTTPS")
         self._ssl = context
 
+    async def serve_connection(
+        self, sock: socket.socket, ssl: ssl_module.SSLContext | None = None, client_address: Address | None = None
+    ) -> HTTPConnection:
+        """Serve a connection that somebody else has accepted.
+
+        Args:
+            sock: the connection; it belongs to the server from now on.
+            ssl: makes it HTTPS.
+            client_address: who is at the other end, if the socket does not know.
+
+        Raises:
+            RuntimeError: the server is not running.
+            OSError: the handshake of TLS has failed.
+        """
+        if self._service is None or self.shutting_down.is_set():
+            raise RuntimeError("the server is not running")
+        loop = asyncio.get_running_loop()
+        service = self._service
+        sock.setblocking(False)
+        options = self._tls_options() if ssl is not None else {}
+        made = await loop.connect_accepted_socket(lambda: HTTPConnection(service), sock, ssl=ssl, **options)
+        connection = made[1]
+        if client_address is not None:
+            connection.client_address = client_address
+        return connection
+
+    async def closed(self, connection: HTTPConnection) -> None:
+        """Wait until a connection has been closed."""
+        while self._service is not None and connection in self._service.connections:
+            self._service.changed.clear()
+            await self._service.changed.wait()
+
     async def shutdown(self, grace: float | None = None) -> None:
         """Stop: close the listeners, finish what is in flight, close the rest.
 
@@ -249,16 +281,34 @@ class HTTPServer:
         if unix and sys.version_info >= (3, 13):
             options["cleanup_socket"] = False  # it is for us, and others may listen on it too
         make: Any = loop.create_unix_server if unix else loop.create_server
-        connection = functools.partial(HTTPConnection, service)
+        factory = self._factory(service)
+        # The loop closes the socket that it is given, and its name is asked for longer than that.
+        acceptor: asyncio.Server = await make(factory, sock=sock.dup(), **options)
+        return acceptor
+
+    def _factory(self, service: Service) -> Callable[[], asyncio.Protocol]:
+        """What makes the protocol of a connection that has been accepted; the context of TLS is that of the moment."""
+        connection: Callable[[], asyncio.Protocol] = functools.partial(HTTPConnection, service)
+        if self.config.trusted_proxies:
+            from .proxies import behind_proxies
+
+            connection, with_tls = behind_proxies(service, lambda: self._ssl, self._tls_options())
+            if with_tls:
+                return connection
+        if self._ssl is None:
+            return connection
 
         def handshake() -> Handshake:
             assert self._ssl is not None
             return Handshake(service, self._ssl, connection)
 
-        factory = connection if self._ssl is None else handshake
-        # The loop closes the socket that it is given, and its name is asked for longer than that.
-        acceptor: asyncio.Server = await make(factory, sock=sock.dup(), **options)
-        return acceptor
+        return handshake
+
+    def _tls_options(self) -> dict[str, float]:
+        return {
+            "ssl_handshake_timeout": self.config.timeout_handshake,
+            "ssl_shutdown_timeout": self.config.timeout_linger,
+        }
 
     async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -276,7 +326,7 @@ class HTTPServer:
         close_idle.cancel()
         if _anything(service):
             await self._cancel(service)
-        service.deadlines.close()
+        service.close()
         self._drained.set()
         try:
             if self._life is not None:

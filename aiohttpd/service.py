@@ -6,7 +6,10 @@ Owns no socket: `aiohttpd.server` puts one on the network, `aiohttpd.testing` fe
 import asyncio
 import contextvars
 import logging
+import sys
+import threading
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .clock import Clock
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
     from .answer import Instant
     from .connection import HTTPConnection
     from .handshake import Handshake
+    from .threads.running import Threads
     from .writer import StreamWriter
 
-__all__ = ["AccessLogger", "App", "Service", "resolve_app"]
+__all__ = ["AccessLogger", "App", "Service", "is_handler_class", "resolve_app"]
 
 App = Callable[[Request, "StreamWriter"], Awaitable[None]]
 
@@ -55,6 +59,8 @@ def resolve_app(app: Any) -> App:
     Raises:
         TypeError: this is no App.
     """
+    if _is_of_http_server(app):
+        return import_module("aiohttpd.threads.legacy").blocking(app)  # type: ignore[no-any-return]
     if isinstance(app, type):
         serve = getattr(app, "serve", None)
         if serve is None and not hasattr(app, "__await__"):
@@ -63,6 +69,18 @@ def resolve_app(app: Any) -> App:
     if not callable(app):
         raise TypeError(f"{app!r} is no App: a handler class, or 'async def app(request, response)'")
     return app  # type: ignore[no-any-return]
+
+
+def is_handler_class(cls: type) -> bool:
+    """Whether a class makes handlers: ours, or those of ``http.server``."""
+    return hasattr(cls, "serve") or _is_of_http_server(cls)
+
+
+def _is_of_http_server(app: Any) -> bool:
+    """Whether this is a handler class of ``http.server``, or a ``functools.partial`` of one."""
+    old: Any = sys.modules.get("http.server")  # if nobody has imported it, nobody has derived a class from it
+    cls = getattr(app, "func", app)
+    return old is not None and isinstance(cls, type) and issubclass(cls, old.BaseHTTPRequestHandler)
 
 
 class Service:
@@ -112,9 +130,26 @@ class Service:
         self.draining = False
         # Handlers whose client has gone; asyncio itself holds tasks only weakly.
         self.orphans: set[asyncio.Task[None]] = set()
+        self._threads: Threads | None = None
+        self._ident = threading.get_ident()  # of the thread with the loop
         self.changed = asyncio.Event()  # a connection, a handshake or an orphan is no more
         self._preludes: dict[int, bytes] = {}
         self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if config.server_header else b""
+
+    @property
+    def threads(self) -> "Threads":
+        """The worker threads, of which there are none before one is needed."""
+        if self._threads is None:
+            from .threads.running import Threads  # with tempfile; most programs have no such code
+
+            self._threads = Threads(self.config, self.loop)
+        return self._threads
+
+    def close(self) -> None:
+        """The last connection has been closed."""
+        self.deadlines.close()
+        if self._threads is not None:
+            self._threads.close()
 
     def prelude(self, status: int) -> bytes:
         """The beginning of an answer: status line, Server and Date, made once a second."""
@@ -162,7 +197,13 @@ class Service:
             self.access_log.answered(request, answer.status, answer.size, 0.0)
 
     def message(self, line: str) -> None:
-        """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``."""
+        """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``.
+
+        May be called from any thread.
+        """
+        if threading.get_ident() != self._ident:
+            self.loop.call_soon_threadsafe(self.message, line)
+            return
         if self.access_log is not None:
             self.access_log.message(line)
         else:

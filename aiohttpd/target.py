@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .service import App, resolve_app
+from .service import App, is_handler_class, resolve_app
 
 __all__ = ["TargetError", "TargetFailed", "load_target"]
 
@@ -38,13 +38,14 @@ class TargetFailed(Exception):
         self.error = error.with_traceback(traceback)
 
 
-def load_target(target: str) -> App:
+def load_target(target: str, *, wsgi: bool = False) -> App:
     """Import what a target names.
 
     The current folder is importable; for a file, its own folder is, too.
 
     Args:
         target: ``module:attribute`` or ``file.py:attribute``; dots in the attribute go deeper.
+        wsgi: it names a WSGI application.
 
     Raises:
         TargetError: the target does not exist, or is no App.
@@ -63,6 +64,10 @@ def load_target(target: str) -> App:
         except AttributeError:
             raise TargetError(f"{place} has no {attribute!r}{_hint(module)}") from None
     try:
+        if wsgi:
+            from .threads.wsgi import wsgi as wsgi_app
+
+            return wsgi_app(app)
         resolve_app(app)
     except TypeError as error:
         raise TargetError(f"{target} is no App: {error}") from None
@@ -108,6 +113,6 @@ def _hint(module: ModuleType) -> str:
     handlers = [
         name
         for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "serve")
+        if isinstance(value, type) and value.__module__ == module.__name__ and is_handler_class(value)
     ]
     return f"; it has {', '.join(handlers)}" if handlers else ""

@@ -52,15 +52,21 @@ class MemoryTransport(asyncio.Transport):
         self._deliver()
 
     def _deliver(self) -> None:
-        protocol = cast(asyncio.Protocol, self._protocol)
         while self._incoming and not self._paused and not self._closing:
             data = self._incoming.pop(0)
+            protocol = cast(asyncio.Protocol, self._protocol)
             if data is not None:
                 protocol.data_received(data)
             elif not protocol.eof_received():
                 self.close()
 
     # What a protocol calls.
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = cast(asyncio.Protocol, protocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return cast(asyncio.Protocol, self._protocol)
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -122,7 +128,7 @@ async def exchange(
     loop = asyncio.get_running_loop()
     service = Service(app, config or Config(), loop, access_log=access_log)
     transport = MemoryTransport(loop)
-    transport.connect(HTTPConnection(service))
+    transport.connect(_protocol(service))
     try:
         for part in (data,) if isinstance(data, bytes) else data:
             transport.feed(part)
@@ -131,8 +137,16 @@ async def exchange(
         if service.orphans:
             await asyncio.wait(tuple(service.orphans))
     finally:
-        service.deadlines.close()
+        service.close()
     return bytes(transport.output)
+
+
+def _protocol(service: Service) -> asyncio.Protocol:
+    if not service.config.trusted_proxies:
+        return HTTPConnection(service)
+    from .proxies import behind_proxies
+
+    return behind_proxies(service, lambda: None, {})[0]()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from ..errors import WireError
 from . import refusals
 from .headers import FIELD_LINE, TOKEN, Headers
 
-__all__ = ["ChunkedDecoder", "LengthDecoder"]
+__all__ = ["ChunkedDecoder", "LengthDecoder", "Unframed"]
 
 
 class LengthDecoder:
@@ -43,6 +43,23 @@ class LengthDecoder:
         """So many bytes have come, and need no decoding."""
         self.remaining -= length
         self.complete = not self.remaining
+
+
+class Unframed:
+    """No body of HTTP, but what follows a change of protocol: it ends with the connection."""
+
+    __slots__ = ("complete",)
+
+    trailers: Headers | None = None
+    remaining: int | None = None
+
+    def __init__(self) -> None:
+        self.complete = False
+
+    def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        """Append all of it."""
+        out += memoryview(data)[start:]
+        return len(data)
 
 
 # RFC 9112 section 7.1: at most 16 hexadecimal digits, no sign, no 0x, no white space; extensions by

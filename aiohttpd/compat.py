@@ -1,0 +1,412 @@
+"""The servers of ``http.server`` and ``socketserver``, with this engine under them: change the import, no more.
+
+Owns the blocking surface: ``serve_forever``, ``shutdown``, ``handle_request`` and the hooks. The loop runs in a thread
+of its own; it owns sockets, TLS, deadlines and slow clients. Handlers run where they always did: those of
+`HTTPServer` one after the other in the thread that called ``serve_forever``, those of `ThreadingHTTPServer` in worker
+threads.
+"""
+
+import asyncio
+import contextlib
+import http.server
+import queue
+import selectors
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .config import Config
+from .errors import HTTPError
+from .listeners import ServerAddress
+from .runner import loop_factory
+from .server import HTTPServer as Server
+from .threads.instances import served
+from .threads.legacy import HandlerApp
+from .threads.stand_in import Connection
+
+__all__ = ["HTTPSServer", "HTTPServer", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer", "ThreadingMixIn"]
+
+ThreadingMixIn = socketserver.ThreadingMixIn
+
+_PIECE = 16 * 1024  # bytes, a record of TLS
+_LAST_ANSWER = 1.0  # seconds for the answers that are under way when a serial server stops
+
+
+class _Engine:
+    """What `TCPServer` has instead of the loop of ``socketserver``: to be put before it among the base classes.
+
+    Attributes:
+        config: options of the engine, for a class or an instance.
+    """
+
+    config = Config(access_log=False, timeout_drain_idle=0)
+
+    RequestHandlerClass: Any
+    socket: Any
+    get_request: Any
+    verify_request: Any
+    shutdown_request: Any
+    process_request: Any
+    handle_error: Any
+    service_actions: Any
+
+    @property
+    def _engine(self) -> "_Loop":
+        if "_engine_of_server" not in vars(self):
+            self._engine_of_server = _Loop(self)
+        return self._engine_of_server
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `shutdown`; see ``socketserver``. ``service_actions`` is called at least so often, in seconds."""
+        self._engine.serve_forever(poll_interval)
+
+    def shutdown(self) -> None:
+        """Stop ``serve_forever``, and wait until it has; a handler may call it, and does not wait."""
+        self._engine.shutdown()
+
+    def server_close(self) -> None:
+        """Close the listening socket; with ``block_on_close``, wait for the handlers in threads that are no daemons."""
+        super().server_close()  # type: ignore[misc]
+        self._engine.close()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Make an instance of the handler class, which answers one request."""
+        served(self.RequestHandlerClass)(request, client_address, self)
+
+    def _handle_request_noblock(self) -> None:
+        """``handle_request`` has found that somebody connects."""
+        self._engine.handle_connection()
+
+
+class TCPServer(_Engine, socketserver.TCPServer):
+    """``socketserver.TCPServer`` for handlers of HTTP."""
+
+
+class HTTPServer(_Engine, http.server.HTTPServer):
+    """``http.server.HTTPServer``: one request after the other, in the thread that called ``serve_forever``."""
+
+    def server_bind(self) -> None:
+        """Bind the socket; no name is looked up, which could take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+
+class ThreadingHTTPServer(ThreadingMixIn, HTTPServer):
+    """``http.server.ThreadingHTTPServer``: each request in a worker thread, ``config.worker_threads`` at most."""
+
+    daemon_threads = True
+
+
+class HTTPSServer(HTTPServer):
+    """``http.server.HTTPSServer`` of Python 3.14.
+
+    Args:
+        certfile: path of the certificate in PEM.
+        keyfile: path of its key, by default in the same file.
+        password: of the key, or a function that returns it.
+        alpn_protocols: by default ``["http/1.1"]``.
+    """
+
+    def __init__(
+        self,
+        server_address: Any,
+        RequestHandlerClass: Any,  # noqa: N803  # its name in socketserver
+        bind_and_activate: bool = True,
+        *,
+        certfile: str,
+        keyfile: str | None = None,
+        password: Any = None,
+        alpn_protocols: Sequence[str] | None = None,
+    ) -> None:
+        self.certfile = certfile
+        self.keyfile = keyfile
+        self.password = password
+        self.alpn_protocols = ["http/1.1"] if alpn_protocols is None else list(alpn_protocols)
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+
+    def server_activate(self) -> None:
+        """Listen, with TLS."""
+        super().server_activate()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certfile, self.keyfile, self.password)
+        context.set_alpn_protocols(self.alpn_protocols)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+
+class ThreadingHTTPSServer(ThreadingMixIn, HTTPSServer):
+    """``http.server.ThreadingHTTPSServer`` of Python 3.14."""
+
+    daemon_threads = True
+
+
+class _CallingThread:
+    """The one worker of a serial server: the thread that has called ``serve_forever`` or ``handle_request``."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Have it run a call. There are not more of them than connections."""
+        self._calls.put(call)
+
+    def wake(self) -> None:
+        """Have it look around."""
+        self._calls.put(_nothing)
+
+    def work(self, seconds: float | None) -> None:
+        """Run the next call, or wait so long for one."""
+        try:
+            call = self._calls.get(timeout=seconds)
+        except queue.Empty:
+            return
+        call()
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Loop:
+    """The engine of one server: the loop in its thread, and what the thread of the caller does meanwhile."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._caller = _CallingThread()
+        self._thread: _LoopThread | None = None
+        self._stopping = False
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self._inside = threading.local()
+        self._raised: BaseException | None = None
+
+    @property
+    def _threads(self) -> bool:
+        return isinstance(self._server, socketserver.ThreadingMixIn)
+
+    def serve_forever(self, poll_interval: float) -> None:
+        self._stopped.clear()
+        self.close()  # of handle_request
+        looks = _overridden(self._server, "get_request", "verify_request")
+        thread = self._thread = self._start(listen=not looks)
+        acceptor = threading.Thread(target=self._accept, args=(thread,), daemon=True) if looks else None
+        try:
+            if acceptor is not None:
+                acceptor.start()
+            while not self._stopping:
+                self._work(poll_interval)
+                if not self._stopping:
+                    self._server.service_actions()
+        finally:
+            self._stopping = True
+            if acceptor is not None:
+                acceptor.join()
+            self._stop(thread)
+            self._stopping = False
+            self._stopped.set()
+
+    def shutdown(self) -> None:
+        self._stopping = True
+        self._caller.wake()
+        if not getattr(self._inside, "handler", False):
+            self._stopped.wait()
+
+    def close(self) -> None:
+        thread = self._thread
+        if thread is None:
+            return
+        thread.stop()
+        if not self._threads or (self._server.block_on_close and not self._server.daemon_threads):
+            self._join(thread)
+        self._thread = None
+
+    def handle_connection(self) -> None:
+        thread = self._thread = self._thread or self._start(listen=False)
+        made = self._take_connection(thread)
+        if made is None or self._threads:
+            return
+        try:
+            gone = thread.when_gone(made.result())
+        except OSError:  # the handshake has failed
+            return
+        gone.add_done_callback(lambda _: self._caller.wake())
+        try:
+            while not gone.done():
+                self._work(None)
+        finally:
+            self.close()  # nobody may ever call us again
+
+    def _start(self, *, listen: bool) -> "_LoopThread":
+        server = self._server
+        context = None
+        if isinstance(server.socket, ssl.SSLSocket):
+            context = server.socket.context
+            vars(server.socket)["do_handshake_on_connect"] = False  # it is ours to do, and must not stop accept()
+        app = HandlerApp(
+            server.RequestHandlerClass,
+            finish=self._finish,
+            workers=None if self._threads else self._caller,
+            logs=False,
+        )
+        sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
+        return _LoopThread(Server(sockets, app, config=server.config, ssl=context))
+
+    def _stop(self, thread: "_LoopThread") -> None:
+        """Stop accepting. Threads finish what they are at; what waits for the caller's thread is answered."""
+        if self._threads:
+            thread.stop()
+            return
+        thread.stop(_LAST_ANSWER)
+        self._join(thread)
+        self._thread = None
+
+    def _join(self, thread: "_LoopThread") -> None:
+        while thread.is_alive():
+            if self._threads:
+                thread.join()
+            else:
+                self._caller.work(0.02)
+                self._raised = None
+
+    def _work(self, seconds: float | None) -> None:
+        self._caller.work(seconds)
+        error, self._raised = self._raised, None
+        if error is not None:
+            raise error
+
+    # In the thread of a handler.
+
+    def _finish(self, connection: Connection, client_address: Any) -> None:
+        """Do for one request what ``socketserver`` does for a connection."""
+        server = self._server
+        self._inside.handler = True
+        try:
+            if _overridden(server, "process_request"):
+                closed = threading.Event()
+                connection.on_close = closed.set
+                server.process_request(connection, client_address)
+                closed.wait()
+            else:
+                server.finish_request(connection, client_address)
+                server.shutdown_request(connection)
+        except Exception:
+            server.handle_error(connection, client_address)
+            server.shutdown_request(connection)
+            raise HTTPError(500) from None  # to the client, if it has not had an answer; it has been reported
+        except BaseException as error:
+            server.shutdown_request(connection)
+            if self._threads:
+                raise
+            self._raised = error  # out of serve_forever
+            raise HTTPError(500) from None
+        finally:
+            self._inside.handler = False
+
+    # Where somebody has a hook that sees sockets before we do.
+
+    def _accept(self, thread: "_LoopThread") -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._server.fileno(), selectors.EVENT_READ)
+            while not self._stopping and thread.is_alive():
+                if selector.select(0.1) and not self._stopping:
+                    self._take_connection(thread)
+
+    def _take_connection(self, thread: "_LoopThread") -> Any:
+        server = self._server
+        try:
+            request, client_address = server.get_request()
+        except OSError:
+            return None
+        try:
+            if server.verify_request(request, client_address):
+                return thread.serve(*_without_tls(request), client_address)
+        except Exception:
+            server.handle_error(request, client_address)
+        server.shutdown_request(request)
+        return None
+
+
+class _LoopThread(threading.Thread):
+    """A thread with a loop and a server in it."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(name="aiohttpd-loop", daemon=True)
+        self._server = server
+        self._begun = threading.Event()
+        self._error: list[BaseException] = []
+        self._loop: asyncio.AbstractEventLoop
+        self.start()
+        self._begun.wait()
+        if self._error:
+            self.join()
+            raise self._error.pop()
+
+    def run(self) -> None:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            self._loop = runner.get_loop()
+            try:
+                runner.run(self._serve())
+            except BaseException as error:
+                self._error.append(error)
+                self._begun.set()
+
+    async def _serve(self) -> None:
+        await self._server.start()
+        self._begun.set()
+        await self._server.serve_forever()
+        await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
+
+    def stop(self, grace: float | None = None) -> None:
+        """Begin to stop."""
+        with contextlib.suppress(RuntimeError):  # it has stopped
+            asyncio.run_coroutine_threadsafe(self._server.shutdown(grace), self._loop)
+
+    def serve(self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any) -> Any:
+        """Serve a connection; return a future of it."""
+        served = self._server.serve_connection(sock, context, client_address)
+        return asyncio.run_coroutine_threadsafe(served, self._loop)
+
+    def when_gone(self, connection: Any) -> Any:
+        """Return a future that is done when a connection has been closed."""
+        return asyncio.run_coroutine_threadsafe(self._server.closed(connection), self._loop)
+
+
+def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None]:
+    """Take TLS off a socket, so that the loop can do it.
+
+    Where the handshake has been done already, by a ``get_request`` of somebody's own, a thread goes on with it.
+    """
+    if not isinstance(sock, ssl.SSLSocket):
+        return sock, None
+    if sock.version() is None:
+        return socket.socket(fileno=sock.detach()), sock.context
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=_decrypt, args=(sock, ours), daemon=True).start()
+    return theirs, None
+
+
+def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
+    """Copy between a socket with TLS and one without, until either is closed."""
+    with sock, plain, selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
+        selector.register(sock, selectors.EVENT_READ, plain)
+        selector.register(plain, selectors.EVENT_READ, sock)
+        while True:
+            for key, _ in selector.select():
+                source: Any = key.fileobj
+                while True:  # what TLS has decrypted already is nothing that can be selected
+                    data = source.recv(_PIECE)
+                    key.data.sendall(data)
+                    if not data:
+                        return
+                    if source is plain or not sock.pending():
+                        break
+
+
+def _overridden(server: Any, *names: str) -> bool:
+    """Whether a class has hooks of its own; those of mix-ins for threads and processes are what we replace."""
+    own = (socketserver.__name__, http.server.__name__, __name__)
+    return any(
+        name in vars(server) or getattr(getattr(type(server), name), "__module__", None) not in own for name in names
+    )

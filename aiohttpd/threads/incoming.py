@@ -1,0 +1,181 @@
+"""Incoming: the body of a request for code that blocks.
+
+Owns how a body is gathered before a thread is taken, so that a slow client costs none, and the files from
+which the thread reads it: real ``io`` objects, which end where the body ends.
+"""
+
+import asyncio
+import io
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import IO, Any
+
+from ..errors import BodyTimeout, IncompleteBody
+from ..wire.headers import Headers
+from ..wire.request import Body, Request
+from ..wire.response import LAST_CHUNK
+
+__all__ = ["Incoming", "Read", "gather"]
+
+KIB = 1024
+_MEMORY = 1024 * KIB  # bytes of a body that are kept in memory
+_SPOOLED = 64 * 1024 * KIB  # bytes that are kept in a file; what is beyond the thread has to wait for
+_PIECE = 256 * KIB
+
+Read = Callable[[int], Awaitable[bytes]]
+
+
+class Incoming:
+    """A body that has been gathered: what is here, and the way to the rest of it.
+
+    Attributes:
+        content: the first bytes, all of them unless there is a file.
+        file: those that follow.
+        rest: reads those that have not arrived; None if all have.
+    """
+
+    def __init__(self, content: bytes, file: IO[bytes] | None = None, rest: Read | None = None) -> None:
+        self.content = content
+        self.file = file
+        self.rest = rest
+
+    def open(self, loop: asyncio.AbstractEventLoop, before: bytes = b"") -> io.BufferedIOBase:
+        """Make the file that the thread reads; ``before`` comes before the body."""
+        content = before + self.content if before else self.content
+        if self.file is None and self.rest is None:
+            return io.BytesIO(content)
+        return io.BufferedReader(_Raw(content, self.file, self.rest, loop), _PIECE)
+
+    def close(self) -> None:
+        """Forget what is in a file."""
+        if self.file is not None:
+            self.file.close()
+
+
+async def gather(request: Request, *, framed: bool = False, now: bool = True) -> Incoming:
+    """Wait for a body, the first 64 MiB of it at most.
+
+    Args:
+        request: whose body.
+        framed: keep the chunks of a body that came in chunks, for code that takes them apart itself.
+        now: False leaves all of it to the thread, which then decides whether it wants it at all.
+
+    Raises what reading the body raises.
+    """
+    if not request.framing.has_body:
+        return Incoming(b"")
+    body = request.body
+    framed = framed and request.framing.chunked
+    read = _framed(body, request) if framed else body.read
+    if not now:
+        return Incoming(b"", rest=read)
+    if not framed and (content := body.read_at_once()) is not None:
+        return Incoming(content)
+    parts: list[bytes] = []
+    size = 0
+    while size < _MEMORY:
+        part = await read(_PIECE)
+        if not part:
+            return Incoming(b"".join(parts))
+        parts.append(part)
+        size += len(part)
+    return await _spool(b"".join(parts), read)
+
+
+async def _spool(content: bytes, read: Read) -> Incoming:
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until Incoming.close()
+    try:
+        size = 0
+        while size < _SPOOLED:
+            part = await read(_PIECE)
+            if not part:
+                break
+            await asyncio.to_thread(file.write, part)
+            size += len(part)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return Incoming(content, file, read if size >= _SPOOLED else None)
+
+
+def _framed(body: Body, request: Request) -> Read:
+    """Read a body as chunks: their sizes are ours, their content and the trailers are the client's."""
+    ended = False
+
+    async def read(n: int) -> bytes:
+        nonlocal ended
+        if ended:
+            return b""
+        content = await body.read(n)
+        if content:
+            return b"%x\r\n%b\r\n" % (len(content), content)
+        ended = True
+        return _last_chunk(request.trailers)
+
+    return read
+
+
+def _last_chunk(trailers: Headers) -> bytes:
+    if not len(trailers):
+        return LAST_CHUNK
+    lines = "".join(f"{name}: {value}\r\n" for name, value in trailers.items())
+    return f"0\r\n{lines}\r\n".encode("latin-1")
+
+
+class _Raw(io.RawIOBase):
+    """Content, then a file, then what is still to come, in one row."""
+
+    def __init__(
+        self, content: bytes, file: IO[bytes] | None, rest: Read | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._content = memoryview(content)
+        self._file = file
+        self._rest = rest
+        self._left = b""  # of the rest, what has come and was more than was asked for
+        self._loop = loop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._content:
+            return self._give(view, self._content, "_content")
+        if self._file is not None:
+            size = self._file.readinto(view)  # type: ignore[attr-defined]
+            if size:
+                return int(size)
+            self._file = None
+        if not self._left and self._rest is not None:
+            self._left = self._wait(len(view))
+        return self._give(view, self._left, "_left")
+
+    def _give(self, view: memoryview, source: Any, name: str) -> int:
+        size = min(len(view), len(source))
+        view[:size] = source[:size]
+        setattr(self, name, source[size:])
+        return size
+
+    def _wait(self, n: int) -> bytes:
+        """Have the loop read, and wait for it.
+
+        Raises:
+            TimeoutError: the client is too slow.
+            ConnectionError: the client is gone, or has closed in the middle of the body.
+        """
+        assert self._rest is not None
+        future = asyncio.run_coroutine_threadsafe(_call(self._rest, n), self._loop)
+        try:
+            data = future.result()
+        except BodyTimeout as error:
+            raise TimeoutError(str(error)) from error
+        except IncompleteBody as error:
+            raise ConnectionResetError(str(error)) from error
+        if not data:
+            self._rest = None
+        return data
+
+
+async def _call(read: Read, n: int) -> bytes:
+    return await read(n)

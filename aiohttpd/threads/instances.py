@@ -1,0 +1,144 @@
+"""Handlers of ``http.server``: what kind a class is, and how one is made without parsing its head again.
+
+Owns the knowledge of that class: which of its methods do what here is done already.
+"""
+
+import functools
+import http.client
+import http.server
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..clock import Clock, http_date
+from ..wire.request import Request
+from .stand_in import Connection
+
+__all__ = ["Factory", "Kind", "served"]
+
+Old = http.server.BaseHTTPRequestHandler
+Factory = Callable[[Any, Any, Any], Any]
+
+_OF_CONNECTIONS = ("setup", "handle", "finish", "handle_one_request", "parse_request")
+
+
+class Kind(NamedTuple):
+    """What a factory makes, as far as it can be told.
+
+    Attributes:
+        cls: the class; None if it cannot be told.
+        args: what comes before ``(request, client_address, server)``.
+        keywords: what else it is given.
+    """
+
+    cls: Any
+    args: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, factory: Factory) -> "Kind":
+        if isinstance(factory, functools.partial):
+            inner = cls.of(factory.func)
+            return cls(inner.cls, inner.args + factory.args, {**inner.keywords, **factory.keywords})
+        is_class = isinstance(factory, type) and issubclass(factory, Old)
+        return cls(factory if is_class else None)
+
+    def keeps(self, *names: str) -> bool:
+        """Whether the class has these of ``http.server``, and no others."""
+        return self.cls is not None and all(getattr(self.cls, name) is getattr(Old, name) for name in names)
+
+    @property
+    def parses_as_usual(self) -> bool:
+        """Whether its head can be given to it instead of being parsed again."""
+        return (
+            self.keeps("handle", "handle_one_request", "parse_request")
+            and self.cls.MessageClass is http.client.HTTPMessage
+            and type(self.cls).__call__ is type.__call__
+            and self.cls.__new__ is object.__new__
+        )
+
+    @property
+    def logs_as_usual(self) -> bool:
+        """Whether the lines of its log are those that ``http.server`` writes."""
+        return self.keeps("log_request", "log_message", "address_string", "log_date_time_string")
+
+    @property
+    def minds_connections(self) -> bool:
+        """Whether the class does something for each connection, so that it has to see them and not only requests."""
+        return self.cls is not None and not self.keeps(*_OF_CONNECTIONS)
+
+
+def served(factory: Factory, *, quiet: bool = False) -> Factory:
+    """Make a factory whose handlers do not parse their head again; the factory itself where that cannot be.
+
+    Args:
+        factory: what makes a handler.
+        quiet: leave the log line of an answer to the server, which knows its size, unless the class has its own.
+    """
+    kind = Kind.of(factory)
+    if not kind.parses_as_usual:
+        return factory
+    return functools.partial(_make, kind, quiet and kind.logs_as_usual, kind.keeps("date_time_string"))
+
+
+def _make(kind: Kind, quiet: bool, dates: bool, request: Connection, client_address: Any, server: Any) -> Any:
+    """Make an instance of the very class: what it does to ``type(self)`` has to arrive there."""
+    request.head_is_known = True
+    handler = kind.cls.__new__(kind.cls)
+    handler.handle = functools.partial(_handle, handler)
+    if quiet:
+        handler.log_request = _nothing
+    if dates:
+        handler.date_time_string = _date
+    handler.__init__(*kind.args, request, client_address, server, **kind.keywords)
+    return handler
+
+
+def _nothing(code: int | str = "-", size: int | str = "-") -> None:
+    """The access log has it."""
+
+
+_clock = Clock()
+
+
+def _date(timestamp: float | None = None) -> str:
+    """What ``date_time_string`` says, and says for a whole second."""
+    if timestamp is not None:
+        return http_date(timestamp)
+    _clock.tick()
+    return _clock.date
+
+
+def _handle(handler: Any) -> None:
+    """Do what ``handle`` and ``handle_one_request`` do, for one request."""
+    del handler.handle  # it is a cycle, and ours
+    try:
+        if _take_over(handler, handler.request.exchange.request):
+            name = "do_" + handler.command
+            if hasattr(handler, name):
+                getattr(handler, name)()
+                handler.wfile.flush()
+            else:
+                handler.send_error(501, f"Unsupported method ({handler.command!r})")
+    except TimeoutError as error:
+        handler.log_error("Request timed out: %r", error)
+        handler.close_connection = True
+    handler.request.exchange.closes |= handler.close_connection
+
+
+def _take_over(handler: Any, request: Request) -> bool:
+    """Do what ``parse_request`` does, with a head that has been parsed; False if ``do_*`` is not to be run."""
+    handler.requestline = request.requestline
+    handler.raw_requestline = f"{request.requestline}\r\n".encode("latin-1")
+    handler.command = request.method
+    handler.request_version = request.version
+    path = request.target
+    handler.path = "/" + path.lstrip("/") if path.startswith("//") else path  # gh-87389
+    handler.headers = message = http.client.HTTPMessage()
+    for name, value in request.headers.items():
+        message.set_raw(name, value)
+    persists = handler.protocol_version >= "HTTP/1.1"
+    handler.close_connection = not (persists and request.keep_alive)
+    if request.expects_continue and persists and type(handler).handle_expect_100 is not Old.handle_expect_100:
+        return bool(handler.handle_expect_100())
+    return True  # without an override it has been sent, or will be when the body is read

@@ -1,0 +1,107 @@
+"""Handlers of ``http.server``, unmodified, as Apps.
+
+Owns what is done for a request before and after its thread; what a handler finds there is `stand_in`'s, how it is made
+is `instances`'.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..wire.request import Address, Request
+from ..writer import StreamWriter
+from .exchange import Exchange
+from .incoming import Incoming, gather
+from .instances import Factory, Kind, served
+from .outbox import Outbox
+from .passing import PassingWriter
+from .pool import Workers
+from .session import Session
+from .stand_in import Connection
+
+__all__ = ["HandlerApp", "blocking"]
+
+Finish = Callable[[Connection, Address], None]
+
+
+class HandlerApp:
+    """An App that has each request answered by a handler of ``http.server``, in a worker thread.
+
+    Args:
+        factory: the class, or what makes an instance of ``(request, client_address, server)``.
+        finish: does more than to make an instance; as ``socketserver`` does, say.
+        workers: other threads than those of the server.
+        logs: have the server log what the class logs no other way than ``http.server`` does.
+    """
+
+    def __init__(
+        self, factory: Factory, *, finish: Finish | None = None, workers: Workers | None = None, logs: bool = True
+    ) -> None:
+        kind = Kind.of(factory)
+        self._minds_connections = kind.minds_connections
+        self._factory = served(factory, quiet=logs)
+        self._finish = finish or self._make
+        self._workers = workers
+        self._timeout: float | None = getattr(kind.cls, "timeout", None)
+        self._logs_itself = not (logs and kind.parses_as_usual and kind.logs_as_usual)
+        # An override may refuse before the body comes, so it is asked first, in the thread.
+        self._asks = not kind.keeps("handle_expect_100")
+        self._sessions: dict[Any, Session] = {}
+
+    async def __call__(self, request: Request, response: StreamWriter) -> None:
+        if self._timeout is not None:
+            response.set_timeout(self._timeout)
+        if self._logs_itself:
+            response.log = _already_logged
+        if request.framing.has_body:
+            request.body.limit = None  # what is too much for memory goes to a file, and then the client has to wait
+            incoming = await gather(request, framed=True, now=not (self._asks and request.expects_continue))
+        else:
+            incoming = Incoming(b"")
+        exchange = Exchange(request, PassingWriter.begin(response), incoming, asyncio.get_running_loop())
+        try:
+            if self._minds_connections:
+                await self._session(request).serve(exchange)
+            else:
+                await self._serve(exchange)
+        finally:
+            exchange.release()
+        if exchange.closes:
+            exchange.writer.close_connection = True
+
+    async def _serve(self, exchange: Exchange) -> None:
+        connection = Connection(exchange)
+
+        def call(outbox: Outbox) -> None:
+            exchange.outbox = outbox
+            self._finish(connection, exchange.request.client_address)
+
+        request, writer = exchange.request, exchange.writer
+        await request.peer.threads.run(
+            call, writer.deliver, writer.writable, name=request.requestline, workers=self._workers
+        )
+        await exchange.ended()
+
+    def _session(self, request: Request) -> Session:
+        peer = request.peer
+        session = self._sessions.get(peer)
+        if session is None:
+            session = Session(request, self._finish, self._workers, lambda: self._sessions.pop(peer, None))
+            self._sessions[peer] = session
+        return session
+
+    def _make(self, connection: Connection, client_address: Address) -> None:
+        self._factory(connection, client_address, connection.exchange.request.server)
+
+
+def _already_logged(status: int, size: int, seconds: float) -> None:
+    """The handler has logged its answer when it began."""
+
+
+def blocking(factory: Factory) -> HandlerApp:
+    """Make an App of what makes handlers of ``http.server``, where that cannot be told: a lambda, say.
+
+    Args:
+        factory: takes ``(request, client_address, server)``. Classes, and partials of them, are Apps as they are.
+    """
+    return HandlerApp(factory)

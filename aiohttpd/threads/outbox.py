@@ -1,0 +1,161 @@
+"""Outbox: the way of bytes from a worker thread to the loop.
+
+Owns what a thread has written and the loop has not taken: in memory, then in a file, so that a slow
+client costs no thread; the thread waits only when that is full too. Knows nothing of HTTP.
+"""
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import IO
+
+from ..errors import ClientDisconnected
+
+__all__ = ["Outbox"]
+
+KIB = 1024
+_MEMORY = 1024 * KIB  # bytes that wait in memory
+_SPOOLED = 64 * 1024 * KIB  # bytes that wait in the file
+_PROMPT = 64 * KIB  # bytes for which the loop is woken at once
+_PIECE = 256 * KIB  # bytes that are taken at once
+
+
+class Outbox:
+    """What one thread has for one client.
+
+    Attributes:
+        waiting: bytes that the loop has not taken.
+        ended: the thread will write no more.
+        rests: the thread writes no more before it gets something else to do.
+        nudge: has a writer let go what it still buffers; None if it buffers nothing.
+    """
+
+    nudge: Callable[[], None] | None = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[["Outbox"], None]) -> None:
+        self._loop = loop
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._parts: deque[bytes] = deque()
+        self._file: IO[bytes] | None = None
+        self._read_at = self._write_at = 0  # in the file
+        self._closed = False
+        self._woken = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.waiting = 0
+        self.ended = False
+        self.rests = False
+
+    # In the thread.
+
+    def put(self, data: bytes) -> None:
+        """Append; wait if far too much waits already.
+
+        Raises:
+            ClientDisconnected: nobody takes it any more.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClientDisconnected("the client is gone")
+            if self._file is None and self.waiting + len(data) <= _MEMORY:
+                self._parts.append(data)
+                self.waiting += len(data)
+            else:
+                self._spool(data)
+            prompt = self.waiting >= _PROMPT
+        if prompt:
+            self.wake()
+
+    def end(self) -> None:
+        """The thread has come to its end."""
+        self.ended = True
+        self.wake()
+
+    def rest(self) -> None:
+        """The thread has come to the end of a part, and waits for the next."""
+        self.rests = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the loop take what is there, now and not with the next sweep; from any thread."""
+        if not self._woken:
+            self._woken = True
+            self._wake(self)
+
+    def _spool(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            while self._write_at - self._read_at >= _SPOOLED:
+                self.wake()
+                self._room.wait()
+            if self._closed:
+                raise ClientDisconnected("the client is gone")
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until close()
+            part = view[: _SPOOLED - (self._write_at - self._read_at)]
+            written = os.pwrite(self._file.fileno(), part, self._write_at)
+            self._write_at += written
+            self.waiting += written
+            view = view[written:]
+
+    # In the loop.
+
+    def sweep(self) -> None:
+        """Let leave what has waited for a while."""
+        if self.nudge is not None and self.waiting < _PROMPT:  # else it could have to wait for us
+            self.nudge()
+        if self.waiting:
+            self.wake()
+
+    async def filled(self) -> None:
+        """Wait until there is something to take, or the thread has ended or rests."""
+        if not (self.waiting or self.ended or self.rests):
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def take(self) -> list[bytes]:
+        """Take up to 256 KiB in the order of writing; nothing if nothing waits."""
+        with self._lock:
+            if self._parts:
+                parts = []
+                size = 0
+                while self._parts and size < _PIECE:
+                    parts.append(self._parts.popleft())
+                    size += len(parts[-1])
+            elif self._file is not None:
+                parts = [os.pread(self._file.fileno(), min(_PIECE, self._write_at - self._read_at), self._read_at)]
+                size = len(parts[0])
+                self._read_at += size
+                if self._read_at == self._write_at:
+                    self._drop_file()
+                self._room.notify()
+            else:
+                return []
+            self.waiting -= size
+            return parts
+
+    def close(self) -> None:
+        """Nobody takes anything any more; the thread learns of it when it writes."""
+        with self._lock:
+            self._closed = True
+            self._parts.clear()
+            self.waiting = 0
+            self._drop_file()
+            self._room.notify()
+
+    def _drop_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._read_at = self._write_at = 0
+
+    def tell(self) -> None:
+        """The loop has woken up for it."""
+        self._woken = False
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -1,0 +1,240 @@
+"""PassingWriter: an answer that somebody else has framed, passed on and checked.
+
+Owns the question whether what a handler of ``http.server`` writes is an answer, where it ends, and whether another
+may follow on the connection (RFC 9112 sections 6.3 and 9.3). A mistake in it costs the connection, never the next
+answer.
+"""
+
+import functools
+import re
+from typing import NamedTuple
+
+from ..answer import Framing, State, check_chunks
+from ..errors import ContractError
+from ..writer import StreamWriter
+
+__all__ = ["PassingWriter"]
+
+START, HELD, SENT, DONE = State.START, State.HELD, State.SENT, State.DONE
+AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
+
+_LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
+_SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+_END = re.compile(rb"\r?\n\r?\n")
+_DECIDING = re.compile(rb"(?im)^(content-length|transfer-encoding|connection):[\t ]*([^\r\n]*?)[\t ]*\r?$")
+
+
+class _Head(NamedTuple):
+    """What of a head decides."""
+
+    status: int
+    http10: bool
+    length: int | None
+    chunked: bool
+    connection: list[bytes]  # lower case
+
+    @property
+    def closes(self) -> bool:
+        return b"close" in self.connection or (self.http10 and b"keep-alive" not in self.connection)
+
+
+class PassingWriter(StreamWriter):
+    """The answer to one request, in the words of its handler.
+
+    A `StreamWriter` becomes one by its ``__class__``; `begin` then. ``restart`` makes it what it was.
+
+    Attributes:
+        tunnelled: what follows the head is no HTTP: after 101, and after 2xx to CONNECT.
+        unfinished: content that is missing, or too much, has been reported.
+    """
+
+    _head_bytes: bytes
+    _interim: bool
+    tunnelled: bool
+
+    @classmethod
+    def begin(cls, response: StreamWriter) -> "PassingWriter":
+        """Have the bytes of an answer come from a handler that frames them itself."""
+        response.__class__ = cls
+        assert isinstance(response, PassingWriter)
+        response._head_bytes = b""
+        response._interim = response.tunnelled = False
+        response._plain = False
+        response._cap = response._room = 0
+        return response
+
+    def deliver(self, parts: list[bytes]) -> None:
+        """Pass on what the handler has written.
+
+        Raises:
+            ContractError: it is no answer.
+            ClientDisconnected: the client is gone.
+        """
+        if self.state is START:
+            head, parts = self._split(parts)
+            while head:
+                lines = self._take_head(head)
+                if self.state is not START:
+                    self._sink.out.send([*lines, *self._content_of(parts)])
+                    return
+                if lines:
+                    self._sink.out.send(lines)  # an interim one, and the head of the answer is still to come
+                head, parts = self._split(parts)
+        elif content := self._content_of(parts):
+            self._sink.out.send(content)
+
+    def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
+        """Split a head off what has come; keep it, and say that there is none, as long as its end is missing."""
+        if not self._head_bytes and parts and parts[0].find(b"\r\n\r\n") == len(parts[0]) - 4:
+            return parts[0], parts[1:]  # as the handlers of http.server write it, in one piece
+        data = self._head_bytes + b"".join(parts)
+        end = _END.search(data)
+        if end is None:
+            if data:
+                _check_beginning(data)
+            self._head_bytes = data
+            return b"", []
+        self._head_bytes = b""
+        return data[: end.end()], [data[end.end() :]]
+
+    async def writable(self) -> None:
+        """Wait while the client is slow."""
+        await self._sink.writable()
+
+    def finish(self) -> None:
+        """The handler has returned.
+
+        Raises:
+            ContractError: no answer has been given, or a part of it is missing.
+        """
+        state, self.state = self.state, DONE
+        if self._interim and state is START and not self._head_bytes:
+            self.close_connection = True  # 102 as an answer, say: the handler has had nothing else to say
+        elif state is START:
+            self.state = START
+            raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
+        elif self._framing is LENGTH and not self._discards and self._sent < self._length:
+            raise ContractError(f"{self._sent} bytes of content, but Content-Length says {self._length}")
+        elif self._framing is MANUAL and not self._discards and not self._checker.complete:
+            raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
+
+    def restart(self) -> None:
+        """Let somebody else answer, in the usual way."""
+        self.__class__ = StreamWriter  # type: ignore[assignment]
+        self.restart()
+
+    def _take_head(self, head: bytes) -> list[bytes]:
+        """Decide by a head how the answer goes on; return it as it is to be sent."""
+        facts = _read_known_head(head) if len(head) <= _SHORT_HEAD else _read_head(head)
+        if 100 <= facts.status < 200:
+            return self._take_interim(facts, head)
+        request = self.request
+        self.status = facts.status
+        self.state = SENT
+        close = facts.closes
+        if request.method == "CONNECT" and facts.status < 300:
+            self._open_tunnel()
+        elif request.method == "HEAD" or facts.status in (204, 304):
+            self._framing = NONE
+            self._discards = True
+        elif facts.chunked:
+            self._framing = MANUAL
+            self._checker = self._sink.check_chunks()
+            head = _without(head, b"content-length")  # RFC 9112 section 6.3
+            if request.http10:
+                head = _without(head, b"transfer-encoding")  # it knows no chunks: they are taken apart
+                close = True
+        elif facts.length is not None:
+            self._framing = LENGTH
+            self._length = facts.length
+        else:
+            self._framing = CLOSE
+            close = True
+        if close or self.close_connection:
+            self.close_connection = True
+        elif not self._sink.persists:
+            self.close_connection = True
+            head = _without(head, b"connection")
+            end = head.rindex(b"\n", 0, len(head) - 2) + 1
+            head = head[:end] + b"Connection: close\r\n" + head[end:]
+        return [head]
+
+    def _take_interim(self, facts: _Head, head: bytes) -> list[bytes]:
+        """Section 15.2 of RFC 9110: 100 only if the client still waits for it; 101 is the last head."""
+        if facts.status == 100:
+            return [head] if self._sink.continued() else []
+        if facts.status == 101:
+            self.status = 101
+            self.state = SENT
+            self._open_tunnel()
+            return [head]
+        self._interim = True
+        return [head] if not self.request.http10 else []
+
+    def _open_tunnel(self) -> None:
+        """Nobody knows where the answer ends, so it ends with the connection."""
+        self.tunnelled = True
+        self._framing = CLOSE
+        self.close_connection = True
+
+    def _content_of(self, parts: list[bytes]) -> list[bytes]:
+        """What may be passed on of content."""
+        if self._discards:
+            return []
+        if self._framing is MANUAL:
+            parts = [check_chunks(self._checker, b"".join(parts), keep=not self.request.http10)]
+        size = sum(map(len, parts))
+        if self._framing is LENGTH and self._sent + size > self._length:
+            parts = [b"".join(parts)[: self._length - self._sent]]
+            size = len(parts[0])
+            if not self.close_connection:
+                self.close_connection = True  # the handler and its client may disagree on what is next
+                self.report(ContractError(f"more content than Content-Length says, {self._length} bytes; it is cut"))
+        self._sent += size
+        return parts if size else []
+
+
+def _check_beginning(data: bytes) -> None:
+    """See early that this will be no head."""
+    if not data.startswith(b"HTTP/1."[: len(data)]) or len(data) > _LONGEST_HEAD:
+        raise ContractError(
+            f"the handler wrote {data[:40]!r} where a status line should be: call send_response() first"
+        )
+
+
+def _read_head(head: bytes) -> _Head:
+    """Read what decides.
+
+    Raises:
+        ContractError: it is no head, or contradicts itself.
+    """
+    line = _STATUS_LINE.match(head)
+    if line is None:
+        raise ContractError(f"{head[:40]!r} is no status line")
+    lengths: set[bytes] = set()
+    codings: list[bytes] = []
+    connection: list[bytes] = []
+    for name, value in _DECIDING.findall(head):
+        name = name.lower()
+        if name == b"content-length":
+            lengths.add(value)
+        elif name == b"connection":
+            connection += [token.strip() for token in value.lower().split(b",")]
+        else:
+            codings.append(value.lower())
+    length = lengths.pop() if lengths else None
+    if lengths or (length is not None and not length.isdigit()):
+        raise ContractError(f"Content-Length contradicts itself: {sorted({*lengths, length or b''})!r}")
+    if codings and codings != [b"chunked"]:
+        raise ContractError(f"Transfer-Encoding can be 'chunked' only, not {b', '.join(codings)!r}")
+    return _Head(int(line[2]), line[1] == b"0", None if length is None else int(length), bool(codings), connection)
+
+
+# Most answers of a second have the same head.
+_read_known_head = functools.lru_cache(64)(_read_head)
+
+
+def _without(head: bytes, name: bytes) -> bytes:
+    """A head without the fields of a name."""
+    return re.sub(rb"(?im)^" + name + rb":[^\n]*\n", b"", head)

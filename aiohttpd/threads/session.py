@@ -1,0 +1,132 @@
+"""Session: one handler of ``http.server`` for all requests of a connection.
+
+Owns a thread for as long as the connection lasts: for classes that override ``setup``, ``handle`` or another of the
+methods that see connections and not requests. Each request is checked before the handler gets to read it, and each
+answer on its way out, as with all others.
+"""
+
+import asyncio
+import io
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from ..wire.request import Request
+from .exchange import Exchange
+from .outbox import Outbox
+from .pool import Workers
+from .stand_in import Connection
+
+__all__ = ["Session"]
+
+
+class Session:
+    """A connection and its handler.
+
+    Args:
+        request: the first one of the connection.
+        finish: makes the handler, in the thread; it returns when the connection is over.
+        workers: threads other than those of the server.
+        forget: called once the session is over.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        finish: Callable[[Connection, Any], None],
+        workers: Workers | None,
+        forget: Callable[[], object],
+    ) -> None:
+        self._peer: Any = request.peer
+        self._finish = finish
+        self._workers = workers
+        self._forget = forget
+        self._exchanges: queue.SimpleQueue[Exchange | None] = queue.SimpleQueue()
+        self._connection: Connection | None = None
+        self._run: Any = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Have the handler answer one request.
+
+        Raises what the handler raises, and what `Threads.pump` does.
+        """
+        request, writer = exchange.request, exchange.writer
+        if self._run is not None:
+            self._run.outbox.rests = False
+        self._exchanges.put(exchange)
+        try:
+            if self._run is None:
+                self._run = self._peer.threads.begin(self._call, self._workers)
+                self._watcher = asyncio.get_running_loop().create_task(self._watch())
+            await self._peer.threads.pump(self._run, writer.deliver, writer.writable, name=request.requestline)
+        except BaseException:
+            self._end()
+            raise
+        await exchange.ended()
+        if self._run.outbox.ended:
+            exchange.closes = True
+            self._end()
+            if self._run.error is not None:
+                raise self._run.error
+
+    def _end(self) -> None:
+        """No other request comes."""
+        self._exchanges.put(None)
+        self._forget()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._run is not None:
+            self._peer.threads.end(self._run)
+
+    async def _watch(self) -> None:
+        """When the client has gone, the handler comes to the end of what it can read."""
+        await self._peer.wait_closed()
+        self._exchanges.put(None)
+        self._forget()
+        if self._run.outbox.rests:
+            self._peer.threads.end(self._run)
+
+    # In the thread.
+
+    def _call(self, outbox: Outbox) -> None:
+        first = self._exchanges.get()
+        assert first is not None
+        first.outbox = outbox
+        self._connection = connection = Connection(first)
+        connection.open = self._open
+        self._finish(connection, first.request.client_address)
+
+    def _open(self) -> io.BufferedIOBase:
+        assert self._connection is not None
+        return io.BufferedReader(_Requests(self._connection, self._next))
+
+    def _next(self) -> Exchange | None:
+        """Say that the answer is complete, and wait for the next request; None if there will be none."""
+        assert self._connection is not None
+        self._connection.exchange.outbox.rest()
+        exchange = self._exchanges.get()
+        if exchange is not None:
+            exchange.outbox = self._connection.exchange.outbox
+            self._connection.exchange = exchange
+        return exchange
+
+
+class _Requests(io.RawIOBase):
+    """All requests of a connection, one after the other, as a handler reads them from a socket."""
+
+    def __init__(self, connection: Connection, following: Callable[[], Exchange | None]) -> None:
+        self._file: Any = connection.exchange.open(with_head=True)
+        self._following = following
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._file is not None:
+            size: int = self._file.readinto1(buffer)
+            if size:
+                return size
+            exchange = self._following()
+            self._file = None if exchange is None else exchange.open(with_head=True)
+        return 0
