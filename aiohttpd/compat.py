@@ -15,7 +15,7 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from .config import Config
@@ -176,6 +176,7 @@ class _Loop:
         self._server = server
         self._caller = _CallingThread()
         self._thread: _LoopThread | None = None
+        self._leaving: list[_LoopThread] = []  # with handlers that have not ended
         self._stopping = False
         self._stopped = threading.Event()
         self._stopped.set()
@@ -188,7 +189,7 @@ class _Loop:
 
     def serve_forever(self, poll_interval: float) -> None:
         self._stopped.clear()
-        self.close()  # of handle_request
+        self._leave()  # what handle_request has begun
         looks = _overridden(self._server, "get_request", "verify_request")
         thread = self._thread = self._start(listen=not looks)
         acceptor = threading.Thread(target=self._accept, args=(thread,), daemon=True) if looks else None
@@ -203,7 +204,9 @@ class _Loop:
             self._stopping = True
             if acceptor is not None:
                 acceptor.join()
-            self._stop(thread)
+            self._leave(None if self._threads else _LAST_ANSWER)
+            if not self._threads:  # what waits for this thread is answered
+                self.close()
             self._stopping = False
             self._stopped.set()
 
@@ -214,13 +217,18 @@ class _Loop:
             self._stopped.wait()
 
     def close(self) -> None:
-        thread = self._thread
-        if thread is None:
-            return
-        thread.stop()
+        self._leave()
         if not self._threads or (self._server.block_on_close and not self._server.daemon_threads):
-            self._join(thread)
-        self._thread = None
+            for thread in self._leaving:
+                self._join(thread)
+            self._leaving.clear()
+
+    def _leave(self, grace: float | None = None) -> None:
+        """Stop accepting; handlers that run go on, and the next caller gets a new loop."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop(grace)
+            self._leaving = [*filter(_LoopThread.is_alive, self._leaving), thread]
 
     def handle_connection(self) -> None:
         thread = self._thread = self._thread or self._start(listen=False)
@@ -253,15 +261,6 @@ class _Loop:
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
         return _LoopThread(Server(sockets, app, config=server.config, ssl=context))
 
-    def _stop(self, thread: "_LoopThread") -> None:
-        """Stop accepting. Threads finish what they are at; what waits for the caller's thread is answered."""
-        if self._threads:
-            thread.stop()
-            return
-        thread.stop(_LAST_ANSWER)
-        self._join(thread)
-        self._thread = None
-
     def _join(self, thread: "_LoopThread") -> None:
         while thread.is_alive():
             if self._threads:
@@ -283,18 +282,22 @@ class _Loop:
         server = self._server
         self._inside.handler = True
         try:
-            if _overridden(server, "process_request"):
-                closed = threading.Event()
-                connection.on_close = closed.set
-                server.process_request(connection, client_address)
-                closed.wait()
-            else:
-                server.finish_request(connection, client_address)
-                server.shutdown_request(connection)
-        except Exception:
-            server.handle_error(connection, client_address)
+            try:
+                if _overridden(server, "process_request"):
+                    closed = threading.Event()
+                    connection.on_close = closed.set
+                    server.process_request(connection, client_address)
+                    closed.wait()
+                else:
+                    server.finish_request(connection, client_address)
+                    server.shutdown_request(connection)
+                return
+            except Exception:
+                server.handle_error(connection, client_address)  # may raise
             server.shutdown_request(connection)
-            raise HTTPError(500) from None  # to the client, if it has not had an answer; it has been reported
+            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
+        except HTTPError:
+            raise
         except BaseException as error:
             server.shutdown_request(connection)
             if self._threads:
@@ -336,6 +339,8 @@ class _LoopThread(threading.Thread):
         self._server = server
         self._begun = threading.Event()
         self._error: list[BaseException] = []
+        self._deaf = threading.Event()  # it accepts no more
+        self._stops: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self.start()
         self._begun.wait()
@@ -344,13 +349,15 @@ class _LoopThread(threading.Thread):
             raise self._error.pop()
 
     def run(self) -> None:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        # If the interpreter is ending, no thread can be started that would wait for others; the loop is closed then.
+        with contextlib.suppress(RuntimeError), asyncio.Runner(loop_factory=loop_factory()) as runner:
             self._loop = runner.get_loop()
             try:
                 runner.run(self._serve())
             except BaseException as error:
                 self._error.append(error)
                 self._begun.set()
+        self._deaf.set()
 
     async def _serve(self) -> None:
         await self._server.start()
@@ -359,18 +366,34 @@ class _LoopThread(threading.Thread):
         await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
 
     def stop(self, grace: float | None = None) -> None:
-        """Begin to stop."""
+        """Begin to stop, and wait until it accepts no more: whoever comes then is for the next one."""
         with contextlib.suppress(RuntimeError):  # it has stopped
-            asyncio.run_coroutine_threadsafe(self._server.shutdown(grace), self._loop)
+            self._loop.call_soon_threadsafe(self._begin_to_stop, grace)
+            self._deaf.wait()
+
+    def _begin_to_stop(self, grace: float | None) -> None:
+        self._stops.add(self._loop.create_task(self._server.shutdown(grace)))
+        self._stops.add(self._loop.create_task(self._tell()))
+
+    async def _tell(self) -> None:
+        for _ in range(3):  # a connection that uvloop has accepted already is made in a later turn
+            await asyncio.sleep(0)
+        self._deaf.set()
 
     def serve(self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any) -> Any:
         """Serve a connection; return a future of it."""
-        served = self._server.serve_connection(sock, context, client_address)
-        return asyncio.run_coroutine_threadsafe(served, self._loop)
+        return self._ask(self._server.serve_connection(sock, context, client_address))
 
     def when_gone(self, connection: Any) -> Any:
         """Return a future that is done when a connection has been closed."""
-        return asyncio.run_coroutine_threadsafe(self._server.closed(connection), self._loop)
+        return self._ask(self._server.closed(connection))
+
+    def _ask(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # it has stopped
+            coroutine.close()
+            raise
 
 
 def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None]:

@@ -219,10 +219,10 @@ class HTTPServer:
         service = self._service
         sock.setblocking(False)
         options = self._tls_options() if ssl is not None else {}
-        made = await loop.connect_accepted_socket(lambda: HTTPConnection(service), sock, ssl=ssl, **options)
-        connection = made[1]
+        connection = HTTPConnection(service)  # with TLS, uvloop returns a protocol of its own
         if client_address is not None:
-            connection.client_address = client_address
+            connection.client_address = client_address  # now: its first request may come before we go on
+        await loop.connect_accepted_socket(lambda: connection, sock, ssl=ssl, **options)
         return connection
 
     async def closed(self, connection: HTTPConnection) -> None:
