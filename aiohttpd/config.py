@@ -15,6 +15,7 @@ __all__ = ["Config", "Option", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
+_POSITIVE = ("timeout_head", "timeout_body", "limit_", "worker_threads")  # what 0 would make useless
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
@@ -92,7 +93,7 @@ class Config:
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
             if option.type is str:
                 continue
-            if value < 0 or (value == 0 and option.name.startswith(("timeout_head", "timeout_body", "limit_"))):
+            if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
                 raise ValueError(f"{option.name} must be positive, not {value!r}")
         read_fields(self.trusted_fields)
         if self.trusted_proxies:
