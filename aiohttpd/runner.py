@@ -4,6 +4,7 @@ Owns what `HTTPServer` leaves to whoever embeds it.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -15,10 +16,13 @@ from typing import Any
 from .access_log import AccessLog
 from .config import Config
 from .listeners import ServerAddress, url_of
+from .live import report
+from .log_format import LineFormat
+from .pages import health_page, is_path, metrics_page, not_found, with_pages
 from .server import HTTPServer, Lifespan
 from .service import App
 
-__all__ = ["announce", "local_url", "loop_factory", "run", "say", "serve"]
+__all__ = ["announce", "check_seeing", "local_url", "loop_factory", "metrics_server", "run", "say", "serve"]
 
 _ALL = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -94,10 +98,10 @@ async def _serve(
     started: Callable[[HTTPServer], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    access_log = AccessLog(sys.stderr, loop)
-    server = HTTPServer(
-        address, app, config=config, lifespan=lifespan, ssl=ssl, access_log=access_log if config.access_log else None
-    )
+    access_log = None
+    if config.access_log and config.access_log_format != "none":
+        access_log = AccessLog(sys.stderr, loop, config.access_log_format)
+    server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=ssl, access_log=access_log)
     stops: set[asyncio.Task[None]] = set()
 
     def stop() -> None:
@@ -107,17 +111,55 @@ async def _serve(
             say(f"Finishing {what} (Ctrl-C again stops at once)")
         stops.add(loop.create_task(server.shutdown(0 if stops else None)))
 
-    await server.start()
-    restore = _on_signals(loop, stop)
-    try:
-        started(server)
-        gc.collect()
-        gc.freeze()  # what is there now stays; no collection needs to look at it again
-        await server.serve_forever()
-        await asyncio.gather(*stops)
-    finally:
-        restore()
-        access_log.flush()
+    async with metrics_server(server) or contextlib.nullcontext():
+        await server.start()
+        restore = _on_signals(loop, {"SIGINT": stop, "SIGTERM": stop, "SIGUSR1": lambda: say(report(server))})
+        try:
+            started(server)
+            gc.collect()
+            gc.freeze()  # what is there now stays; no collection needs to look at it again
+            await server.serve_forever()
+            await asyncio.gather(*stops)
+        finally:
+            restore()
+            if access_log is not None:
+                access_log.flush()
+
+
+def check_seeing(config: Config) -> None:
+    """Have what is wrong with the options of the log and the metrics said before anything is started.
+
+    Raises:
+        ValueError: there is no such format, or no such address; the text says which.
+    """
+    if config.access_log_format != "none":
+        LineFormat(config.access_log_format)
+    if config.metrics and not is_path(config.metrics):
+        _address(config.metrics)
+
+
+def metrics_server(server: HTTPServer) -> HTTPServer | None:
+    """The server of the address that the option ``metrics`` names: /metrics, and the health page if there is one.
+
+    It is to run longer than the server that it tells of. None if there is no such address.
+    """
+    config = server.config
+    if not config.metrics or is_path(config.metrics):
+        return None
+    pages = {"/metrics": metrics_page(lambda: server.snapshots())}
+    if config.health:
+        pages[config.health] = health_page(lambda: server.ready)
+    quiet = Config(access_log=False, timeout_drain_idle=0, timeout_grace=0, timeout_idle=config.timeout_idle)
+    return HTTPServer(_address(config.metrics), with_pages(pages, not_found), config=quiet)
+
+
+def _address(text: str) -> ServerAddress:
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"metrics {text!r}: write /PATH, HOST:PORT or unix:PATH")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def announce(server: HTTPServer, folder: str | None = None) -> None:
@@ -169,15 +211,17 @@ def _allow_open_files() -> None:
         pass
 
 
-def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Callable[[], None]:
-    """Call ``stop`` for SIGINT and SIGTERM; return what undoes it."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+def _on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> Callable[[], None]:
+    """Call the actions when the signals come by whose names they go; return what undoes it."""
+    numbers: list[int] = []
     try:
-        for number in numbers:
-            loop.add_signal_handler(number, stop)
-    except (NotImplementedError, RuntimeError, ValueError):
+        for name, action in actions.items():
+            number = getattr(signal, name)
+            loop.add_signal_handler(number, action)
+            numbers.append(number)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
         # Windows has no such thing; a thread other than the main one must not touch signals.
-        return lambda: None
+        pass
 
     def restore() -> None:
         for number in numbers:

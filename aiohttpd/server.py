@@ -16,9 +16,14 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
+from .accepting import Listener
+from .access_log import LoggingAccessLog, access_logger, is_configured
 from .config import Config
 from .connection import HTTPConnection
 from .listeners import ServerAddress, listen, url_of
+from .load import limit_connections, limit_in_flight
+from .metrics import Metrics, Snapshot
+from .pages import Snapshots, add_pages, health_page, is_path, metrics_page
 from .service import AccessLogger, App, Service, log_error, resolve_app
 from .wire.request import Address, Request
 
@@ -48,7 +53,8 @@ class HTTPServer:
         lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is
             accepted and left when all have been closed.
         ssl: makes it HTTPS.
-        access_log: takes a record for each answer; by default nothing does.
+        access_log: takes a record for each answer; by default nothing does but the logger ``aiohttpd.access``,
+            if that has a handler or a level of its own when the server starts.
 
     Raises:
         TypeError: ``app`` is no App.
@@ -56,6 +62,7 @@ class HTTPServer:
     Attributes:
         shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
         sockets: the listening sockets.
+        snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class HTTPServer:
         self.config = config or Config()
         self.sockets: list[socket.socket] = []
         self.shutting_down = asyncio.Event()
+        self.snapshots: Snapshots = self._own_snapshots
         self._given_address = server_address
         self._lifespan = lifespan
         self._ssl = ssl
@@ -139,6 +147,24 @@ class HTTPServer:
             return 0
         return len(self._service.orphans) + sum(connection.busy for connection in self._service.connections)
 
+    @property
+    def orphans(self) -> frozenset[asyncio.Task[None]]:
+        """Handlers at work whose client has gone."""
+        return frozenset(self._service.orphans if self._service else ())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests, and has not begun to stop."""
+        return self._service is not None and not self.shutting_down.is_set()
+
+    def snapshot(self) -> Snapshot:
+        """The metrics of this process, as plain data; only zeros if the option ``metrics`` is off."""
+        metrics = self._service.metrics if self._service is not None else None
+        return (metrics or Metrics()).snapshot(self.connections, self.in_flight)
+
+    async def _own_snapshots(self) -> list[Snapshot]:
+        return [self.snapshot()]
+
     # Its life.
 
     async def __aenter__(self) -> "HTTPServer":
@@ -175,9 +201,7 @@ class HTTPServer:
         if self._life.done():
             self._close_sockets()
             await self._life
-        service = self._service = Service(
-            self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
-        )
+        service = self._service = self._make_service(loop, begun.result())
         try:
             for sock in self.sockets:
                 self._acceptors.append(await self._accept(loop, service, sock))
@@ -259,6 +283,25 @@ class HTTPServer:
 
     # The inner side.
 
+    def _make_service(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> Service:
+        """What connections share, with what the options put around the App."""
+        config = self.config
+        access_log = self._access_log
+        if is_configured(access_logger):
+            access_log = LoggingAccessLog(config.access_log_format, access_log)
+        metrics = Metrics() if config.metrics else None
+        service = Service(self.app, config, loop, server=self, access_log=access_log, metrics=metrics, context=context)
+        if config.max_in_flight:
+            service.app = limit_in_flight(service.app, service, config.max_in_flight)
+        pages: dict[str, App] = {}
+        if is_path(config.metrics):
+            pages[config.metrics] = metrics_page(lambda: self.snapshots())
+        if config.health:
+            pages[config.health] = health_page(lambda: self.ready)
+        if pages:
+            add_pages(pages, service)
+        return service
+
     async def _accept(self, loop: asyncio.AbstractEventLoop, service: Service, sock: socket.socket) -> asyncio.Server:
         options: dict[str, Any] = {"backlog": self.config.backlog, "ssl": self._ssl}
         if self._ssl is not None:
@@ -269,9 +312,10 @@ class HTTPServer:
             from .proxies import behind_proxies
 
             factory, options = behind_proxies(service, options)
+        factory = limit_connections(factory, service)
         make: Any = loop.create_unix_server if unix else loop.create_server
         # The loop closes the socket that it is given, and its name is asked for longer than that.
-        acceptor: asyncio.Server = await make(factory, sock=sock.dup(), **options)
+        acceptor: asyncio.Server = await make(factory, sock=Listener(sock), **options)
         return acceptor
 
     def _tls_options(self) -> dict[str, float]:
@@ -292,6 +336,8 @@ class HTTPServer:
         close_idle.cancel()
         if service.connections or service.orphans:
             await self._cancel(service)
+        for protocol in tuple(service.turned_away):
+            protocol.close()
         service.close()
         self._drained.set()
         try:
