@@ -18,7 +18,7 @@ from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
 from .errors import TLSError
 from .listeners import BindError
-from .runner import announce, local_url, say
+from .runner import announce, check_seeing, local_url, say
 from .runner import serve as serve_app
 from .server import HTTPServer
 from .service import App
@@ -57,14 +57,14 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
             flag = f"{option.flag}/--no-{option.name.replace('_', '-')}"
             add = click.option(flag, option.name, default=None, help=f"{option.help}  [{_yes_no(option.default)}]")
         else:
-            unit = option.unit or "number"
+            unit = (option.unit or "number").replace(" or ", "|")
             add = click.option(
                 option.flag,
                 option.name,
                 callback=_parser(option),
                 default=None,
                 metavar=unit.upper(),
-                help=f"{option.help}  [{_human(option)}]",
+                help=f"{option.help}  [{_human(option)}]" if option.default != "" else option.help,
             )
         command = add(command)
     return command
@@ -241,6 +241,7 @@ def serve(
         port, target = _Port().convert(target, None, None), None  # as http.server has it
     try:
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
+        check_seeing(config)
         app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = read_addresses(binds, 8000 if port is None else port, os.environ)

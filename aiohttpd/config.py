@@ -15,7 +15,13 @@ __all__ = ["Config", "Option", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
-_POSITIVE = ("timeout_head", "timeout_body", "timeout_handshake", "limit_")  # zero would let nobody in
+_POSITIVE = (
+    "timeout_head",
+    "timeout_body",
+    "timeout_handshake",
+    "limit_",
+    "worker_threads",
+)  # zero would let nobody in
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
@@ -31,7 +37,15 @@ class Config:
         ValueError: an option is out of its range; the text names it.
     """
 
-    access_log: bool = _option(True, "write one line on stderr for each answer", group="Logging")
+    access_log: bool = _option(True, "write one line on stderr for each answer", group="Seeing")
+    access_log_format: str = _option(
+        "http.server", "http.server, common, combined, json, none, or one with {fields}", unit="format", group="Seeing"
+    )
+    metrics: str = _option(
+        "", "page with metrics for Prometheus, or HOST:PORT that has it at /metrics", unit="path or address",
+        group="Seeing",
+    )  # fmt: skip
+    health: str = _option("", "page that says 200, and 503 once the server drains", unit="path", group="Seeing")
     server_header: bool = _option(True, "send the Server field", group="Answers")
 
     timeout_head: float = _option(
@@ -47,6 +61,9 @@ class Config:
         75.0, "a kept-alive connection may stay without a request", unit="seconds", group="Timeouts"
     )
     timeout_handshake: float = _option(10.0, "for TLS to be agreed upon", unit="seconds", group="Timeouts")
+    timeout_handler: float = _option(
+        0.0, "for a handler to begin its answer (503); 0: for ever", unit="seconds", group="Timeouts"
+    )
     timeout_linger: float = _option(2.0, "wait for the peer to close after a refusal", unit="seconds", group="Timeouts")
     timeout_drain_idle: float = _option(
         1.0, "keep an idle connection open while the server drains", unit="seconds", group="Timeouts"
@@ -74,6 +91,8 @@ class Config:
     limit_unsent: int = _option(
         64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
     )
+    max_connections: int = _option(0, "connections at a time, others get 503; 0: any number", group="Limits")
+    max_in_flight: int = _option(0, "requests at a time, others get 503; 0: any number", group="Limits")
     worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
     limit_queue: int = _option(1024, "requests that wait for a thread (503)", group="Limits")
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
@@ -99,7 +118,7 @@ class Config:
             if not isinstance(value, kind) and not (option.type is float and type(value) is int):
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
             if option.type is str:
-                continue
+                continue  # whoever reads it says what is wrong with it
             if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
                 raise ValueError(f"{option.name} must be positive, not {value!r}")
         read_fields(self.trusted_fields)
@@ -107,6 +126,11 @@ class Config:
             TrustedProxies(self.trusted_proxies)
         elif self.proxy_protocol:
             raise ValueError("proxy_protocol: whose? Name them with trusted_proxies")
+
+        if self.health and not self.health.startswith("/"):
+            raise ValueError(f"health is a path and begins with a slash, not {self.health!r}")
+        if self.health and self.health == self.metrics:
+            raise ValueError(f"health and metrics cannot both be {self.health}")
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any], environment: Mapping[str, str]) -> "Config":

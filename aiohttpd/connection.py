@@ -16,10 +16,12 @@ import asyncio
 import enum
 import sys
 from asyncio import Task
+from time import perf_counter
 
 from .errors import ClientDisconnected, ContractError, WireError
 from .failures import answer_failure, refusal
-from .intake import PIPELINED, Intake
+from .handling import Handling
+from .intake import PIPELINED
 from .service import Service
 from .wire.request import Request
 from .writer import StreamWriter
@@ -45,17 +47,19 @@ _PIPELINE = 32  # requests served in one callback, before others have their turn
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
-class HTTPConnection(Intake):
+class HTTPConnection(Handling):
     """The server side of one connection."""
 
-    __slots__ = ("_linger_left", "_started", "_state", "_task")
+    __slots__ = ("_linger_left", "_state")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         self._state = NEW
-        # Of a request whose handler waits.
-        self._task: asyncio.Task[None] | None = None
-        self._started = 0.0
+
+    @property
+    def state(self) -> ConnectionState:
+        """What it waits for."""
+        return self._state
 
     # What the transport calls.
 
@@ -109,7 +113,8 @@ class HTTPConnection(Intake):
         """The end, whoever brought it about."""
         self._state = CLOSED
         self.out.lose()
-        self._disarm()
+        if self._fifo is not self.service.handlers:  # a handler has its deadline without a client, too
+            self._disarm()
         self.service.deadlines.unwatch(self)
         self._tell_gone()
         if self._body is not None:
@@ -212,7 +217,7 @@ class HTTPConnection(Intake):
         if not request.framing.ordinary:
             self._prepare(request, response)
         if service.logs:
-            self._started = service.loop.time()
+            self._started = perf_counter()
         coroutine = self._serve(request, response)
         if sys.version_info >= (3, 12):
             # It runs until it first waits; only if it does, the loop hears of it.
@@ -220,9 +225,7 @@ class HTTPConnection(Intake):
         else:
             task = Task(coroutine, loop=service.loop, context=service.context.copy())
         if not task.done():
-            self._task = task
-            self._response = response
-            self._disarm()
+            self._wait_for_handler(task, response)
 
     def _prepare(self, request: Request, response: StreamWriter) -> None:
         """See to what most requests have not: a body, an old version, the wish to close."""
@@ -249,7 +252,7 @@ class HTTPConnection(Intake):
             answer_failure(error, response)
         if self._task is None and self._body is None and not self._last and not response.close_connection:
             if self.service.logs:
-                self._log(request, response)
+                self.service.log(request, response, perf_counter() - self._started)
             if self._state is SERVING:
                 self._state = IDLE  # the straight path: _advance goes on by itself
         else:
@@ -261,6 +264,7 @@ class HTTPConnection(Intake):
             self._log(request, response)
         task, self._task = self._task, None
         self._response = None
+        self._end_deadline()
         if self._state is CLOSED:
             if task is not None:
                 self.service.ended(task)
@@ -290,9 +294,6 @@ class HTTPConnection(Intake):
             else:
                 self._wait_for_head()
 
-    def _log(self, request: Request, response: StreamWriter) -> None:
-        self.service.log(request, response, self.service.loop.time() - self._started)
-
     def _discard(self) -> None:
         """Throw away the rest of a body that the handler did not read, if it is short."""
         body = self._body
@@ -309,19 +310,12 @@ class HTTPConnection(Intake):
 
     # The end.
 
-    def _tell_gone(self) -> None:
-        super()._tell_gone()
-        response = self._response
-        if self._task is not None and response is not None and response.cancel_on_disconnect:
-            response.cancel_on_disconnect = False  # once is enough
-            self._task.cancel()
-
     def _refuse(self, error: WireError) -> None:
         """Answer what is no request: one answer, then close."""
         service = self.service
         self.out.send(refusal(service.prelude(error.status), error, line=self._parser.refused))
-        if service.logs and service.access_log is not None:
-            service.access_log.refused(self.client_address, str(self._parser.refused, "latin-1"), error.status)
+        if service.logs:
+            service.log_refusal(self.client_address, self._parser.refused, error)
         self._linger()
 
     def _close(self) -> None:
@@ -374,11 +368,6 @@ class HTTPConnection(Intake):
         self.out.prepare_reset()
         self.abort()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a handler is at work."""
-        return self._task is not None
-
     def drain(self) -> None:
         """The server stops: the current request, or the one that may be on its way already, is the last."""
         self._last = True
@@ -402,8 +391,10 @@ class HTTPConnection(Intake):
 
     def deadline_expired(self, now: float) -> None:
         """What the state waits for has not come in time."""
-        self._fifo = None
-        if self._state is HEAD:
+        fifo, self._fifo = self._fifo, None
+        if fifo is self.service.handlers:
+            self._overdue()
+        elif self._state is HEAD:
             self._parser.give_up()
             self._refuse(WireError(408, "the request head took too long"))
         elif self._state is LINGERING:

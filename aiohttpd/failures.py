@@ -26,7 +26,10 @@ def answer_failure(error: BaseException, response: StreamWriter) -> None:
         response.finish()  # to HEAD: the content is not wanted, and what it was is not known
         return
     if isinstance(error, asyncio.CancelledError):
-        error = HTTPError(503, None, "the server is shutting down")
+        if response.overdue:
+            response.report(_overdue(error))
+        why = "the request took too long" if response.overdue else "the server is shutting down"
+        error = HTTPError(503, None, why)
     elif not isinstance(error, HTTPError):
         response.report(error)
         error = HTTPError(500)
@@ -41,6 +44,11 @@ def answer_failure(error: BaseException, response: StreamWriter) -> None:
             _answer(HTTPError(500), response)
         else:
             response.abort()
+
+
+def _overdue(error: BaseException) -> TimeoutError:
+    """What a handler is reported with that was cancelled by its deadline: the traceback says what it waited for."""
+    return TimeoutError("no answer was begun within timeout_handler").with_traceback(error.__traceback__)
 
 
 def _answer(error: HTTPError, response: StreamWriter) -> None:

@@ -35,7 +35,7 @@ class Link(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_fifo", "_gone", "_peername", "_reading_paused", "_receive_pace", "_send_pace",
+        "_body", "_fifo", "_gone", "_lost", "_peername", "_reading_paused", "_receive_pace", "_send_pace",
         "_timeout", "_transport", "eof", "out", "scheme", "service",
     )  # fmt: skip
 
@@ -48,6 +48,7 @@ class Link(asyncio.Protocol):
         self._fifo: dict[Expiring, float] | None = None  # where our deadline is armed
         self._reading_paused = False
         self._gone: asyncio.Event | None = None
+        self._lost: asyncio.Event | None = None
         self._peername: Address | None = None
         self.eof = False
         self._body: StreamReader | None = None  # of the current request, while it arrives or waits to be read
@@ -156,9 +157,19 @@ class Link(asyncio.Protocol):
                 self._gone.set()
         await self._gone.wait()
 
+    async def wait_lost(self) -> None:
+        """Wait until the connection is lost, both ways."""
+        if self._lost is None:
+            self._lost = asyncio.Event()
+            if self.out.lost:
+                self._lost.set()
+        await self._lost.wait()
+
     def _tell_gone(self) -> None:
         if self._gone is not None:
             self._gone.set()
+        if self._lost is not None and self.out.lost:
+            self._lost.set()
 
     # Deadlines.
 

@@ -17,12 +17,15 @@ from .access_log import AccessLog
 from .config import Config
 from .errors import TLSError
 from .listeners import ServerAddress, url_of
+from .live import report
+from .log_format import LineFormat
+from .pages import health_page, is_path, metrics_page, not_found, with_pages
 from .server import HTTPServer, Lifespan
 from .service import App
 from .systemd import Notifier
 from .tls import Certificates
 
-__all__ = ["announce", "local_url", "loop_factory", "run", "say", "serve"]
+__all__ = ["announce", "check_seeing", "local_url", "loop_factory", "metrics_server", "run", "say", "serve"]
 
 _ALL = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -103,23 +106,62 @@ async def _serve(
     started: Callable[[HTTPServer], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    access_log = AccessLog(sys.stderr, loop)
-    log = access_log if config.access_log else None
-    server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=context, access_log=log)
-    await server.start()
-    program = _Program(server, certificates)
-    restore = _on_signals(loop, {"SIGINT": program.stop, "SIGTERM": program.stop, "SIGHUP": program.hang_up})
-    try:
-        started(server)
-        program.begin(loop)
-        gc.collect()
-        gc.freeze()  # what is there now stays; no collection needs to look at it again
-        await server.serve_forever()
-        await program.ended()
-    finally:
-        restore()
-        program.close()
-        access_log.flush()
+    access_log = None
+    if config.access_log and config.access_log_format != "none":
+        access_log = AccessLog(sys.stderr, loop, config.access_log_format)
+    server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=context, access_log=access_log)
+    async with metrics_server(server) or contextlib.nullcontext():
+        await server.start()
+        program = _Program(server, certificates)
+        restore = _on_signals(loop, program.actions())
+        try:
+            started(server)
+            program.begin(loop)
+            gc.collect()
+            gc.freeze()  # what is there now stays; no collection needs to look at it again
+            await server.serve_forever()
+            await program.ended()
+        finally:
+            restore()
+            program.close()
+            if access_log is not None:
+                access_log.flush()
+
+
+def check_seeing(config: Config) -> None:
+    """Have what is wrong with the options of the log and the metrics said before anything is started.
+
+    Raises:
+        ValueError: there is no such format, or no such address; the text says which.
+    """
+    if config.access_log_format != "none":
+        LineFormat(config.access_log_format)
+    if config.metrics and not is_path(config.metrics):
+        _address(config.metrics)
+
+
+def metrics_server(server: HTTPServer) -> HTTPServer | None:
+    """The server of the address that the option ``metrics`` names: /metrics, and the health page if there is one.
+
+    It is to run longer than the server that it tells of. None if there is no such address.
+    """
+    config = server.config
+    if not config.metrics or is_path(config.metrics):
+        return None
+    pages = {"/metrics": metrics_page(lambda: server.snapshots())}
+    if config.health:
+        pages[config.health] = health_page(lambda: server.ready)
+    quiet = Config(access_log=False, timeout_drain_idle=0, timeout_grace=0, timeout_idle=config.timeout_idle)
+    return HTTPServer(_address(config.metrics), with_pages(pages, not_found), config=quiet)
+
+
+def _address(text: str) -> ServerAddress:
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"metrics {text!r}: write /PATH, HOST:PORT or unix:PATH")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class _Program:
@@ -131,6 +173,15 @@ class _Program:
         self._manager = Notifier(os.environ)
         self._stops: set[asyncio.Task[None]] = set()
         self._ends_with_terminal = _ends_with_terminal()
+
+    def actions(self) -> dict[str, Callable[[], None]]:
+        """What is done about signals, by their names."""
+        return {
+            "SIGINT": self.stop,
+            "SIGTERM": self.stop,
+            "SIGHUP": self.hang_up,
+            "SIGUSR1": lambda: say(report(self._server)),
+        }
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server serves."""

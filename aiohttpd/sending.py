@@ -180,6 +180,11 @@ class Outgoing:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     @property
+    def total(self) -> int:
+        """Bytes that have been sent so far, those included that still wait."""
+        return self._total
+
+    @property
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return 0 if self.lost else self._queued + self._transport.get_write_buffer_size()

@@ -7,19 +7,19 @@ no loop policy, and never resolves the name of a client or of the machine.
 import asyncio
 import contextlib
 import contextvars
-import functools
 import socket
 import ssl as ssl_module
-import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
+from .assembly import accept, connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
-from .handshake import Handshake
 from .listeners import ServerAddress, listen, url_of
+from .metrics import Metrics, Snapshot
+from .pages import Snapshots
 from .service import AccessLogger, App, Service, log_error, resolve_app
 from .wire.request import Address, Request
 
@@ -49,7 +49,8 @@ class HTTPServer:
         lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is
             accepted and left when all have been closed.
         ssl: makes it HTTPS.
-        access_log: takes a record for each answer; by default nothing does.
+        access_log: takes a record for each answer; by default nothing does but the logger ``aiohttpd.access``,
+            if that has a handler or a level of its own when the server starts.
 
     Raises:
         TypeError: ``app`` is no App.
@@ -57,6 +58,7 @@ class HTTPServer:
     Attributes:
         shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
         sockets: the listening sockets.
+        snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class HTTPServer:
         self.config = config or Config()
         self.sockets: list[socket.socket] = []
         self.shutting_down = asyncio.Event()
+        self.snapshots: Snapshots = self._own_snapshots
         self._given_address = server_address
         self._lifespan = lifespan
         self._ssl = ssl
@@ -142,6 +145,24 @@ class HTTPServer:
             return 0
         return len(self._service.orphans) + sum(connection.busy for connection in self._service.connections)
 
+    @property
+    def orphans(self) -> frozenset[asyncio.Task[None]]:
+        """Handlers at work whose client has gone."""
+        return frozenset(self._service.orphans if self._service else ())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests, and has not begun to stop."""
+        return self._service is not None and not self.shutting_down.is_set()
+
+    def snapshot(self) -> Snapshot:
+        """The metrics of this process, as plain data; only zeros if the option ``metrics`` is off."""
+        metrics = self._service.metrics if self._service is not None else None
+        return (metrics or Metrics()).snapshot(self.connections, self.in_flight)
+
+    async def _own_snapshots(self) -> list[Snapshot]:
+        return [self.snapshot()]
+
     # Its life.
 
     async def __aenter__(self) -> "HTTPServer":
@@ -178,12 +199,13 @@ class HTTPServer:
         if self._life.done():
             self._close_sockets()
             await self._life
-        service = self._service = Service(
+        service = self._service = make_service(
             self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
         )
+        factory = connection_factory(service, lambda: self._ssl)
         try:
             for sock in self.sockets:
-                self._acceptors.append(await self._accept(loop, service, sock))
+                self._acceptors.append(await accept(service, sock, factory))
         except BaseException:
             await self.shutdown(0)
             raise
@@ -231,11 +253,11 @@ class HTTPServer:
         loop = asyncio.get_running_loop()
         service = self._service
         sock.setblocking(False)
-        options = self._tls_options() if ssl is not None else {}
-        made = await loop.connect_accepted_socket(lambda: HTTPConnection(service), sock, ssl=ssl, **options)
-        connection = made[1]
+        options = tls_options(self.config) if ssl is not None else {}
+        connection = HTTPConnection(service)  # with TLS, uvloop returns a protocol of its own
         if client_address is not None:
-            connection.client_address = client_address
+            connection.client_address = client_address  # now: its first request may come before we go on
+        await loop.connect_accepted_socket(lambda: connection, sock, ssl=ssl, **options)
         return connection
 
     async def closed(self, connection: HTTPConnection) -> None:
@@ -275,41 +297,6 @@ class HTTPServer:
 
     # The inner side.
 
-    async def _accept(self, loop: asyncio.AbstractEventLoop, service: Service, sock: socket.socket) -> asyncio.Server:
-        options: dict[str, Any] = {"backlog": self.config.backlog}
-        unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
-        if unix and sys.version_info >= (3, 13):
-            options["cleanup_socket"] = False  # it is for us, and others may listen on it too
-        make: Any = loop.create_unix_server if unix else loop.create_server
-        factory = self._factory(service)
-        # The loop closes the socket that it is given, and its name is asked for longer than that.
-        acceptor: asyncio.Server = await make(factory, sock=sock.dup(), **options)
-        return acceptor
-
-    def _factory(self, service: Service) -> Callable[[], asyncio.Protocol]:
-        """What makes the protocol of a connection that has been accepted; the context of TLS is that of the moment."""
-        connection: Callable[[], asyncio.Protocol] = functools.partial(HTTPConnection, service)
-        if self.config.trusted_proxies:
-            from .proxies import behind_proxies
-
-            connection, with_tls = behind_proxies(service, lambda: self._ssl, self._tls_options())
-            if with_tls:
-                return connection
-        if self._ssl is None:
-            return connection
-
-        def handshake() -> Handshake:
-            assert self._ssl is not None
-            return Handshake(service, self._ssl, connection)
-
-        return handshake
-
-    def _tls_options(self) -> dict[str, float]:
-        return {
-            "ssl_handshake_timeout": self.config.timeout_handshake,
-            "ssl_shutdown_timeout": self.config.timeout_linger,
-        }
-
     async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
         service.draining = True
@@ -326,6 +313,8 @@ class HTTPServer:
         close_idle.cancel()
         if _anything(service):
             await self._cancel(service)
+        for protocol in tuple(service.turned_away):
+            protocol.close()
         service.close()
         self._drained.set()
         try:

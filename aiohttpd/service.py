@@ -12,9 +12,12 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .access_log import access_logger
 from .clock import Clock
 from .config import Config
-from .deadlines import Deadlines
+from .deadlines import Deadlines, Expiring
+from .errors import WireError
+from .metrics import Metrics
 from .version import __version__
 from .wire.request import Address, Request
 from .wire.response import status_line
@@ -31,10 +34,15 @@ __all__ = ["AccessLogger", "App", "Service", "is_handler_class", "resolve_app"]
 App = Callable[[Request, "StreamWriter"], Awaitable[None]]
 
 error_logger = logging.getLogger("aiohttpd.error")
-access_logger = logging.getLogger("aiohttpd.access")
 
 # Resolution of deadlines: a quarter of the shortest one, within these bounds in seconds.
 _FINEST, _COARSEST = 0.01, 1.0
+
+
+class Closable(Protocol):
+    """Something to be closed."""
+
+    def close(self) -> None: ...
 
 
 class AccessLogger(Protocol):
@@ -90,7 +98,10 @@ class Service:
         connections: all connections that are open.
         handshakes: those that become connections once TLS is agreed upon.
         instant: how the App answers at once what it can; None if it has no such way.
-        logs: whether answers are logged at all.
+        metrics: counts; None if nobody wants to know.
+        logs: whether anybody takes a record of each answer.
+        handlers: the queue of handlers that have a deadline; None if they have none.
+        turned_away: connections that there was no room for, until they are closed.
         draining: no request may follow on any connection.
         server: what ``Request.server`` gives, opaque here.
     """
@@ -103,6 +114,7 @@ class Service:
         *,
         server: Any = None,
         access_log: AccessLogger | None = None,
+        metrics: Metrics | None = None,
         context: contextvars.Context | None = None,
     ) -> None:
         self.app = resolve_app(app)
@@ -112,21 +124,25 @@ class Service:
         self.config = config
         self.loop = loop
         self.server = server
-        self.access_log = access_log
-        self.logs = config.access_log
+        self.access_log = access_log if config.access_log else None
+        self.metrics = metrics
+        self.logs = config.access_log or metrics is not None
         # Each request gets a copy, so no request sees what another has set.
         self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()
         self._next_second = 0.0
-        shortest = min(
-            config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle, config.timeout_linger
-        )
+        timeouts = [config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle]
+        shortest = min(*timeouts, config.timeout_linger, config.timeout_handler or config.timeout_idle)
         self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
         self.heads = self.deadlines.fifo(config.timeout_head)
         self.idles = self.deadlines.fifo(config.timeout_idle)
         self.lingers = self.deadlines.fifo(config.timeout_linger)
+        self.handlers: dict[Expiring, float] | None = None
+        if config.timeout_handler:
+            self.handlers = self.deadlines.fifo(config.timeout_handler)
         self.connections: set[HTTPConnection] = set()
         self.handshakes: set[Handshake] = set()
+        self.turned_away: set[Closable] = set()
         self.draining = False
         # Handlers whose client has gone; asyncio itself holds tasks only weakly.
         self.orphans: set[asyncio.Task[None]] = set()
@@ -182,7 +198,11 @@ class Service:
             log_error(second, request)
 
     def log(self, request: Request, response: "StreamWriter", seconds: float) -> None:
-        """Log an answer, where its handler wants it."""
+        """Log an answer, where its handler wants it, and count it."""
+        if self.metrics is not None:
+            self.metrics.answered(request, response.status, seconds)
+            if not self.config.access_log:
+                return
         try:
             if response.log is not None:
                 response.log(response.status, response.size, seconds)
@@ -192,9 +212,18 @@ class Service:
             self.handle_error(error, request)
 
     def log_instant(self, request: Request, answer: "Instant") -> None:
-        """Log an answer that no handler has made."""
-        if self.logs and self.access_log is not None:
+        """Log an answer that no handler has made, and count it."""
+        if self.metrics is not None:
+            self.metrics.answered(request, answer.status, 0.0)
+        if self.access_log is not None:
             self.access_log.answered(request, answer.status, answer.size, 0.0)
+
+    def log_refusal(self, client_address: Address, line: bytes, error: WireError) -> None:
+        """Log the refusal of what is no request but began with ``line``, and count it."""
+        if self.metrics is not None:
+            self.metrics.refused(error.status)
+        if self.access_log is not None:
+            self.access_log.refused(client_address, str(line, "latin-1"), error.status)
 
     def message(self, line: str) -> None:
         """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``.
@@ -212,6 +241,8 @@ class Service:
     def closed(self, connection: "HTTPConnection", task: asyncio.Task[None] | None) -> None:
         """Strike a connection from the books; its handler may go on."""
         self.connections.discard(connection)
+        if self.metrics is not None:
+            self.metrics.closed(connection.out.total)
         if task is not None:
             self.orphans.add(task)
         self.changed.set()

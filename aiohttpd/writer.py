@@ -42,11 +42,13 @@ class StreamWriter:
         head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
         log: takes the record of this answer instead of the access log: status, bytes, seconds.
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
+        overdue: the handler has not begun the answer within ``timeout_handler``, and is cancelled.
     """
 
     # What most answers leave as it is, and the straight path does not look at.
     head_mirrors_get = False
     cancel_on_disconnect = False
+    overdue = False
     log: Callable[[int, int, float], None] | None = None
     _closes = False
     _http10 = False
@@ -204,7 +206,7 @@ class StreamWriter:
     @property
     def size(self) -> int:
         """Bytes of content so far; 0 where none is sent, to HEAD and with 204, say."""
-        return 0 if self._discards else self._written
+        return 0 if self._discards else self._sent if self.state is DONE else self._written
 
     @property
     def _written(self) -> int:

@@ -621,26 +621,32 @@ class TestErrors:
                 get(server)
         assert capfd.readouterr().err.count("LookupError: nothing there") == 1
 
-    def test_handle_error_raises(self, kind: Any) -> None:
-        """Whatever becomes of the server: its ``shutdown`` returns, nobody waits for ever."""
-        seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    def test_handle_error_raises(self, kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """The idiom of those who want to see every error: it leaves a serial server."""
 
         class Server(kind):  # type: ignore[misc]
             def handle_error(self, request: Any, client_address: Any) -> None:
-                seen.put(None)
-                sys.exit(3)
+                raise
 
         def text(self: Handler) -> str:
-            raise LookupError("nothing there")
+            if self.path == "/raise":
+                raise LookupError("nothing there")
+            return self.path
 
         with Server(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                get(server)
-            seen.get(timeout=BOUND)
-            Call(server.shutdown).result()
-            with contextlib.suppress(SystemExit):
+                get(server, "/raise")
+            if kind is HTTPServer:
+                with pytest.raises(LookupError, match="nothing there"):
+                    call.result()
+            else:
+                assert get(server, "/1") == "/1"
+                server.shutdown()
                 call.result()
+                [record] = caplog.records
+                assert record.exc_info is not None and record.exc_info[0] is LookupError
+                caplog.clear()
 
 
 class TestExit:

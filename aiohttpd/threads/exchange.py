@@ -37,6 +37,7 @@ class Exchange:
         self.request = request
         self.writer = writer
         self.closes = False
+        self.answered = False
         self._incoming = incoming
         self._loop = loop
         self._tunnel: Tunnel | None = None
@@ -73,6 +74,7 @@ class Exchange:
             return
         if self.writer.is_closing():
             raise ClientDisconnected("the client is gone")
+        self.answered = self.answered or bytes(data[:10]) != b"HTTP/1.1 1"  # an interim one
         self.outbox.put(data if type(data) is bytes else bytes(data))
 
     @property

@@ -123,6 +123,14 @@ def _last_chunk(trailers: Headers) -> bytes:
     return f"0\r\n{lines}\r\n".encode("latin-1")
 
 
+class _Incomplete(IncompleteBody, ConnectionResetError):
+    """What sockets raise; uncaught it is the client's fault, not the handler's."""
+
+
+class _TooSlow(BodyTimeout, TimeoutError):
+    """What sockets raise; uncaught it is the client's fault, not the handler's."""
+
+
 class _Raw(io.RawIOBase):
     """Content, then a file, then what is still to come, in one row."""
 
@@ -169,9 +177,9 @@ class _Raw(io.RawIOBase):
         try:
             data = future.result()
         except BodyTimeout as error:
-            raise TimeoutError(str(error)) from error
+            raise _TooSlow from error
         except IncompleteBody as error:
-            raise ConnectionResetError(str(error)) from error
+            raise _Incomplete from error
         if not data:
             self._rest = None
         return data

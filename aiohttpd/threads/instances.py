@@ -76,7 +76,7 @@ def served(factory: Factory, *, quiet: bool = False) -> Factory:
         quiet: leave the log line of an answer to the server, which knows its size, unless the class has its own.
     """
     kind = Kind.of(factory)
-    if not kind.parses_as_usual:
+    if not kind.parses_as_usual or kind.minds_connections:
         return factory
     return functools.partial(_make, kind, quiet and kind.logs_as_usual, kind.keeps("date_time_string"))
 

@@ -43,7 +43,7 @@ class Outbox:
         self._parts: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
         self._read_at = self._write_at = 0  # in the file
-        self._closed = False
+        self.closed = False
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
         self.waiting = 0
@@ -59,7 +59,7 @@ class Outbox:
             ClientDisconnected: nobody takes it any more.
         """
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise ClientDisconnected("the client is gone")
             if self._file is None and self.waiting + len(data) <= _MEMORY:
                 self._parts.append(data)
@@ -89,15 +89,21 @@ class Outbox:
     def _spool(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            while self._write_at - self._read_at >= _SPOOLED:
-                self.wake()
-                self._room.wait()
-            if self._closed:
+            while self._write_at - self._read_at >= _SPOOLED and not self.closed:
+                self._lock.release()
+                try:
+                    self.wake()  # which may close it
+                finally:
+                    self._lock.acquire()
+                if self._write_at - self._read_at >= _SPOOLED and not self.closed:
+                    self._room.wait()
+            if self.closed:
                 raise ClientDisconnected("the client is gone")
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until close()
-            part = view[: _SPOOLED - (self._write_at - self._read_at)]
-            written = os.pwrite(self._file.fileno(), part, self._write_at)
+            at = self._write_at % _SPOOLED  # it is a ring
+            part = view[: min(_SPOOLED - (self._write_at - self._read_at), _SPOOLED - at)]
+            written = os.pwrite(self._file.fileno(), part, at)
             self._write_at += written
             self.waiting += written
             view = view[written:]
@@ -127,12 +133,14 @@ class Outbox:
                     parts.append(self._parts.popleft())
                     size += len(parts[-1])
             elif self._file is not None:
-                parts = [os.pread(self._file.fileno(), min(_PIECE, self._write_at - self._read_at), self._read_at)]
+                at = self._read_at % _SPOOLED
+                count = min(_PIECE, self._write_at - self._read_at, _SPOOLED - at)
+                parts = [os.pread(self._file.fileno(), count, at)]
                 size = len(parts[0])
                 self._read_at += size
                 if self._read_at == self._write_at:
                     self._drop_file()
-                self._room.notify()
+                self._room.notify_all()
             else:
                 return []
             self.waiting -= size
@@ -141,11 +149,11 @@ class Outbox:
     def close(self) -> None:
         """Nobody takes anything any more; the thread learns of it when it writes."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             self._parts.clear()
             self.waiting = 0
             self._drop_file()
-            self._room.notify()
+            self._room.notify_all()
 
     def _drop_file(self) -> None:
         if self._file is not None:

@@ -86,7 +86,7 @@ class PassingWriter(StreamWriter):
 
     def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Split a head off what has come; keep it, and say that there is none, as long as its end is missing."""
-        if not self._head_bytes and parts and parts[0].find(b"\r\n\r\n") == len(parts[0]) - 4:
+        if not self._head_bytes and parts and (end := _END.search(parts[0])) and end.end() == len(parts[0]):
             return parts[0], parts[1:]  # as the handlers of http.server write it, in one piece
         data = self._head_bytes + b"".join(parts)
         end = _END.search(data)
@@ -156,7 +156,7 @@ class PassingWriter(StreamWriter):
         elif not self._sink.persists:
             self.close_connection = True
             head = _without(head, b"connection")
-            end = head.rindex(b"\n", 0, len(head) - 2) + 1
+            end = head.index(b"\n") + 1  # after the status line
             head = head[:end] + b"Connection: close\r\n" + head[end:]
         return [head]
 

@@ -139,6 +139,7 @@ class BlockingWriter(io.BufferedIOBase):
         """Forget a head and content that have not left."""
         with self._lock:
             self._of_request().restart()
+            self._stale = self._unflushed = 0
 
     @property
     def close_connection(self) -> bool:
@@ -156,8 +157,10 @@ class BlockingWriter(io.BufferedIOBase):
         try:
             if self._stale == 1:
                 self._stale = 2
-            elif self._response is not None and self._unflushed <= _NUDGED:
+            elif self._response is not None and self._response.status and self._unflushed <= _NUDGED:
                 self._flush(self._response)
+        except ClientDisconnected:  # the thread learns of it when it writes
+            self._stale = self._unflushed = 0
         finally:
             self._lock.release()
 

@@ -48,7 +48,7 @@ class _Worker(threading.Thread):
         self._ready.release()
 
     def run(self) -> None:
-        call: Callable[[], None] | None = self._given
+        call = self.take()
         while call is not None:
             call()
             call = self._pool._next(self) or self._wait()

@@ -102,7 +102,7 @@ class Threads:
                     gone = error
                     outbox.close()
         except asyncio.CancelledError:
-            if not outbox.ended:
+            if run.begun and not outbox.ended:
                 error_logger.warning("left behind in its thread, which does not end: '%s'", name)
             raise
         if gone is not None and run.error is None:
@@ -160,6 +160,7 @@ class Run:
 
     result: Any = None
     error: BaseException | None = None
+    begun = False
 
     def __init__(self, call: Call, outbox: Outbox) -> None:
         self._call = call
@@ -167,6 +168,10 @@ class Run:
         self._context = contextvars.copy_context()
 
     def __call__(self) -> None:
+        if self.outbox.closed:  # it has waited for a thread for too long
+            self.outbox.end()
+            return
+        self.begun = True
         try:
             self.result = self._context.run(self._call, self.outbox)
         except KeyboardInterrupt:  # it has not come from the terminal, that is the main thread's

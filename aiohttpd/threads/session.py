@@ -44,6 +44,8 @@ class Session:
         self._exchanges: queue.SimpleQueue[Exchange | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
         self._run: Any = None
+        self._serving = False
+        self._request = request
         self._watcher: asyncio.Task[None] | None = None
 
     async def serve(self, exchange: Exchange) -> None:
@@ -54,6 +56,8 @@ class Session:
         request, writer = exchange.request, exchange.writer
         if self._run is not None:
             self._run.outbox.rests = False
+        self._serving = True
+        self._request = request
         self._exchanges.put(exchange)
         try:
             if self._run is None:
@@ -63,12 +67,16 @@ class Session:
         except BaseException:
             self._end()
             raise
+        finally:
+            self._serving = False
         await exchange.ended()
         if self._run.outbox.ended:
             exchange.closes = True
             self._end()
             if self._run.error is not None:
                 raise self._run.error
+        elif self._peer.lost:
+            await self._see_to_the_end()
 
     def _end(self) -> None:
         """No other request comes."""
@@ -81,11 +89,24 @@ class Session:
 
     async def _watch(self) -> None:
         """When the client has gone, the handler comes to the end of what it can read."""
-        await self._peer.wait_closed()
-        self._exchanges.put(None)
+        await self._peer.wait_lost()
         self._forget()
-        if self._run.outbox.rests:
-            self._peer.threads.end(self._run)
+        if self._serving:
+            self._exchanges.put(None)
+        else:
+            await self._see_to_the_end()
+
+    async def _see_to_the_end(self) -> None:
+        """No other request comes: the handler ends."""
+        outbox = self._run.outbox
+        outbox.close()
+        outbox.rests = False
+        self._exchanges.put(None)
+        while not outbox.ended:
+            await outbox.filled()
+        self._peer.threads.end(self._run)
+        if self._run.error is not None and not isinstance(self._run.error, ConnectionError):
+            self._peer.report(self._run.error, self._request)
 
     # In the thread.
 
@@ -99,7 +120,7 @@ class Session:
 
     def _open(self) -> io.BufferedIOBase:
         assert self._connection is not None
-        return io.BufferedReader(_Requests(self._connection, self._next))
+        return _Requests(self._connection, self._next)
 
     def _next(self) -> Exchange | None:
         """Say that the answer is complete, and wait for the next request; None if there will be none."""
@@ -112,21 +133,37 @@ class Session:
         return exchange
 
 
-class _Requests(io.RawIOBase):
-    """All requests of a connection, one after the other, as a handler reads them from a socket."""
+class _Requests(io.BufferedIOBase):
+    """All requests of a connection, one after the other, as a handler reads them from a socket.
+
+    No read goes over the end of a request, and a body that was not read before the answer began is the last thing
+    there is: what is left of it must not become the beginning of the next request.
+    """
 
     def __init__(self, connection: Connection, following: Callable[[], Exchange | None]) -> None:
+        self._connection = connection
         self._file: Any = connection.exchange.open(with_head=True)
         self._following = following
+        self._late = False  # something of the request has been read after its answer began
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def read(self, size: int | None = -1) -> bytes:
+        return self._take(lambda file: file.read(size)) if size != 0 else b""
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._take(lambda file: file.read1(size)) if size != 0 else b""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._take(lambda file: file.readline(size)) if size != 0 else b""
+
+    def _take(self, read: Callable[[Any], bytes]) -> bytes:
         while self._file is not None:
-            size: int = self._file.readinto1(buffer)
-            if size:
-                return size
-            exchange = self._following()
+            data = read(self._file)
+            if data:
+                self._late = self._late or self._connection.exchange.answered
+                return data
+            exchange = None if self._late else self._following()
             self._file = None if exchange is None else exchange.open(with_head=True)
-        return 0
+        return b""

@@ -96,6 +96,8 @@ def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
         before = environ.get(variable)
         joint = "; " if variable == "HTTP_COOKIE" else ","
         environ[variable] = value if before is None else f"{before}{joint}{value}"
+    if request.host is not None:
+        environ["HTTP_HOST"] = request.host  # that of the client, where a trusted proxy has another
     return environ
 
 

@@ -41,6 +41,7 @@ class Body(Protocol):
     """What a request body offers to handlers; `aiohttpd.StreamReader` is the one there is."""
 
     limit: int | None
+    received: int
 
     def read(self, n: int = -1) -> Awaitable[bytes]: ...
     def read_at_once(self) -> bytes | None: ...

@@ -1,9 +1,6 @@
-"""The servers of ``http.server`` and ``socketserver``, with this engine under them: change the import, no more.
+"""The engine under a server of ``socketserver``: a loop in a thread of its own, and what the caller's thread does.
 
-Owns the blocking surface: ``serve_forever``, ``shutdown``, ``handle_request`` and the hooks. The loop runs in a thread
-of its own; it owns sockets, TLS, deadlines and slow clients. Handlers run where they always did: those of
-`HTTPServer` one after the other in the thread that called ``serve_forever``, those of `ThreadingHTTPServer` in worker
-threads.
+Owns the threads, and which hook of the server is called in which of them.
 """
 
 import asyncio
@@ -15,131 +12,20 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .config import Config
-from .errors import HTTPError
-from .listeners import ServerAddress
-from .runner import loop_factory
-from .server import HTTPServer as Server
-from .threads.instances import served
-from .threads.legacy import HandlerApp
-from .threads.stand_in import Connection
+from ..errors import HTTPError
+from ..listeners import ServerAddress
+from ..runner import loop_factory
+from ..server import HTTPServer as Server
+from ..threads.legacy import HandlerApp
+from ..threads.stand_in import Connection
 
-__all__ = ["HTTPSServer", "HTTPServer", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer", "ThreadingMixIn"]
-
-ThreadingMixIn = socketserver.ThreadingMixIn
+__all__ = ["Engine"]
 
 _PIECE = 16 * 1024  # bytes, a record of TLS
 _LAST_ANSWER = 1.0  # seconds for the answers that are under way when a serial server stops
-
-
-class _Engine:
-    """What `TCPServer` has instead of the loop of ``socketserver``: to be put before it among the base classes.
-
-    Attributes:
-        config: options of the engine, for a class or an instance.
-    """
-
-    config = Config(access_log=False, timeout_drain_idle=0)
-
-    RequestHandlerClass: Any
-    socket: Any
-    get_request: Any
-    verify_request: Any
-    shutdown_request: Any
-    process_request: Any
-    handle_error: Any
-    service_actions: Any
-
-    @property
-    def _engine(self) -> "_Loop":
-        if "_engine_of_server" not in vars(self):
-            self._engine_of_server = _Loop(self)
-        return self._engine_of_server
-
-    def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Serve until `shutdown`; see ``socketserver``. ``service_actions`` is called at least so often, in seconds."""
-        self._engine.serve_forever(poll_interval)
-
-    def shutdown(self) -> None:
-        """Stop ``serve_forever``, and wait until it has; a handler may call it, and does not wait."""
-        self._engine.shutdown()
-
-    def server_close(self) -> None:
-        """Close the listening socket; with ``block_on_close``, wait for the handlers in threads that are no daemons."""
-        super().server_close()  # type: ignore[misc]
-        self._engine.close()
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Make an instance of the handler class, which answers one request."""
-        served(self.RequestHandlerClass)(request, client_address, self)
-
-    def _handle_request_noblock(self) -> None:
-        """``handle_request`` has found that somebody connects."""
-        self._engine.handle_connection()
-
-
-class TCPServer(_Engine, socketserver.TCPServer):
-    """``socketserver.TCPServer`` for handlers of HTTP."""
-
-
-class HTTPServer(_Engine, http.server.HTTPServer):
-    """``http.server.HTTPServer``: one request after the other, in the thread that called ``serve_forever``."""
-
-    def server_bind(self) -> None:
-        """Bind the socket; no name is looked up, which could take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-
-
-class ThreadingHTTPServer(ThreadingMixIn, HTTPServer):
-    """``http.server.ThreadingHTTPServer``: each request in a worker thread, ``config.worker_threads`` at most."""
-
-    daemon_threads = True
-
-
-class HTTPSServer(HTTPServer):
-    """``http.server.HTTPSServer`` of Python 3.14.
-
-    Args:
-        certfile: path of the certificate in PEM.
-        keyfile: path of its key, by default in the same file.
-        password: of the key, or a function that returns it.
-        alpn_protocols: by default ``["http/1.1"]``.
-    """
-
-    def __init__(
-        self,
-        server_address: Any,
-        RequestHandlerClass: Any,  # noqa: N803  # its name in socketserver
-        bind_and_activate: bool = True,
-        *,
-        certfile: str,
-        keyfile: str | None = None,
-        password: Any = None,
-        alpn_protocols: Sequence[str] | None = None,
-    ) -> None:
-        self.certfile = certfile
-        self.keyfile = keyfile
-        self.password = password
-        self.alpn_protocols = ["http/1.1"] if alpn_protocols is None else list(alpn_protocols)
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
-
-    def server_activate(self) -> None:
-        """Listen, with TLS."""
-        super().server_activate()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.certfile, self.keyfile, self.password)
-        context.set_alpn_protocols(self.alpn_protocols)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-
-
-class ThreadingHTTPSServer(ThreadingMixIn, HTTPSServer):
-    """``http.server.ThreadingHTTPSServer`` of Python 3.14."""
-
-    daemon_threads = True
 
 
 class _CallingThread:
@@ -169,13 +55,14 @@ def _nothing() -> None:
     pass
 
 
-class _Loop:
+class Engine:
     """The engine of one server: the loop in its thread, and what the thread of the caller does meanwhile."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
         self._caller = _CallingThread()
         self._thread: _LoopThread | None = None
+        self._leaving: list[_LoopThread] = []  # with handlers that have not ended
         self._stopping = False
         self._stopped = threading.Event()
         self._stopped.set()
@@ -188,7 +75,7 @@ class _Loop:
 
     def serve_forever(self, poll_interval: float) -> None:
         self._stopped.clear()
-        self.close()  # of handle_request
+        self._leave()  # what handle_request has begun
         looks = _overridden(self._server, "get_request", "verify_request")
         thread = self._thread = self._start(listen=not looks)
         acceptor = threading.Thread(target=self._accept, args=(thread,), daemon=True) if looks else None
@@ -203,7 +90,9 @@ class _Loop:
             self._stopping = True
             if acceptor is not None:
                 acceptor.join()
-            self._stop(thread)
+            self._leave(None if self._threads else _LAST_ANSWER)
+            if not self._threads:  # what waits for this thread is answered
+                self.close()
             self._stopping = False
             self._stopped.set()
 
@@ -214,13 +103,18 @@ class _Loop:
             self._stopped.wait()
 
     def close(self) -> None:
-        thread = self._thread
-        if thread is None:
-            return
-        thread.stop()
+        self._leave()
         if not self._threads or (self._server.block_on_close and not self._server.daemon_threads):
-            self._join(thread)
-        self._thread = None
+            for thread in self._leaving:
+                self._join(thread)
+            self._leaving.clear()
+
+    def _leave(self, grace: float | None = None) -> None:
+        """Stop accepting; handlers that run go on, and the next caller gets a new loop."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop(grace)
+            self._leaving = [*filter(_LoopThread.is_alive, self._leaving), thread]
 
     def handle_connection(self) -> None:
         thread = self._thread = self._thread or self._start(listen=False)
@@ -253,15 +147,6 @@ class _Loop:
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
         return _LoopThread(Server(sockets, app, config=server.config, ssl=context))
 
-    def _stop(self, thread: "_LoopThread") -> None:
-        """Stop accepting. Threads finish what they are at; what waits for the caller's thread is answered."""
-        if self._threads:
-            thread.stop()
-            return
-        thread.stop(_LAST_ANSWER)
-        self._join(thread)
-        self._thread = None
-
     def _join(self, thread: "_LoopThread") -> None:
         while thread.is_alive():
             if self._threads:
@@ -283,18 +168,22 @@ class _Loop:
         server = self._server
         self._inside.handler = True
         try:
-            if _overridden(server, "process_request"):
-                closed = threading.Event()
-                connection.on_close = closed.set
-                server.process_request(connection, client_address)
-                closed.wait()
-            else:
-                server.finish_request(connection, client_address)
-                server.shutdown_request(connection)
-        except Exception:
-            server.handle_error(connection, client_address)
+            try:
+                if _overridden(server, "process_request"):
+                    closed = threading.Event()
+                    connection.on_close = closed.set
+                    server.process_request(connection, client_address)
+                    closed.wait()
+                else:
+                    server.finish_request(connection, client_address)
+                    server.shutdown_request(connection)
+                return
+            except Exception:
+                server.handle_error(connection, client_address)  # may raise
             server.shutdown_request(connection)
-            raise HTTPError(500) from None  # to the client, if it has not had an answer; it has been reported
+            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
+        except HTTPError:
+            raise
         except BaseException as error:
             server.shutdown_request(connection)
             if self._threads:
@@ -336,6 +225,8 @@ class _LoopThread(threading.Thread):
         self._server = server
         self._begun = threading.Event()
         self._error: list[BaseException] = []
+        self._deaf = threading.Event()  # it accepts no more
+        self._stops: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self.start()
         self._begun.wait()
@@ -344,13 +235,15 @@ class _LoopThread(threading.Thread):
             raise self._error.pop()
 
     def run(self) -> None:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        # If the interpreter is ending, no thread can be started that would wait for others; the loop is closed then.
+        with contextlib.suppress(RuntimeError), asyncio.Runner(loop_factory=loop_factory()) as runner:
             self._loop = runner.get_loop()
             try:
                 runner.run(self._serve())
             except BaseException as error:
                 self._error.append(error)
                 self._begun.set()
+        self._deaf.set()
 
     async def _serve(self) -> None:
         await self._server.start()
@@ -359,18 +252,34 @@ class _LoopThread(threading.Thread):
         await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
 
     def stop(self, grace: float | None = None) -> None:
-        """Begin to stop."""
+        """Begin to stop, and wait until it accepts no more: whoever comes then is for the next one."""
         with contextlib.suppress(RuntimeError):  # it has stopped
-            asyncio.run_coroutine_threadsafe(self._server.shutdown(grace), self._loop)
+            self._loop.call_soon_threadsafe(self._begin_to_stop, grace)
+            self._deaf.wait()
+
+    def _begin_to_stop(self, grace: float | None) -> None:
+        self._stops.add(self._loop.create_task(self._server.shutdown(grace)))
+        self._stops.add(self._loop.create_task(self._tell()))
+
+    async def _tell(self) -> None:
+        for _ in range(3):  # a connection that uvloop has accepted already is made in a later turn
+            await asyncio.sleep(0)
+        self._deaf.set()
 
     def serve(self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any) -> Any:
         """Serve a connection; return a future of it."""
-        served = self._server.serve_connection(sock, context, client_address)
-        return asyncio.run_coroutine_threadsafe(served, self._loop)
+        return self._ask(self._server.serve_connection(sock, context, client_address))
 
     def when_gone(self, connection: Any) -> Any:
         """Return a future that is done when a connection has been closed."""
-        return asyncio.run_coroutine_threadsafe(self._server.closed(connection), self._loop)
+        return self._ask(self._server.closed(connection))
+
+    def _ask(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # it has stopped
+            coroutine.close()
+            raise
 
 
 def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None]:
@@ -406,7 +315,7 @@ def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
 
 def _overridden(server: Any, *names: str) -> bool:
     """Whether a class has hooks of its own; those of mix-ins for threads and processes are what we replace."""
-    own = (socketserver.__name__, http.server.__name__, __name__)
+    own = (socketserver.__name__, http.server.__name__, __package__)
     return any(
         name in vars(server) or getattr(getattr(type(server), name), "__module__", None) not in own for name in names
     )
