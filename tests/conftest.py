@@ -1,9 +1,15 @@
 """What holds for every test: nothing is logged that the test does not expect."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core, since about half of the time a test waits: for a slow client, a deadline, a process."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)

@@ -367,7 +367,7 @@ NO_HELLO = pytest.mark.parametrize("more", [b"", b"\x16\x03\x01", b"GET / HTTP/1
 @on_both_loops
 async def test_no_handshake(more: bytes, scheme: str, tls: Contexts) -> None:
     """TLS that does not come, or is none, ends; the log is silent."""
-    async with running(tell, ssl=tls[0], **behind(timeout_head=0.2)) as server, connected(server) as client:
+    async with running(tell, ssl=tls[0], **behind(timeout_handshake=0.2)) as server, connected(server) as client:
         await client.send(LINE + more)
         with suppress(ConnectionResetError):
             await client.rest()
