@@ -13,7 +13,7 @@ from ..errors import HTTPError
 __all__ = ["PoolFull", "WorkerPool", "Workers"]
 
 _IDLE = 10.0  # seconds that a thread waits for work before it leaves
-_EAGER = 2  # threads that are given work at once
+_EAGER = 1  # threads that are given work at once
 _QUICK = 3  # calls that a busy thread ends between two looks, if they are of the kind that computes
 _RETRY = "1"  # seconds: what queues up is short, or nothing would help
 
@@ -69,7 +69,7 @@ class _Worker(threading.Thread):
 class WorkerPool:
     """Threads that grow on demand.
 
-    Two are given work at once. Since the interpreter runs one of them at a time, more would only get in the way of
+    One is given work at once. Since the interpreter runs one of them at a time, more would only get in the way of
     handlers that compute; for those that wait the pool doubles with each `grow`, within milliseconds.
 
     Args:
