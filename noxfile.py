@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint wire bench idle soak uploads]
+usage: nox [-s tests lint wire bench idle soak uploads rolls]
 """
 
 import shutil
@@ -108,3 +108,12 @@ def uploads(session: nox.Session) -> None:
     install(session)
     need(session, "curl", "curl")
     session.run("python", "benchmarks/uploads.py", *session.posargs)
+
+
+@nox.session
+def rolls(session: nox.Session) -> None:
+    """Workers are killed, replaced, added and removed under full load; then two of them beside one, and peers."""
+    install(session, "tests", "benchmarks")
+    need(session, "wrk", "wrk")
+    session.run("python", "benchmarks/rolls.py", *session.posargs)
+    session.run("python", "benchmarks/workers.py")

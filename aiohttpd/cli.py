@@ -10,7 +10,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import click
 
@@ -18,12 +19,13 @@ from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
 from .errors import TLSError
 from .listeners import BindError
-from .runner import announce, check_seeing, local_url, say
+from .program import say
+from .runner import Listening, announce, local_url, serve_many
 from .runner import serve as serve_app
-from .server import HTTPServer
+from .seeing import check_seeing
 from .service import App
 from .site import folder_app
-from .target import TargetError, TargetFailed, load_target
+from .target import TargetError, TargetFailed, target_app
 from .tls import Certificates
 from .version import __version__
 
@@ -127,6 +129,19 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         return size
 
 
+class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A number of processes, or as many as there are cores."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return "auto"
+        if not (str(value).isascii() and str(value).isdigit() and int(value) > 0):
+            self.fail(f"{value!r} is no number of workers: 1 or more, or 'auto'", param, ctx)
+        return int(value)
+
+
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
     """Options that ``--help`` shows together."""
 
@@ -149,6 +164,13 @@ _LISTENING = _options_of(
     click.option(
         "-p", "--port", type=_Port(), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
         help="port to listen on; 0 takes a free one",
+    ),
+    click.option(
+        "-w", "--workers", type=_Workers(), envvar="AIOHTTPD_WORKERS",
+        help="serve by so many processes, 'auto' for one on each core; SIGHUP replaces them, one after the other",
+    ),
+    click.option(
+        "--reload", "reloads", is_flag=True, envvar="AIOHTTPD_RELOAD", help="load code anew when Python files change"
     ),
     click.option("-d", "--directory", metavar="DIR", help="the folder, as http.server has it"),
     click.option(
@@ -215,15 +237,9 @@ _FILE_OPTIONS = (
 @_UPLOADS
 @_config_options
 def serve(
-    target: str | None,
-    binds: tuple[str, ...],
-    port: int | None,
-    directory: str | None,
-    auth: str | None,
-    wsgi: bool,
-    opens: bool,
-    **given: Any,
-) -> None:
+    target: str | None, binds: tuple[str, ...], port: int | None, directory: str | None, auth: str | None, wsgi: bool,
+    opens: bool, workers: int | Literal["auto"] | None, reloads: bool, **given: Any,
+) -> None:  # fmt: skip
     """Serve a folder, by default the current one, or the handler class or other App that TARGET names.
 
     TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
@@ -242,16 +258,17 @@ def serve(
     try:
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
         check_seeing(config)
-        app, folder = _app(target, directory, auth, files, wsgi=wsgi)
+        make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
+        app = make_app() if workers is None and not reloads else None
     except (TargetError, ValueError) as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
         traceback.print_exception(failed.error)
         sys.exit(1)
 
-    def started(server: HTTPServer) -> None:
+    def started(server: Listening) -> None:
         announce(server, folder)
         if (auth or files.get("upload_auth")) and certificates is None and not all(map(is_local, addresses)):
             say("The password crosses the network in clear: --tls-cert would hide it")
@@ -261,11 +278,25 @@ def serve(
     try:
         # Ctrl-C is caught by the server; one that comes before is as quiet.
         with contextlib.suppress(KeyboardInterrupt):
-            serve_app(app, addresses, config, ssl=certificates, started=started)
+            if app is not None:
+                serve_app(app, addresses, config, ssl=certificates, started=started)
+                return
+            serve_many(
+                make_app, addresses, config, workers=workers, reload=reloads, folders=_folders(target),
+                ssl=certificates, started=started,
+            )  # fmt: skip
     except TLSError as error:
         _fail(str(error), 2)
     except BindError as error:
         _fail(str(error), 1)
+    except ValueError as error:
+        _fail(str(error), 2)
+
+
+def _folders(target: str | None) -> tuple[str, ...]:
+    """Where the code is that a file names."""
+    path = (target or "").rpartition(":")[0]
+    return (os.path.dirname(os.path.abspath(path)),) if path.endswith(".py") else ()
 
 
 def _give_back(target: str | None, files: dict[str, Any]) -> str | None:
@@ -283,8 +314,8 @@ def _is_target(text: str) -> bool:
 
 def _app(
     target: str | None, directory: str | None, auth: str | None, files: dict[str, Any], *, wsgi: bool
-) -> tuple[App, str | None]:
-    """The App, and the folder if it is one."""
+) -> tuple[Callable[[], App], str | None]:
+    """What makes the App, here or in a worker; and the folder if it is one."""
     if wsgi and (target is None or os.path.isdir(target)):
         raise ValueError("--wsgi wants an application: module:app or path/to/file.py:app")
     if target is None or os.path.isdir(target):
@@ -297,16 +328,11 @@ def _app(
             os.listdir(folder)
         except OSError as error:
             raise ValueError(f"cannot read {folder}: {error.strerror}") from None
-        return folder_app(os.path.abspath(folder), auth=auth, **files), folder
-    app = load_target(target, wsgi=wsgi)
-    if files or directory is not None:
+        return partial(folder_app, os.path.abspath(folder), auth=auth, **files), folder
+    if (files or directory is not None) and _is_target(target):
         name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
         raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
-    if auth is not None:
-        from .auth import basic_auth  # with hashlib and more
-
-        app = basic_auth(app, auth)
-    return app, None
+    return partial(target_app, target, auth, wsgi=wsgi), None
 
 
 def _certificates(
@@ -320,7 +346,7 @@ def _certificates(
     return Certificates(tls_cert, tls_key, tls_password_file, tls_ca)
 
 
-def _open(server: HTTPServer) -> None:
+def _open(server: Listening) -> None:
     """Open the browser, which some systems wait for."""
     import threading
     import webbrowser

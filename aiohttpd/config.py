@@ -74,6 +74,23 @@ class Config:
     shutdown_delay: float = _option(
         0.0, "go on accepting when told to stop, until load balancers know", unit="seconds", group="Timeouts"
     )
+    timeout_retire: float = _option(
+        300.0, "for requests in flight when another worker takes over", unit="seconds", group="Workers"
+    )
+    timeout_retire_idle: float = _option(
+        5.0, "keep an idle connection open when another worker takes over", unit="seconds", group="Workers"
+    )
+    timeout_heartbeat: float = _option(
+        30.0, "a worker's loop may stand still before it is replaced; 0: any time", unit="seconds", group="Workers"
+    )
+    recycle_requests: int = _option(0, "replace a worker after about so many requests; 0: never", group="Workers")
+    recycle_age: float = _option(
+        0.0, "replace a worker after about this time; 0: never", unit="seconds", group="Workers"
+    )
+    recycle_rss: int = _option(
+        0, "replace a worker that takes about this much memory; 0: never", unit="bytes", group="Workers"
+    )
+    processes: int = _option(0, "for run_in_process, of each worker; 0: the cores, shared among them", group="Workers")
 
     min_rate: int = _option(
         240, "slowest rate of a body or an answer; 0: any progress will do", unit="bytes/second", group="Limits"

@@ -1,4 +1,4 @@
-"""What a handler gives in one call: text, JSON, redirects, files, cookies, streams of events.
+"""What a handler gives in one call: text, JSON, redirects, files, cookies, streams of events; and work, to processes.
 
 Owns the methods, which stand on ``send_response``, ``send_header`` and ``end_headers``, so that what a
 class overrides of these counts here, too.
@@ -7,7 +7,7 @@ class overrides of these counts here, too.
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from . import clock
@@ -18,11 +18,15 @@ from .wire.request import Request
 from .wire.response import ResponseFields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .events import EventStream
     from .handler import BaseHTTPRequestHandler
     from .writer import StreamWriter
 
 __all__ = ["Output"]
+
+T = TypeVar("T")
 
 # What may stand in a reference, RFC 3986, and a percent sign, since it may be encoded already.
 _IN_REFERENCE = "!#$%&'()*+,/:;=?@[]~-._"
@@ -194,6 +198,11 @@ class Output:
         from .events import EventStream
 
         return EventStream(cast("BaseHTTPRequestHandler", self), ping)
+
+    async def run_in_process(self, function: "Callable[..., T]", *args: object) -> T:
+        """Call a function in a process of the server's: see `HTTPServer.run_in_process`."""
+        result: T = await self.request.server.run_in_process(function, *args)
+        return result
 
     def _send(self, status: int, content_type: str, content: bytes) -> None:
         handler = cast("BaseHTTPRequestHandler", self)

@@ -10,32 +10,68 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from ssl import SSLContext
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from .access_log import AccessLog
 from .config import Config
 from .errors import TLSError
 from .listeners import ServerAddress, url_of
 from .live import report
-from .log_format import LineFormat
-from .pages import health_page, is_path, metrics_page, not_found, with_pages
+from .program import (
+    allow_open_files,
+    cores,
+    ended_within,
+    ends_with_terminal,
+    has_terminal,
+    loop_factory,
+    refuse_import,
+    say,
+)
+from .seeing import metrics_server
 from .server import HTTPServer, Lifespan
-from .service import App
+from .service import App, resolve_app
 from .systemd import Notifier
+from .target import load_target
 from .tls import Certificates
 
-__all__ = ["announce", "check_seeing", "local_url", "loop_factory", "metrics_server", "run", "say", "serve"]
+__all__ = ["Listening", "announce", "local_url", "run", "say", "serve", "serve_many"]
+
+_AFTERWARDS = 1.0  # seconds from the end of a server to that of its loop
 
 _ALL = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
+class Listening(Protocol):
+    """What listens, be it one process or many."""
+
+    @property
+    def addresses(self) -> list[Any]:
+        """The address of each socket."""
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it is reached, for each socket."""
+
+    @property
+    def server_port(self) -> int | None:
+        """The port that is really bound, None on a unix socket."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks HTTPS."""
+
+
 def run(
-    app: App,
+    app: App | str,
     host: str | None = "127.0.0.1",
     port: int = 8000,
     *,
+    workers: int | Literal["auto"] | None = None,
+    reload: bool = False,
     lifespan: Lifespan | None = None,
     ssl: SSLContext | Certificates | None = None,
     **options: Any,
@@ -46,19 +82,90 @@ def run(
     installed. A service manager that asks for it (systemd) is told how things are.
 
     Args:
-        app: a handler class, or another App.
+        app: a handler class, another App, or ``"module:name"`` of one.
         host: the address to listen on, ``""`` or ``"::"`` for all of them.
         port: the port, 0 for a free one.
-        lifespan: as for `HTTPServer`.
-        ssl: makes it HTTPS; `Certificates` names files, which may be replaced while the server runs.
+        workers: how many processes, ``"auto"`` for one on each core; a supervisor replaces them when they die, and
+            on SIGHUP. By default this process alone.
+        reload: replace the workers, by default one, when Python files change.
+        lifespan: as for `HTTPServer`; each worker has its own.
+        ssl: makes it HTTPS; `Certificates` names files, which may be replaced while the server runs. Workers want it
+            so, since an SSLContext cannot be handed to them.
         options: fields of `Config`; what is not given is looked up in the environment (``AIOHTTPD_*``).
 
     Raises:
-        TypeError: an unknown option; the text names the nearest.
+        TypeError: an unknown option (the text names the nearest); what cannot be handed to a worker.
         BindError: the address cannot be listened on.
         TLSError: a file of `Certificates` cannot be used.
+        SystemExit: no worker can start.
     """
-    serve(app, (host or "", port), Config.from_options(options, os.environ), lifespan=lifespan, ssl=ssl)
+    refuse_import()
+    address, config = (host or "", port), Config.from_options(options, os.environ)
+    if workers is None and not reload:
+        app = load_target(app) if isinstance(app, str) else app
+        serve(app, address, config, lifespan=lifespan, ssl=ssl)
+        return
+    if isinstance(ssl, SSLContext):
+        raise TypeError("an SSLContext cannot be handed to workers: name its files with Certificates")
+    make_app = partial(load_target, app) if isinstance(app, str) else partial(_given, app)
+    serve_many(make_app, address, config, workers=workers, reload=reload, lifespan=lifespan, ssl=ssl)
+
+
+def _given(app: App) -> App:
+    """The App that a worker has been given, and need not load."""
+    resolve_app(app)
+    return app
+
+
+def serve_many(
+    make_app: Callable[[], App],
+    address: ServerAddress | list[ServerAddress],
+    config: Config,
+    *,
+    workers: int | Literal["auto"] | None,
+    reload: bool = False,
+    folders: tuple[str, ...] = (),
+    lifespan: Lifespan | None = None,
+    ssl: Certificates | None = None,
+    started: Callable[[Listening], None] | None = None,
+) -> None:
+    """`serve` by workers.
+
+    Args:
+        make_app: makes the App, in each worker; it can be pickled.
+        address: what `HTTPServer` takes.
+        config: the options.
+        workers: how many; by default one.
+        reload: replace them when Python files change, in the current folder or these:
+        folders: more folders.
+        lifespan: as for `HTTPServer`.
+        ssl: makes it HTTPS.
+        started: called once connections are accepted; by default it says where, on stderr.
+
+    Raises:
+        ValueError: no such number of workers; watchfiles is not installed.
+        TLSError: a file of ``ssl`` cannot be used.
+        SystemExit: no worker can start.
+    """
+    if os.name != "posix":
+        raise ValueError("workers want a POSIX system: descriptors and signals are handed to them")
+    from .supervising import Target, supervise
+
+    count = cores() if workers == "auto" else 1 if workers is None else workers
+    if count < 1:
+        raise ValueError(f"workers must be at least 1, or 'auto', not {workers}")
+    watch = None
+    if reload:
+        from .reload import watcher
+
+        watch = watcher(".", *folders)
+    config = replace(config, processes=config.processes or max(1, cores() // count))
+    if ssl is not None:
+        ssl.context()  # what is wrong with its files is better told now
+    target = Target(make_app, lifespan, ssl)
+    status = supervise(address, target, config, workers=count, watch=watch, started=started or announce)
+    if status:
+        sys.exit(status)
 
 
 def serve(
@@ -68,7 +175,7 @@ def serve(
     *,
     lifespan: Lifespan | None = None,
     ssl: SSLContext | Certificates | None = None,
-    started: Callable[[HTTPServer], None] | None = None,
+    started: Callable[[Listening], None] | None = None,
 ) -> None:
     """`run` with everything made already.
 
@@ -82,18 +189,10 @@ def serve(
     """
     certificates = ssl if isinstance(ssl, Certificates) else None
     context = ssl.context() if isinstance(ssl, Certificates) else ssl
-    _allow_open_files()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    allow_open_files()
+    with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes a loop: uvloop where it is installed; None stands for asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+        end()
 
 
 async def _serve(
@@ -103,7 +202,7 @@ async def _serve(
     lifespan: Lifespan | None,
     context: SSLContext | None,
     certificates: Certificates | None,
-    started: Callable[[HTTPServer], None],
+    started: Callable[[Listening], None],
 ) -> None:
     loop = asyncio.get_running_loop()
     access_log = None
@@ -128,42 +227,6 @@ async def _serve(
                 access_log.flush()
 
 
-def check_seeing(config: Config) -> None:
-    """Have what is wrong with the options of the log and the metrics said before anything is started.
-
-    Raises:
-        ValueError: there is no such format, or no such address; the text says which.
-    """
-    if config.access_log_format != "none":
-        LineFormat(config.access_log_format)
-    if config.metrics and not is_path(config.metrics):
-        _address(config.metrics)
-
-
-def metrics_server(server: HTTPServer) -> HTTPServer | None:
-    """The server of the address that the option ``metrics`` names: /metrics, and the health page if there is one.
-
-    It is to run longer than the server that it tells of. None if there is no such address.
-    """
-    config = server.config
-    if not config.metrics or is_path(config.metrics):
-        return None
-    pages = {"/metrics": metrics_page(lambda: server.snapshots())}
-    if config.health:
-        pages[config.health] = health_page(lambda: server.ready)
-    quiet = Config(access_log=False, timeout_drain_idle=0, timeout_grace=0, timeout_idle=config.timeout_idle)
-    return HTTPServer(_address(config.metrics), with_pages(pages, not_found), config=quiet)
-
-
-def _address(text: str) -> ServerAddress:
-    if text.startswith("unix:"):
-        return text.removeprefix("unix:")
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f"metrics {text!r}: write /PATH, HOST:PORT or unix:PATH")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 class _Program:
     """A server, with the signals that it is sent and the service manager that watches over it."""
 
@@ -172,7 +235,7 @@ class _Program:
         self._certificates = certificates
         self._manager = Notifier(os.environ)
         self._stops: set[asyncio.Task[None]] = set()
-        self._ends_with_terminal = _ends_with_terminal()
+        self._ends_with_terminal = ends_with_terminal()
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """What is done about signals, by their names."""
@@ -209,7 +272,7 @@ class _Program:
 
     def hang_up(self) -> None:
         """SIGHUP: read what may have changed; but end with the terminal that the server was started on."""
-        if self._ends_with_terminal and not _has_terminal():
+        if self._ends_with_terminal and not has_terminal():
             self.stop()
             return
         self._manager.reloading()
@@ -226,7 +289,7 @@ class _Program:
         return f"Serving on {', '.join(self._server.urls)}"
 
 
-def announce(server: HTTPServer, folder: str | None = None) -> None:
+def announce(server: Listening, folder: str | None = None) -> None:
     """Say where the server is, and who can reach it.
 
     Args:
@@ -249,46 +312,13 @@ def announce(server: HTTPServer, folder: str | None = None) -> None:
         say(f"  {url_of((host, port), tls=server.tls)}")
 
 
-def local_url(server: HTTPServer) -> str | None:
+def local_url(server: Listening) -> str | None:
     """A URL at which this machine reaches the server."""
     for address in server.addresses:
         if isinstance(address, tuple):
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
             return url_of((host, address[1]), tls=server.tls)
     return None
-
-
-def say(text: str) -> None:
-    """Tell the person at the terminal, if there still is one."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
-
-
-def _ends_with_terminal() -> bool:
-    """Whether there is a terminal, and its end is ours: it is not under nohup."""
-    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return False
-    return _has_terminal()
-
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
-
-
-def _allow_open_files() -> None:
-    """Use as many descriptors as the system lets us have; the usual limit is for programs that use select()."""
-    try:
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ImportError, OSError, ValueError):
-        pass
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> Callable[[], None]:

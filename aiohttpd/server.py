@@ -12,18 +12,24 @@ import ssl as ssl_module
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .assembly import accept, connection_factory, make_service, tls_options
+from .acceptors import Acceptors, turns
+from .assembly import connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
 from .listeners import ServerAddress, listen, url_of
 from .metrics import Metrics, Snapshot
 from .pages import Snapshots
-from .service import AccessLogger, App, Service, log_error, resolve_app
+from .service import AccessLogger, App, Service, error_logger, log_error, resolve_app
 from .wire.request import Address, Request
 
+if TYPE_CHECKING:
+    from .processes import ProcessPool
+
 __all__ = ["HTTPServer", "Lifespan"]
+
+T = TypeVar("T")
 
 Lifespan = Callable[["HTTPServer"], AbstractAsyncContextManager[Any]]
 
@@ -58,6 +64,7 @@ class HTTPServer:
     Attributes:
         shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
         sockets: the listening sockets.
+        acceptors: what accepts connections; None before it has been started.
         snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
     """
 
@@ -82,7 +89,7 @@ class HTTPServer:
         self._ssl = ssl
         self._access_log = access_log
         self._service: Service | None = None
-        self._acceptors: list[asyncio.Server] = []
+        self.acceptors: Acceptors | None = None
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
@@ -91,6 +98,8 @@ class HTTPServer:
         # In the loop's time, when it stops.
         self._deaf = 0.0  # no connection is accepted from then on
         self._until = 0.0  # the end of the grace
+        self._grace = self._quiet = 0.0  # seconds
+        self._processes: ProcessPool | None = None
 
     # What it is called.
 
@@ -203,9 +212,9 @@ class HTTPServer:
             self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
         )
         factory = connection_factory(service, lambda: self._ssl)
+        self.acceptors = Acceptors(service, self.sockets, factory)
         try:
-            for sock in self.sockets:
-                self._acceptors.append(await accept(service, sock, factory))
+            await self.acceptors.begin()
         except BaseException:
             await self.shutdown(0)
             raise
@@ -233,6 +242,17 @@ class HTTPServer:
         if self._ssl is None:
             raise RuntimeError("the server was made without TLS: ssl= makes it HTTPS")
         self._ssl = context
+
+    async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function in a process of the server's, for work that would keep the loop from turning.
+
+        See `ProcessPool.run`; there are at most ``processes`` of them, and they end with the server.
+        """
+        if self._processes is None:
+            from .processes import ProcessPool  # with multiprocessing
+
+            self._processes = ProcessPool(self.config.processes)
+        return await self._processes.run(function, *args)
 
     async def serve_connection(
         self, sock: socket.socket, ssl: ssl_module.SSLContext | None = None, client_address: Address | None = None
@@ -266,7 +286,9 @@ class HTTPServer:
             self._service.changed.clear()
             await self._service.changed.wait()
 
-    async def shutdown(self, grace: float | None = None) -> None:
+    async def shutdown(
+        self, grace: float | None = None, *, idle: float | None = None, delay: float | None = None
+    ) -> None:
         """Stop: close the listeners, finish what is in flight, close the rest.
 
         The listeners are closed after ``shutdown_delay``; until then the server says that it stops to whoever asks.
@@ -276,18 +298,25 @@ class HTTPServer:
         Args:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
                 cancelled. With 0 there is no delay, and idle connections are not waited for either.
+            idle: seconds for idle connections, by default ``timeout_drain_idle``.
+            delay: seconds for which connections are accepted still, by default ``shutdown_delay``.
         """
         if self._service is None or self._stopped is None or self._stopped.done():
             return
         loop = asyncio.get_running_loop()
         if self._closer is None:
             self.shutting_down.set()
-            self._deaf = loop.time() + (0 if grace == 0 else self.config.shutdown_delay)
-            self._until = self._deaf + (self.config.timeout_grace if grace is None else grace)
+            self._grace = self.config.timeout_grace if grace is None else grace
+            self._quiet = self.config.timeout_drain_idle if idle is None else idle
+            delay = self.config.shutdown_delay if delay is None else delay
+            self._deaf = loop.time() + (0 if grace == 0 else delay)
+            self._until = self._deaf + self._grace
             self._closer = loop.create_task(self._shut_down(self._service, self._stopped))
         elif grace is not None:
+            self._grace = grace
             self._until = min(self._until, loop.time() + grace)
             self._deaf = min(self._deaf, self._until)
+            self._let_idle_go(self._service, self._quiet if idle is None else idle)
             self._service.changed.set()
         await asyncio.shield(self._closer)
 
@@ -304,18 +333,21 @@ class HTTPServer:
             connection.drain()
         while (left := self._deaf - loop.time()) > 0:
             await self._change(service, left)
-        await self._stop_accepting(loop)
+        # Ours first: they know whether a unix socket is to leave its folder, while it still listens.
+        self._close_sockets()
+        if self.acceptors is not None:
+            await self.acceptors.end()
         # On uvloop a connection that was accepted already is made in a later turn of the loop.
-        await _turns(2)
-        quiet = min(self.config.timeout_drain_idle, self._until - loop.time())
-        close_idle = loop.call_later(max(quiet, 0), _close_idle, service)
+        await turns(2)
+        self._let_idle_go(service, self._quiet)
         await self._emptied(service)
-        close_idle.cancel()
         if _anything(service):
             await self._cancel(service)
         for protocol in tuple(service.turned_away):
             protocol.close()
         service.close()
+        if self._processes is not None:
+            self._processes.close()
         self._drained.set()
         try:
             if self._life is not None:
@@ -330,20 +362,13 @@ class HTTPServer:
             begun.set_result(contextvars.copy_context())  # what it has set, handlers see
             await self._drained.wait()
 
-    async def _stop_accepting(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Ours first: they know whether a unix socket is to leave its folder, while it still listens.
-        self._close_sockets()
-        if isinstance(loop, asyncio.SelectorEventLoop):
-            # What it has accepted becomes a connection in the next turn, and would be dropped if it were closed then.
-            for acceptor in self._acceptors:
-                for sock in acceptor.sockets:
-                    loop.remove_reader(sock.fileno())
-            await _turns(2)
-        for acceptor in self._acceptors:
-            acceptor.close()
-
     async def _cancel(self, service: Service) -> None:
         """The grace is over: cancel the handlers, and then do without them."""
+        if self._grace:  # else nothing was to be waited for
+            for connection in service.connections:
+                if connection.request is not None:
+                    line = connection.request.requestline
+                    error_logger.warning("'%s' is cancelled: it has not ended within %g s", line, self._grace)
         for task in service.orphans:
             task.cancel()
         for handshake in tuple(service.handshakes):
@@ -356,6 +381,11 @@ class HTTPServer:
                 return
             for connection in tuple(service.connections):
                 connection.abort()
+
+    def _let_idle_go(self, service: Service, after: float) -> None:
+        """Close idle connections after some seconds, at the end of the grace at the latest."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(max(0, min(after, self._until - loop.time())), _close_idle, service)
 
     async def _emptied(self, service: Service) -> bool:
         """Wait until nothing is open any more, or the time is up."""
@@ -376,12 +406,6 @@ class HTTPServer:
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
-
-
-async def _turns(count: int) -> None:
-    """Let the loop turn."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def _anything(service: Service) -> bool:

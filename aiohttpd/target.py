@@ -13,7 +13,7 @@ from typing import Any
 
 from .service import App, is_handler_class, resolve_app
 
-__all__ = ["TargetError", "TargetFailed", "load_target"]
+__all__ = ["TargetError", "TargetFailed", "load_target", "target_app"]
 
 
 class TargetError(Exception):
@@ -72,6 +72,22 @@ def load_target(target: str, *, wsgi: bool = False) -> App:
     except TypeError as error:
         raise TargetError(f"{target} is no App: {error}") from None
     return app  # type: ignore[no-any-return]
+
+
+def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
+    """Import what a target names, for those who know a name and password.
+
+    Args:
+        target: as for `load_target`, which says what is raised.
+        auth: ``name:password``, or None.
+        wsgi: as for `load_target`.
+    """
+    app = load_target(target, wsgi=wsgi)
+    if auth is not None:
+        from .auth import basic_auth  # with hashlib and more
+
+        app = basic_auth(app, auth)
+    return app
 
 
 def _load_module(name: str) -> ModuleType:

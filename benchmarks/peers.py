@@ -81,10 +81,10 @@ def cpu_seconds(group: int) -> float:
 
 
 @contextlib.contextmanager
-def started(name: str, arguments: list[str]) -> Iterator[tuple[int, int]]:
-    """Run a server on the first core; gives its process group and port, which stands for {port} in the arguments."""
+def started(name: str, arguments: list[str], cores: str = "0") -> Iterator[tuple[int, int]]:
+    """Run a server on some cores; gives its process group and port, which stands for {port} in the arguments."""
     port = free_port()
-    command = ["taskset", "-c", "0", *(part.replace("{port}", str(port)) for part in arguments)]
+    command = ["taskset", "-c", cores, *(part.replace("{port}", str(port)) for part in arguments)]
     process = subprocess.Popen(
         command, cwd=HERE / "servers", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -106,11 +106,16 @@ def started(name: str, arguments: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def load(
-    port: int, seconds: float, script: str | None = None, *, path: str = "/", connections: int = CONNECTIONS
+    port: int,
+    seconds: float,
+    script: str | None = None,
+    *,
+    path: str = "/",
+    connections: int = CONNECTIONS,
+    cores: str = "1" if (os.cpu_count() or 1) > 1 else "0",
 ) -> int:
-    """Run wrk on the second core; returns how many requests were answered with 200."""
-    core = "1" if (os.cpu_count() or 1) > 1 else "0"
-    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    """Run wrk, by default on the second core; returns how many requests were answered with 200."""
+    command = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         if script:
             file.write(script)

@@ -876,7 +876,7 @@ async def test_shutdown_without_grace() -> None:
 
 
 @on_both_loops
-async def test_a_handler_that_ignores_everything() -> None:
+async def test_a_handler_that_ignores_everything(caplog: pytest.LogCaptureFixture) -> None:
     begun, stop = asyncio.Event(), False
     cancelled = 0
 
@@ -897,11 +897,13 @@ async def test_a_handler_that_ignores_everything() -> None:
             await server.shutdown(0.1)
         assert cancelled
         assert await ended(client)
+        assert caplog.messages == ["'GET / HTTP/1.1' is cancelled: it has not ended within 0.1 s"]
+        caplog.clear()
         stop = True
 
 
 @on_both_loops
-async def test_an_answer_that_is_cut_at_the_grace() -> None:
+async def test_an_answer_that_is_cut_at_the_grace(caplog: pytest.LogCaptureFixture) -> None:
     async def app(request: Request, response: StreamWriter) -> None:
         response.send_head(200)
         response.write(b"the beginning")
@@ -914,6 +916,8 @@ async def test_an_answer_that_is_cut_at_the_grace() -> None:
         await server.shutdown(0.05)
         with contextlib.suppress(ConnectionResetError):
             assert LAST_CHUNK not in await client.rest()
+    assert caplog.messages == ["'GET / HTTP/1.1' is cancelled: it has not ended within 0.05 s"]
+    caplog.clear()
 
 
 @on_both_loops

@@ -484,7 +484,7 @@ async def test_a_last_event() -> None:
 
 
 @on_both_loops
-async def test_a_block_that_does_not_end() -> None:
+async def test_a_block_that_does_not_end(caplog: pytest.LogCaptureFixture) -> None:
     """The grace is for it, too; then it is cancelled like any other, and the stream looks like what it is."""
     swallowed = asyncio.Event()
 
@@ -501,6 +501,8 @@ async def test_a_block_that_does_not_end() -> None:
         assert swallowed.is_set()
         assert not handler.left.is_set()
         assert await ended(client)
+    assert caplog.messages == ["'GET / HTTP/1.1' is cancelled: it has not ended within 0.1 s"]
+    caplog.clear()
 
 
 # HEAD, and HTTP/1.0.

@@ -253,7 +253,7 @@ class TestBody:
             assert closed is closes
 
 
-async def test_grace() -> None:
+async def test_grace(caplog: pytest.LogCaptureFixture) -> None:
     """A handler that does not end is cancelled at the end of the grace, and its client is told."""
     begun = asyncio.Event()
 
@@ -271,6 +271,8 @@ async def test_grace() -> None:
             [answer] = finals(await reader.read())
         writer.close()
     assert (answer.status, answer["Connection"]) == (503, "close")
+    assert caplog.messages == ["'GET / HTTP/1.1' is cancelled: it has not ended within 0.05 s"]
+    caplog.clear()
 
 
 def test_every_limit_is_tested_somewhere() -> None:

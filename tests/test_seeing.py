@@ -18,7 +18,7 @@ import pytest
 import aiohttpd
 from aiohttpd.live import report
 from aiohttpd.metrics import Metrics, merge, prometheus_text
-from aiohttpd.runner import metrics_server
+from aiohttpd.seeing import metrics_server
 from aiohttpd.testing import running
 
 from .wire import Echo

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import HTTPError
 from ..listeners import ServerAddress
-from ..runner import loop_factory
+from ..program import loop_factory
 from ..server import HTTPServer as Server
 from ..threads.legacy import HandlerApp
 from ..threads.stand_in import Connection

@@ -1,0 +1,109 @@
+"""What every process of ours begins and ends with: its loop, its descriptors, its word to the terminal.
+
+Owns what belongs to a program and not to a server, so that one process alone, a supervisor and its
+workers do it alike. It knows no server.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+__all__ = [
+    "allow_open_files",
+    "cores",
+    "ended_within",
+    "ends_with_terminal",
+    "has_terminal",
+    "loop_factory",
+    "refuse_import",
+    "say",
+]
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, if there still is one."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def ends_with_terminal() -> bool:
+    """Whether there is a terminal, and its end is ours: it is not under nohup."""
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    return has_terminal()
+
+
+def has_terminal() -> bool:
+    """Whether we have a terminal that can hang up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def refuse_import() -> None:
+    """Refuse to begin a program in a process that only imports it, as spawned processes do.
+
+    Raises:
+        RuntimeError: that is so.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "run() is called while a process imports the program: put it below if __name__ == '__main__':"
+        )
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the loop: uvloop's where it is installed, None for asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def allow_open_files() -> None:
+    """Use as many descriptors as the system lets us have; the usual limit is for programs that use select()."""
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):
+        pass
+
+
+def cores() -> int:
+    """How many cores this process may use: those that there are, less what a container or taskset leaves out."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/cpu.max") as file:
+        quota, period = file.read().split()  # microseconds; "max" is a ValueError
+        count = min(count, max(1, -(-int(quota) // int(period))))
+    return count
+
+
+@contextlib.contextmanager
+def ended_within(seconds: float) -> Iterator[Callable[[], None]]:
+    """End the process if the block does not end soon after what it gives has been called.
+
+    A task that ignores its cancellation, or a thread that never returns, would keep a loop from being
+    closed for ever, long after the server has given up on it.
+    """
+    timer = threading.Timer(seconds, _give_up)
+    timer.daemon = True
+    try:
+        yield timer.start
+    finally:
+        timer.cancel()
+
+
+def _give_up() -> None:
+    say("Something does not end (a handler that ignores its cancellation, a thread): ended without it")
+    os._exit(0)

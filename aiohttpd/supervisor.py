@@ -1,0 +1,340 @@
+"""The supervisor: keeps as many workers as wanted on sockets that outlive each of them.
+
+Owns the sockets and the count. It binds once and imports nothing of the App, so whatever happens to a
+worker, what waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what
+is for `supervising` to say.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .balance import Table
+from .config import Config
+from .listeners import ServerAddress, listen, url_of
+from .metrics import merge
+from .program import say
+from .watching import State, WatchedWorker, counted
+from .worker import BEAT, Descriptor, Job
+
+__all__ = ["Supervisor"]
+
+_RECENT = 60.0  # seconds for which a death counts
+_LONGEST = 10.0  # seconds between two attempts
+_ATTEMPTS = 5  # to start a worker when there is none
+_LATE = 2.0  # seconds after which a look counts as late: the machine slept, or somebody stopped us all
+
+
+class Supervisor:
+    """The parent of all workers.
+
+    Args:
+        address: what `HTTPServer` takes.
+        target: a `Target`, pickled.
+        config: the options.
+        count: how many workers.
+        shared: descriptor of a file: the lock of what all of us write to stderr, and a table of connections.
+        tls: whether they speak HTTPS.
+    """
+
+    def __init__(
+        self,
+        address: ServerAddress | list[ServerAddress],
+        target: bytes,
+        config: Config,
+        count: int,
+        shared: int,
+        *,
+        tls: bool,
+    ) -> None:
+        self._given = address if isinstance(address, list) else [address]
+        self._target = target
+        self.config = config
+        self._count = count
+        self._shared = Descriptor(shared)
+        self._table = Table.of(shared)
+        self.tls = tls
+        self._sockets: list[socket.socket] = []
+        self._names: list[Any] = []
+        self._workers: list[WatchedWorker] = []  # the oldest first
+        self._due: list[asyncio.TimerHandle] = []  # of workers that begin after a pause
+        self._deaths: list[float] = []  # of late, in the loop's time
+        self._restarts = 0
+        self._past: dict[str, Any] = {}  # what the dead have counted
+        self._failed = 0  # attempts to start in a row
+        self._last_failure = ""
+        self._survives = False  # code that cannot be loaded
+        self._complete = False  # all have been ready once
+        self._stopping = False
+        self._status = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._roll_waits = False
+
+    # What it is called, as `HTTPServer` has it.
+
+    @property
+    def ready(self) -> bool:
+        """Whether workers take requests, and it has not begun to stop."""
+        return self._complete and not self._stopping
+
+    @property
+    def addresses(self) -> list[Any]:
+        """The address of each socket."""
+        return list(self._names)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where the workers are reached, for each socket."""
+        return [url_of(name, tls=self.tls) for name in self._names]
+
+    @property
+    def server_port(self) -> int | None:
+        """The port that is really bound, None on a unix socket."""
+        return self._names[0][1] if isinstance(self._names[0], tuple) else None
+
+    # Its life.
+
+    async def run(
+        self,
+        watch: Callable[[Callable[[str], None]], Coroutine[Any, Any, None]] | None,
+        started: Callable[["Supervisor"], None],
+    ) -> int:
+        """Live; see `supervise`."""
+        self._loop = asyncio.get_running_loop()
+        self._turn = asyncio.Lock()  # one worker is replaced at a time
+        self._ended = asyncio.Event()
+        self._survives = watch is not None
+        self._sockets = listen(self._given, self.config.backlog, reuse_port=self.config.reuse_port)
+        self._names = [sock.getsockname() for sock in self._sockets]
+        self._looked = self._loop.time()
+        self._look()
+        if watch is not None:
+            self._begin(watch(self._reload))
+        try:
+            if await self._start():
+                started(self)
+            await self._ended.wait()
+        finally:
+            for worker in self._workers:
+                worker.kill()
+            for task in self._tasks:
+                task.cancel()
+            self._close_sockets()
+        return self._status
+
+    async def _start(self) -> bool:
+        """Start all workers; say whether they are ready."""
+        first = self._new()
+        await first.begun.wait()  # what keeps all of them from beginning is told once
+        if not self._stopping:
+            workers = [first, *(self._new() for _ in range(self._count - 1))]
+            await asyncio.gather(*(worker.settled for worker in workers))
+        self._complete = True
+        return not self._stopping
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # How many there are.
+
+    @property
+    def _active(self) -> list[WatchedWorker]:
+        """Those that count: they serve, or will."""
+        return [worker for worker in self._workers if not worker.retired and not worker.extra]
+
+    def _new(self, *, extra: bool = False) -> WatchedWorker:
+        slot = self._table.take({worker.slot for worker in self._workers})
+        worker = WatchedWorker(self._job, slot, self.config, self._changed, self._answer)
+        worker.extra = extra
+        self._workers.append(worker)
+        self._begin(worker.begin())
+        return worker
+
+    def _job(self, channel: socket.socket, slot: int) -> Job:
+        return Job(
+            target=self._target, sockets=[Descriptor(sock.fileno()) for sock in self._sockets], channel=channel,
+            shared=self._shared, slot=slot, config=self.config,
+        )  # fmt: skip
+
+    def _changed(self, worker: WatchedWorker) -> None:
+        """A worker is ready, or has gone."""
+        if worker.state is State.READY:
+            self._failed = 0
+            self._last_failure = ""
+            return
+        self._workers.remove(worker)
+        self._table.clear(worker.slot)
+        self._past = merge([self._past, counted(worker.snapshot or {})])
+        if self._stopping:
+            if not self._workers:
+                self._ended.set()
+            return
+        if worker.retired and worker.killed:
+            say(f"Worker {worker.pid} {worker.end}")
+        elif not worker.retired and worker.settled.result():
+            say(f"Worker {worker.pid} {worker.end}; another takes its place")
+            self._deaths.append(self._loop.time())
+        elif not worker.retired:
+            self._cannot_start(worker)
+        self._balance()
+
+    def _cannot_start(self, worker: WatchedWorker) -> None:
+        text, status = worker.failure or (f"Worker {worker.pid} {worker.end} before it was ready", 1)
+        self._failed += 1
+        self._deaths.append(self._loop.time())
+        if text != self._last_failure:
+            self._last_failure = text
+            say(text)
+        nobody = not any(other.state is State.READY for other in self._workers)
+        if not self._survives and nobody and (not self._complete or self._failed >= _ATTEMPTS):
+            self._status = status
+            self.stop(0)
+
+    def _balance(self) -> None:
+        """Bring the number of workers to what it should be."""
+        if self._stopping:
+            return
+        active = self._active
+        for _ in range(self._count - len(active) - len(self._due)):
+            self._due.append(self._loop.call_later(self._pause(), self._begin_due))
+        ready = [worker for worker in active if worker.state is State.READY]
+        for worker in ready[: max(0, len(active) - self._count)]:
+            self._retire(worker)
+
+    def _begin_due(self) -> None:
+        del self._due[0]
+        if not self._stopping and len(self._active) + len(self._due) < self._count:
+            self._restarts += 1
+            self._new()
+
+    def _pause(self) -> float:
+        """Seconds before a worker takes the place of another: none, unless they die again and again."""
+        now = self._loop.time()
+        self._deaths = [death for death in self._deaths if death > now - _RECENT]
+        again = len(self._deaths) / self._count - 1
+        return 0.0 if again <= 0 else min(_LONGEST, 0.1 * 2**again)
+
+    def resize(self, more: int) -> None:
+        """Have so many workers more."""
+        if self._count + more < 1:
+            say("One worker is the least")
+            return
+        self._count += more
+        say(f"{self._count} worker{'s' * (self._count > 1)} from now on")
+        self._balance()
+
+    # New ones for old ones.
+
+    async def roll(self, *, now: bool = False) -> None:
+        """Replace all workers, one after the other.
+
+        Args:
+            now: nobody is to be served by the old code any more.
+        """
+        if self._roll_waits:
+            return  # it has not begun yet, so it will see what there is to see
+        self._roll_waits = True
+        async with self._turn:
+            self._roll_waits = False
+            self._last_failure = ""
+            for worker in self._active:
+                if worker.retired or worker.state is State.GONE or await self._renew(worker, now=now):
+                    continue
+                if not self._stopping:
+                    say("The workers stay as they are")
+                break
+        self._balance()
+
+    def _reload(self, what: str) -> None:
+        """Code has changed."""
+        say(f"{what} has changed")
+        self._deaths.clear()
+        for pause in self._due:
+            pause.cancel()
+        self._due.clear()
+        self._begin(self.roll(now=True))
+
+    async def _recycle(self, worker: WatchedWorker, why: str) -> None:
+        async with self._turn:
+            if not worker.retired and worker.state is State.READY:
+                say(f"Worker {worker.pid} {why}: another takes its place")
+                await self._renew(worker)
+
+    async def _renew(self, worker: WatchedWorker, *, now: bool = False) -> bool:
+        """Start a worker, and retire another once the new one is ready; say whether it is."""
+        new = self._new(extra=True)
+        if not await new.settled or self._stopping:
+            return False
+        new.extra = False
+        if not worker.retired and worker.state is not State.GONE:
+            self._retire(worker, now=now)
+        self._balance()
+        return True
+
+    def _retire(self, worker: WatchedWorker, *, now: bool = False) -> None:
+        config = self.config
+        if now:
+            worker.stop(config.timeout_grace, 0)
+        else:
+            worker.stop(config.timeout_retire, config.timeout_retire_idle)
+
+    def _look(self) -> None:
+        """Look after the workers, each second."""
+        self._loop.call_later(BEAT, self._look)
+        now = self._loop.time()
+        late, self._looked = now - self._looked - BEAT, now
+        for worker in tuple(self._workers):
+            worker.look(now, late if late > _LATE else 0)
+        if self._stopping or self._turn.locked():
+            return
+        for worker in self._active:
+            if worker.state is State.READY and (why := worker.worn(now)) is not None:
+                self._begin(self._recycle(worker, why))
+                return  # one at a time
+
+    def _answer(self, worker: WatchedWorker, number: int) -> None:
+        """A worker asks what all of them have counted."""
+        worker.answer(number, self._snapshots())
+
+    async def snapshots(self) -> list[Any]:
+        """The metrics of all workers, of the dead too, a second old at most."""
+        return self._snapshots()
+
+    def _snapshots(self) -> list[Any]:
+        living = [worker.snapshot for worker in self._workers if worker.snapshot is not None]
+        return [*living, {**self._past, "worker_restarts": self._restarts}]
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on to all workers that serve."""
+        for worker in self._workers:
+            if worker.state in (State.READY, State.RETIRED) and worker.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, number)
+
+    # The end.
+
+    def stop(self, grace: float | None = None) -> None:
+        """Stop; called a second time, stop at once."""
+        if grace is None:
+            grace = 0 if self._stopping else self.config.timeout_grace
+        delay = self.config.shutdown_delay if grace else 0.0
+        if not self._stopping:
+            self._stopping = True
+            self._loop.call_later(delay + self.config.timeout_drain_idle + 0.5, self._say_what_is_waited_for)
+            self._loop.call_later(delay, self._close_sockets)
+        for worker in tuple(self._workers):
+            worker.stop(grace, min(grace, self.config.timeout_drain_idle), delay)
+        if not self._workers:
+            self._ended.set()
+
+    def _say_what_is_waited_for(self) -> None:
+        say(f"Finishing what is in flight, at most {self.config.timeout_grace:g} s (Ctrl-C again stops at once)")
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()

@@ -1,0 +1,10 @@
+"""Who answers: the process."""
+
+import os
+
+import aiohttpd
+
+
+class Handler(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        self.send_text(str(os.getpid()))

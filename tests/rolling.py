@@ -1,0 +1,103 @@
+"""A load that retries nothing: every request that does not get its whole answer counts as a failure."""
+
+import asyncio
+import re
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+HEAD = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+CLOSE = re.compile(rb"(?i)\r\nconnection: *close")
+
+
+class Load:
+    """Clients that ask again and again, each on a connection of its own until it is told to close it.
+
+    Args:
+        port: of the server, on 127.0.0.1.
+        clients: how many.
+        path: what they ask for.
+        context: for TLS.
+        turns: requests after which a client makes a new connection by itself; with 1 it says so.
+        pause: seconds between an answer and the next request.
+
+    Attributes:
+        answers: how often each body came back.
+        failures: who had answered on the connection before, and what went wrong.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        clients: int = 8,
+        *,
+        path: str = "/pid",
+        context: ssl.SSLContext | None = None,
+        turns: int = 25,
+        pause: float = 0.002,
+    ) -> None:
+        self._address = ("127.0.0.1", port)
+        self._context = context
+        self._close = b"Connection: close\r\n" if turns == 1 else b""
+        self._request = f"GET {path} HTTP/1.1\r\nHost: a\r\n".encode() + self._close + b"\r\n"
+        self._clients = clients
+        self._turns = turns
+        self._pause = pause
+        self._over = False
+        self._progress = asyncio.Condition()
+        self.answers: Counter[str] = Counter()
+        self.latest: list[str] = [""] * clients
+        self.failures: list[tuple[str, Exception]] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        """Ask while the block runs."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._clients):
+                group.create_task(self._ask_for_ever(number))
+            try:
+                yield self
+            finally:
+                self._over = True
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition()`` holds, looked at after each answer."""
+        async with self._progress:
+            await self._progress.wait_for(condition)
+
+    async def more(self, count: int = 50) -> None:
+        """Wait for more answers."""
+        enough = self.answers.total() + count
+        await self.until(lambda: self.answers.total() >= enough)
+
+    async def _ask_for_ever(self, number: int) -> None:
+        while not self._over:
+            who = "nobody yet"
+            try:
+                reader, writer = await asyncio.open_connection(*self._address, ssl=self._context)
+                try:
+                    for _ in range(self._turns):
+                        keep, body = await self._ask(reader, writer)
+                        self.answers[body] += 1
+                        self.latest[number] = who = body
+                        async with self._progress:
+                            self._progress.notify_all()
+                        if self._over or not keep:
+                            break
+                        await asyncio.sleep(self._pause)
+                finally:
+                    writer.close()
+            except (OSError, EOFError, AssertionError) as error:
+                self.failures.append((who, error))
+                await asyncio.sleep(0.01)
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[bool, str]:
+        writer.write(self._request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        status, length = HEAD.match(head), LENGTH.search(head)
+        assert status and length, head
+        assert status[1] == b"200", head
+        body = await reader.readexactly(int(length[1]))
+        return CLOSE.search(head) is None, body.decode()

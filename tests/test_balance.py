@@ -1,0 +1,120 @@
+"""Workers on the same sockets: each takes its part of the connections."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from aiohttpd.balance import Balance, Table
+from aiohttpd.testing import running
+from aiohttpd.wire.request import Request
+from aiohttpd.writer import StreamWriter
+
+from .test_connection_life import on_both_loops
+
+
+class FakeServer:
+    """Has a load, and remembers what it was told."""
+
+    def __init__(self, load: int) -> None:
+        self.load = load
+        self.told: list[str] = []
+        self.resumed = asyncio.Event()
+        self.failing = 0
+
+    async def pause(self) -> None:
+        self.told.append("pause")
+
+    async def begin(self) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise OSError("too many open files")
+        self.told.append("resume")
+        self.resumed.set()
+
+
+@pytest.fixture
+def table() -> Iterator[Table]:
+    with tempfile.TemporaryFile() as file:
+        yield Table.of(file.fileno())
+
+
+async def test_one_alone_never_waits(table: Table) -> None:
+    server = FakeServer(1000)
+    Balance(table, 0, server).accepted()
+    await asyncio.sleep(0)
+    assert server.told == []
+
+
+@pytest.mark.parametrize(("own", "others", "waits"), [(4, [0], True), (3, [0], False), (115, [100], False),
+                                                      (116, [100], True), (40, [100, 20, 50], True)])  # fmt: skip
+async def test_who_has_more_lets_others_go_first(table: Table, own: int, others: list[int], waits: bool) -> None:
+    for slot, number in enumerate(others, 1):
+        table.set(slot, number)
+    server = FakeServer(own)
+    Balance(table, 0, server).accepted()
+    if waits:
+        await server.resumed.wait()
+    assert server.told == (["pause", "resume"] if waits else [])
+
+
+async def test_others_that_take_nothing_are_not_waited_for_again(table: Table) -> None:
+    table.set(1, 0)
+    server = FakeServer(100)
+    balance = Balance(table, 0, server)
+    balance.accepted()
+    await server.resumed.wait()
+    balance.accepted()
+    await asyncio.sleep(0)
+    assert server.told == ["pause", "resume"]
+
+
+async def test_who_does_not_accept_does_not_count(table: Table) -> None:
+    server = FakeServer(100)
+    table.set(1, 0)
+    table.clear(1)
+    Balance(table, 0, server).accepted()
+    other = Balance(table, 2, FakeServer(0))
+    assert table.others(0) == [0]
+    other.end()
+    assert table.others(0) == []
+    await asyncio.sleep(0)
+    assert server.told == []
+
+
+async def test_without_descriptors_it_goes_on_later(table: Table) -> None:
+    table.set(1, 0)
+    server = FakeServer(100)
+    server.failing = 1
+    Balance(table, 0, server).accepted()
+    await server.resumed.wait()
+    assert server.told == ["pause", "pause", "resume"]
+
+
+@on_both_loops
+async def test_a_server_that_waits_refuses_nobody() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(204)
+
+    async with running(app) as server:
+        accepted = 0
+
+        def count() -> None:
+            nonlocal accepted
+            accepted += 1
+
+        acceptors = server.acceptors
+        assert acceptors is not None
+        acceptors.accepted = count
+        await acceptors.pause()
+        reader, writer = await asyncio.open_connection(*server.server_address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await asyncio.sleep(0.05)
+        assert accepted == acceptors.load == 0
+        await acceptors.begin()
+        assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
+        assert accepted == 1
+        writer.close()
+    await acceptors.begin()  # too late: nothing comes of it
+    assert acceptors.load == 0
