@@ -827,7 +827,7 @@ async def test_blocking_for_ever(caplog: pytest.LogCaptureFixture) -> None:
         async with asyncio.timeout(BOUND):
             await server.shutdown()
         workers = threads_of(server).pool
-        assert loud(caplog) == ["left behind in its thread, which does not end: 'GET /blocks HTTP/1.1'"]
+        assert loud(caplog) == ["'GET /blocks HTTP/1.1' is cancelled: it has not ended within 0.1 s"]
     handler.gate.set()
     await asyncio.to_thread(workers.join, BOUND)
 
@@ -844,7 +844,7 @@ async def test_a_session_that_blocks_for_ever(caplog: pytest.LogCaptureFixture) 
         async with asyncio.timeout(BOUND):
             await server.shutdown()
         workers = threads_of(server).pool
-        assert loud(caplog) == ["left behind in its thread, which does not end: 'GET /blocks HTTP/1.1'"]
+        assert loud(caplog) == ["'GET /blocks HTTP/1.1' is cancelled: it has not ended within 0.1 s"]
     Handler.gate.set()
     await asyncio.to_thread(workers.join, BOUND)
 

@@ -119,12 +119,12 @@ class TestPool:
         assert len(workers) == 0
         for _ in range(9):
             workers.submit(calls)
-        assert (len(workers), workers.waiting) == (2, 7)
+        assert (len(workers), workers.waiting) == (1, 8)
         sizes = []
-        for _ in range(4):
+        for _ in range(5):
             workers.grow()
             sizes.append((len(workers), workers.waiting))
-        assert sizes == [(4, 5), (5, 4), (5, 4), (5, 4)]
+        assert sizes == [(2, 7), (4, 5), (5, 4), (5, 4), (5, 4)]
         for _ in range(5):
             wait(calls.begun)
         calls.gate.set()
@@ -152,12 +152,10 @@ class TestPool:
         for _ in range(3):
             workers.submit(slow)
         workers.grow()
-        assert (busy(workers), workers.waiting) == (
-            2,
-            1,
-        )  # those that are busy have ended six calls since the last look
+        # The one that is busy has ended six calls since the last look.
+        assert (busy(workers), workers.waiting) == (1, 2)
         workers.grow()
-        assert (busy(workers), workers.waiting) == (3, 0)
+        assert (busy(workers), workers.waiting) == (2, 1)
         slow.gate.set()
         workers.close()
         workers.join(BOUND)
@@ -966,7 +964,7 @@ async def test_a_thread_that_is_left_behind(caplog: pytest.LogCaptureFixture) ->
         async with asyncio.timeout(BOUND):
             await server.shutdown()
         [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        assert record.getMessage() == "left behind in its thread, which does not end: 'GET /for/ever HTTP/1.1'"
+        assert record.getMessage() == "'GET /for/ever HTTP/1.1' is cancelled: it has not ended within 0.1 s"
         caplog.clear()
         assert b"late" not in await client.rest()
     gate.set()
@@ -1032,7 +1030,8 @@ async def test_a_request_that_has_not_begun_when_the_server_stops(caplog: pytest
     left = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     caplog.clear()
     assert called == ["/first"]
-    assert left == ["left behind in its thread, which does not end: 'GET /first HTTP/1.1'"]
+    end = "is cancelled: it has not ended within 0.1 s"
+    assert sorted(left) == [f"'GET /first HTTP/1.1' {end}", f"'GET /second HTTP/1.1' {end}"]
 
 
 # Slow peers cost no threads.

@@ -103,7 +103,7 @@ class Threads:
                     outbox.close()
         except asyncio.CancelledError:
             if run.begun and not outbox.ended:
-                error_logger.warning("left behind in its thread, which does not end: '%s'", name)
+                error_logger.info("left behind in its thread, which does not end: '%s'", name)
             raise
         if gone is not None and run.error is None:
             raise gone
