@@ -22,6 +22,7 @@ from hot_path import GET_2, Hello, Null, browser_get
 
 import aiohttpd
 from aiohttpd.access_log import AccessLog
+from aiohttpd.assembly import make_service
 from aiohttpd.connection import HTTPConnection
 from aiohttpd.server import HTTPServer
 
@@ -45,7 +46,9 @@ def connect(loop: asyncio.AbstractEventLoop, options: dict[str, object]) -> HTTP
     if config.access_log:
         log = AccessLog(open(os.devnull, "w"), loop, config.access_log_format)  # noqa: SIM115
     server = HTTPServer(("127.0.0.1", 0), Hello, config=config, access_log=log)
-    connection = HTTPConnection(server._make_service(loop, contextvars.copy_context()))
+    context = contextvars.copy_context()
+    service = make_service(Hello, config, loop, server=server, access_log=log, context=context)
+    connection = HTTPConnection(service)
     Null(loop).connect(connection)
     return connection
 
