@@ -55,7 +55,7 @@ def make_service(
     if is_path(config.metrics):
         pages[config.metrics] = metrics_page(lambda: server.snapshots())
     if config.health:
-        pages[config.health] = health_page(lambda: server.ready)
+        pages[config.health] = health_page(lambda: server.ready or server.replaced)
     if pages:
         add_pages(pages, service)
     return service
@@ -74,7 +74,7 @@ def connection_factory(service: Service, context: Callable[[], SSLContext | None
 
         connection, with_tls = behind_proxies(service, context, tls_options(service.config))
         if with_tls:
-            return limit_connections(connection, service, silent=True)
+            return limit_connections(connection, service, silent=context() is not None)
     connection = limit_connections(connection, service)
     if context() is None:
         return connection
@@ -84,7 +84,7 @@ def connection_factory(service: Service, context: Callable[[], SSLContext | None
         assert current is not None
         return Handshake(service, current, connection)
 
-    return limit_connections(handshake, service, silent=True)
+    return limit_connections(handshake, service, silent=True, handshakes=True)
 
 
 def tls_options(config: Config) -> dict[str, float]:

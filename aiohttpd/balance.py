@@ -11,7 +11,7 @@ from typing import Protocol
 
 __all__ = ["Balance", "Table"]
 
-_SLOTS = 1024
+_SLOTS = 128
 _NOBODY = 0xFFFFFFFF  # in the slot of a worker that does not accept
 _SLACK = 4  # connections more than another that nobody minds
 _PAUSE = 0.005  # seconds for others to accept
@@ -79,6 +79,7 @@ class Balance:
         self._slot = slot
         self._acceptors = acceptors
         self._pausing: asyncio.Task[None] | None = None
+        self._ended = False
         self._not_before = 0.0  # the loop's time of the next pause
         self.update()
 
@@ -88,6 +89,8 @@ class Balance:
 
     def accepted(self) -> None:
         """We have taken one more: enough for now?"""
+        if self._ended:
+            return
         own = self._acceptors.load + 1  # it is not in the books yet
         self._table.set(self._slot, own)
         if self._pausing is None and self._loop.time() >= self._not_before:
@@ -97,12 +100,14 @@ class Balance:
                 self._pausing = self._loop.create_task(self._let_others(sum(others)))
 
     async def _let_others(self, before: int) -> None:
-        await self._acceptors.pause()
-        await asyncio.sleep(_PAUSE)
-        if sum(self._table.others(self._slot)) <= before:
-            self._not_before = self._loop.time() + _PATIENCE  # there is nothing to take, or nobody who does
-        await self._resume()
-        self._pausing = None
+        try:
+            await self._acceptors.pause()
+            await asyncio.sleep(_PAUSE)
+            if sum(self._table.others(self._slot)) <= before:
+                self._not_before = self._loop.time() + _PATIENCE  # there is nothing to take, or nobody who does
+        finally:
+            await self._resume()
+            self._pausing = None
 
     async def _resume(self) -> None:
         while True:
@@ -115,4 +120,5 @@ class Balance:
 
     def end(self) -> None:
         """We do not accept any more."""
+        self._ended = True
         self._table.clear(self._slot)

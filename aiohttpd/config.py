@@ -108,8 +108,10 @@ class Config:
     limit_unsent: int = _option(
         64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
     )
-    max_connections: int = _option(0, "connections at a time, others get 503; 0: any number", group="Limits")
-    max_in_flight: int = _option(0, "requests at a time, others get 503; 0: any number", group="Limits")
+    max_connections: int = _option(
+        0, "connections of a process at a time, others get 503; 0: any number", group="Limits"
+    )
+    max_in_flight: int = _option(0, "requests of a process at a time, others get 503; 0: any number", group="Limits")
     worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
     limit_queue: int = _option(1024, "requests that wait for a thread (503)", group="Limits")
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")

@@ -20,19 +20,21 @@ _TEXT = b"503 Service Unavailable: the server is busy\n"
 _FIELDS = (("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", _RETRY_AFTER))
 
 
-def limit_connections(factory: ProtocolFactory, service: Service, *, silent: bool = False) -> ProtocolFactory:
+def limit_connections(
+    factory: ProtocolFactory, service: Service, *, silent: bool = False, handshakes: bool = False
+) -> ProtocolFactory:
     """What makes the protocol of a connection that has been accepted: the given one, while there is room for more.
 
     Args:
         factory: makes it.
         service: has the books.
-        silent: TLS comes first, so there is nothing that could be said; only handshakes count then, and what they
-            lead to is limited afterwards.
+        silent: TLS comes first, so there is nothing that could be said.
+        handshakes: they count, and what they lead to is limited afterwards.
     """
     most = service.config.max_connections
 
     def make() -> asyncio.Protocol:
-        count = len(service.handshakes if silent else service.connections)
+        count = len(service.handshakes if handshakes else service.connections)
         return factory() if count < most else TurnedAway(service, silent=silent)
 
     return make if most else factory

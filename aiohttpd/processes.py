@@ -78,8 +78,9 @@ class ProcessPool:
 
 
 def _live_with(life: Connection) -> None:
-    """Prepare a process of the pool: Ctrl-C is not for it, and it ends when its server does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Prepare a process of the pool: what a group is sent is not for it, and it ends when its server does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
 
 

@@ -191,8 +191,10 @@ def serve(
     context = ssl.context() if isinstance(ssl, Certificates) else ssl
     allow_open_files()
     with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
-        end()
+        try:
+            runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
+        finally:
+            end()
 
 
 async def _serve(
@@ -210,10 +212,11 @@ async def _serve(
         access_log = AccessLog(sys.stderr, loop, config.access_log_format)
     server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=context, access_log=access_log)
     async with metrics_server(server) or contextlib.nullcontext():
-        await server.start()
         program = _Program(server, certificates)
         restore = _on_signals(loop, program.actions())
         try:
+            if not await program.start():
+                return
             started(server)
             program.begin(loop)
             gc.collect()
@@ -235,6 +238,7 @@ class _Program:
         self._certificates = certificates
         self._manager = Notifier(os.environ)
         self._stops: set[asyncio.Task[None]] = set()
+        self._starting: asyncio.Task[None] | None = None
         self._ends_with_terminal = ends_with_terminal()
 
     def actions(self) -> dict[str, Callable[[], None]]:
@@ -245,6 +249,19 @@ class _Program:
             "SIGHUP": self.hang_up,
             "SIGUSR1": lambda: say(report(self._server)),
         }
+
+    async def start(self) -> bool:
+        """Start the server; say whether it has been, and not been told to stop meanwhile."""
+        self._starting = asyncio.get_running_loop().create_task(self._server.start())
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            if not self._starting.cancelled():
+                raise
+            return False
+        finally:
+            self._starting = None
+        return True
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server serves."""
@@ -261,6 +278,9 @@ class _Program:
 
     def stop(self) -> None:
         """SIGINT and SIGTERM: finish what is in flight; the second time wait for nothing."""
+        if self._starting is not None:
+            self._starting.cancel()
+            return
         if not self._stops:
             count = self._server.in_flight
             what = f"{count} request{'s' * (count != 1)}, at most {self._server.config.timeout_grace:g} s"

@@ -65,6 +65,7 @@ class HTTPServer:
         shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
         sockets: the listening sockets.
         acceptors: what accepts connections; None before it has been started.
+        replaced: another process takes over, so the service is there, though this server stops.
         snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
     """
 
@@ -90,6 +91,7 @@ class HTTPServer:
         self._access_log = access_log
         self._service: Service | None = None
         self.acceptors: Acceptors | None = None
+        self.replaced = False
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
@@ -150,9 +152,7 @@ class HTTPServer:
     @property
     def in_flight(self) -> int:
         """How many requests are being handled."""
-        if self._service is None:
-            return 0
-        return len(self._service.orphans) + sum(connection.busy for connection in self._service.connections)
+        return len(self.orphans) + sum(connection.busy for connection in self.connections)
 
     @property
     def orphans(self) -> frozenset[asyncio.Task[None]]:

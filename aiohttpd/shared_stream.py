@@ -67,14 +67,23 @@ class _Lock:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._threads = threading.Lock()
+        self._threads = threading.RLock()  # a handler of signals may write while the same thread does
+        self._depth = 0
 
     def __enter__(self) -> None:
         self._threads.acquire()
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        if not self._depth:
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+            except OSError:
+                self._threads.release()
+                raise
+        self._depth += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._depth -= 1
+        if not self._depth:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         self._threads.release()

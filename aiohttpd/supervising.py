@@ -123,7 +123,8 @@ async def _oversee(supervisor: Supervisor, watch: Watch | None, started: Callabl
         say("Replacing the workers")
         manager.reloading()
         await supervisor.roll()
-        manager.ready(status())
+        if supervisor.ready and len(rolls) == 1:  # it neither stops, nor is it to roll again
+            manager.ready(status())
 
     try:
         async with metrics_server(supervisor) or contextlib.nullcontext():

@@ -25,6 +25,8 @@ __all__ = ["Supervisor"]
 _RECENT = 60.0  # seconds for which a death counts
 _LONGEST = 10.0  # seconds between two attempts
 _ATTEMPTS = 5  # to start a worker when there is none
+_RECYCLED = 10.0  # seconds from one worker that is worn out to the next
+_NOT_RECYCLED = 60.0  # seconds, if no other can start
 _LATE = 2.0  # seconds after which a look counts as late: the machine slept, or somebody stopped us all
 
 
@@ -72,13 +74,14 @@ class Supervisor:
         self._status = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._roll_waits = False
+        self._recycle_after = 0.0  # the loop's time
 
     # What it is called, as `HTTPServer` has it.
 
     @property
     def ready(self) -> bool:
         """Whether workers take requests, and it has not begun to stop."""
-        return self._complete and not self._stopping
+        return not self._stopping and any(worker.state is State.READY for worker in self._workers)
 
     @property
     def addresses(self) -> list[Any]:
@@ -130,7 +133,7 @@ class Supervisor:
         first = self._new()
         await first.begun.wait()  # what keeps all of them from beginning is told once
         if not self._stopping:
-            workers = [first, *(self._new() for _ in range(self._count - 1))]
+            workers = [first, *(self._new() for _ in range(self._count - len(self._active)))]
             await asyncio.gather(*(worker.settled for worker in workers))
         self._complete = True
         return not self._stopping
@@ -166,6 +169,8 @@ class Supervisor:
         if worker.state is State.READY:
             self._failed = 0
             self._last_failure = ""
+            if self._complete:
+                self._balance()
             return
         self._workers.remove(worker)
         self._table.clear(worker.slot)
@@ -203,7 +208,8 @@ class Supervisor:
         for _ in range(self._count - len(active) - len(self._due)):
             self._due.append(self._loop.call_later(self._pause(), self._begin_due))
         ready = [worker for worker in active if worker.state is State.READY]
-        for worker in ready[: max(0, len(active) - self._count)]:
+        starting = [worker for worker in reversed(active) if worker.state is State.STARTING]
+        for worker in [*starting, *ready][: max(0, len(active) - self._count)]:
             self._retire(worker)
 
     def _begin_due(self) -> None:
@@ -236,6 +242,9 @@ class Supervisor:
         Args:
             now: nobody is to be served by the old code any more.
         """
+        for worker in self._workers:
+            if worker.extra and worker.state is State.STARTING:
+                worker.stop(0, 0)  # it may hang, and what it has loaded is not the newest
         if self._roll_waits:
             return  # it has not begun yet, so it will see what there is to see
         self._roll_waits = True
@@ -263,7 +272,8 @@ class Supervisor:
         async with self._turn:
             if not worker.retired and worker.state is State.READY:
                 say(f"Worker {worker.pid} {why}: another takes its place")
-                await self._renew(worker)
+                renewed = await self._renew(worker)
+                self._recycle_after = self._loop.time() + (_RECYCLED if renewed else _NOT_RECYCLED)
 
     async def _renew(self, worker: WatchedWorker, *, now: bool = False) -> bool:
         """Start a worker, and retire another once the new one is ready; say whether it is."""
@@ -279,9 +289,9 @@ class Supervisor:
     def _retire(self, worker: WatchedWorker, *, now: bool = False) -> None:
         config = self.config
         if now:
-            worker.stop(config.timeout_grace, 0)
+            worker.stop(config.timeout_grace, 0, replaced=True)
         else:
-            worker.stop(config.timeout_retire, config.timeout_retire_idle)
+            worker.stop(config.timeout_retire, config.timeout_retire_idle, replaced=True)
 
     def _look(self) -> None:
         """Look after the workers, each second."""
@@ -290,7 +300,7 @@ class Supervisor:
         late, self._looked = now - self._looked - BEAT, now
         for worker in tuple(self._workers):
             worker.look(now, late if late > _LATE else 0)
-        if self._stopping or self._turn.locked():
+        if self._stopping or self._turn.locked() or now < self._recycle_after:
             return
         for worker in self._active:
             if worker.state is State.READY and (why := worker.worn(now)) is not None:
@@ -320,9 +330,9 @@ class Supervisor:
 
     def stop(self, grace: float | None = None) -> None:
         """Stop; called a second time, stop at once."""
+        delay = self.config.shutdown_delay if grace is None and not self._stopping else 0.0
         if grace is None:
             grace = 0 if self._stopping else self.config.timeout_grace
-        delay = self.config.shutdown_delay if grace else 0.0
         if not self._stopping:
             self._stopping = True
             self._loop.call_later(delay + self.config.timeout_drain_idle + 0.5, self._say_what_is_waited_for)

@@ -110,8 +110,9 @@ class WatchedWorker:
         if self.state is not STARTING:
             self._gone()  # it was not to begin any more
             return
-        ours, theirs = socket.socketpair()
+        ours = theirs = None
         try:
+            ours, theirs = socket.socketpair()
             process = _spawn.Process(target=work, args=(self._make_job(theirs, self.slot),), name="aiohttpd-worker")
             # What a terminal sends to all of the group is the supervisor's; until the worker can see to that.
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
@@ -120,12 +121,14 @@ class WatchedWorker:
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
         except Exception as error:  # whatever it is, somebody waits for a worker
-            ours.close()
+            if ours is not None:
+                ours.close()
             self.failure = (f"aiohttpd: no worker can be started: {error}", 1)
             self._gone()
             return
         finally:
-            theirs.close()
+            if theirs is not None:
+                theirs.close()
         self._process = process
         self._exit = _exit_descriptor(process)
         self._loop.add_reader(self._exit, self._exited)
@@ -179,7 +182,7 @@ class WatchedWorker:
             return f"takes {self.rss >> 20} MiB"
         return None
 
-    def stop(self, grace: float, idle: float, delay: float = 0) -> None:
+    def stop(self, grace: float, idle: float, delay: float = 0, *, replaced: bool = False) -> None:
         """Let it finish what it has; one that does not serve yet ends at once."""
         self.retired = True
         kill_at = self._loop.time() + delay + grace + _OVERTIME
@@ -190,7 +193,7 @@ class WatchedWorker:
                 self._process.terminate()
         elif self.state is not GONE:
             self.state = RETIRED
-            self._channel.send("stop", grace=grace, idle=idle, delay=delay)
+            self._channel.send("stop", grace=grace, idle=idle, delay=delay, replaced=replaced)
 
     def kill(self, why: str | None = None) -> None:
         """End it at once."""

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import reduction
 from ssl import SSLContext
 from typing import Any, NamedTuple
@@ -76,7 +77,9 @@ class Descriptor:
 
 
 def _received(duplicate: Any) -> Descriptor:
-    return Descriptor(duplicate.detach())
+    number = duplicate.detach()
+    os.set_inheritable(number, False)  # programs that the App starts must not keep a port open
+    return Descriptor(number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +117,17 @@ def work(job: Job) -> None:
         signal.signal(number, _ignore)  # not SIG_IGN, which the programs that an App starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
     threading.Thread(target=_end_with_parent, args=(job.config,), daemon=True).start()
+    job.channel.set_inheritable(False)
     sys.stderr = SharedStream(2, job.shared.number)
     job.channel.sendall(encode("begun"))
     allow_open_files()
     try:
         app, lifespan, context = _load(job.target)
         with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(job, app, lifespan, context))
-            end()
+            try:
+                runner.run(_serve(job, app, lifespan, context))
+            finally:
+                end()
     except _CannotStart as error:
         job.channel.setblocking(True)
         job.channel.sendall(encode("failed", text=error.text, status=error.status))
@@ -181,7 +187,7 @@ class _Worker:
             ssl=context,
             access_log=self._log,
         )
-        self._channel = Channel(self._received, self._stop)
+        self._channel = Channel(self._received, partial(self._stop, delay=0))
         self._starting: asyncio.Task[None] | None = None
         self._stops: set[asyncio.Task[None]] = set()
         self._questions: dict[int, asyncio.Future[list[Any]]] = {}
@@ -218,13 +224,14 @@ class _Worker:
 
     def _received(self, message: Message) -> None:
         if message["tell"] == "stop":
+            self._server.replaced = message["replaced"]
             self._stop(message["grace"], message["idle"], message["delay"])
         elif message["tell"] == "metrics":
             question = self._questions.pop(message["number"], None)
             if question is not None and not question.done():
                 question.set_result(message["snapshots"])
 
-    def _stop(self, grace: float | None = None, idle: float | None = None, delay: float = 0) -> None:
+    def _stop(self, grace: float | None = None, idle: float | None = None, delay: float | None = None) -> None:
         """Drain and end; so do we if the supervisor is gone."""
         if self._starting is not None:
             self._starting.cancel()

@@ -15,7 +15,7 @@ from typing import Any
 
 import h11
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import blocking
@@ -513,6 +513,7 @@ PROPERTY = settings(
 
 
 @PROPERTY
+@example([OK, b"X: y\rContent-Length: 3\r\n", b"\r\n", b"hello"], "GET", False, Old)
 @given(PIECES, st.sampled_from(["GET", "GET", "HEAD"]), st.booleans(), st.sampled_from([Old, Old, ByConnection]))
 def test_keep_alive_is_never_poisoned(
     caplog: pytest.LogCaptureFixture, pieces: list[bytes], method: str, joint: bool, base: Any

@@ -21,6 +21,7 @@ AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
 _LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
 _SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+_BARE_CR = re.compile(rb"\r(?!\n)")  # RFC 9112 section 2.2
 _END = re.compile(rb"\r?\n\r?\n")
 _DECIDING = re.compile(rb"(?im)^(content-length|transfer-encoding|connection):[\t ]*([^\r\n]*?)[\t ]*\r?$")
 
@@ -210,6 +211,8 @@ def _read_head(head: bytes) -> _Head:
         ContractError: it is no head, or contradicts itself.
     """
     line = _STATUS_LINE.match(head)
+    if _BARE_CR.search(head):
+        raise ContractError("a bare CR in the head of an answer, which some take for the end of a line")
     if line is None:
         raise ContractError(f"{head[:40]!r} is no status line")
     lengths: set[bytes] = set()
