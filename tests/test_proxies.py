@@ -344,6 +344,18 @@ async def test_who_has_gone_is_not_taken_for_a_unix_socket() -> None:
     assert set(seen) <= {"127.0.0.1", "-"}
 
 
+async def test_one_connection_too_many() -> None:
+    async with (
+        running(tell, **behind(max_connections=1)) as server,
+        connected(server) as client,
+        connected(server) as other,
+    ):
+        await client.send(LINE + get())
+        assert (await client.answer()).status == 200
+        await other.send(LINE + get())
+        assert (await other.answer()).status == 503
+
+
 # How they end.
 
 

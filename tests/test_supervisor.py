@@ -395,6 +395,37 @@ async def test_reload(folder: Path) -> None:
         assert await server.stops() == 0
 
 
+async def test_new_code_that_hangs(folder: Path) -> None:
+    """It is in the way of nobody: once it has been mended, the next roll loads what is there."""
+    async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
+        port = await server.port()
+        (folder / "app.py").write_text("import sys, time; print('hangs', file=sys.stderr); time.sleep(3600)\n")
+        server.send(signal.SIGHUP)
+        await server.says("^hangs")
+        (folder / "app.py").write_text(APP.replace("str(os.getpid())", "'mended'"))
+        server.send(signal.SIGHUP)
+        async with asyncio.timeout(WAIT):
+            while await ask(port) != "mended":
+                pass
+        assert await server.stops() == 0
+
+
+async def test_programs_of_a_worker_hold_nothing_open(folder: Path) -> None:
+    """What is given to a worker is not inherited by what it starts: no port stays in use, no channel open."""
+    lister = (
+        "import os; print(*(os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd') if int(fd) > 2))"
+    )
+    (folder / "app.py").write_text(
+        APP + "\n    async def get_inherited(self):\n        import subprocess\n"
+        f"        command = [sys.executable, '-c', {lister!r}.replace('os.readlink', '(lambda path: os.path.exists(path) "
+        "and os.readlink(path))')]\n"
+        "        self.send_text(subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout)\n"
+    )
+    async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
+        assert "socket:" not in await ask(await server.port(), "/inherited")
+        assert await server.stops() == 0
+
+
 async def test_metrics_of_all(folder: Path) -> None:
     """A worker tells what all of them have counted, and what the dead had; so does an address of its own."""
     arguments = ("--workers", "2", "--metrics", "/metrics", "--health", "/health", "--no-access-log")
