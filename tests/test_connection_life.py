@@ -36,7 +36,7 @@ from aiohttpd.testing import exchange, running
 from .wire import Response, split
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
-SOON = 1.5  # seconds within which happens what needs no deadline to expire
+SOON = 10.0  # seconds within which happens what needs no deadline to expire
 MIB = 1024 * 1024
 BLOCK = 64 * 1024
 

@@ -46,7 +46,7 @@ from .test_connection_life import (
 
 DEADLINE = 0.2  # seconds, for whatever a test is about
 FAR = 60.0  # seconds, for what it is not about
-LATE = 1.0  # seconds after its deadline that a peer may still be there, on a busy machine
+LATE = 3.0  # seconds after its deadline that a peer may still be there, on a busy machine
 PROMPT = 0.5  # seconds within which others are served
 
 BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
@@ -221,14 +221,14 @@ async def test_a_thousand_connections_that_send_nothing() -> None:
         pytest.skip(f"no more than {hard} open files are allowed")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     try:
-        async with running(echo_path, **deadlines(head=0.8)) as server, others_are_served(server):
+        async with running(echo_path, **deadlines(head=2.0)) as server, others_are_served(server):
             with contextlib.ExitStack() as stack, memory_bounded(8 * MIB):
-                async with takes(0.8):
+                async with takes(2.0):
                     clients = [
                         stack.enter_context(socket.create_connection(server.server_address)) for _ in range(number)
                     ]
                     await until(lambda: len(server.connections) >= number)
-                    await until(lambda: len(server.connections) <= 1, 0.8 + LATE)
+                    await until(lambda: len(server.connections) <= 1, 2.0 + LATE)
                 for client in clients:
                     client.settimeout(SOON)
                     assert client.recv(1) == b""
