@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint wire bench idle soak uploads rolls]
+usage: nox [-s tests lint wire bench idle soak uploads rolls proxied]
 """
 
 import shutil
@@ -117,3 +117,12 @@ def rolls(session: nox.Session) -> None:
     need(session, "wrk", "wrk")
     session.run("python", "benchmarks/rolls.py", *session.posargs)
     session.run("python", "benchmarks/workers.py")
+
+
+@nox.session
+def proxied(session: nox.Session) -> None:
+    """HAProxy and nginx in front, for a minute each: workers are replaced, connections kept, clients known."""
+    install(session, "tests")
+    need(session, "haproxy", "haproxy")
+    need(session, "nginx", "nginx-light")
+    session.run("python", "benchmarks/proxied.py", *session.posargs)

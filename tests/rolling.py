@@ -21,7 +21,9 @@ class Load:
         path: what they ask for.
         context: for TLS.
         turns: requests after which a client makes a new connection by itself; with 1 it says so.
-        pause: seconds between an answer and the next request.
+        pause: seconds between an answer and the next request, or what says how many.
+        source: the address that they connect from.
+        body: they send it with every second request, which is a POST.
 
     Attributes:
         answers: how often each body came back.
@@ -36,15 +38,21 @@ class Load:
         path: str = "/pid",
         context: ssl.SSLContext | None = None,
         turns: int = 25,
-        pause: float = 0.002,
+        pause: float | Callable[[], float] = 0.002,
+        source: str | None = None,
+        body: bytes = b"",
     ) -> None:
         self._address = ("127.0.0.1", port)
+        self._source = (source, 0) if source else None
         self._context = context
-        self._close = b"Connection: close\r\n" if turns == 1 else b""
-        self._request = f"GET {path} HTTP/1.1\r\nHost: a\r\n".encode() + self._close + b"\r\n"
+        close = "Connection: close\r\n" if turns == 1 else ""
+        rest = f"{path} HTTP/1.1\r\nHost: a\r\n{close}"
+        self._requests = [f"GET {rest}\r\n".encode()]
+        if body:
+            self._requests.append(f"POST {rest}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self._clients = clients
         self._turns = turns
-        self._pause = pause
+        self._pause = pause if callable(pause) else lambda: pause
         self._over = False
         self._progress = asyncio.Condition()
         self.answers: Counter[str] = Counter()
@@ -76,25 +84,29 @@ class Load:
         while not self._over:
             who = "nobody yet"
             try:
-                reader, writer = await asyncio.open_connection(*self._address, ssl=self._context)
+                reader, writer = await asyncio.open_connection(
+                    *self._address, ssl=self._context, local_addr=self._source
+                )
                 try:
-                    for _ in range(self._turns):
-                        keep, body = await self._ask(reader, writer)
+                    for turn in range(self._turns):
+                        keep, body = await self._ask(reader, writer, self._requests[turn % len(self._requests)])
                         self.answers[body] += 1
                         self.latest[number] = who = body
                         async with self._progress:
                             self._progress.notify_all()
                         if self._over or not keep:
                             break
-                        await asyncio.sleep(self._pause)
+                        await asyncio.sleep(self._pause())
                 finally:
                     writer.close()
             except (OSError, EOFError, AssertionError) as error:
                 self.failures.append((who, error))
                 await asyncio.sleep(0.01)
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[bool, str]:
-        writer.write(self._request)
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+    ) -> tuple[bool, str]:
+        writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         status, length = HEAD.match(head), LENGTH.search(head)
         assert status and length, head

@@ -5,14 +5,12 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +22,20 @@ from aiohttpd import Config, HTTPServer, Request, StreamWriter
 from aiohttpd.cli import serve
 from aiohttpd.listeners import listen
 
+from .fronts import CLIENT, FRONTS, PACKAGES, find, haproxy, nginx, replace, running, text_of
+from .rolling import Load
 from .test_command import command
 
-DEPLOY = Path(__file__).parent.parent / "examples" / "deploy"
 SOON = 10.0  # seconds within which a program has started, on a busy machine
 
-# Options that another part of the work brings.
-COMING = {"--proxy-protocol", "--trusted-proxies", "--health"}
-OPTIONS = {name for parameter in serve.params for name in parameter.opts}
-PROXY_PROTOCOL = "--proxy-protocol" in OPTIONS
-INTRODUCED: dict[str, Any] = {"proxy_protocol": True, "trusted_proxies": "127.0.0.1"} if PROXY_PROTOCOL else {}
-
-
-def text_of(name: str) -> str:
-    return (DEPLOY / name).read_text()
+BEHIND_NGINX: dict[str, Any] = {"trusted_proxies": "unix:"}
+BEHIND_HAPROXY: dict[str, Any] = {"proxy_protocol": True, "trusted_proxies": "127.0.0.1", "health": "/healthz"}
+PROXIED = Path(__file__).parent.parent / "benchmarks" / "proxied.py"
 
 
 def need(program: str, package: str) -> str:
     """The path of a program; without it the test is skipped."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin")
+    found = find(program)
     if found is None:
         pytest.skip(f"{program} is missing: install Debian's package {package}")
     return found
@@ -53,51 +46,6 @@ def folder() -> Iterator[Path]:
     """With a short name, since unix sockets are in it."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
-
-
-@contextmanager
-def running(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        said, _ = process.communicate()
-        print(said)  # for who looks into a failure
-
-
-async def until_reached(path: Path) -> None:
-    """Wait until somebody listens on a unix socket."""
-    async with asyncio.timeout(SOON):
-        while True:
-            with socket.socket(socket.AF_UNIX) as sock:
-                try:
-                    sock.connect(str(path))
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    return
-
-
-def replace(text: str, **values: str) -> str:
-    """Adapt an example; what is to be replaced must be in it."""
-    for old, new in values.items():
-        pattern = PLACES[old]
-        assert re.search(pattern, text, re.M), f"{pattern} is not there any more"
-        text = re.sub(pattern, lambda _, new=new: new, text, flags=re.M)  # type: ignore[misc]
-    return text
-
-
-PLACES = {
-    "nginx_upstream": r"(?<=server )unix:/run/aiohttpd\.sock",
-    "nginx_listen": r"(?<=listen )80",
-    "haproxy_bind": r"(?<=bind ):80",
-    "haproxy_server": r"127\.0\.0\.1:8000(?= send-proxy-v2)",
-    "haproxy_protocol": r" send-proxy-v2 check check-send-proxy",
-    "haproxy_limit": r"(?<=maxconn )\d+",
-    "program": r"(?<=ExecStart=)\S+",
-    "directory": r"(?<=WorkingDirectory=)\S+",
-}
 
 
 # What the files say, the command takes.
@@ -118,17 +66,8 @@ def test_the_commands_of_the_examples(name: str) -> None:
     found = commands(name)
     assert found
     for arguments in found:
-        given, left_out = [], False
-        for argument in arguments:
-            option = argument.partition("=")[0]
-            if option.startswith("-"):
-                left_out = option in COMING - OPTIONS
-            if not left_out:
-                given.append(argument)
-            elif option == "--proxy-protocol":
-                left_out = False  # which has no value
         with click.Context(serve) as context:
-            serve.parse_args(context, given)
+            serve.parse_args(context, arguments)
         assert context.params["target"] == "app.py:Handler"
 
 
@@ -181,7 +120,7 @@ def test_socket_activation(folder: Path) -> None:
     path = folder / "s"
     environment = ["-E", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
     server = command("serve", "app:app", "--no-access-log")
-    with running(activate, "-l", str(path), *environment, *server, cwd=folder) as process:
+    with running(activate, "-l", str(path), *environment, *server, cwd=folder) as (process, _):
         asyncio.run(wait_for(path))
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://a/", timeout=SOON).text == str(process.pid)
@@ -202,139 +141,90 @@ async def wait_for(path: Path) -> None:
 async def app(request: Request, response: StreamWriter) -> None:
     body = await request.body.read() if request.method == "POST" else b""
     response.send_head(200)
-    response.write(json.dumps({"size": len(body), "for": request.headers.get("X-Forwarded-For")}).encode())
+    response.write(json.dumps({"size": len(body), "client": request.client_address[0]}).encode())
 
 
-@asynccontextmanager
-async def nginx(folder: Path, upstream: str) -> AsyncIterator[Path]:
-    """nginx with the example, at a unix socket."""
-    program = need("nginx", "nginx-light")
-    path = folder / "nginx"
-    (folder / "site.conf").write_text(
-        replace(text_of("nginx.conf"), nginx_upstream=upstream, nginx_listen=f"unix:{path}")
-    )
-    temporary = "".join(
-        f"{name}_temp_path {folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "main.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log stderr;\n"
-        f"events {{ worker_connections 512; }}\nhttp {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
-    )
-    with running(program, "-c", f"{folder}/main.conf", "-p", str(folder)):
-        await until_reached(path)
-        yield path
+def client(port: int) -> httpx.AsyncClient:
+    """One that has a single connection, and claims to be somebody else."""
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+    transport = httpx.AsyncHTTPTransport(local_address=CLIENT, limits=limits, retries=0, verify=False)
+    headers = {"Host": "site.example", "X-Forwarded-For": "192.0.2.66", "Forwarded": "for=192.0.2.66"}
+    return httpx.AsyncClient(transport=transport, timeout=SOON, base_url=f"http://127.0.0.1:{port}", headers=headers)
 
 
-@asynccontextmanager
-async def haproxy(folder: Path, port: int) -> AsyncIterator[Path]:
-    """HAProxy with the example, at a unix socket."""
-    program = need("haproxy", "haproxy")
-    path = folder / "haproxy"
-    values = {"haproxy_bind": f"unix@{path}", "haproxy_server": f"127.0.0.1:{port}", "haproxy_limit": "100"}
-    text = replace(text_of("haproxy.cfg"), **values)
-    if not PROXY_PROTOCOL:
-        text = replace(text, haproxy_protocol=" check")
-    (folder / "haproxy.cfg").write_text(text)
-    with running(program, "-db", "-f", str(folder / "haproxy.cfg")):
-        await until_reached(path)
-        yield path
+async def ask(port: int) -> None:
+    """Have it answer small and large requests; it knows who we are."""
+    async with client(port) as http:
+        for _ in range(20):
+            answer = await http.get("/")
+            assert answer.status_code == 200
+            assert answer.json() == {"size": 0, "client": CLIENT}
+        assert (await http.post("/", content=b"x" * 3_000_000)).json() == {"size": 3_000_000, "client": CLIENT}
 
 
-def client(path: Path, connections: int) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    transport = httpx.AsyncHTTPTransport(uds=str(path), limits=limits, retries=0, verify=False)
-    return httpx.AsyncClient(transport=transport, timeout=SOON, base_url="http://site.example")
-
-
-class Load:
-    """Kept-alive clients that ask one thing after the other, and retry nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._count = 0
-        self._ends = False
-
-    async def run(self, clients: int) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(clients):
-                group.create_task(self._ask())
-
-    async def _ask(self) -> None:
-        async with client(self._path, 1) as http:
-            while not self._ends:
-                assert (await http.get("/")).status_code == 200
-                self._count += 1
-
-    async def answered(self, running: asyncio.Task[None], number: int) -> None:
-        """Wait for so many answers more."""
-        until = self._count + number
-        while self._count < until and not running.done():
-            await asyncio.sleep(0.01)
-
-    def end(self) -> None:
-        self._ends = True
-
-
-async def roll(sock: socket.socket, times: int, front: Path, **options: Any) -> None:
+async def roll(sock: socket.socket, port: int, times: int = 3, **options: Any) -> None:
     """Replace the server on a socket, as a supervisor does, while requests come; all must be answered."""
     # An idle connection of the proxy is kept for a while after the end has begun: it may be about to use it.
     config = Config(access_log=False, timeout_drain_idle=0.3, **options)
     server = HTTPServer(sock.dup(), app, config=config)
     await server.start()
-    load = Load(front)
-    running = asyncio.create_task(load.run(8))
-    for _ in range(times):
-        await load.answered(running, 20)
-        following = HTTPServer(sock.dup(), app, config=config)
-        await following.start()
-        await server.shutdown()
-        server = following
-    await load.answered(running, 20)
-    load.end()
-    await running
+    async with Load(port, 8, source=CLIENT).running() as load:
+        for _ in range(times):
+            await load.more(20)
+            following = HTTPServer(sock.dup(), app, config=config)
+            await following.start()
+            await server.shutdown()
+            server = following
+        await load.more(20)
+    assert not load.failures
     await server.shutdown()
 
 
 @pytest.mark.timeout(60)
 async def test_nginx(folder: Path) -> None:
+    need("nginx", PACKAGES["nginx"])
     path = folder / "s"
     async with (
-        HTTPServer(str(path), app, config=Config(access_log=False)) as server,
+        HTTPServer(str(path), app, config=Config(access_log=False, **BEHIND_NGINX)) as server,
         nginx(folder, f"unix:{path}") as front,
     ):
-        async with client(front, 1) as http:
-            for _ in range(20):
-                answer = await http.get("/", headers={"X-Forwarded-For": "192.0.2.66"})
-                assert answer.status_code == 200
-                assert answer.json()["for"] != "192.0.2.66"
-            assert len(server.connections) == 1  # which is kept
-            assert (await http.post("/", content=b"x" * 3_000_000)).json()["size"] == 3_000_000
+        await ask(front.port)
+        assert len(server.connections) == 1  # which is kept
         await server.shutdown(0)
 
 
 @pytest.mark.timeout(60)
 async def test_nginx_while_servers_come_and_go(folder: Path) -> None:
+    need("nginx", PACKAGES["nginx"])
     (sock,) = listen(str(folder / "s"), 100)
     with sock:
         async with nginx(folder, f"unix:{folder}/s") as front:
-            await roll(sock, 3, front)
+            await roll(sock, front.port, **BEHIND_NGINX)
 
 
 @pytest.mark.timeout(60)
 async def test_haproxy(folder: Path) -> None:
-    config = Config(access_log=False, **INTRODUCED)
-    async with HTTPServer(("127.0.0.1", 0), app, config=config) as server:
-        assert server.server_port is not None
-        async with haproxy(folder, server.server_port) as front, client(front, 1) as http:
-            for _ in range(20):
-                assert (await http.get("/")).status_code == 200
-            assert (await http.post("/", content=b"x" * 3_000_000)).json()["size"] == 3_000_000
+    need("haproxy", PACKAGES["haproxy"])
+    async with HTTPServer(("127.0.0.1", 0), app, config=Config(access_log=False, **BEHIND_HAPROXY)) as server:
+        async with haproxy(folder, f"127.0.0.1:{server.server_port}") as front:
+            await ask(front.port)
         await server.shutdown(0)
 
 
 @pytest.mark.timeout(60)
 async def test_haproxy_while_servers_come_and_go(folder: Path) -> None:
+    need("haproxy", PACKAGES["haproxy"])
     (sock,) = listen(("127.0.0.1", 0), 100)
     with sock:
-        async with haproxy(folder, sock.getsockname()[1]) as front:
-            await roll(sock, 3, front, **INTRODUCED)
+        async with haproxy(folder, f"127.0.0.1:{sock.getsockname()[1]}") as front:
+            await roll(sock, front.port, **BEHIND_HAPROXY)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", list(FRONTS))
+def test_workers_are_replaced_behind(name: str) -> None:
+    """What `nox -s proxied` does for a minute: no request fails, and the log knows the clients."""
+    need(name, PACKAGES[name])
+    few = ["--seconds", "5", "--clients", "16", "--pause", "1", "--idle", "3", "--kept", "0.5"]
+    done = subprocess.run([sys.executable, str(PROXIED), name, *few], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

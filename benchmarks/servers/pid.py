@@ -8,3 +8,7 @@ import aiohttpd
 class Handler(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         self.send_text(str(os.getpid()))
+
+    async def do_POST(self) -> None:
+        await self.body()
+        self.send_text(str(os.getpid()))
