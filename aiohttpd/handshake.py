@@ -12,7 +12,7 @@ from typing import cast
 
 from .service import Service
 
-__all__ = ["Handshake"]
+__all__ = ["Handshake", "pass_to_tls"]
 
 
 class Handshake(asyncio.Protocol):
@@ -98,15 +98,9 @@ class Handshake(asyncio.Protocol):
         """Give TLS what has come before it: uvloop reads at once, whether we want it or not."""
         if not self._received or self._transport.get_protocol() is self:
             return
-        protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())
-        data = memoryview(b"".join(self._received))
+        data = b"".join(self._received)
         self._received.clear()
-        while data:
-            space = memoryview(protocol.get_buffer(len(data)))
-            size = min(len(space), len(data))
-            space[:size] = data[:size]
-            protocol.buffer_updated(size)
-            data = data[size:]
+        pass_to_tls(self._transport, data)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         protocol = self._make()
@@ -116,3 +110,15 @@ class Handshake(asyncio.Protocol):
             protocol.data_received(data)
         if self._eof:
             protocol.eof_received()
+
+
+def pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:
+    """Give what has come before TLS to the protocol that ``start_tls`` has put in, as a transport would."""
+    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    view = memoryview(data)
+    while view:
+        space = memoryview(protocol.get_buffer(len(view)))
+        size = min(len(space), len(view))
+        space[:size] = view[:size]
+        protocol.buffer_updated(size)
+        view = view[size:]

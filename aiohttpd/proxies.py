@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from .connection import HTTPConnection
 from .errors import WireError
+from .handshake import pass_to_tls
 from .link import GONE_PEER
 from .service import Service
 from .trust import TrustedProxies, read_fields
@@ -268,17 +269,10 @@ class Preface(asyncio.Protocol):
 
     def _pass_on(self) -> None:
         """Give to TLS what has come before it, as a transport would."""
-        protocol = self._transport.get_protocol()
-        if protocol is self or self._transport.is_closing():
+        if self._transport.get_protocol() is self or self._transport.is_closing():
             return  # TLS could not be begun, or has nobody to speak with
-        protocol = cast(asyncio.BufferedProtocol, protocol)
         data, self._received = self._received, b""
-        while data:
-            space = memoryview(protocol.get_buffer(len(data)))
-            size = min(len(space), len(data))
-            space[:size] = data[:size]
-            protocol.buffer_updated(size)
-            data = data[size:]
+        pass_to_tls(self._transport, data)
 
 
 def behind_proxies(

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config import Config
-from ..threads.instances import served
 from .engine import Engine
 
 __all__ = ["HTTPSServer", "HTTPServer", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer", "ThreadingMixIn"]
@@ -60,7 +59,7 @@ class _Blocking:
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make an instance of the handler class, which answers one request."""
-        served(self.RequestHandlerClass)(request, client_address, self)
+        self._engine.factory_of(self.RequestHandlerClass)(request, client_address, self)
 
     def _handle_request_noblock(self) -> None:
         """``handle_request`` has found that somebody connects."""

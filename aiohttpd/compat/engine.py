@@ -19,6 +19,7 @@ from ..errors import HTTPError
 from ..listeners import ServerAddress
 from ..program import loop_factory
 from ..server import HTTPServer as Server
+from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
 from ..threads.stand_in import Connection
 
@@ -68,6 +69,7 @@ class Engine:
         self._stopped.set()
         self._inside = threading.local()
         self._raised: BaseException | None = None
+        self._factory: tuple[Any, Factory | None] = None, None  # of the handler class, once it has been looked at
 
     @property
     def _threads(self) -> bool:
@@ -95,6 +97,14 @@ class Engine:
                 self.close()
             self._stopping = False
             self._stopped.set()
+
+    def factory_of(self, cls: Any) -> Factory:
+        """What makes handlers of the server's class, which may be another one from one request to the next."""
+        known, factory = self._factory
+        if known is not cls or factory is None:
+            factory = served(cls)
+            self._factory = cls, factory
+        return factory
 
     def shutdown(self) -> None:
         self._stopping = True

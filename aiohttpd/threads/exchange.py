@@ -27,6 +27,7 @@ class Exchange:
         writer: checks the answer.
         outbox: takes it from the thread.
         closes: the handler wants no other request on the connection.
+        answered: the answer has begun, interim ones apart.
     """
 
     outbox: Outbox
@@ -56,11 +57,6 @@ class Exchange:
 
             self._incoming.rest = rest
         self._rfile = self._incoming.open(self._loop, replay_head(self.request) if with_head else b"")
-        return self._rfile
-
-    @property
-    def rfile(self) -> io.BufferedIOBase | None:
-        """What has been opened."""
         return self._rfile
 
     def send(self, data: Any) -> None:
