@@ -1,23 +1,25 @@
 """The access log: one record for each answer that is complete, on a stream, and on `logging` for who configures it.
 
-Owns when lines are written: together, a tenth of a second after the first at the latest, since a write for
-each would cost more than the answers do. What they look like is `log_format`'s.
+Owns when lines are made and written: together, a tenth of a second after the first at the latest. A write for each
+would cost more than the answers do, and to make one between two answers costs twice what it does among its like, where
+the processor has all of it at hand. What they look like is `log_format`'s.
 """
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, TextIO
 
-from .log_format import LineFormat, escape, record_of
+from .log_format import LineFormat, Record, escape, members
 from .wire.request import Address, Request
 
 if TYPE_CHECKING:
-    from .service import AccessLogger
+    from .service import AccessLogger, Answer
 
 __all__ = ["AccessLog", "LoggingAccessLog", "access_logger", "escape", "is_configured"]
 
-_DELAY = 0.1  # seconds that a line may wait
-_PENDING = 64 * 1024  # characters that may
+_DELAY = 0.1  # seconds that a record may wait
+_MOST = 128  # records that may: each keeps its request
 
 access_logger = logging.getLogger("aiohttpd.access")
 
@@ -40,17 +42,15 @@ class AccessLog:
         self._stream = stream
         self._loop = loop
         self._format = LineFormat(format)
-        self._line = self._format.answered
-        self._lines: list[str] = []
-        self._pending = 0
+        self._records: list[Record] = []
+        self._texts: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def answered(self, request: Request, status: int, size: int, seconds: float) -> None:
+    def answered(self, request: Request, answer: "Answer", started: float) -> None:
         """Write that a request has been answered."""
-        line = self._line(request, status, size, seconds)
-        self._lines.append(line)  # as `_append` does, without another call: this is for every request
-        self._pending += len(line)
-        if self._timer is None or self._pending > _PENDING:
+        records = self._records
+        records.append((request, request.peer.client_address, answer.status, answer.size, started, perf_counter()))
+        if self._timer is None or len(records) >= _MOST:
             self._write_soon()
 
     def refused(self, client_address: Address, line: str, status: int) -> None:
@@ -61,13 +61,18 @@ class AccessLog:
         """Write a line that a handler has made, its end included."""
         self._append(self._format.message(text))
 
-    def _append(self, line: str) -> None:
-        self._lines.append(line)
-        self._pending += len(line)
+    def _append(self, text: str) -> None:
+        self._make_lines()  # those of the answers before
+        self._texts.append(text)
         self._write_soon()
 
+    def _make_lines(self) -> None:
+        if self._records:
+            self._texts += self._format.lines(self._records)
+            self._records.clear()
+
     def _write_soon(self) -> None:
-        if self._pending > _PENDING:
+        if len(self._records) + len(self._texts) >= _MOST:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(_DELAY, self.flush)
@@ -77,9 +82,9 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        text = "".join(self._lines)
-        self._lines.clear()
-        self._pending = 0
+        self._make_lines()
+        text = "".join(self._texts)
+        self._texts.clear()
         if not text:
             return
         try:
@@ -109,12 +114,13 @@ class LoggingAccessLog:
         self._format = LineFormat("http.server" if format == "none" else format)
         self._beside = beside
 
-    def answered(self, request: Request, status: int, size: int, seconds: float) -> None:
+    def answered(self, request: Request, answer: "Answer", started: float) -> None:
         """Log that a request has been answered."""
         if self._beside is not None:
-            self._beside.answered(request, status, size, seconds)
-        line = self._format.answered(request, status, size, seconds)
-        access_logger.info(line[:-1], extra=record_of(request, status, size, seconds))
+            self._beside.answered(request, answer, started)
+        record = (request, request.client_address, answer.status, answer.size, started, perf_counter())
+        [line] = self._format.lines([record])
+        access_logger.info(line[:-1], extra=members(record))
 
     def refused(self, client_address: Address, line: str, status: int) -> None:
         """Log that something has been refused that is no request."""

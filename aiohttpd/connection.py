@@ -216,7 +216,7 @@ class HTTPConnection(Handling):
         response = StreamWriter(self, request)
         if not request.framing.ordinary:
             self._prepare(request, response)
-        if service.logs:
+        if service.record is not None:
             self._started = perf_counter()
         coroutine = self._serve(request, response)
         if sys.version_info >= (3, 12):
@@ -251,8 +251,9 @@ class HTTPConnection(Handling):
             self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
             answer_failure(error, response)
         if self._task is None and self._body is None and not self._last and not response.close_connection:
-            if self.service.logs:
-                self.service.log(request, response, perf_counter() - self._started)
+            record = self.service.record
+            if record is not None:
+                record(request, response, self._started)
             if self._state is SERVING:
                 self._state = IDLE  # the straight path: _advance goes on by itself
         else:
@@ -260,8 +261,9 @@ class HTTPConnection(Handling):
 
     def _complete(self, request: Request, response: StreamWriter) -> None:
         """The answer is complete: log it, and go on to what follows."""
-        if self.service.logs:
-            self._log(request, response)
+        record = self.service.record
+        if record is not None:
+            record(request, response, self._started)
         task, self._task = self._task, None
         self._response = None
         self._end_deadline()
@@ -314,8 +316,7 @@ class HTTPConnection(Handling):
         """Answer what is no request: one answer, then close."""
         service = self.service
         self.out.send(refusal(service.prelude(error.status), error, line=self._parser.refused))
-        if service.logs:
-            service.log_refusal(self.client_address, self._parser.refused, error)
+        service.log_refusal(self.client_address, self._parser.refused, error)
         self._linger()
 
     def _close(self) -> None:

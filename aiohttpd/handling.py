@@ -56,7 +56,7 @@ class Handling(Intake):
         self._task = task
         self._response = response
         self._disarm()
-        if not self.service.logs:
+        if self.service.record is None:
             self._started = perf_counter()
         self._begin_deadline()
 
@@ -77,9 +77,6 @@ class Handling(Intake):
         elif self._response.replaceable():
             self._response.overdue = True
             self._task.cancel()
-
-    def _log(self, request: Request, response: StreamWriter) -> None:
-        self.service.log(request, response, perf_counter() - self._started)
 
     def _tell_gone(self) -> None:
         super()._tell_gone()

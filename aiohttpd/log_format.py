@@ -10,17 +10,21 @@ import functools
 import os
 import string
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from .clock import MONTHS, log_date
-from .wire.request import Address, Request
+from .wire.request import Address
 
-__all__ = ["FIELDS", "LineFormat", "NamedFormats", "escape", "record_of"]
+__all__ = ["FIELDS", "LineFormat", "NamedFormats", "Record", "escape", "members"]
 
-# A request or what stands for one, status, bytes (None if it is not known), seconds; gives the line, with its end.
-Line = Callable[[Any, int, int | None, float], str]
+# An answer: the request or what stands for one, its client's address, status, bytes of content (None if that is not
+# known), and when it began and was complete, of `perf_counter`: one clock for durations and for the time of day.
+Record = tuple[Any, Address, int, int | None, float, float]
+
+# Gives the lines of records, each with its end.
+_Lines = Callable[[Iterable[Record]], list[str]]
 
 # Whatever could end a line, drive a terminal or end the quotes; and bytes of which nobody has said what they mean.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
@@ -32,30 +36,29 @@ def escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-# Expressions over request, status, size, seconds and the names that `LineFormat` adds. A template becomes one
-# function of them, since a call for each field would cost more than the fields do.
-_TARGET = "(request.target if '\"' not in request.target and '\\\\' not in request.target else escape(request.target))"
+# Expressions over the items of a record and the names that `_compile` adds. A template becomes one function of them,
+# since a call for each field would cost more than the fields do.
 _TEXT = {
-    "client": "safe(request.client_address[0])",
-    "user": "user(request.headers.peek('authorization'))",
+    "client": "safe(client[0])",
+    "user": "user(headers.peek('authorization'))",
     "time": "moment.time",
     "clf_time": "moment.clf_time",
     "iso_time": "moment.iso_time",
-    "unix_time": "'%.3f' % now()",
+    "unix_time": "'%.3f' % (ended + offset)",
     "method": "request.method",
-    "target": _TARGET,
+    "target": "target if '\"' not in (target := request.target) and '\\\\' not in target else escape(target)",
     "path": "escape(request.path)",
     "query": "escape(request.query_string)",
     "version": "request.version",
     "host": "safe(request.host or '-')",
     "scheme": "request.scheme",
-    "status": "status",
-    "bytes": "size",
-    "seconds": "'%.6f' % seconds",
-    "milliseconds": "'%.3f' % (seconds * 1e3)",
-    "microseconds": "int(seconds * 1e6)",
-    "referer": "safe(request.headers.peek('referer') or '-')",
-    "user_agent": "safe(request.headers.peek('user-agent') or '-')",
+    "status": "numbers[status]",
+    "bytes": "numbers[size] if size < 1000 else size",
+    "seconds": "'%.6f' % (ended - started)",
+    "milliseconds": "'%.3f' % ((ended - started) * 1e3)",
+    "microseconds": "int((ended - started) * 1e6)",
+    "referer": "safe(headers.peek('referer') or '-')",
+    "user_agent": "safe(headers.peek('user-agent') or '-')",
     "pid": "pid",
 }
 FIELDS = ("request", *_TEXT)
@@ -67,27 +70,38 @@ _TEXT_REFUSED = dict.fromkeys(_TEXT, "'-'") | {
 
 _JSON = {
     "time": "moment.iso_time",
-    "client": "quoted(request.client_address[0])",
+    "client": "quoted(client[0])",
     "method": "request.method",
     "target": "encode(request.target)",
     "version": "request.version",
-    "host": "quoted(request.host)",
-    "status": "status",
-    "bytes": "size",
-    "seconds": "'%.6f' % seconds",
-    "referer": "quoted(request.headers.peek('referer'))",
-    "user_agent": "quoted(request.headers.peek('user-agent'))",
+    "host": "quoted(request.framing.host if request.target[0] == '/' else request.host)",
+    "status": "numbers[status]",
+    "bytes": "numbers[size] if size < 1000 else size",
+    "seconds": "'%.6f' % (ended - started)",
+    "referer": "quoted(headers.peek('referer'))",
+    "user_agent": "quoted(headers.peek('user-agent'))",
 }
 _JSON_REFUSED = {name: _JSON[name] for name in ("time", "client", "status")}
 _JSON_REFUSED["request"] = "encode(request.requestline)"
 
 
 _FUNCTION = """
-def line(request, status, size, seconds):
-    if not moment.begins <= now() < moment.ends:
-        moment.begin()
-    {}
-    return f{!r}
+def lines(records):
+    texts = []
+    offset = time() - perf_counter()
+    begins, ends = moment.begins - offset, moment.ends - offset
+    for request, client, status, size, started, ended in records:
+        if not begins <= ended < ends:
+            moment.begin(ended + offset)
+            begins, ends = moment.begins - offset, moment.ends - offset
+        {values}
+        texts.append(f{shape!r})
+    return texts
+"""
+_OF_HEADERS = """
+def of_headers(headers):
+    values = headers.memo[key] = ({codes},)
+    return values
 """
 
 _HTTP_SERVER = '{client} - - [{time}] "{request}" {status} {bytes}'
@@ -99,11 +113,13 @@ NamedFormats = {
 }
 
 
+_NUMBERS = [str(number) for number in range(1000)]  # every status, and many a size
+
+
 class Refused:
     """Stands for a request in the record of something that is none."""
 
-    def __init__(self, client_address: Address, line: str) -> None:
-        self.client_address = client_address
+    def __init__(self, line: str) -> None:
         self.requestline = line
 
 
@@ -117,39 +133,41 @@ class LineFormat:
         ValueError: there is no such format or field; the text says which there are.
 
     Attributes:
-        answered: gives the line for an answer, of request, status, bytes and seconds.
+        lines: gives the lines of answers, of their records.
         is_json: whether each line is an object.
     """
 
-    answered: Line
+    lines: _Lines
 
     def __init__(self, name: str) -> None:
         self._moment = _Moment()
         self.is_json = name == "json"
         if self.is_json:
-            self.answered = _compile(_json_template(_JSON), _JSON, self._moment)
+            self.lines = _compile(_json_template(_JSON), _JSON, self._moment)
             self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment)
         else:
             template = NamedFormats.get(name, name)
-            self.answered = _compile(template, _TEXT, self._moment)
+            self.lines = _compile(template, _TEXT, self._moment)
             self._refused = _compile(template, _TEXT_REFUSED, self._moment)
 
     def refused(self, client_address: Address, line: str, status: int) -> str:
         """The line for something that is no request and has been refused."""
-        return self._refused(Refused(client_address, line), status, None, 0.0)
+        now = time.perf_counter()
+        return self._refused([(Refused(line), client_address, status, None, now, now)])[0]
 
     def message(self, text: str) -> str:
         """The line for a text that a handler logs by itself, which is a line already where lines are text."""
         if not self.is_json:
             return text
-        self._moment.begin()
+        self._moment.begin(time.time())
         return f'{{"time":"{self._moment.iso_time}","message":{encode_basestring_ascii(text.rstrip())}}}\n'
 
 
-def record_of(request: Request, status: int, size: int, seconds: float) -> dict[str, Any]:
+def members(record: Record) -> dict[str, Any]:
     """The fields of a record as they are, for `logging`, whose formatters make them safe themselves."""
+    request, client, status, size, started, ended = record
     return {
-        "client": request.client_address[0],
+        "client": client[0],
         "request": request.requestline,
         "method": request.method,
         "target": request.target,
@@ -157,23 +175,23 @@ def record_of(request: Request, status: int, size: int, seconds: float) -> dict[
         "host": request.host,
         "status": status,
         "bytes": size,
-        "seconds": seconds,
+        "seconds": ended - started,
         "referer": request.headers.peek("referer"),
         "user_agent": request.headers.peek("user-agent"),
     }
 
 
 class _Moment:
-    """The current second as the formats write it."""
+    """A second as the formats write it."""
 
     __slots__ = ("begins", "clf_time", "ends", "iso_time", "time")
 
     def __init__(self) -> None:
-        self.begin()
+        self.begins = self.ends = 0
 
-    def begin(self) -> None:
+    def begin(self, at: float) -> None:
         """Another second has begun; an earlier one if the clock has been set back."""
-        self.begins = second = int(time.time())
+        self.begins = second = int(at)
         self.ends = second + 1
         local = time.localtime(second)
         offset = time.strftime("%z", local)
@@ -184,23 +202,32 @@ class _Moment:
         self.iso_time = f"{date}T{clock}{offset[:3]}:{offset[3:]}"
 
 
-def _compile(template: str, fields: dict[str, str], moment: _Moment) -> Line:
+def _compile(template: str, expressions: dict[str, str], moment: _Moment) -> _Lines:
     """One function of all that a line says, which is the fastest there is."""
     names: dict[str, Any] = {
-        "moment": moment, "now": time.time, "pid": os.getpid(),
+        "moment": moment, "time": time.time, "perf_counter": time.perf_counter, "pid": os.getpid(),
         "escape": escape, "safe": _safe, "user": _user, "quoted": _quoted, "encode": encode_basestring_ascii,
+        "numbers": _NUMBERS,
     }  # fmt: skip
-    used = {}
+    used: dict[str, str] = {}
     shape = ""
-    for literal, field in _parts(template, fields):
+    for literal, field in _parts(template, expressions):
         # What somebody has written as a format becomes a literal; only the expressions above are code.
         shape += literal.replace("{", "{{").replace("}", "}}")
         if field is not None:
-            used[field] = fields[field]
+            used[field] = expressions[field]
             shape += f"{{f_{field}}}"
-    exec(_FUNCTION.format("; ".join(f"f_{field} = {code}" for field, code in used.items()), shape + "\n"), names)
-    line: Line = names["line"]
-    return line
+    values = [f"f_{field} = {code}" for field, code in used.items() if "headers." not in code]
+    of_headers = [(f"f_{field}", code) for field, code in used.items() if "headers." in code]
+    if of_headers:
+        # A client that keeps its connection repeats its fields, and they are one object then.
+        names["key"] = object()
+        variables, codes = zip(*of_headers, strict=True)
+        exec(_OF_HEADERS.format(codes=", ".join(codes)), names)
+        values.append(f"{', '.join(variables)}, = request.headers.memo.get(key) or of_headers(request.headers)")
+    exec(_FUNCTION.format(values="; ".join(values), shape=shape + "\n"), names)
+    lines: _Lines = names["lines"]
+    return lines
 
 
 def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | None]]:

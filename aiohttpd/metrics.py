@@ -7,12 +7,14 @@ worker to its supervisor). It opens nothing and answers nothing.
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .wire.request import Request
 
 if TYPE_CHECKING:
     from .connection import HTTPConnection
+    from .service import Answer
 
 __all__ = ["CONTENT_TYPE", "Metrics", "Snapshot", "merge", "prometheus_text"]
 
@@ -27,7 +29,7 @@ _METHODS = frozenset((
     "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK",
 ))  # fmt: skip
 _BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
-_FOLDED = 1024  # answers that are counted together: that is cheaper than one by one
+_FOLDED = 256  # of a kind are counted at once
 
 _REASONS = {
     400: "malformed", 408: "timeout", 414: "line_too_long", 417: "expectation", 431: "head_too_large",
@@ -39,9 +41,8 @@ class Metrics:
     """What one server has counted since its start."""
 
     def __init__(self) -> None:
-        # Of answers that are still to be counted.
-        self._answers: list[tuple[str, int]] = []
-        self._times: list[float] = []
+        # Durations that are still to be counted, by method and status: several at once cost less than one by one.
+        self._waiting: dict[str, dict[int, list[float]]] = {}
         self._requests: Counter[str] = Counter()
         self._buckets = [0] * len(_BOUNDS)  # each with those below
         self._seconds = 0.0
@@ -51,11 +52,13 @@ class Metrics:
         self._closed = 0
         self._sent = 0
 
-    def answered(self, request: Request, status: int, seconds: float) -> None:
-        """Count an answer that is complete."""
-        self._answers.append((request.method, status))
-        times = self._times
-        times.append(seconds)
+    def answered(self, request: Request, answer: "Answer", started: float) -> None:
+        """Count an answer that is complete; ``started`` is when its request was, of ``perf_counter``."""
+        try:
+            times = self._waiting[request.method][answer.status]
+        except KeyError:
+            times = self._times(request.method, answer.status)
+        times.append(perf_counter() - started)
         if len(times) >= _FOLDED:
             self._fold()
         if request._body is not None:
@@ -104,17 +107,21 @@ class Metrics:
             "worker_restarts": 0,
         }
 
+    def _times(self, method: str, status: int) -> list[float]:
+        return self._waiting.setdefault(method if method in _METHODS else "other", {}).setdefault(status, [])
+
     def _fold(self) -> None:
-        """Count the answers that wait, all at once."""
-        for (method, status), count in Counter(self._answers).items():
-            # Status 0: the client was gone, or the answer had to be given up, before there was one.
-            self._requests[f"{method if method in _METHODS else 'other'} {status or 'none'}"] += count
-        times = sorted(self._times)
-        self._seconds += sum(times)
-        for number, bound in enumerate(_BOUNDS):
-            self._buckets[number] += bisect_right(times, bound)
-        self._answers.clear()
-        self._times.clear()
+        """Count all that waits."""
+        for method, statuses in self._waiting.items():
+            for status, times in statuses.items():
+                if times:
+                    # Status 0: the client was gone, or the answer had to be given up, before there was one.
+                    self._requests[f"{method} {status or 'none'}"] += len(times)
+                    self._seconds += sum(times)
+                    times.sort()
+                    for number, bound in enumerate(_BOUNDS):
+                        self._buckets[number] += bisect_right(times, bound)
+                    times.clear()
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:

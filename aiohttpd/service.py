@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .access_log import access_logger
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from .threads.running import Threads
     from .writer import StreamWriter
 
-__all__ = ["AccessLogger", "App", "Service", "is_handler_class", "resolve_app"]
+__all__ = ["AccessLogger", "Answer", "App", "Service", "is_handler_class", "resolve_app"]
 
 App = Callable[[Request, "StreamWriter"], Awaitable[None]]
+Recorder = Callable[[Request, "StreamWriter", float], None]
 
 error_logger = logging.getLogger("aiohttpd.error")
 
@@ -45,11 +47,23 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+class Answer(Protocol):
+    """What a record needs of an answer that is complete."""
+
+    @property
+    def status(self) -> int:
+        """The status code; 0 if there was none."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+
+
 class AccessLogger(Protocol):
     """Takes one record for each answer."""
 
-    def answered(self, request: Request, status: int, size: int, seconds: float) -> None:
-        """A request has been answered: ``size`` bytes of content, ``seconds`` from head to end."""
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
+        """A request has been answered that has been begun at ``started``, of ``time.perf_counter``."""
 
     def refused(self, client_address: Address, line: str, status: int) -> None:
         """Something that is no request has been refused; ``line`` is what began it, escaped."""
@@ -99,7 +113,7 @@ class Service:
         handshakes: those that become connections once TLS is agreed upon.
         instant: how the App answers at once what it can; None if it has no such way.
         metrics: counts; None if nobody wants to know.
-        logs: whether anybody takes a record of each answer.
+        record: takes the record of each answer: request, answer, when it began; None if nobody wants to know.
         handlers: the queue of handlers that have a deadline; None if they have none.
         turned_away: connections that there was no room for, until they are closed.
         draining: no request may follow on any connection.
@@ -126,7 +140,7 @@ class Service:
         self.server = server
         self.access_log = access_log if config.access_log else None
         self.metrics = metrics
-        self.logs = config.access_log or metrics is not None
+        self.record = self._recorder()
         # Each request gets a copy, so no request sees what another has set.
         self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()
@@ -197,26 +211,33 @@ class Service:
             log_error(error, request)
             log_error(second, request)
 
-    def log(self, request: Request, response: "StreamWriter", seconds: float) -> None:
-        """Log an answer, where its handler wants it, and count it."""
-        if self.metrics is not None:
-            self.metrics.answered(request, response.status, seconds)
-            if not self.config.access_log:
-                return
+    def _recorder(self) -> "Recorder | None":
+        """The shortest way for a record, since every answer takes it."""
+        if self.metrics is None:
+            return self._log if self.config.access_log else None
+        return self._count_and_log if self.config.access_log else self.metrics.answered
+
+    def _log(self, request: Request, response: "StreamWriter", started: float) -> None:
+        """Log an answer, where its handler wants it."""
         try:
             if response.log is not None:
-                response.log(response.status, response.size, seconds)
+                response.log(response.status, response.size, perf_counter() - started)
             elif self.access_log is not None:
-                self.access_log.answered(request, response.status, response.size, seconds)
+                self.access_log.answered(request, response, started)
         except Exception as error:
             self.handle_error(error, request)
+
+    def _count_and_log(self, request: Request, response: "StreamWriter", started: float) -> None:
+        assert self.metrics is not None
+        self.metrics.answered(request, response, started)
+        self._log(request, response, started)
 
     def log_instant(self, request: Request, answer: "Instant") -> None:
         """Log an answer that no handler has made, and count it."""
         if self.metrics is not None:
-            self.metrics.answered(request, answer.status, 0.0)
+            self.metrics.answered(request, answer, perf_counter())
         if self.access_log is not None:
-            self.access_log.answered(request, answer.status, answer.size, 0.0)
+            self.access_log.answered(request, answer, perf_counter())
 
     def log_refusal(self, client_address: Address, line: bytes, error: WireError) -> None:
         """Log the refusal of what is no request but began with ``line``, and count it."""

@@ -38,6 +38,7 @@ class StreamWriter:
     Attributes:
         request: what is answered.
         status: the status code, 0 before the head has been given.
+        size: bytes of content that have left the buffer; in the end all of them, 0 if none are sent (HEAD, 204).
         state: how far the answer has come.
         head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
         log: takes the record of this answer instead of the access log: status, bytes, seconds.
@@ -55,7 +56,7 @@ class StreamWriter:
     _discards = False
     _framing = AUTO
     _drains = 0
-    _sent = 0  # content that is no longer in the buffer
+    size = 0
     _cap = BUFFER  # what _room is while the buffer is empty
     _reason: str | None
     _checker: ChunkedDecoder
@@ -185,7 +186,7 @@ class StreamWriter:
         if count and not self._discards:
             await self._sendfile(descriptor, offset, count, check)
         else:
-            self._sent += count
+            self.size += count
 
     def is_closing(self) -> bool:
         """Whether the peer is gone, as far as is known."""
@@ -204,14 +205,9 @@ class StreamWriter:
         self._sink.set_timeout(seconds)
 
     @property
-    def size(self) -> int:
-        """Bytes of content so far; 0 where none is sent, to HEAD and with 204, say."""
-        return 0 if self._discards else self._sent if self.state is DONE else self._written
-
-    @property
     def _written(self) -> int:
         waiting = self._cap - self._room if self.state is HELD or self.state is SENT else 0
-        return self._sent + waiting
+        return self.size + waiting
 
     # What the connection and the handler class call.
 
@@ -242,7 +238,7 @@ class StreamWriter:
     def restart(self) -> None:
         """Forget a head and content that have not left."""
         self.state = START
-        self.status = self._sent = 0
+        self.status = self.size = 0
         self._parts.clear()
         self._room = -1
         self._cap = BUFFER
@@ -259,15 +255,16 @@ class StreamWriter:
         sink = self._sink
         if self._plain and self.state is HELD and sink.persists:
             # The straight path: all is here, so the length is known, RFC 9110 section 8.6.
-            self._sent = size = BUFFER - self._room
+            self.size = size = BUFFER - self._room
             line = b"Content-Length: %d\r\n\r\n" % size
             sink.out.send([sink.service.prelude(self.status), *self._fields, line, *self._parts])
         elif self.state is HELD and self._framing is AUTO:
-            self._sent = size = self._written
+            size = self._written
             line = b"Content-Length: %d\r\n" % size
             if self._discards and not size and not self.head_mirrors_get:
                 line = b""  # a do_HEAD that does not say how long the answer to GET would be
             sink.out.send([*self._head(line), *self._parts])
+            self.size = 0 if self._discards else size
         elif self.state is not DONE:
             self._finish_framed()
         self.state = DONE
@@ -275,6 +272,7 @@ class StreamWriter:
 
     def abort(self) -> None:
         """Cut the connection, so that what has left of the answer cannot look whole."""
+        self.size = 0 if self._discards else self.size
         self.state = DONE
         self._room = -1
         self._parts.clear()
@@ -334,7 +332,7 @@ class StreamWriter:
         if buffered >= BUFFER:
             self.flush()
         if self._discards:
-            self._sent += len(data)
+            self.size += len(data)
         else:
             self._parts.append(data)
             self._room -= len(data)
@@ -356,12 +354,12 @@ class StreamWriter:
             if self._framing is CHUNKED:
                 out.send([b"%x\r\n" % count])
             async for sent in transfer.parts(offset, count, check):
-                self._sent += sent
+                self.size += sent
             if self._framing is CHUNKED:
                 out.send([b"\r\n"])
         finally:
             transfer.close()
-            self._cap = self._room = min(BUFFER, self._length - self._sent) if self._framing is LENGTH else BUFFER
+            self._cap = self._room = min(BUFFER, self._length - self.size) if self._framing is LENGTH else BUFFER
 
     def _head(self, framing: bytes) -> list[bytes]:
         """The head, as lines; now it is decided whether the connection persists."""
@@ -394,9 +392,9 @@ class StreamWriter:
         parts = self._parts
         size = self._cap - self._room
         self._parts = []
-        self._sent += size
+        self.size += size
         if self._framing is LENGTH and not self._discards:
-            self._cap = min(BUFFER, self._length - self._sent)
+            self._cap = min(BUFFER, self._length - self.size)
         self._room = self._cap
         if self._framing is CHUNKED and size:
             return [b"%x\r\n" % size, *parts, b"\r\n"]
@@ -417,3 +415,5 @@ class StreamWriter:
             parts.append(LAST_CHUNK)
         if parts:
             self._sink.out.send(parts)
+        if self._discards:
+            self.size = 0

@@ -34,6 +34,7 @@ from aiohttpd import (
 )
 from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
+from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 from aiohttpd.transfer import read_at
 
@@ -1040,8 +1041,8 @@ class Log:
     def __init__(self) -> None:
         self.sizes: list[tuple[int, int]] = []
 
-    def answered(self, request: Request, status: int, size: int, seconds: float) -> None:
-        self.sizes.append((status, size))
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
+        self.sizes.append((answer.status, answer.size))
 
     def refused(self, client_address: Any, line: str, status: int) -> None:
         raise AssertionError

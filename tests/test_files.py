@@ -397,8 +397,8 @@ class TestCache:
         lines: list[tuple[str, int, int]] = []
 
         class Log:
-            def answered(self, request: Any, status: int, size: int, seconds: float) -> None:
-                lines.append((request.requestline, status, size))
+            def answered(self, request: Any, answer: Any, started: float) -> None:
+                lines.append((request.requestline, answer.status, answer.size))
 
             def refused(self, *_: object) -> None: ...
             def message(self, text: str) -> None: ...

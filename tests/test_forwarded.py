@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import aiohttpd
 from aiohttpd.proxies import Origin, find_origin
+from aiohttpd.service import Answer
 from aiohttpd.testing import exchange
 from aiohttpd.trust import TrustedProxies, read_fields
 from aiohttpd.wire.forwarded import elements, read_node
@@ -229,8 +230,8 @@ async def test_the_log_has_the_client() -> None:
     seen = []
 
     class Log:
-        def answered(self, request: aiohttpd.Request, status: int, size: int, seconds: float) -> None:
-            seen.append((request.client_address[0], status))
+        def answered(self, request: aiohttpd.Request, answer: Answer, started: float) -> None:
+            seen.append((request.client_address[0], answer.status))
 
         def refused(self, client_address: object, line: str, status: int) -> None:
             raise AssertionError

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import aiohttpd
 from aiohttpd.access_log import AccessLog
+from aiohttpd.answer import Instant
 from aiohttpd.log_format import FIELDS, LineFormat
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
@@ -35,6 +37,12 @@ async def lines(format: str, data: bytes, app: aiohttpd.App = Echo) -> list[str]
     text = stream.getvalue()
     assert text.endswith("\n")
     return text[:-1].split("\n")
+
+
+def line_of(format: str, request: aiohttpd.Request, size: int) -> str:
+    now = time.perf_counter()
+    [line] = LineFormat(format).lines([(request, ('1.2.3.4"\n', 1), 200, size, now, now)])
+    return line
 
 
 async def test_common() -> None:
@@ -60,6 +68,37 @@ async def test_json() -> None:
     }  # fmt: skip
     del second["time"]
     assert second == {"client": "127.0.0.1", "status": 400, "request": 'NO "\x1b'}
+
+
+async def test_records_keep_their_order_and_the_second_in_which_they_were_complete() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, asyncio.get_running_loop(), "{unix_time} {iso_time} {status}")
+    request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
+    request.peer = Peer()  # type: ignore[assignment]
+    begun = time.time()
+    log.answered(request, Instant(201, b"", 0), time.perf_counter())
+    log.message("between\n")
+    while int(time.time()) == int(begun):
+        pass  # a handler that has burned a second, and let nobody write meanwhile
+    log.answered(request, Instant(202, b"", 0), time.perf_counter())
+    log.refused(("1.2.3.4", 1), "NO", 400)
+    log.flush()
+    first, between, second, refused = (line.split() for line in stream.getvalue().splitlines())
+    assert (first[2], between, second[2], refused[2]) == ("201", ["between"], "202", "400")
+    assert abs(float(first[0]) - begun) < 0.5 < 1 <= int(float(second[0])) - int(float(first[0])) + 0.001
+    assert first[1] != second[1]
+
+
+async def test_what_waits_is_bounded() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, asyncio.get_running_loop())
+    request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
+    request.peer = Peer()  # type: ignore[assignment]
+    for number in range(1000):
+        log.answered(request, Instant(200, b"", number), time.perf_counter())
+    assert 1000 - 128 < stream.getvalue().count("\n") < 1000
+    log.flush()
+    assert [int(line.split()[-1]) for line in stream.getvalue().splitlines()] == list(range(1000))
 
 
 async def test_json_stays_json_whatever_a_handler_logs() -> None:
@@ -120,13 +159,13 @@ def test_a_format_is_data() -> None:
     """Whatever stands in it beside its fields is written as it is."""
     template = """'); raise SystemExit  # " \\N{{x}} {status} {{0}} %s \\"""
     request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
-    line = LineFormat(template).answered(request, 200, 0, 0.0)
+    line = line_of(template, request, 0)
     assert line == """'); raise SystemExit  # " \\N{x} 200 {0} %s \\\n"""
 
 
 class Peer:
-    client_address = ('1.2.3.4"\n', 1)
     scheme = "http"
+    client_address = ("1.2.3.4", 1)
 
 
 # Of the request line what the grammar lets through; of a field what it does, and more.
@@ -142,14 +181,14 @@ def test_nobody_breaks_out(target: str, referer: str, agent: str, user: str) -> 
     request = aiohttpd.Request("GET", target, "HTTP/1.1", Headers(block), framing)
     request.peer = Peer()  # type: ignore[assignment]
     for name in ("http.server", "common", "combined", "{client} {host} {user} {path} {query} {referer} {user_agent}"):
-        line = LineFormat(name).answered(request, 200, 3, 0.0)
+        line = line_of(name, request, 3)
         assert line.isascii()
         assert line[:-1].isprintable()
         assert line[-1] == "\n"
-    combined = LineFormat("combined").answered(request, 200, 3, 0.0)
+    combined = line_of("combined", request, 3)
     quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', combined[combined.index("] ") :])
     assert len(quoted) == 3
-    record = json.loads(LineFormat("json").answered(request, 200, 3, 0.0))
+    record = json.loads(line_of("json", request, 3))
     assert record["target"] == target
     assert record["user_agent"] == (agent.strip(" \t") or "")
 

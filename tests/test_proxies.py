@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from aiohttpd import Config, HTTPServer, Request, StreamWriter
 from aiohttpd.cli import main
 from aiohttpd.listeners import BindError
+from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 
 from .test_connection_life import Client, connected, ended, get, on_both_loops, post, shutting_down, until
@@ -213,7 +214,7 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[tuple[Any, str, int]] = []
 
-    def answered(self, request: Request, status: int, size: int, seconds: float) -> None:
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
         raise AssertionError(request)
 
     def refused(self, client_address: Any, line: str, status: int) -> None:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 import aiohttpd
+from aiohttpd.answer import Instant
 from aiohttpd.live import report
 from aiohttpd.metrics import Metrics, merge, prometheus_text
 from aiohttpd.seeing import metrics_server
@@ -98,22 +99,25 @@ class TestMetrics:
         assert value(later, 'requests_total{method="GET",status="200"}') == 3
         assert value(later, "request_duration_seconds_sum") > 0
 
-    async def test_many_are_counted_together(self) -> None:
+    async def test_many_are_counted_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("aiohttpd.metrics.perf_counter", lambda: 30.0)
         request = aiohttpd.Request("GET", "/", "HTTP/1.1", aiohttpd.Headers(), None)  # type: ignore[arg-type]
         metrics = Metrics()
         for number in range(3000):
-            metrics.answered(request, 200 if number % 3 else 404, 0.0007 if number % 2 else 20.0)
-        assert len(metrics._times) < 1024  # what waits is bounded
+            answer = Instant(200 if number % 3 else 404, b"", 0)
+            metrics.answered(request, answer, 30.0 - (0.0007 if number % 2 else 20.0))
+        assert all(len(times) < 256 for times in metrics._waiting["GET"].values())  # what waits is bounded
         found = metrics.snapshot()
         assert found["requests"] == {"GET 404": 1000, "GET 200": 2000}
         assert found["buckets"][:2] == [0, 1500]
         assert found["buckets"][-2:] == [1500, 3000]
         assert found["seconds"] == pytest.approx(1500 * 20.0007)
 
-    async def test_a_bound_is_in_its_bucket(self) -> None:
+    async def test_a_bound_is_in_its_bucket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("aiohttpd.metrics.perf_counter", lambda: 0.001)
         request = aiohttpd.Request("GET", "/", "HTTP/1.1", aiohttpd.Headers(), None)  # type: ignore[arg-type]
         metrics = Metrics()
-        metrics.answered(request, 200, 0.001)
+        metrics.answered(request, Instant(200, b"", 0), 0.0)
         text = prometheus_text(metrics.snapshot())
         assert value(text, 'request_duration_seconds_bucket{le="0.0005"}') == 0
         assert value(text, 'request_duration_seconds_bucket{le="0.001"}') == 1
@@ -153,7 +157,7 @@ class TestMetrics:
             service = server._service
             assert service is not None
             assert service.metrics is None
-            assert not service.logs
+            assert service.record is None
             assert server.snapshot()["requests"] == {}
 
     async def test_no_access_log_is_none_with_metrics_either(self) -> None:

@@ -65,14 +65,14 @@ class Wishes(NamedTuple):
     @classmethod
     def of(cls, headers: Headers) -> "Wishes":
         """Read the fields, once for a client that repeats them."""
-        digest = headers.digest
-        if type(digest) is not Wishes:
+        wishes: Wishes | None = headers.memo.get(cls)
+        if wishes is None:
             codings = headers.get_all("Accept-Encoding")
-            digest = headers.digest = Wishes(
+            wishes = headers.memo[cls] = Wishes(
                 not any(name in headers for name in _CONDITIONAL),
                 accepted_codings(None if codings is None else ", ".join(codings)),
             )
-        return digest
+        return wishes
 
 
 class Representation:
@@ -199,7 +199,7 @@ class Store:
             name: what `find` was given.
             headers: the fields of the request.
         """
-        wishes = headers.digest if type(headers.digest) is Wishes else Wishes.of(headers)
+        wishes = headers.memo.get(Wishes) or Wishes.of(headers)
         entry = self._entries.get((name, wishes.codings))
         if entry is not None and wishes.plain and entry.until > time.monotonic():
             return entry.instant

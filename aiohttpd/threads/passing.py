@@ -115,8 +115,8 @@ class PassingWriter(StreamWriter):
         elif state is START:
             self.state = START
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        elif self._framing is LENGTH and not self._discards and self._sent < self._length:
-            raise ContractError(f"{self._sent} bytes of content, but Content-Length says {self._length}")
+        elif self._framing is LENGTH and not self._discards and self.size < self._length:
+            raise ContractError(f"{self.size} bytes of content, but Content-Length says {self._length}")
         elif self._framing is MANUAL and not self._discards and not self._checker.complete:
             raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
 
@@ -186,13 +186,13 @@ class PassingWriter(StreamWriter):
         if self._framing is MANUAL:
             parts = [check_chunks(self._checker, b"".join(parts), keep=not self.request.http10)]
         size = sum(map(len, parts))
-        if self._framing is LENGTH and self._sent + size > self._length:
-            parts = [b"".join(parts)[: self._length - self._sent]]
+        if self._framing is LENGTH and self.size + size > self._length:
+            parts = [b"".join(parts)[: self._length - self.size]]
             size = len(parts[0])
             if not self.close_connection:
                 self.close_connection = True  # the handler and its client may disagree on what is next
                 self.report(ContractError(f"more content than Content-Length says, {self._length} bytes; it is cut"))
-        self._sent += size
+        self.size += size
         return parts if size else []
 
 

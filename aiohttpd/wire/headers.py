@@ -6,7 +6,7 @@ Owns the rules for names and values, for what comes in and for what goes out. It
 import functools
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["FIELD_LINE", "TOKEN", "Headers", "is_token", "is_field_value"]
 
@@ -48,18 +48,17 @@ class Headers:
             8859-1. With the LF of the line before, each name follows one, so it is found fast.
 
     Attributes:
-        digest: what a reader has made of the fields, for the next request that repeats them byte for byte:
-            a connection keeps one object for those. None at first.
+        memo: what readers have made of the fields, each by a key of its own, for the next request that repeats
+            them byte for byte: a connection keeps one object for those.
     """
 
-    __slots__ = ("_block", "_index", "_pairs", "_peeked", "digest")
+    __slots__ = ("_block", "_index", "_pairs", "memo")
 
     def __init__(self, block: str = "\n") -> None:
         self._block = block
         self._pairs: list[tuple[str, str]] | None = None
         self._index: dict[str, list[str]] | None = None
-        self._peeked: dict[str, str | None] | None = None
-        self.digest: object = None
+        self.memo: dict[object, Any] = {}
 
     @property
     def size(self) -> int:
@@ -99,14 +98,8 @@ class Headers:
 
     def peek(self, name: str) -> str | None:
         """The first value of a field, in less time than reading them all takes: for who wants few of many."""
-        peeked = self._peeked
-        if peeked is None:
-            peeked = self._peeked = {}
-        elif name in peeked:
-            return peeked[name]
         match = _finder(name)(self._block)
-        value = peeked[name] = None if match is None else match[1].rstrip(OWS)
-        return value
+        return None if match is None else match[1].rstrip(OWS)
 
     def get_all(self, name: str, failobj: T | None = None) -> list[str] | T | None:
         """All values of a field as a list, or ``failobj``."""
