@@ -110,7 +110,8 @@ class Input:
     async def form(self) -> "FormData":
         """The form in the body, URL-encoded or multipart.
 
-        Files larger than 1 MiB are on the disk. All are closed, and deleted, when the request ends.
+        Files larger than 1 MiB, or 16 MiB together, are on the disk. All are closed, and deleted, when the
+        request ends.
 
         Raises:
             HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit;
