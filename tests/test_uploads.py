@@ -406,6 +406,19 @@ class TestWhatIsThere:
                 assert (await client.answer()).status == 404
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder as a worker does that is about to give a file its name."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class TestRace:
     @staticmethod
     @on_both_loops
@@ -434,6 +447,35 @@ class TestRace:
                 await first.send(b"1")
                 assert (await first.answer()).status == (412 if overwrite else 409)
         assert tree(folder) == OLD | {"a": b"2"}
+
+    async def test_another_worker_is_in_between(self, folder: Path) -> None:
+        """A condition that holds still holds when the file gets its name: other processes wait, too."""
+        field = "If-Unmodified-Since: Fri, 01 Jan 2100 00:00:00 GMT"
+        async with running(uploads(folder, overwrite=True), access_log=False) as server, connected(server) as client:
+            await client.send(head("PUT", "/old", "Expect: 100-continue", "Content-Length: 1", field))
+            assert (await client.answer()).status == 100
+            with held(folder):
+                await client.send(b"1")
+                answering = asyncio.create_task(client.answer())
+                assert not (await asyncio.wait([answering], timeout=0.1))[0]
+                os.utime(folder / "old", (5e9, 5e9))
+            assert (await answering).status == 412
+        assert tree(folder) == OLD
+
+    @pytest.mark.parametrize("mode", [0o600, 0o755, 0o444])
+    async def test_permissions_stay(self, folder: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a file that is replaced; nobody else can read the new one meanwhile either."""
+        (folder / "old").chmod(mode)
+        modes = set()
+        look = Incoming._write
+
+        def write(self: Incoming, data: bytes) -> None:
+            look(self, data)
+            modes.update(path.stat().st_mode & 0o7777 for path in folder.iterdir() if path.is_file())
+
+        monkeypatch.setattr(Incoming, "_write", write)
+        assert (await ask(uploads(folder, overwrite=True), put("/old"))).status == 204
+        assert (modes, tree(folder)) == ({mode}, {"old": CONTENT})
 
     @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
     async def test_without_links(self, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
