@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gzip
 import json
 import os
 import threading
@@ -70,6 +71,16 @@ def handler(do_post: Callable[[Any], Any], **attributes: Any) -> type[Taker]:
     return type("Handler", (Taker,), {"do_POST": do_post, **attributes})
 
 
+def taking(method: str, **attributes: Any) -> type[Taker]:
+    """Tells back what a method has read."""
+
+    async def do_post(self: Taker) -> None:
+        value = await getattr(self, method)()
+        self.send_json(value) if method == "json" else self.send_text(str(value))
+
+    return handler(do_post, **attributes)
+
+
 def post(body: bytes = b"", kind: str = MULTIPART, *fields: str, length: int | None = None) -> bytes:
     kinds = [f"Content-Type: {kind}"] if kind else []
     size = len(body) if length is None else length
@@ -114,6 +125,20 @@ def judge(case: dict[str, Any], status: int, form: Any, reason: str) -> None:
             assert value == expected
 
 
+async def read(*pieces: bytes, kind: str = MULTIPART, limits: FormLimits | None = None) -> FormData:
+    """The form in a body that arrives in pieces."""
+    return await read_form(Headers(f"\nContent-Type: {kind}\r\n"), cast(Body, Cut(*pieces)), limits or FormLimits())
+
+
+async def cancelled_while(begun: threading.Event) -> None:
+    """Cancel the reading of a large file when a thread is at it."""
+    reading = asyncio.create_task(read(upload(2 * MIB)))
+    await asyncio.to_thread(begun.wait, 5)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
 class Cut:
     """A body as it arrives in pieces."""
 
@@ -149,16 +174,13 @@ class TestCase:
         limits = {name.removeprefix("max_").removeprefix("form_"): n for name, n in case.get("limits", {}).items()}
         if limits.pop("body_size", None) is not None:
             return  # it is not the form's
-        headers = Headers(
-            f"\nContent-Type: {case['type']}\r\n" if "type" in case else f"\nContent-Type: {MULTIPART}\r\n"
-        )
         body = case["body"].encode("latin-1")
         for at in range(1, len(body) or 2):
             status, form, reason = 200, None, ""
             try:
-                read = await read_form(headers, cast(Body, Cut(body[:at], body[at:])), FormLimits(**limits))
-                form = [[name, await told(value)] for name, value in read.pairs()]
-                read.close()
+                found = await read(body[:at], body[at:], kind=case.get("type", MULTIPART), limits=FormLimits(**limits))
+                form = [[name, await told(value)] for name, value in found.pairs()]
+                found.close()
             except HTTPError as error:
                 status, reason = error.status, str(error.explain)
             judge(case, status, form, reason)
@@ -216,8 +238,7 @@ def test_a_cut_changes_nothing(body: bytes, at: int) -> None:
 
     async def outcome(*pieces: bytes) -> Any:
         try:
-            form = await read_form(Headers(f"\nContent-Type: {MULTIPART}\r\n"), cast(Body, Cut(*pieces)), FormLimits())
-            return [[name, await told(value)] for name, value in form.pairs()]
+            return [[name, await told(value)] for name, value in (await read(*pieces)).pairs()]
         except HTTPError as error:
             return error.status
 
@@ -423,13 +444,7 @@ async def test_a_slow_disk_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
                 closed.set()
 
     monkeypatch.setattr(tempfile, "TemporaryFile", Slow)
-    reading = asyncio.create_task(
-        read_form(Headers(f"\nContent-Type: {MULTIPART}\r\n"), cast(Body, Cut(upload(2 * MIB))), FormLimits())
-    )
-    await asyncio.to_thread(writing.wait, 5)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+    await cancelled_while(writing)
     assert not closed.is_set()  # and the loop goes on all the same
     go_on.set()
     assert await asyncio.to_thread(closed.wait, 5)
@@ -498,13 +513,7 @@ async def test_a_thread_that_writes_still_when_all_is_over(
         return make()
 
     monkeypatch.setattr(tempfile, "TemporaryFile", slow)
-    reading = asyncio.create_task(
-        read_form(Headers(f"\nContent-Type: {MULTIPART}\r\n"), cast(Body, Cut(upload(2 * MIB))), FormLimits())
-    )
-    await asyncio.to_thread(begun.wait, 5)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+    await cancelled_while(begun)
     go_on.set()
 
 
@@ -995,10 +1004,7 @@ async def test_cookies(fields: list[str], cookies: dict[str, str]) -> None:
     ids=range(11),
 )
 async def test_text(kind: str, body: bytes, status: int, text: str) -> None:
-    async def do_post(self: Taker) -> None:
-        self.send_text(await self.text())
-
-    answer = await ask(handler(do_post), post(body, kind))
+    answer = await ask(taking("text"), post(body, kind))
     assert answer.status == status
     assert text in answer.body.decode() and len(answer.body) < 200
 
@@ -1035,12 +1041,22 @@ def test_every_charset_is_one_of_python() -> None:
     ids=range(17),
 )
 async def test_json(kind: str, body: bytes, status: int, text: str) -> None:
-    async def do_post(self: Taker) -> None:
-        self.send_json(await self.json())
-
-    answer = await ask(handler(do_post), post(body, kind))
+    answer = await ask(taking("json"), post(body, kind))
     assert answer.status == status
     assert text in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("json", "application/json"), ("text", "text/plain"), ("form", URL_ENCODED), ("form", MULTIPART)],
+)
+async def test_what_is_encoded(method: str, kind: str) -> None:
+    """What is told is not that it is malformed."""
+    packed = gzip.compress(b"1")
+    answer = await ask(taking(method), post(packed, kind, "Content-Encoding: gzip"))
+    assert (answer.status, answer["Accept-Encoding"]) == (415, "identity")
+    body = part("a") + END if kind == MULTIPART else b"1"
+    assert (await ask(taking(method), post(body, kind, "Content-Encoding: Identity"))).status == 200
 
 
 VALUES = st.recursive(
@@ -1065,11 +1081,8 @@ def test_what_json_has_not(value: Any) -> None:
 
 @pytest.mark.parametrize("method", ["body", "text", "json", "form"])
 async def test_bodies_that_end_early_or_are_too_large(method: str) -> None:
-    async def do_post(self: Taker) -> None:
-        await getattr(self, method)()
-
     kind = URL_ENCODED if method == "form" else "application/json"
-    app = handler(do_post, max_body_size=10)
+    app = taking(method, max_body_size=10)
     assert (await ask(app, post(b"1234", kind, length=5))).status == 400
     answer = await ask(app, post(b"12345678901", kind))
     assert (answer.status, answer.body) == (413, b"the body is larger than 10 bytes")
