@@ -22,6 +22,7 @@ import pytest
 import aiohttpd
 from aiohttpd.files import receiving
 from aiohttpd.files.receiving import Incoming, check_system, is_temporary
+from aiohttpd.files.tree import open_inside
 from aiohttpd.files.uploading import UploadHandler
 from aiohttpd.site import folder_app
 from aiohttpd.testing import exchange, running
@@ -578,6 +579,21 @@ class TestNothingIsLeft:
             await watch.discarded.wait()
             await stopping
         assert tree(folder) == OLD | ({"a": CONTENT} if call == "link" else {})
+
+    def test_a_loop_without_threads(self, folder: Path) -> None:
+        """It is about to be closed, in the middle of a request."""
+
+        async def receive() -> None:
+            opened = open_inside(str(folder), str(folder))
+            assert opened is not None
+            async with Incoming(opened, "a", overwrite=False, min_free=0) as file:
+                await file.write(CONTENT)
+                await asyncio.get_running_loop().shutdown_default_executor()
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            asyncio.run(receive())
+        assert tree(folder) == OLD
 
     @pytest.mark.parametrize(
         ("call", "number", "status"),

@@ -227,11 +227,11 @@ class Incoming:
         self._given_up = True
         self._waiting = bytearray()
         try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # the loop has been closed in the middle of the request
+            discarding = asyncio.get_running_loop().run_in_executor(None, self._discard)
+        except RuntimeError:  # the loop has been closed in the middle of the request, or has no threads any more
             self._discard()
         else:
-            await asyncio.shield(loop.run_in_executor(None, self._discard))
+            await asyncio.shield(discarding)
 
     async def _in_thread(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]  # those above
         try:
