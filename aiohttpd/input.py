@@ -78,10 +78,11 @@ class Input:
         """The body as text, in the charset that Content-Type names, else UTF-8.
 
         Raises:
-            HTTPError: 415: a charset that the Web does not know; 400: the text is not in it.
+            HTTPError: 415: a charset that the Web does not know, or Content-Encoding; 400: the text is not in it.
         """
         from .forms import decode
 
+        self._check_coding()
         charset = self.request.headers.get_content_charset() or "utf-8"
         try:
             decode(b"", charset)
@@ -95,7 +96,8 @@ class Input:
         """The body as JSON.
 
         Raises:
-            HTTPError: 415: Content-Type is there, and another; 400: it is no JSON, with the place.
+            HTTPError: 415: Content-Type is there, and another, or Content-Encoding is; 400: it is no JSON, with
+                the place.
         """
         headers = self.request.headers
         if headers["Content-Type"] not in _USUAL_JSON:
@@ -105,21 +107,24 @@ class Input:
         try:
             return json_text().loads(await self.body())
         except (ValueError, RecursionError) as error:
+            self._check_coding()  # which would be why
             raise HTTPError(400, None, f"malformed JSON: {error}") from None
 
     async def form(self) -> "FormData":
         """The form in the body, URL-encoded or multipart.
 
-        Files larger than 1 MiB are on the disk. All are closed, and deleted, when the request ends.
+        Files larger than 1 MiB, or 16 MiB together, are on the disk. All are closed, and deleted, when the
+        request ends.
 
         Raises:
-            HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit;
-                507: the disk is full.
+            HTTPError: 415: it is no form, or has Content-Encoding; 400: it is malformed or incomplete; 413: it is
+                over a limit; 507: the disk is full.
             ContractError: something else has read it.
         """
         from .forms import read_form
 
         if self._form is None:
+            self._check_coding()
             self._form = await read_form(self.request.headers, self._take("form()"), self._form_limits())
             self._cleanup = self._form.close
         return self._form
@@ -139,7 +144,15 @@ class Input:
         """
         from .forms import Parts
 
+        self._check_coding()
         return Parts(self.request.headers, self._take("parts()"), self._form_limits())
+
+    def _check_coding(self) -> None:
+        """What has been encoded is not what its type says, RFC 9110 section 8.4."""
+        coding = self.request.headers["Content-Encoding"]
+        if coding is not None and coding.lower() != "identity":
+            wanted = [("Accept-Encoding", "identity")]  # section 15.5.16
+            raise HTTPError(415, None, "content is taken as it is, without Content-Encoding", headers=wanted)
 
     def _take(self, caller: str) -> Body:
         """The body for one who reads it from its beginning to its end."""

@@ -624,57 +624,25 @@ async def stream(app: Callable[[Any], Awaitable[None]]) -> None:
         raise errors[0]
 
 
+@pytest.mark.parametrize(
+    ("cancel", "waits"),
+    [
+        (lambda task, events: task.cancel(), True),
+        (lambda task, events: task.cancel(), False),
+        (lambda task, events: (events._tell(), task.cancel()), True),
+        (lambda task, events: (task.cancel(), events._tell()), True),
+    ],
+    ids=["alone", "while it is left", "after us", "before us"],
+)
 @on_both_loops
-async def test_cancelled_by_somebody_else() -> None:
-    async def inner(self: Any, begun: asyncio.Event) -> None:
-        async with self.event_stream():
-            begun.set()
-            await asyncio.Event().wait()
+async def test_cancelled_by_somebody_else(cancel: Callable[..., Any], waits: bool) -> None:
+    """What we do ends here; the other is not for us to swallow."""
 
-    async def app(self: Any) -> None:
-        begun = asyncio.Event()
-        task = asyncio.create_task(inner(self, begun))
-        await begun.wait()
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-
-    await stream(app)
-
-
-@pytest.mark.parametrize("first", ["us", "them"])
-@on_both_loops
-async def test_cancelled_by_both(first: str) -> None:
-    """Ours ends here; the other is not for us to swallow."""
-
-    async def inner(self: Any, begun: asyncio.Future[Any]) -> None:
-        async with self.event_stream() as events:
-            begun.set_result(events)
-            await asyncio.Event().wait()
-
-    async def app(self: Any) -> None:
-        begun = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(inner(self, begun))
-        events = await begun
-        if first == "us":
-            events._tell()
-            task.cancel()
-        else:
-            task.cancel()
-            events._tell()
-        await asyncio.wait([task])
-        assert task.cancelled()
-
-    await stream(app)
-
-
-@on_both_loops
-async def test_cancelled_while_it_is_left() -> None:
     async def inner(self: Any) -> None:
-        async with self.event_stream():
-            task = asyncio.current_task()
-            assert task is not None
-            asyncio.get_running_loop().call_soon(task.cancel)
+        async with self.event_stream() as events:
+            asyncio.get_running_loop().call_soon(cancel, asyncio.current_task(), events)
+            if waits:
+                await asyncio.Event().wait()
 
     async def app(self: Any) -> None:
         task = asyncio.create_task(inner(self))

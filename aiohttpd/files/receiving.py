@@ -12,7 +12,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ..errors import HTTPError
 from .tree import OpenFile
@@ -26,7 +26,6 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | g
 # Not made of the name, which may be as long as names may be.
 is_temporary = re.compile(r"\.aiohttpd-[0-9a-f]{16}\.part", re.IGNORECASE).fullmatch
 
-# Between a look at what has a name and taking its place no other upload comes.
 _commits = threading.Lock()
 
 
@@ -47,7 +46,7 @@ class Incoming:
     Args:
         folder: where it is to be, open.
         name: what it is to be called.
-        overwrite: let it take the place of another file. A link is replaced, not followed.
+        overwrite: let it take the place of another file, and its permissions. A link is replaced, not followed.
         min_free: bytes of the disk that stay free (507).
         expected: bytes that are to come, as far as is known.
         check: a further look, in a thread, at the beginning and before the file gets its name.
@@ -76,6 +75,7 @@ class Incoming:
         self._check = check
         self._descriptor = -1
         self._made = False  # the temporary name is there
+        self._mode = 0  # permissions of what it will replace
         self._waiting = bytearray()
         # A thread may still write when the request is cancelled; it ends before anything else happens.
         self._lock = threading.Lock()
@@ -128,6 +128,9 @@ class Incoming:
             self._check_free(self._expected)
             self._descriptor = os.open(self._temporary, _FLAGS, 0o666, dir_fd=self._folder.fileno())
             self._made = True
+            if self._mode:  # whoever could not read the file before must not read it now, or meanwhile
+                with contextlib.suppress(OSError):  # a file system without permissions
+                    os.fchmod(self._descriptor, self._mode)
 
     def _write(self, data: bytes | bytearray) -> None:
         with self._lock:
@@ -143,12 +146,13 @@ class Incoming:
             if self._given_up:
                 return
             self._close()
-            with _commits:
+            if not self._overwrite:
                 self._look()
-                if self._overwrite:
-                    self._rename()
-                else:
-                    self._take_free_name()
+                self._take_free_name()
+                return
+            with _one_at_a_time(self._folder.fileno()):
+                self._look()
+                self._rename()
 
     def _take_free_name(self) -> None:
         folder = self._folder.fileno()
@@ -202,6 +206,7 @@ class Incoming:
             if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
                 raise HTTPError(409, None, f"{self._name!r} is no file")
             self.replaced = True
+            self._mode = mode & 0o777 if stat.S_ISREG(mode) else 0
         if self._check is not None:
             self._check()
 
@@ -222,11 +227,11 @@ class Incoming:
         self._given_up = True
         self._waiting = bytearray()
         try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # the loop has been closed in the middle of the request
+            discarding = asyncio.get_running_loop().run_in_executor(None, self._discard)
+        except RuntimeError:  # the loop has been closed in the middle of the request, or has no threads any more
             self._discard()
         else:
-            await asyncio.shield(loop.run_in_executor(None, self._discard))
+            await asyncio.shield(discarding)
 
     async def _in_thread(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]  # those above
         try:
@@ -236,6 +241,21 @@ class Incoming:
             if answer is None:
                 raise
             raise HTTPError(answer[0], None, answer[1].format(repr(self._name), error.strerror)) from None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: int) -> Iterator[None]:
+    """Between a look at what has a name and taking its place no other upload comes, nor one of another worker."""
+    import fcntl  # which systems have that pass `check_system`
+
+    with _commits:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_UN)
 
 
 # What is no fault of ours; everything else is logged, and answered with 500.

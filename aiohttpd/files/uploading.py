@@ -195,8 +195,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
     def _check_body(self) -> None:
         if "Content-Range" in self.headers:
             raise HTTPError(400, None, "a part of a file cannot be put")  # RFC 9110 section 14.4
-        if (self.headers["Content-Encoding"] or "identity").lower() != "identity":
-            raise HTTPError(415, None, "a file is taken as it is, without Content-Encoding")  # section 8.4
+        self._check_coding()
         if self.request.content_length is None and not self.request.framing.chunked:
             raise HTTPError(411)  # of HTTP/1.0, say: it would be an empty file
 

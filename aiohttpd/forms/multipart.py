@@ -4,6 +4,7 @@ Owns the limits, and what is answered to a body that breaks them or the format. 
 bytes of the part that is being read. What a body means never depends on how it was cut on its way.
 """
 
+import asyncio
 import functools
 import re
 from collections.abc import AsyncIterator, Generator
@@ -22,6 +23,7 @@ __all__ = ["FormLimits", "Part", "Parts", "malformed", "shown", "too_large"]
 _CHUNK = 64 * 1024
 _MIB = 1024 * 1024
 _SHOWN = 60  # characters of a client's name in a reason
+_TURN = 32  # parts after which others have their turn: thousands of tiny ones arrive at once
 
 
 class FormLimits(NamedTuple):
@@ -134,6 +136,7 @@ class Parts(AsyncIterator[Part]):
     def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
         self._reader = _Reader(headers, body, limits)
         self._part: Part | None = None
+        self._count = 0
 
     async def __anext__(self) -> Part:
         if self._part is not None:
@@ -142,6 +145,9 @@ class Parts(AsyncIterator[Part]):
         segment = await self._reader.next()
         if segment is None:
             raise StopAsyncIteration
+        self._count += 1
+        if self._count % _TURN == 0:
+            await asyncio.sleep(0)
         try:
             self._part = Part(self._reader, segment)
         except HTTPError as error:

@@ -11,13 +11,14 @@ from ..wire.headers import Headers
 from ..wire.request import Body, Request
 from .data import FormData, MultiMap
 from .multipart import FormLimits, Part, Parts, shown, too_large
-from .uploads import UploadedFile
+from .uploads import SPOOLED, UploadedFile
 
 __all__ = ["decode", "query_of", "read_form"]
 
 _URL_ENCODED = "application/x-www-form-urlencoded"
 _ACCEPTED = ("Accept-Post", f"{_URL_ENCODED}, multipart/form-data")
 _QUICK = 64 * 1024  # bytes of URL-encoded fields that are read at once
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of all files of a form that stay in memory, however many they are
 
 # The encodings of the Web that Python has. Other codecs of it are slow, no charsets, or kept by name for ever.
 _LABELS = """
@@ -45,7 +46,7 @@ def decode(content: bytes, charset: str) -> str:
 
 
 async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormData:
-    """Read the form in the body of a request; its files spool to the disk past 1 MiB.
+    """Read the form in the body of a request; its files spool to the disk past 1 MiB, or 16 MiB together.
 
     Raises:
         HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit.
@@ -99,14 +100,16 @@ def _url_encoded(text: str, limits: FormLimits) -> list[tuple[str, str]]:
 async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
     pairs: list[tuple[str, str | UploadedFile]] = []
     room = limits.fields_size
+    memory = _IN_MEMORY
     try:
         async for part in parts:
             if part.filename is not None:
                 file = UploadedFile(part.filename, part.content_type, part.headers)
                 pairs.append((part.name, file))
                 async for data in part:
-                    await file.append(data)
+                    await file.append(data, min(SPOOLED, memory))
                 await file.complete()
+                memory -= file.size if file.in_memory else 0
                 continue
             content = bytearray()
             async for data in part:

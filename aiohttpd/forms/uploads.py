@@ -1,6 +1,7 @@
 """Uploaded files: in memory while they are small, then in an unnamed file on the disk.
 
-Owns where the bytes are. Whatever touches the disk does so in a thread.
+Owns where the bytes are. Whatever touches the disk does so in a thread, closing too: to give the room of a
+large file back takes its time, and a write may still be under way.
 """
 
 import asyncio
@@ -91,25 +92,40 @@ class UploadedFile:
                 if not self._closed:
                     self._file.seek(position)
 
+        self._check_open()
         await asyncio.get_running_loop().run_in_executor(None, save)
 
     def close(self) -> None:
         """Close it; what is on the disk has no name, and is gone with that."""
         self._closed = True
-        with contextlib.suppress(OSError):  # what has not been written is not wanted
-            self._file.close()
         self._waiting.clear()
+        if self.in_memory:
+            self._file.close()
+            return
+        try:
+            asyncio.get_running_loop().run_in_executor(None, self._close_on_disk)
+        except RuntimeError:  # there is no loop, or it has no threads any more
+            self._close_on_disk()
 
     # What fills it.
 
-    async def append(self, data: bytes) -> None:
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing of it is on the disk."""
+        return isinstance(self._file, io.BytesIO)
+
+    async def append(self, data: bytes, spooled: int = SPOOLED) -> None:
         """Add bytes at the end.
 
+        Args:
+            data: the bytes.
+            spooled: bytes of the file beyond which it goes to the disk.
+
         Raises:
-            HTTPError: 507: the disk is full.
+            HTTPError: 507: the disk is full; 503: too many files are open.
         """
         self.size += len(data)
-        if self.size <= SPOOLED:
+        if self.size <= spooled:
             self._file.write(data)
             return
         self._waiting += data
@@ -129,6 +145,8 @@ class UploadedFile:
         except OSError as error:
             if error.errno in _FULL:
                 raise HTTPError(507, None, "there is no room on the disk for the files of the form") from error
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise HTTPError(503, None, "too many files are open") from error
             raise
 
     def _write_to_disk(self, data: bytearray) -> None:
@@ -143,12 +161,21 @@ class UploadedFile:
             self._file.flush()  # so that closing has nothing left to write
         finally:
             if self._closed:
-                self.close()
+                self._close_on_disk()
+
+    def _close_on_disk(self) -> None:
+        with contextlib.suppress(OSError):  # what has not been written is not wanted
+            self._file.close()
 
     async def _call(self, function: Callable[[], T]) -> T:
-        if not isinstance(self._file, io.BytesIO):
-            return await asyncio.get_running_loop().run_in_executor(None, function)
-        return function()
+        self._check_open()
+        if self.in_memory:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(None, function)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"{self!r} is a closed file: it lasts as long as its request")
 
 
 def _block(headers: Mapping[str, str]) -> str:
