@@ -105,7 +105,7 @@ class _Commands(click.Group):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise click.UsageError(f"{error.format_message()} {_serve_hint(given)}", ctx) from None
+            raise click.UsageError(f"No such option {error.option_name!r}. {_serve_hint(given)}", ctx) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
