@@ -7,6 +7,7 @@ are described in `config`.
 import contextlib
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import click
 from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
 from .errors import TLSError
+from .files.tree import open_inside
 from .listeners import BindError
 from .program import say
 from .runner import Listening, announce, local_url, serve_many
@@ -88,14 +90,39 @@ def _yes_no(value: bool) -> str:
 
 def _human(option: Option) -> str:
     value = option.default
-    if option.unit == "bytes":
+    if option.unit == "bytes" and value:
         for suffix, multiple in (("M", 1024 * 1024), ("k", 1024)):
             if value % multiple == 0:
                 return f"{value // multiple}{suffix}"
     return (value or "none") if isinstance(value, str) else f"{value:g}"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Shows who writes ``aiohttpd site``, as http.server has it, what is missing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(f"No such option {error.option_name!r}. {_serve_hint(given)}", ctx) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            if not (os.path.exists(args[0]) or args[0].isdigit() or _is_target(args[0])):
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. {_serve_hint(args)}", ctx) from None
+
+
+def _serve_hint(arguments: list[str]) -> str:
+    return f"Did you mean '{shlex.join(['aiohttpd', 'serve', *arguments])}'?"
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="aiohttpd %(version)s")
 def main() -> None:
     """http.server, grown up for asyncio."""
@@ -142,6 +169,17 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
         return int(value)
 
 
+def _check_credentials(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        from .auth import check_credentials  # with hashlib and more
+
+        try:
+            check_credentials(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
     """Options that ``--help`` shows together."""
 
@@ -174,7 +212,7 @@ _LISTENING = _options_of(
     ),
     click.option("-d", "--directory", metavar="DIR", help="the folder, as http.server has it"),
     click.option(
-        "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True,
+        "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=_check_credentials,
         help="ask everybody for this name and password; better by the variable, since others may see a command line",
     ),
     click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, module:app or path/to/file.py:app"),
@@ -218,6 +256,7 @@ _UPLOADS = _options_of(
     click.option("--overwrite", is_flag=True, default=None, help="let them take the place of files that are there"),
     click.option(
         "--upload-auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_UPLOAD_AUTH", show_envvar=True,
+        callback=_check_credentials,
         help="ask for this name and password before a file is taken",
     ),
     click.option("--max-upload", type=_Size(), help="of one request  [no limit]"),
@@ -230,7 +269,7 @@ _FILE_OPTIONS = (
 )  # fmt: skip
 
 
-@main.command(cls=_GroupedCommand)
+@main.command(cls=_GroupedCommand, short_help="Serve a folder, a handler class, or another App.")
 @click.argument("target", required=False)
 @_LISTENING
 @_FILES
@@ -270,6 +309,8 @@ def serve(
 
     def started(server: Listening) -> None:
         announce(server, folder)
+        if folder is not None and "spa" in files:
+            _look_for_page(folder, files["spa"], follow_symlinks="follow_symlinks" in files)
         if (auth or files.get("upload_auth")) and certificates is None and not all(map(is_local, addresses)):
             say("The password crosses the network in clear: --tls-cert would hide it")
         if opens:
@@ -291,6 +332,14 @@ def serve(
         _fail(str(error), 1)
     except ValueError as error:
         _fail(str(error), 2)
+
+
+def _look_for_page(folder: str, name: str, *, follow_symlinks: bool) -> None:
+    """Say that the page of ``--spa`` is not there; it may still come, from a build that is under way."""
+    folder = os.path.abspath(folder)
+    page = open_inside(folder, os.path.join(folder, name.lstrip("/")), follow_symlinks=follow_symlinks)
+    if page is None or page.is_directory:
+        say(f"--spa {name}: there is no such file yet; until there is, pages that do not exist are 404")
 
 
 def _folders(target: str | None) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ Nothing of it is left once the connection is HTTP.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import cast
 
+from .clock import log_date
 from .service import Service
 
 __all__ = ["Handshake", "pass_to_tls"]
@@ -69,17 +72,27 @@ class Handshake(asyncio.Protocol):
         await asyncio.sleep(0)
         # Now start_tls() waits, and the loop is about to tell TLS of its connection, then to read: this is between.
         loop.call_soon(self._pass_on)
+        transport, failure = None, None
         try:
             transport = await beginning
-        except Exception:  # the peer has gone, speaks no TLS that we do, or was too slow; how the loops say it differs
-            transport = None
+        except Exception as error:  # the peer has gone, speaks no TLS that we do, or was too slow; loops differ in it
+            failure = error
         try:
             # uvloop gives a transport also where the connection has been lost.
             if transport is not None and not self._lost and not self._transport.is_closing():
                 self._hand_over(transport)
+            elif getattr(failure, "reason", None) == "HTTP_REQUEST":  # OpenSSL knows one by its first letters
+                self._log("HTTP without TLS, where URLs begin with https://")
         finally:
             service.handshakes.discard(self)
             service.changed.set()
+
+    def _log(self, text: str) -> None:
+        host = "-"
+        with contextlib.suppress(OSError, ValueError):  # of uvloop, for a socket that is closed
+            peername = self._transport.get_extra_info("peername")
+            host = peername[0] if isinstance(peername, tuple) else "unix:"
+        self._service.message(f"{host} - - [{log_date(time.time())}] {text}\n")
 
     async def _start_tls(self, loop: asyncio.AbstractEventLoop) -> asyncio.Transport | None:
         if self._transport.is_closing():

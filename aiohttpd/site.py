@@ -15,6 +15,9 @@ from .writer import StreamWriter
 
 __all__ = ["folder_app"]
 
+# As browsers write it, since they compare it by each character; an extension's has another scheme.
+_is_origin = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+").fullmatch
+
 # What an answer says about itself, and no option may say for it.
 _OURS = (
     "content-length",
@@ -86,8 +89,8 @@ def folder_app(
     if content_type is not None:
         _check("--content-type", "Content-type", content_type)
         attributes["default_content_type"] = content_type
-    if cors is not None:
-        _check("--cors", "Access-Control-Allow-Origin", cors)
+    if cors is not None and not _is_origin(cors):
+        raise ValueError(f"--cors {cors!r}: an origin is '*', or as https://host:port, with nothing after it")
     if names := tuple(index):
         attributes["index_pages"] = names
     base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
@@ -99,13 +102,15 @@ def folder_app(
         base = UploadHandler
         attributes |= {
             "overwrite": overwrite,
-            "upload_credentials": _credentials(upload_auth),
+            "upload_credentials": upload_auth,
             "max_upload": max_upload,
         }
         if min_free is not None:
             attributes["min_free"] = min_free
     elif overwrite or upload_auth is not None or max_upload is not None or min_free is not None:
         raise ValueError("--overwrite, --upload-auth, --max-upload and --min-free are of no use without --upload")
+    else:
+        attributes |= {"do_PUT": _take_nothing, "do_POST": _take_nothing}
     app: App = type("Folder", (base,), attributes)
     if compress:
         from .compression import compress as compressed
@@ -131,12 +136,10 @@ def _either(app: App, credentials: str, otherwise: App) -> App:
     return chosen
 
 
-def _credentials(text: str | None) -> str | None:
-    if text is None:
-        return None
-    from .auth import check_credentials
-
-    return check_credentials(text)
+async def _take_nothing(handler: SimpleHTTPRequestHandler) -> None:
+    """Say to who sends a file what is missing."""
+    explain = "Files are taken where it was started with --upload"
+    handler.send_error(405, explain=explain, headers=[("Allow", handler.allowed_methods)])
 
 
 def _field(text: str) -> tuple[str, str]:

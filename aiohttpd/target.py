@@ -52,10 +52,11 @@ def load_target(target: str, *, wsgi: bool = False) -> App:
         TargetFailed: the target's own code raises.
     """
     place, colon, attribute = target.rpartition(":")
+    if colon and attribute.isdigit():
+        option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {attribute}"
+        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
     if not colon or not place or not attribute:
-        raise TargetError(
-            f"{target!r} is no folder, and names no handler: write 'module:Handler' or 'path/to/file.py:Handler'"
-        )
+        raise TargetError(f"{target!r} is no folder, and names no handler: {_missing(target)}")
     module = _load_file(place) if place.endswith(".py") else _load_module(place)
     app: Any = module
     for name in attribute.split("."):
@@ -123,6 +124,15 @@ def _load_file(path: str) -> ModuleType:
     except Exception as error:
         raise TargetFailed(error) from error
     return module
+
+
+def _missing(target: str) -> str:
+    """What might have been meant by the name of no folder."""
+    if target.endswith(".py") and os.path.isfile(target):
+        return f"write '{target}:Handler'"
+    if os.path.isfile(target):
+        return f"it is a file, and is served with its folder: {os.path.dirname(target) or '.'}"
+    return "write 'module:Handler' or 'path/to/file.py:Handler'"
 
 
 def _hint(module: ModuleType) -> str:

@@ -230,6 +230,7 @@ class TestConfig:
         for option in options():
             assert option.flag in text
             assert option.help in text
+        assert "[0M]" not in text
 
     def test_readme_has_every_option(self) -> None:
         readme = (Path(__file__).parent.parent / "README.md").read_text()

@@ -13,6 +13,7 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.parse import quote
 
 import pytest
 
@@ -588,3 +589,30 @@ class TestListing:
         page = b"".join(html_page("/", [entry], Order(), more=False))
         assert b"5.0 MB" in page
         assert b"1970-01-01" in page
+
+    @pytest.mark.parametrize(
+        ("name", "shown"),
+        [
+            ("annex\u202egnp.exe", r"annex\u202egnp.exe"),
+            ("\u2066a\u2069\u200f.txt", r"\u2066a\u2069\u200f.txt"),
+            ("a\u200bb\ufeff\xad", r"a\u200bb\ufeff\xad"),
+            ("\x1b[31m\x7f\x85\u2028", r"\x1b[31m\x7f\x85\u2028"),
+            *[
+                (name, name)
+                for name in (
+                    "  a   b ",
+                    "\u0642\u0627\u0626.txt",
+                    "\u0645\u06cc\u200c\u062e",
+                    "\U0001f469\u200d\U0001f680",
+                    "3\u202fPM",
+                    "a\\nb",
+                )
+            ],
+        ],
+    )
+    def test_what_is_not_seen_is_written_out(self, name: str, shown: str) -> None:
+        """No name looks like another, above, in the title and in its line; and its link is right."""
+        page = b"".join(html_page(f"/{name}/", [tree.Entry(name, False, False, 1, 0)], Order(), more=False)).decode()
+        assert f"<title>Directory listing for /{shown}/</title>" in page
+        assert f'<a href="./">{shown}</a></h1>' in page
+        assert f'<a href="{quote(name, safe="")}">{shown}</a>' in page

@@ -122,13 +122,20 @@ class TestTarget:
             (["nowhere"], "'nowhere' is no folder, and names no handler"),
             (["-d", "nowhere"], "no such folder: nowhere"),
             (["sub", "-d", "sub"], "two folders: sub and --directory sub"),
-            (["a.txt"], "'a.txt' is no folder"),
+            (["a.txt"], "'a.txt' is no folder, and names no handler: it is a file, and is served with its folder: ."),
+            (["sub/b.txt"], "served with its folder: sub"),
+            (["localhost:8080"], "'localhost:8080' names no handler; to listen there write --bind localhost:8080"),
+            (["http://127.0.0.1:80"], "to listen there write --bind 127.0.0.1:80"),
+            ([":8080"], "to listen there write --port 8080"),
+            (["--cors", "example.com"], "--cors 'example.com': an origin is '*', or as https://host:port"),
+            (["--cors", "https://a.example/"], "with nothing after it"),
             (["--cache", "soon"], "--cache 'soon': a number of seconds, 'no-store' or 'no-cache'"),
             (["-H", "nothing"], "--header 'nothing': write 'Name: value'"),
             (["-H", "a b: c"], "'a b' is no field name"),
             (["-H", "Content-Length: 3"], "Content-Length is different for each answer"),
             (["--content-type", "a\nb"], "holds a character that may not stand in a field"),
-            (["--auth", "nobody"], "credentials are 'name:password'"),
+            (["--auth", "nobody"], "Invalid value for '--auth' (env var: 'AIOHTTPD_AUTH'): credentials are"),
+            (["--upload", "--upload-auth", ":b"], "Invalid value for '--upload-auth'"),
             (["--tls-key", "k"], "of no use without --tls-cert"),
             (["--tls-cert", "none.pem"], "cannot read none.pem: No such file or directory"),
             (["--port", "70000"], "'70000' is no port"),
@@ -137,6 +144,25 @@ class TestTarget:
     )
     def test_errors(self, folder: Path, arguments: list[str], text: str) -> None:
         assert text in fails(folder, *arguments)
+
+    def test_a_file_with_handlers(self, folder: Path) -> None:
+        (folder / "app.py").write_text("")
+        assert "'app.py' is no folder, and names no handler: write 'app.py:Handler'" in fails(folder, "app.py")
+
+    def test_without_the_word(self, folder: Path) -> None:
+        """What works with python -m aiohttpd, and with http.server, is given back as it has to be written."""
+        (folder / "a b").mkdir()
+        for arguments, text in [
+            (["sub"], "No such command 'sub'. Did you mean 'aiohttpd serve sub'?"),
+            (["8000", "-d", "sub"], "No such command '8000'. Did you mean 'aiohttpd serve 8000 -d sub'?"),
+            (["app:App"], "Did you mean 'aiohttpd serve app:App'?"),
+            (["-p", "80", "a b"], "No such option '-p'. Did you mean 'aiohttpd serve -p 80 'a b''?"),
+            (["nothing"], "No such command 'nothing'"),
+        ]:
+            with contextlib.chdir(folder):
+                result = CliRunner().invoke(main, arguments)
+            assert result.exit_code == 2
+            assert text in result.output
 
     def test_one_line(self, folder: Path) -> None:
         done = run(folder, "serve", "nowhere")
@@ -188,6 +214,24 @@ class TestOptions:
         ]:
             answer = self.get(folder, *arguments, path="no/such/route", accept="text/html")
             assert (answer.status_code, answer.text) == (200, text)
+
+    def test_spa_without_its_page(self, folder: Path) -> None:
+        """It may still be built, so that is said, and no error."""
+        (folder / "sub" / "out.html").symlink_to(folder / "own.html")
+        for name in ("none.html", "out.html"):
+            with program(folder, "serve", "sub", "-p", "0", "--spa", name) as served:
+                assert served.stderr.readline() == HINT
+                assert served.stderr.readline().startswith(f"--spa {name}: there is no such file yet;")
+                assert httpx.get(served.url + "route", headers={"Accept": "text/html"}).status_code == 404
+
+    def test_what_uploads_want(self, folder: Path) -> None:
+        """The hint is for who sends a file; http.server's 501 has none."""
+        with program(folder, "serve", "-p", "0") as served:
+            for method in ("PUT", "POST"):
+                answer = httpx.request(method, served.url + "new.txt", content=b"new")
+                assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+                assert "started with --upload" in answer.text
+        assert not (folder / "new.txt").exists()
 
     def test_index(self, folder: Path) -> None:
         assert self.get(folder, "--index", "none", "--index", "own.html", path="").text == "<p>own"

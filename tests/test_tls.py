@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -187,8 +188,9 @@ async def test_a_handshake_in_small_pieces(authority: Authority) -> None:
 
 
 @on_both_loops
-async def test_who_does_not_speak_tls(authority: Authority) -> None:
-    """They are dropped, nothing is logged, and others are served."""
+async def test_who_does_not_speak_tls(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    """They are dropped, and others are served; logged is only who may not know that it wants TLS."""
+    caplog.set_level(logging.INFO, "aiohttpd")
     context = authority.issue().context()
     async with running(echo_path, ssl=context) as server:
         for said in (get(), b"SSH-2.0-x\r\n", b"\x16\x03\x01\xff\xff" + b"\0" * 9):
@@ -202,6 +204,8 @@ async def test_who_does_not_speak_tls(authority: Authority) -> None:
                         pass
                     raise StopAsyncIteration
             await until(lambda: handshakes(server) == 0)
+        [line] = caplog.messages
+        assert re.fullmatch(r"127\.0\.0\.1 - - \[[^]]+\] HTTP without TLS, where URLs begin with https://", line)
         async with reached(server) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.close()

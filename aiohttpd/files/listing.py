@@ -41,7 +41,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; p
 h1 { font-size: 1.25rem; font-weight: 600; margin: 0 0 .25rem; overflow-wrap: anywhere }
 h1 span { color: var(--soft); font-weight: 400; padding: 0 .3em }
 p { color: var(--soft); margin: 0 0 1rem; font-size: .875rem }
-a { color: var(--link); text-decoration: none }
+a { color: var(--link); text-decoration: none; white-space: pre-wrap; unicode-bidi: isolate }
 a:hover, a:focus-visible { text-decoration: underline }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .4rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top }
@@ -139,7 +139,7 @@ def html_page(path: str, entries: list[Entry], order: Order, *, more: bool, form
 
 
 def _begin(path: str, entries: list[Entry], order: Order, form: str, *, more: bool) -> str:
-    title = html.escape(_shown(path))
+    title = html.escape(_readable(path))
     parent = '<tr class="d"><td><a href="../">..</a></td><td class="s"></td><td class="m"></td></tr>\n'
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -165,7 +165,7 @@ def _breadcrumbs(path: str) -> str:
     links = [f'<a href="{"../" * len(names) or "./"}">Home</a>']
     for number, name in enumerate(names, 1):
         up = "../" * (len(names) - number) or "./"
-        links.append(f'<a href="{up}">{html.escape(_shown(name))}</a>')
+        links.append(f'<a href="{up}">{html.escape(_readable(name))}</a>')
     return "<span>/</span>".join(links)
 
 
@@ -191,8 +191,9 @@ def _count(number: int, what: str) -> str:
 
 
 def _row(entry: Entry) -> str:
-    name, href = html.escape(_shown(entry.name)), _reference(entry)
-    size = "" if entry.is_directory else f'<span title="{entry.size:,} bytes">{human_size(entry.size)}</span>'
+    name, href = html.escape(_readable(entry.name)), _reference(entry)
+    exact = _count(entry.size, "byte")
+    size = "" if entry.is_directory else f'<span title="{exact}">{human_size(entry.size)}</span>'
     modified = time.strftime("%Y-%m-%d %H:%M", _local(entry.modified))
     slash = "/" if entry.is_directory else ""
     link = ' title="a link"' if entry.is_link else ""
@@ -236,6 +237,19 @@ def _reference(entry: Entry) -> str:
 def _shown(name: str) -> str:
     """A name as text: bytes that are no UTF-8 as the replacement character."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+# Controls, and what is not seen but turns or hides its neighbours: U+202E before gnp.exe makes exe.png of it.
+# What joins letters and emoji (U+200C, U+200D) may stay, and so may spaces of any width.
+_find_unseen = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ufeff\uffa0\ufff9-\ufffb]"
+)
+
+
+def _readable(name: str) -> str:
+    """A name as text that looks like nothing else: what is not seen is written out, as ``\\u202e``."""
+    return _find_unseen.sub(lambda match: ascii(match[0])[1:-1], _shown(name))
 
 
 def _timestamp(seconds: float) -> str:
