@@ -48,6 +48,12 @@ async def test_a_refused_line_is_cut() -> None:
     assert len(line) == 200
 
 
+async def test_tls_where_there_is_none() -> None:
+    """Its bytes would tell nobody what is wrong: somebody has written https:// for http://."""
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200)) + b"\r\n"
+    assert await logged(hello) == [("TLS handshake on a port without TLS", "400", "-")]
+
+
 async def test_log_error_of_send_error() -> None:
     class Missing(aiohttpd.BaseHTTPRequestHandler):
         async def do_GET(self) -> None:

@@ -229,7 +229,9 @@ class RequestParser:
 
     def give_up(self) -> None:
         """Forget everything: what follows a refused message is not to be read as a request."""
-        self.refused = bytes(self.buffer[self._start : self._start + _REMEMBERED]).split(_CRLF, 1)[0]
+        line = bytes(self.buffer[self._start : self._start + _REMEMBERED]).split(_CRLF, 1)[0]
+        # A record of TLS that begins a handshake, RFC 8446 section 5.1: its bytes would tell nobody.
+        self.refused = b"TLS handshake on a port without TLS" if line.startswith(b"\x16\x03") else line
         self.buffer = b""
         self._start = self._searched = 0
         self._tail = b""
