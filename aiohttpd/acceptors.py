@@ -4,8 +4,9 @@ Owns beginning, pausing and ending. None of them may lose a connection that the 
 """
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .assembly import accept
 from .load import ProtocolFactory
@@ -19,7 +20,7 @@ class Acceptors:
 
     Args:
         service: of the server.
-        sockets: they listen; they belong to the server.
+        sockets: they listen; they are closed at the end.
         factory: makes the protocol of a connection.
 
     Attributes:
@@ -56,10 +57,22 @@ class Acceptors:
         async with self._turn:
             await self._close()
 
-    async def end(self) -> None:
-        """Accept no more."""
+    async def end(self, *, last: bool) -> None:
+        """Accept no more, and close the sockets.
+
+        Args:
+            last: nobody else accepts from them, so what waits there is taken first.
+        """
         self._ended = True
         await self.pause()
+        # On uvloop a connection that was accepted already is made in a later turn of the loop.
+        await turns(2)
+        waiting = [connection for sock in self._sockets for connection in _waiting(sock)] if last else []
+        for sock in self._sockets:
+            sock.close()  # at once: who comes in between is lost
+        for connection in waiting:
+            with contextlib.suppress(OSError):  # it has gone
+                await self._service.loop.connect_accepted_socket(self._make, connection)
 
     def _make(self) -> asyncio.Protocol:
         if self.accepted is not None:
@@ -77,6 +90,15 @@ class Acceptors:
             await turns(2)
         for server in servers:
             server.close()
+
+
+def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
+    """Accept all connections that wait."""
+    with contextlib.suppress(OSError):  # there is none, or no descriptor for it
+        while True:
+            connection, _ = sock.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 async def turns(count: int) -> None:

@@ -11,7 +11,8 @@ failed      the worker   it cannot start: ``text``, and the ``status`` that the 
 beat        the worker   the loop turns: ``requests`` so far, ``rss`` in bytes, ``metrics``
 metrics     the worker   a question, with its ``number``
 metrics     the parent   its answer, with the ``number`` and the ``snapshots`` of all workers
-stop        the parent   stop: within ``grace`` seconds, quiet connections within ``idle``
+stop        the parent   stop: within ``grace`` seconds, quiet connections within ``idle``, after a ``delay``;
+                         whether it is ``replaced``, and the ``last`` to accept from its sockets
 ==========  ===========  ===================================================================================
 """
 

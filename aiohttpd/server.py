@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .acceptors import Acceptors, turns
+from .acceptors import Acceptors
 from .assembly import connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
@@ -66,6 +66,7 @@ class HTTPServer:
         sockets: the listening sockets.
         acceptors: what accepts connections; None before it has been started.
         replaced: another process takes over, so the service is there, though this server stops.
+        last: nobody else accepts from the sockets, so what waits there when it stops is for it.
         snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
     """
 
@@ -92,6 +93,7 @@ class HTTPServer:
         self._service: Service | None = None
         self.acceptors: Acceptors | None = None
         self.replaced = False
+        self.last = True
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
@@ -333,12 +335,9 @@ class HTTPServer:
             connection.drain()
         while (left := self._deaf - loop.time()) > 0:
             await self._change(service, left)
-        # Ours first: they know whether a unix socket is to leave its folder, while it still listens.
-        self._close_sockets()
         if self.acceptors is not None:
-            await self.acceptors.end()
-        # On uvloop a connection that was accepted already is made in a later turn of the loop.
-        await turns(2)
+            await self.acceptors.end(last=self.last)
+        self._close_sockets()
         self._let_idle_go(service, self._quiet)
         await self._emptied(service)
         if _anything(service):

@@ -1,8 +1,8 @@
 """The supervisor: keeps as many workers as wanted on sockets that outlive each of them.
 
-Owns the sockets and the count. It binds once and imports nothing of the App, so whatever happens to a
-worker, what waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what
-is for `supervising` to say.
+Owns the count. It binds once (see `sharing`) and imports nothing of the App, so whatever happens to a worker, what
+waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what is for
+`supervising` to say.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ from typing import Any
 
 from .balance import Table
 from .config import Config
-from .listeners import ServerAddress, listen, url_of
+from .listeners import BindError, ServerAddress, url_of
 from .metrics import merge
 from .program import say
+from .sharing import Set, Sets
 from .watching import State, WatchedWorker, counted
 from .worker import BEAT, Descriptor, Job
 
@@ -59,8 +60,6 @@ class Supervisor:
         self._shared = Descriptor(shared)
         self._table = Table.of(shared)
         self.tls = tls
-        self._sockets: list[socket.socket] = []
-        self._names: list[Any] = []
         self._workers: list[WatchedWorker] = []  # the oldest first
         self._due: list[asyncio.TimerHandle] = []  # of workers that begin after a pause
         self._deaths: list[float] = []  # of late, in the loop's time
@@ -86,17 +85,18 @@ class Supervisor:
     @property
     def addresses(self) -> list[Any]:
         """The address of each socket."""
-        return list(self._names)
+        return list(self._sets.names)
 
     @property
     def urls(self) -> list[str]:
         """Where the workers are reached, for each socket."""
-        return [url_of(name, tls=self.tls) for name in self._names]
+        return [url_of(name, tls=self.tls) for name in self._sets.names]
 
     @property
     def server_port(self) -> int | None:
         """The port that is really bound, None on a unix socket."""
-        return self._names[0][1] if isinstance(self._names[0], tuple) else None
+        name = self._sets.names[0]
+        return name[1] if isinstance(name, tuple) else None
 
     # Its life.
 
@@ -110,13 +110,13 @@ class Supervisor:
         self._turn = asyncio.Lock()  # one worker is replaced at a time
         self._ended = asyncio.Event()
         self._survives = watch is not None
-        self._sockets = listen(self._given, self.config.backlog, reuse_port=self.config.reuse_port)
-        self._names = [sock.getsockname() for sock in self._sockets]
+        self._sets = Sets(self._given, self.config)
         self._looked = self._loop.time()
         self._look()
         if watch is not None:
             self._begin(watch(self._reload))
         try:
+            self._sets.provide(self._count)
             if await self._start():
                 started(self)
             await self._ended.wait()
@@ -125,7 +125,7 @@ class Supervisor:
                 worker.kill()
             for task in self._tasks:
                 task.cancel()
-            self._close_sockets()
+            self._sets.close()
         return self._status
 
     async def _start(self) -> bool:
@@ -150,18 +150,20 @@ class Supervisor:
         """Those that count: they serve, or will."""
         return [worker for worker in self._workers if not worker.retired and not worker.extra]
 
-    def _new(self, *, extra: bool = False) -> WatchedWorker:
+    def _new(self, *, instead: WatchedWorker | None = None) -> WatchedWorker:
+        """Begin a worker, to take the place of one that serves or to be one more."""
         slot = self._table.take({worker.slot for worker in self._workers})
-        worker = WatchedWorker(self._job, slot, self.config, self._changed, self._answer)
-        worker.extra = extra
+        sockets = instead.sockets if instead else self._sets.for_one_more([one.sockets for one in self._active])
+        worker = WatchedWorker(self._job, sockets, slot, self.config, self._changed, self._answer)
+        worker.extra = instead is not None
         self._workers.append(worker)
         self._begin(worker.begin())
         return worker
 
-    def _job(self, channel: socket.socket, slot: int) -> Job:
+    def _job(self, channel: socket.socket, worker: WatchedWorker) -> Job:
         return Job(
-            target=self._target, sockets=[Descriptor(sock.fileno()) for sock in self._sockets], channel=channel,
-            shared=self._shared, slot=slot, config=self.config,
+            target=self._target, sockets=[Descriptor(sock.fileno()) for sock in worker.sockets], channel=channel,
+            shared=self._shared, slot=worker.slot, balanced=self._sets.shared, config=self.config,
         )  # fmt: skip
 
     def _changed(self, worker: WatchedWorker) -> None:
@@ -189,6 +191,8 @@ class Supervisor:
         self._balance()
 
     def _cannot_start(self, worker: WatchedWorker) -> None:
+        if worker.sockets not in self._taken():
+            self._sets.renew(worker.sockets)
         text, status = worker.failure or (f"Worker {worker.pid} {worker.end} before it was ready", 1)
         self._failed += 1
         self._deaths.append(self._loop.time())
@@ -209,8 +213,17 @@ class Supervisor:
             self._due.append(self._loop.call_later(self._pause(), self._begin_due))
         ready = [worker for worker in active if worker.state is State.READY]
         starting = [worker for worker in reversed(active) if worker.state is State.STARTING]
-        for worker in [*starting, *ready][: max(0, len(active) - self._count)]:
+        candidates = [*starting, *ready]
+        while len(candidates) > self._count:
+            taken = [worker.sockets for worker in candidates]
+            worker = next((one for one in candidates if taken.count(one.sockets) > 1), candidates[0])
+            candidates.remove(worker)
             self._retire(worker)
+        self._sets.drop(self._count, self._taken())
+
+    def _taken(self) -> list[Set]:
+        """What workers accept from, or will."""
+        return [worker.sockets for worker in self._workers if not worker.retired]
 
     def _begin_due(self) -> None:
         del self._due[0]
@@ -229,6 +242,11 @@ class Supervisor:
         """Have so many workers more."""
         if self._count + more < 1:
             say("One worker is the least")
+            return
+        try:
+            self._sets.provide(self._count + more)
+        except BindError as error:
+            say(f"No worker more: {error}")
             return
         self._count += more
         say(f"{self._count} worker{'s' * (self._count > 1)} from now on")
@@ -277,7 +295,7 @@ class Supervisor:
 
     async def _renew(self, worker: WatchedWorker, *, now: bool = False) -> bool:
         """Start a worker, and retire another once the new one is ready; say whether it is."""
-        new = self._new(extra=True)
+        new = self._new(instead=worker)
         if not await new.settled or self._stopping:
             return False
         new.extra = False
@@ -287,11 +305,11 @@ class Supervisor:
         return True
 
     def _retire(self, worker: WatchedWorker, *, now: bool = False) -> None:
-        config = self.config
+        config, last = self.config, self._taken().count(worker.sockets) == 1
         if now:
-            worker.stop(config.timeout_grace, 0, replaced=True)
+            worker.stop(config.timeout_grace, 0, replaced=True, last=last)
         else:
-            worker.stop(config.timeout_retire, config.timeout_retire_idle, replaced=True)
+            worker.stop(config.timeout_retire, config.timeout_retire_idle, replaced=True, last=last)
 
     def _look(self) -> None:
         """Look after the workers, each second."""
@@ -336,7 +354,7 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             self._loop.call_later(delay + self.config.timeout_drain_idle + 0.5, self._say_what_is_waited_for)
-            self._loop.call_later(delay, self._close_sockets)
+            self._loop.call_later(delay, self._sets.close)
         for worker in tuple(self._workers):
             worker.stop(grace, min(grace, self.config.timeout_drain_idle), delay)
         if not self._workers:
@@ -344,7 +362,3 @@ class Supervisor:
 
     def _say_what_is_waited_for(self) -> None:
         say(f"Finishing what is in flight, at most {self.config.timeout_grace:g} s (Ctrl-C again stops at once)")
-
-    def _close_sockets(self) -> None:
-        for sock in self._sockets:
-            sock.close()

@@ -23,6 +23,7 @@ from typing import Any
 from .channel import Channel, Message
 from .config import Config
 from .metrics import Snapshot
+from .sharing import Set
 from .worker import HANDED, Job, work
 
 __all__ = ["State", "WatchedWorker", "counted"]
@@ -52,6 +53,7 @@ class WatchedWorker:
 
     Args:
         make_job: makes the job around the worker's end of the channel.
+        sockets: what it accepts from.
         slot: in the table of connections.
         config: the options.
         changed: called with the worker when it is ready, and when it has gone.
@@ -67,7 +69,8 @@ class WatchedWorker:
 
     def __init__(
         self,
-        make_job: Callable[[socket.socket, int], Job],
+        make_job: Callable[[socket.socket, "WatchedWorker"], Job],
+        sockets: Set,
         slot: int,
         config: Config,
         changed: Callable[["WatchedWorker"], None],
@@ -88,6 +91,7 @@ class WatchedWorker:
         self._kill_at: float | None = None
         self._killed_for: str | None = None
         self.state = STARTING
+        self.sockets = sockets
         self.slot = slot
         self.begun = asyncio.Event()
         self.settled: asyncio.Future[bool] = self._loop.create_future()
@@ -113,7 +117,7 @@ class WatchedWorker:
         ours = theirs = None
         try:
             ours, theirs = socket.socketpair()
-            process = _spawn.Process(target=work, args=(self._make_job(theirs, self.slot),), name="aiohttpd-worker")
+            process = _spawn.Process(target=work, args=(self._make_job(theirs, self),), name="aiohttpd-worker")
             # What a terminal sends to all of the group is the supervisor's; until the worker can see to that.
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
             try:
@@ -182,8 +186,16 @@ class WatchedWorker:
             return f"takes {self.rss >> 20} MiB"
         return None
 
-    def stop(self, grace: float, idle: float, delay: float = 0, *, replaced: bool = False) -> None:
-        """Let it finish what it has; one that does not serve yet ends at once."""
+    def stop(self, grace: float, idle: float, delay: float = 0, *, replaced: bool = False, last: bool = True) -> None:
+        """Let it finish what it has; one that does not serve yet ends at once.
+
+        Args:
+            grace: seconds for what is in flight.
+            idle: seconds for idle connections.
+            delay: seconds for which it accepts connections still.
+            replaced: the service goes on without it.
+            last: nobody else accepts from its sockets.
+        """
         self.retired = True
         kill_at = self._loop.time() + delay + grace + _OVERTIME
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
@@ -193,7 +205,7 @@ class WatchedWorker:
                 self._process.terminate()
         elif self.state is not GONE:
             self.state = RETIRED
-            self._channel.send("stop", grace=grace, idle=idle, delay=delay, replaced=replaced)
+            self._channel.send("stop", grace=grace, idle=idle, delay=delay, replaced=replaced, last=last)
 
     def kill(self, why: str | None = None) -> None:
         """End it at once."""

@@ -118,3 +118,28 @@ async def test_a_server_that_waits_refuses_nobody() -> None:
         writer.close()
     await acceptors.begin()  # too late: nothing comes of it
     assert acceptors.load == 0
+
+
+@on_both_loops
+@pytest.mark.parametrize("last", [True, False])
+async def test_what_waits_at_the_end(last: bool) -> None:
+    """It is taken by who is the last to accept from a socket, and else left to others."""
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(204)
+
+    async with running(app) as server:
+        server.last = last
+        assert server.acceptors is not None
+        with server.sockets[0].dup() as other:
+            await server.acceptors.pause()
+            streams = [await asyncio.open_connection(*server.server_address) for _ in range(3)]
+            for _, writer in streams:
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.shutdown()
+            if not last:
+                other.accept()[0].close()
+        for reader, writer in streams:
+            if last:
+                assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
+            writer.close()

@@ -93,6 +93,28 @@ async def asked(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
     writer.close()
 
 
+async def pid_of(port: int) -> str:
+    """Who answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /pid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer.rpartition(b"\r\n")[2].decode()
+
+
+def asked_often(port: int) -> list[asyncio.Task[str]]:
+    """Ask as often as will hardly reach one of two workers alone."""
+    return [asyncio.create_task(pid_of(port)) for _ in range(24)]
+
+
+async def answering(port: int, count: int) -> list[str]:
+    """Ask until so many workers have answered."""
+    answers: set[str] = set()
+    while len(answers) < count:
+        answers.add(await pid_of(port))
+    return sorted(answers)
+
+
 async def roll(server: Program, load: Load, *, times: int) -> None:
     """Have two workers replaced, and see their successors answer."""
     for number in range(1, times + 1):
@@ -376,6 +398,57 @@ async def test_lines_of_the_log_are_whole(folder: Path) -> None:
     assert len(lines) == load.answers.total()
     for line in lines:
         assert re.fullmatch(r'127\.0\.0\.1 - - \[[^]]+\] "GET /pid\?x{500} HTTP/1\.1" 200 \d+', line)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux deals connections out")
+class TestEachWorkerWithItsSockets:
+    """--reuse-port with --workers."""
+
+    async def test_what_waits_for_one_is_for_its_successor(self, folder: Path) -> None:
+        options = ("--workers", "2", "--reuse-port", "--no-access-log")
+        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+            port = await server.port()
+            stopped, other = await answering(port, 2)
+            os.kill(int(stopped), signal.SIGSTOP)
+            asking = asked_often(port)
+            answered, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            assert {task.result() for task in answered} == {other}  # it is not for this one to take the rest
+            os.kill(int(stopped), signal.SIGKILL)
+            answers = set(await asyncio.gather(*asking))
+            assert len(answers) == 2
+            assert stopped not in answers
+            assert await server.stops() == 0
+
+    async def test_one_more_and_one_less(self, folder: Path) -> None:
+        options = ("--workers", "1", "--reuse-port", "--no-access-log")
+        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+            port = await server.port()
+            [first] = await answering(port, 1)
+            server.send(signal.SIGTTIN)
+            [second] = set(await answering(port, 2)) - {first}
+            os.kill(int(first), signal.SIGSTOP)
+            asking = asked_often(port)
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            server.send(signal.SIGTTOU)
+            await server.says("^1 worker from now on")
+            os.kill(int(first), signal.SIGCONT)
+            assert set(await asyncio.gather(*asking)) == {first, second}
+            await gone(int(first))
+            assert set(await asyncio.gather(*asked_often(port))) == {second}
+            assert await server.stops() == 0
+
+    async def test_who_cannot_be_started_keeps_nobody_waiting(self, folder: Path) -> None:
+        options = ("--workers", "2", "--reuse-port", "--no-access-log")
+        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+            port = await server.port()
+            victim, other = await answering(port, 2)
+            (folder / "app.py").write_text("raise ZeroDivisionError('oh')\n")
+            os.kill(int(victim), signal.SIGKILL)
+            await server.says("^ZeroDivisionError: oh")
+            assert set(await asyncio.gather(*asked_often(port))) == {other}
+            (folder / "app.py").write_text(APP)
+            assert other in await answering(port, 2)
+            assert await server.stops() == 0
 
 
 async def test_reload(folder: Path) -> None:
