@@ -17,6 +17,7 @@ stop        the parent   stop: within ``grace`` seconds, quiet connections withi
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -24,6 +25,8 @@ from typing import Any, cast
 __all__ = ["Channel", "encode"]
 
 Message = dict[str, Any]
+
+_MOMENT = 1.0  # seconds
 
 
 def encode(tell: str, **more: Any) -> bytes:
@@ -44,6 +47,7 @@ class Channel(asyncio.Protocol):
         self._lost = lost
         self._rest = b""
         self._transport: asyncio.Transport | None = None
+        self._closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -58,6 +62,7 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The other end is gone."""
         self._transport = None
+        self._closed.set()
         self._lost()
 
     def send(self, tell: str, **more: Any) -> None:
@@ -69,3 +74,15 @@ class Channel(asyncio.Protocol):
         """Close this end."""
         if self._transport is not None:
             self._transport.close()
+
+    async def end(self) -> None:
+        """Close this end once all has been sent, and the other end takes it within a moment."""
+        self._lost = _nothing
+        self.close()
+        if self._transport is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _MOMENT)
+
+
+def _nothing() -> None:
+    """Who ends it knows."""

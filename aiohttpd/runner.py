@@ -193,7 +193,10 @@ def serve(
     with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
             runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
-        finally:
+        except BaseException as error:
+            end(1, error)
+            raise
+        else:
             end()
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 Lifespan = Callable[["HTTPServer"], AbstractAsyncContextManager[Any]]
 
-_CANCELLED = 1.0  # seconds for handlers to end once they are cancelled
+_CANCELLED = 1.0  # seconds for handlers, and for the lifespan, to end once they are to
 
 
 class HTTPServer:
@@ -320,6 +320,8 @@ class HTTPServer:
             self._deaf = min(self._deaf, self._until)
             self._let_idle_go(self._service, self._quiet if idle is None else idle)
             self._service.changed.set()
+            if not grace and self._life is not None:  # handlers are cancelled, and then cut, before
+                loop.call_later((1 if self._drained.is_set() else 3) * _CANCELLED, self._life.cancel)
         await asyncio.shield(self._closer)
 
     def handle_error(self, error: BaseException, request: Request) -> None:
@@ -329,15 +331,14 @@ class HTTPServer:
     # The inner side.
 
     async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
-        loop = asyncio.get_running_loop()
         service.draining = True
         for connection in service.connections:
             connection.drain()
-        while (left := self._deaf - loop.time()) > 0:
+        while (left := self._deaf - service.loop.time()) > 0:
             await self._change(service, left)
-        if self.acceptors is not None:
-            await self.acceptors.end(last=self.last)
-        self._close_sockets()
+        assert self.acceptors is not None
+        assert self._life is not None
+        await self.acceptors.end(last=self.last)
         self._let_idle_go(service, self._quiet)
         await self._emptied(service)
         if _anything(service):
@@ -349,11 +350,11 @@ class HTTPServer:
             self._processes.close()
         self._drained.set()
         try:
-            if self._life is not None:
-                await self._life
+            await asyncio.wait([self._life])
         finally:
-            self._close_sockets()
             stopped.set_result(None)
+        if not self._life.cancelled():
+            self._life.result()  # raises what it has
 
     async def _live(self, begun: asyncio.Future[contextvars.Context]) -> None:
         """Be inside of the lifespan from the start to the end, in one task as context managers want it."""

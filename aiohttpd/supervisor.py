@@ -21,7 +21,7 @@ from .sharing import Set, Sets
 from .watching import State, WatchedWorker, counted
 from .worker import BEAT, Descriptor, Job
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "Watch"]
 
 _RECENT = 60.0  # seconds for which a death counts
 _LONGEST = 10.0  # seconds between two attempts
@@ -29,6 +29,8 @@ _ATTEMPTS = 5  # to start a worker when there is none
 _RECYCLED = 10.0  # seconds from one worker that is worn out to the next
 _NOT_RECYCLED = 60.0  # seconds, if no other can start
 _LATE = 2.0  # seconds after which a look counts as late: the machine slept, or somebody stopped us all
+
+Watch = Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]
 
 
 class Supervisor:
@@ -74,6 +76,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._roll_waits = False
         self._recycle_after = 0.0  # the loop's time
+        self._orphan = 0  # a process that is dead and not ours, when we looked
 
     # What it is called, as `HTTPServer` has it.
 
@@ -102,7 +105,7 @@ class Supervisor:
 
     async def run(
         self,
-        watch: Callable[[Callable[[str], None]], Coroutine[Any, Any, None]] | None,
+        watch: Watch | None,
         started: Callable[["Supervisor"], None],
     ) -> int:
         """Live; see `supervise`."""
@@ -114,7 +117,7 @@ class Supervisor:
         self._looked = self._loop.time()
         self._look()
         if watch is not None:
-            self._begin(watch(self._reload))
+            self._begin(self._watch(watch))
         try:
             self._sets.provide(self._count)
             if await self._start():
@@ -277,6 +280,12 @@ class Supervisor:
                 break
         self._balance()
 
+    async def _watch(self, watch: Watch) -> None:
+        try:
+            await watch(self._reload)
+        except Exception as error:  # there are too many files for the system, say
+            say(f"Changes of code are not noticed any more: {error}")
+
     def _reload(self, what: str) -> None:
         """Code has changed."""
         say(f"{what} has changed")
@@ -318,12 +327,28 @@ class Supervisor:
         late, self._looked = now - self._looked - BEAT, now
         for worker in tuple(self._workers):
             worker.look(now, late if late > _LATE else 0)
+        if os.getpid() == 1:
+            self._bury()
         if self._stopping or self._turn.locked() or now < self._recycle_after:
             return
         for worker in self._active:
             if worker.state is State.READY and (why := worker.worn(now)) is not None:
                 self._begin(self._recycle(worker, why))
                 return  # one at a time
+
+    def _bury(self) -> None:
+        """In a container we may be the first process, whose children are what the dead leave behind: pools, say.
+
+        Whoever waits for a child of his own has done so before we look again.
+        """
+        with contextlib.suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            orphan = found.si_pid if found else 0
+            if orphan in {worker.pid for worker in self._workers}:
+                orphan = 0
+            if orphan and orphan == self._orphan:
+                os.waitpid(orphan, os.WNOHANG)
+            self._orphan = orphan
 
     def _answer(self, worker: WatchedWorker, number: int) -> None:
         """A worker asks what all of them have counted."""

@@ -83,6 +83,7 @@ class WatchedWorker:
         self._asked = asked
         self._channel = Channel(self._received, self._lost)
         self._process: Any = None
+        self._status: int | None = None  # with which it has ended
         self._exit = -1  # descriptor that becomes readable when the process ends
         self._channel_lost = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -98,14 +99,10 @@ class WatchedWorker:
         self.failure: tuple[str, int] | None = None
         self.extra = False
         self.retired = False
+        self.pid: int | None = None  # None before it has begun
         self.requests = 0
         self.rss = 0
         self.snapshot: Any = None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process."""
-        return None if self._process is None else self._process.pid
 
     # Its beginning.
 
@@ -133,7 +130,7 @@ class WatchedWorker:
         finally:
             if theirs is not None:
                 theirs.close()
-        self._process = process
+        self._process, self.pid = process, process.pid
         self._exit = _exit_descriptor(process)
         self._loop.add_reader(self._exit, self._exited)
         await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
@@ -221,7 +218,7 @@ class WatchedWorker:
     @property
     def end(self) -> str:
         """How it has ended, as a sentence goes on."""
-        status = self._process.exitcode if self._process is not None else None
+        status = self._status
         if self._killed_for is not None:
             return self._killed_for
         if status is not None and status < 0:
@@ -244,6 +241,8 @@ class WatchedWorker:
             await asyncio.wait_for(self._channel_lost.wait(), _LAST_WORDS)
         self._channel.close()
         self._process.join()
+        self._status = self._process.exitcode
+        self._process.close()  # with its descriptors
         self._gone()
 
     def _gone(self) -> None:

@@ -128,12 +128,23 @@ def work(job: Job) -> None:
         with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
             try:
                 runner.run(_serve(job, app, lifespan, context))
-            finally:
+            except _CannotStart as error:
+                _tell(job, error)  # now, since closing the loop may take for ever
+                end(error.status)
+                sys.exit(error.status)
+            except BaseException as error:
+                end(1, error)
+                raise
+            else:
                 end()
     except _CannotStart as error:
-        job.channel.setblocking(True)
-        job.channel.sendall(encode("failed", text=error.text, status=error.status))
+        _tell(job, error)
         sys.exit(error.status)
+
+
+def _tell(job: Job, error: "_CannotStart") -> None:
+    job.channel.setblocking(True)
+    job.channel.sendall(encode("failed", text=error.text, status=error.status))
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -225,6 +236,8 @@ class _Worker:
         finally:
             if self._log is not None:
                 self._log.flush()
+            self._tell()  # what it has counted since
+            await self._channel.end()
 
     def _received(self, message: Message) -> None:
         if message["tell"] == "stop":
@@ -248,6 +261,9 @@ class _Worker:
         self._loop.call_later(min(BEAT, self._job.config.timeout_heartbeat / 4 or BEAT), self._beat)
         if self._balance is not None and not self._stops:
             self._balance.update()
+        self._tell()
+
+    def _tell(self) -> None:
         requests = self._counted.count if self._counted is not None else 0
         self._channel.send("beat", requests=requests, rss=resident(), metrics=self._snapshot())
 

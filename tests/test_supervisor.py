@@ -248,6 +248,24 @@ class TestStop:
                 server.send(signal.SIGINT)
                 assert await server.ends() == 0
 
+    @pytest.mark.parametrize("workers", ["None", "1"])
+    async def test_a_second_signal_ends_a_lifespan(self, folder: Path, workers: str) -> None:
+        (folder / "program.py").write_text(
+            "import asyncio, contextlib, sys, aiohttpd\nfrom app import Handler\n"
+            "@contextlib.asynccontextmanager\n"
+            "async def lifespan(server):\n"
+            "    yield\n"
+            "    print('leaves', file=sys.stderr)\n"
+            "    await asyncio.Event().wait()\n"
+            "if __name__ == '__main__':\n"
+            f"    aiohttpd.run(Handler, port=0, workers={workers}, lifespan=lifespan)\n"
+        )
+        async with program(folder, "program.py") as server:
+            await server.port()
+            server.send(signal.SIGTERM)
+            await server.says("^leaves")
+            assert await server.stops() == 0
+
     async def test_a_supervisor_that_dies_takes_all_with_it(self, folder: Path) -> None:
         options = ("--workers", "2", "--timeout-grace", "0.2", "--no-access-log")
         async with serving(folder, "app:Handler", *options) as server:
@@ -468,6 +486,35 @@ async def test_reload(folder: Path) -> None:
         assert await server.stops() == 0
 
 
+async def test_reload_that_fails(folder: Path) -> None:
+    (folder / "watchfiles.py").write_text(
+        "PythonFilter = object\nasync def awatch(*paths, **options):\n    raise OSError('too many files')\n    yield\n"
+    )
+    async with serving(folder, "app:Handler", "--reload", "--no-access-log") as server:
+        port = await server.port()
+        await server.says("^Changes of code are not noticed any more: too many files")
+        assert await ask(port)
+        assert await server.stops() == 0
+
+
+async def test_what_hangs_hides_no_error(folder: Path) -> None:
+    """A loop that cannot be closed is told with what has come before, and the status is not that of success."""
+    (folder / "program.py").write_text(
+        "import asyncio, contextlib, sys, threading, aiohttpd\nfrom app import Handler\n"
+        "@contextlib.asynccontextmanager\n"
+        "async def lifespan(server):\n"
+        "    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)\n"
+        "    raise ZeroDivisionError('oh')\n"
+        "    yield\n"
+        "if __name__ == '__main__':\n"
+        "    aiohttpd.run(Handler, port=0, workers=eval(sys.argv[1]), lifespan=lifespan)\n"
+    )
+    async with program(folder, "program.py", "1") as many, program(folder, "program.py", "None") as one:
+        for server in (many, one):
+            assert await server.ends() == 1
+            assert server.lines.count("ZeroDivisionError: oh") == 1
+
+
 async def test_new_code_that_hangs(folder: Path) -> None:
     """It is in the way of nobody: once it has been mended, the next roll loads what is there."""
     async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
@@ -601,6 +648,30 @@ def test_a_stream_keeps_what_is_no_line_yet() -> None:
         assert written() == b"one \\udc80 two\nthree\n"
         stream.write("a\nb")
         assert written() == b"one \\udc80 two\nthree\na\n"
+
+
+async def test_nothing_is_kept_of_who_has_gone(folder: Path) -> None:
+    """No descriptor of the supervisor's, and all that a worker has counted up to its end."""
+    arguments = ("--workers", "1", "--metrics", "unix:metrics", "--no-access-log", "--timeout-retire-idle", "0")
+    async with serving(folder, "app:Handler", *arguments) as server:
+        port = await server.port()
+        transport = httpx.AsyncHTTPTransport(uds=str(folder / "metrics"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client, asyncio.timeout(WAIT):
+
+            async def descriptors() -> int:
+                await client.get("/metrics")
+                return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+            before = await descriptors()
+            for number in range(1, 4):
+                last = await pid_of(port)
+                server.send(signal.SIGHUP)
+                await server.says("^Replacing the workers$", number)
+                await gone(int(last))
+            while await descriptors() != before:
+                await asyncio.sleep(0.01)
+            assert 'method="GET",status="200"} 3\n' in (await client.get("/metrics")).text
+        assert await server.stops() == 0
 
 
 class TestChannel:
