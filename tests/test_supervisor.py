@@ -373,11 +373,15 @@ class TestStart:
             assert await server.ends() == 1
             assert server.lines.count("ZeroDivisionError: oh") == 1
 
-    async def test_a_program_that_is_its_own_module(self, folder: Path) -> None:
-        source = APP + "\nif __name__ == '__main__':\n    aiohttpd.run(Handler, port=0, workers=1)\n"
-        (folder / "program.py").write_text(source)
+    @pytest.mark.parametrize("workers", [None, 1])
+    async def test_a_program_that_is_its_own_module(self, folder: Path, workers: int | None) -> None:
+        run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), 's'], workers={workers})"
+        (folder / "program.py").write_text(f"{APP}\nif __name__ == '__main__':\n    {run}\n")
         async with program(folder, "program.py") as server:
-            assert int(await ask(await server.port())) != server.process.pid
+            pid = await ask(await server.port())
+            assert (int(pid) == server.process.pid) is (workers is None)
+            async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "s"))) as client:
+                assert (await client.get("http://a/pid")).text == pid
             assert await server.stops() == 0
 
     async def test_a_program_that_begins_when_it_is_imported(self, folder: Path) -> None:
