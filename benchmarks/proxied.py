@@ -7,14 +7,10 @@ by GET and POST all the time, while SIGHUP rolls the workers, with a pause betwe
 connections are about to be closed, by the proxy, which keeps them for --kept, or by aiohttpd, which does for a second
 more: requests come around both moments for --idle seconds.
 
-That this can fail is shown with nginx by the wrong order, aiohttpd the first by a second: it must fail then, and does, by
-502 for POST and complaints about GET, which nginx tries again. HAProxy could not be made to fail so: it told of nothing
-in either order, so for it the phase only shows that no answer is bad and no line of the log is missing.
-
-Failed are: an answer that is not 200, a connection reset or closed when one was due, one refused, anything the
-proxy itself complains about (so that what it retries does not pass unseen), and a log of aiohttpd that has not one
-line for each answer, with the address of the client. Exits with 1 if there was any of that.
-Needs the proxies (Debian: apt-get install haproxy nginx-light).
+That this can fail is shown with nginx by the wrong order, aiohttpd the first by a second: it must fail then, and does,
+by complaints about what nginx tries again, and by 502 for a POST that has met its end on the way. HAProxy could not
+be made to fail so: it told of nothing in either order, so for it the phase only shows that no answer is bad and no
+line of the log is missing.
 """
 
 import argparse
