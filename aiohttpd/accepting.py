@@ -1,42 +1,45 @@
 """Accepting: a listening socket that bears it when the process or the system has no descriptors left.
 
 Owns what an error of accept() means to the loop. uvloop closes the connections that wait then (libuv keeps a
-descriptor in reserve for that), and goes on. asyncio stops for a second, and they wait; but in the same turn it
-tries again as often as the backlog is long, and logs each time: thousands of tracebacks a second.
+descriptor in reserve for that), and goes on. asyncio would try again as often as the backlog is long, log each time,
+and come back after a second, be the socket closed meanwhile or not; so it is told that nobody waits, and `acceptors`
+that it should leave the socket alone for a while.
 """
 
 import errno
 import os
 import socket
-import time
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Listener"]
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE = 0.5  # seconds; asyncio comes again after one
 
 
 class Listener(socket.socket):
-    """A duplicate of a listening socket, for the loop, whose accept() fails for the lack of resources once a pause."""
+    """A duplicate of a listening socket, for the loop.
 
-    _exhausted_until = 0.0
+    Args:
+        sock: it listens.
+        exhausted: called with the error when accept() fails for the lack of resources.
+    """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, exhausted: Callable[[OSError], None]) -> None:
         super().__init__(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
         self.setblocking(False)
+        self._without = exhausted
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; in the pause there is none.
+        """Accept a connection, if there is one that can be accepted.
 
         Raises:
             OSError: as the system says.
         """
-        if self._exhausted_until and time.monotonic() < self._exhausted_until:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         try:
             return super().accept()
         except OSError as error:
-            if error.errno in _EXHAUSTED:
-                self._exhausted_until = time.monotonic() + _PAUSE
-            raise
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._without(error)
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None

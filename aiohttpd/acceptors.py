@@ -4,14 +4,17 @@ Owns beginning, pausing and ending. None of them may lose a connection that the 
 """
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .assembly import accept
 from .load import ProtocolFactory
-from .service import Service
+from .service import Service, error_logger
 
 __all__ = ["Acceptors", "turns"]
+
+_REST = 1.0  # seconds without descriptors before we look whether there are some again
 
 
 class Acceptors:
@@ -19,7 +22,7 @@ class Acceptors:
 
     Args:
         service: of the server.
-        sockets: they listen; they belong to the server.
+        sockets: they listen; they are closed at the end.
         factory: makes the protocol of a connection.
 
     Attributes:
@@ -33,6 +36,7 @@ class Acceptors:
         self._servers: list[asyncio.Server] = []
         self._turn = asyncio.Lock()  # it begins or ends
         self._ended = False
+        self._resting: asyncio.Task[None] | None = None
         self.accepted: Callable[[], None] | None = None
 
     @property
@@ -49,17 +53,53 @@ class Acceptors:
         async with self._turn:
             if not self._servers and not self._ended:
                 for sock in self._sockets:
-                    self._servers.append(await accept(self._service, sock, self._make))
+                    self._servers.append(await accept(self._service, sock, self._make, self._exhausted))
 
     async def pause(self) -> None:
         """Leave connections to whoever else accepts from the same sockets."""
         async with self._turn:
             await self._close()
 
-    async def end(self) -> None:
-        """Accept no more."""
-        self._ended = True
+    async def resume(self) -> None:
+        """Accept again, as soon as there are descriptors for that."""
+        while True:
+            try:
+                await self.begin()
+                return
+            except OSError:
+                await self.pause()
+                await asyncio.sleep(_REST)
+
+    def _exhausted(self, error: OSError) -> None:
+        """There are no descriptors left for a connection: all that come have to wait."""
+        if self._resting is None:
+            error_logger.warning("no connection can be accepted: %s", error.strerror)
+            self._resting = self._service.loop.create_task(self._rest())
+
+    async def _rest(self) -> None:
         await self.pause()
+        await asyncio.sleep(_REST)
+        await self.resume()
+        self._resting = None
+
+    async def end(self, *, last: bool) -> None:
+        """Accept no more, and close the sockets.
+
+        Args:
+            last: nobody else accepts from them, so what waits there is taken first.
+        """
+        self._ended = True
+        if self._resting is not None:
+            self._resting.cancel()
+        await self.pause()
+        # On uvloop a connection that was accepted already is made in a later turn of the loop.
+        await turns(2)
+        waiting = [connection for sock in self._sockets for connection in _waiting(sock)] if last else []
+        for sock in self._sockets:
+            sock.close()  # at once: who comes in between is lost
+        for connection in waiting:
+            with contextlib.suppress(OSError):  # it has gone
+                await self._service.loop.connect_accepted_socket(self._make, connection)
 
     def _make(self) -> asyncio.Protocol:
         if self.accepted is not None:
@@ -69,14 +109,25 @@ class Acceptors:
     async def _close(self) -> None:
         servers, self._servers = self._servers, []
         loop = self._service.loop
-        if isinstance(loop, asyncio.SelectorEventLoop):
-            # What it has accepted becomes a connection in the next turn, and would be dropped if it were closed then.
+        try:
+            if isinstance(loop, asyncio.SelectorEventLoop):
+                # What it has accepted becomes a connection in the next turn, unless it has been closed by then.
+                for server in servers:
+                    for sock in server.sockets:
+                        loop.remove_reader(sock.fileno())
+                await turns(2)
+        finally:
             for server in servers:
-                for sock in server.sockets:
-                    loop.remove_reader(sock.fileno())
-            await turns(2)
-        for server in servers:
-            server.close()
+                server.close()
+
+
+def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
+    """Accept all connections that wait."""
+    with contextlib.suppress(OSError):  # there is none, or no descriptor for it
+        while True:
+            connection, _ = sock.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 async def turns(count: int) -> None:

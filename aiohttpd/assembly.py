@@ -92,13 +92,15 @@ def tls_options(config: Config) -> dict[str, float]:
     return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": config.timeout_linger}
 
 
-async def accept(service: Service, sock: socket.socket, factory: ProtocolFactory) -> asyncio.Server:
-    """Begin to accept connections on a socket that listens."""
+async def accept(
+    service: Service, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
+) -> asyncio.Server:
+    """Begin to accept connections on a socket that listens; ``exhausted`` is called if that cannot be."""
     options: dict[str, Any] = {"backlog": service.config.backlog}
     unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
     if unix and sys.version_info >= (3, 13):
         options["cleanup_socket"] = False  # it is for us, and others may listen on it too
     make: Any = service.loop.create_unix_server if unix else service.loop.create_server
     # The loop closes the socket that it is given, and its name is asked for longer than that.
-    acceptor: asyncio.Server = await make(factory, sock=Listener(sock), **options)
+    acceptor: asyncio.Server = await make(factory, sock=Listener(sock, exhausted), **options)
     return acceptor

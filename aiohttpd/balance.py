@@ -61,7 +61,7 @@ class Accepting(Protocol):
 
     async def pause(self) -> None: ...
 
-    async def begin(self) -> None: ...
+    async def resume(self) -> None: ...
 
 
 class Balance:
@@ -80,6 +80,7 @@ class Balance:
         self._acceptors = acceptors
         self._pausing: asyncio.Task[None] | None = None
         self._ended = False
+        self._burst = 0  # accepted in this turn of the loop, so that they are not in the books yet
         self._not_before = 0.0  # the loop's time of the next pause
         self.update()
 
@@ -91,13 +92,19 @@ class Balance:
         """We have taken one more: enough for now?"""
         if self._ended:
             return
-        own = self._acceptors.load + 1  # it is not in the books yet
+        if not self._burst:
+            self._loop.call_soon(self._burst_is_in_the_books)
+        self._burst += 1
+        own = self._acceptors.load + self._burst
         self._table.set(self._slot, own)
         if self._pausing is None and self._loop.time() >= self._not_before:
             others = self._table.others(self._slot)
             least = min(others, default=own)
             if own > least + least // 8 + _SLACK:
                 self._pausing = self._loop.create_task(self._let_others(sum(others)))
+
+    def _burst_is_in_the_books(self) -> None:
+        self._burst = 0
 
     async def _let_others(self, before: int) -> None:
         try:
@@ -106,17 +113,8 @@ class Balance:
             if sum(self._table.others(self._slot)) <= before:
                 self._not_before = self._loop.time() + _PATIENCE  # there is nothing to take, or nobody who does
         finally:
-            await self._resume()
+            await self._acceptors.resume()
             self._pausing = None
-
-    async def _resume(self) -> None:
-        while True:
-            try:
-                await self._acceptors.begin()
-                return
-            except OSError:  # no descriptors, as there may be again
-                await self._acceptors.pause()
-                await asyncio.sleep(_PATIENCE)
 
     def end(self) -> None:
         """We do not accept any more."""

@@ -11,11 +11,13 @@ failed      the worker   it cannot start: ``text``, and the ``status`` that the 
 beat        the worker   the loop turns: ``requests`` so far, ``rss`` in bytes, ``metrics``
 metrics     the worker   a question, with its ``number``
 metrics     the parent   its answer, with the ``number`` and the ``snapshots`` of all workers
-stop        the parent   stop: within ``grace`` seconds, quiet connections within ``idle``
+stop        the parent   stop: within ``grace`` seconds, quiet connections within ``idle``, after a ``delay``;
+                         whether it is ``replaced``, and the ``last`` to accept from its sockets
 ==========  ===========  ===================================================================================
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -23,6 +25,8 @@ from typing import Any, cast
 __all__ = ["Channel", "encode"]
 
 Message = dict[str, Any]
+
+_MOMENT = 1.0  # seconds
 
 
 def encode(tell: str, **more: Any) -> bytes:
@@ -43,6 +47,7 @@ class Channel(asyncio.Protocol):
         self._lost = lost
         self._rest = b""
         self._transport: asyncio.Transport | None = None
+        self._closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -57,6 +62,7 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The other end is gone."""
         self._transport = None
+        self._closed.set()
         self._lost()
 
     def send(self, tell: str, **more: Any) -> None:
@@ -68,3 +74,15 @@ class Channel(asyncio.Protocol):
         """Close this end."""
         if self._transport is not None:
             self._transport.close()
+
+    async def end(self) -> None:
+        """Close this end once all has been sent, and the other end takes it within a moment."""
+        self._lost = _nothing
+        self.close()
+        if self._transport is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _MOMENT)
+
+
+def _nothing() -> None:
+    """Who ends it knows."""

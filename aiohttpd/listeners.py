@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BindError", "ServerAddress", "UnixAddress", "listen", "url_of"]
+__all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "listen", "url_of"]
 
 _TRIES = 8  # to find a port that is free for IPv4 and IPv6 alike
 _PATIENCE = 1.0  # seconds for another server that begins in the same folder
@@ -75,6 +75,17 @@ def listen(
                 sockets.append(sock)
         undo.pop_all()
     return sockets
+
+
+def bind_beside(sock: socket.socket) -> socket.socket:
+    """Make another socket for the address of one that shares its port.
+
+    It does not listen yet, and until it does the system deals no connection to it.
+
+    Raises:
+        BindError: that is not to be had.
+    """
+    return _bind_tcp(sock.family, sock.getsockname(), reuse_port=True)
 
 
 def url_of(name: Any, *, tls: bool = False) -> str:
@@ -146,6 +157,16 @@ def _listen_all(
 
 
 def _listen_tcp(family: int, sockaddr: _SockAddr, backlog: int, reuse_port: bool) -> socket.socket:
+    sock = _bind_tcp(family, sockaddr, reuse_port=reuse_port)
+    try:
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise _explained(f"{sockaddr[0]}:{sockaddr[1]}", error) from None
+    return sock
+
+
+def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
@@ -160,7 +181,6 @@ def _listen_tcp(family: int, sockaddr: _SockAddr, backlog: int, reuse_port: bool
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         sock.bind(sockaddr)
-        sock.listen(backlog)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

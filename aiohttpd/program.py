@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 
 __all__ = [
@@ -90,20 +91,29 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def ended_within(seconds: float) -> Iterator[Callable[[], None]]:
+def ended_within(seconds: float) -> Iterator[Callable[..., None]]:
     """End the process if the block does not end soon after what it gives has been called.
 
     A task that ignores its cancellation, or a thread that never returns, would keep a loop from being
-    closed for ever, long after the server has given up on it.
+    closed for ever, long after the server has given up on it. What is given takes the status to end with, and the
+    error that nobody would be told of then.
     """
-    timer = threading.Timer(seconds, _give_up)
-    timer.daemon = True
+    timers: list[threading.Timer] = []
+
+    def end(status: int = 0, error: BaseException | None = None) -> None:
+        timers.append(threading.Timer(seconds, _give_up, (status, error)))
+        timers[0].daemon = True
+        timers[0].start()
+
     try:
-        yield timer.start
+        yield end
     finally:
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
 
 
-def _give_up() -> None:
+def _give_up(status: int, error: BaseException | None) -> None:
+    if error is not None:
+        say("".join(traceback.format_exception(error)).rstrip("\n"))
     say("Something does not end (a handler that ignores its cancellation, a thread): ended without it")
-    os._exit(0)
+    os._exit(status)

@@ -70,6 +70,7 @@ def run(
     host: str | None = "127.0.0.1",
     port: int = 8000,
     *,
+    bind: ServerAddress | list[ServerAddress] | None = None,
     workers: int | Literal["auto"] | None = None,
     reload: bool = False,
     lifespan: Lifespan | None = None,
@@ -85,6 +86,8 @@ def run(
         app: a handler class, another App, or ``"module:name"`` of one.
         host: the address to listen on, ``""`` or ``"::"`` for all of them.
         port: the port, 0 for a free one.
+        bind: in place of host and port, what `HTTPServer` takes: ``("host", port)``, the path of a unix socket, a
+            listening socket, or a list of these.
         workers: how many processes, ``"auto"`` for one on each core; a supervisor replaces them when they die, and
             on SIGHUP. By default this process alone.
         reload: replace the workers, by default one, when Python files change.
@@ -100,7 +103,8 @@ def run(
         SystemExit: no worker can start.
     """
     refuse_import()
-    address, config = (host or "", port), Config.from_options(options, os.environ)
+    address = (host or "", port) if bind is None else bind
+    config = Config.from_options(options, os.environ)
     if workers is None and not reload:
         app = load_target(app) if isinstance(app, str) else app
         serve(app, address, config, lifespan=lifespan, ssl=ssl)
@@ -193,7 +197,10 @@ def serve(
     with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
             runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
-        finally:
+        except BaseException as error:
+            end(1, error)
+            raise
+        else:
             end()
 
 

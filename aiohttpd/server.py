@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .acceptors import Acceptors, turns
+from .acceptors import Acceptors
 from .assembly import connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 Lifespan = Callable[["HTTPServer"], AbstractAsyncContextManager[Any]]
 
-_CANCELLED = 1.0  # seconds for handlers to end once they are cancelled
+_CANCELLED = 1.0  # seconds for handlers, and for the lifespan, to end once they are to
 
 
 class HTTPServer:
@@ -66,6 +66,7 @@ class HTTPServer:
         sockets: the listening sockets.
         acceptors: what accepts connections; None before it has been started.
         replaced: another process takes over, so the service is there, though this server stops.
+        last: nobody else accepts from the sockets, so what waits there when it stops is for it.
         snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
     """
 
@@ -92,6 +93,7 @@ class HTTPServer:
         self._service: Service | None = None
         self.acceptors: Acceptors | None = None
         self.replaced = False
+        self.last = True
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
@@ -318,6 +320,8 @@ class HTTPServer:
             self._deaf = min(self._deaf, self._until)
             self._let_idle_go(self._service, self._quiet if idle is None else idle)
             self._service.changed.set()
+            if not grace and self._life is not None:  # handlers are cancelled, and then cut, before
+                loop.call_later((1 if self._drained.is_set() else 3) * _CANCELLED, self._life.cancel)
         await asyncio.shield(self._closer)
 
     def handle_error(self, error: BaseException, request: Request) -> None:
@@ -327,18 +331,14 @@ class HTTPServer:
     # The inner side.
 
     async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
-        loop = asyncio.get_running_loop()
         service.draining = True
         for connection in service.connections:
             connection.drain()
-        while (left := self._deaf - loop.time()) > 0:
+        while (left := self._deaf - service.loop.time()) > 0:
             await self._change(service, left)
-        # Ours first: they know whether a unix socket is to leave its folder, while it still listens.
-        self._close_sockets()
-        if self.acceptors is not None:
-            await self.acceptors.end()
-        # On uvloop a connection that was accepted already is made in a later turn of the loop.
-        await turns(2)
+        assert self.acceptors is not None
+        assert self._life is not None
+        await self.acceptors.end(last=self.last)
         self._let_idle_go(service, self._quiet)
         await self._emptied(service)
         if _anything(service):
@@ -350,11 +350,11 @@ class HTTPServer:
             self._processes.close()
         self._drained.set()
         try:
-            if self._life is not None:
-                await self._life
+            await asyncio.wait([self._life])
         finally:
-            self._close_sockets()
             stopped.set_result(None)
+        if not self._life.cancelled():
+            self._life.result()  # raises what it has
 
     async def _live(self, begun: asyncio.Future[contextvars.Context]) -> None:
         """Be inside of the lifespan from the start to the end, in one task as context managers want it."""

@@ -8,8 +8,19 @@ import io
 import os
 import threading
 from types import TracebackType
+from typing import IO, Any
 
-__all__ = ["SharedStream"]
+__all__ = ["SharedStream", "shared_file"]
+
+
+def shared_file() -> IO[Any]:
+    """A file for several processes, in memory where there is such a thing: no folder need be writable then."""
+    try:
+        return open(os.memfd_create("aiohttpd"), "w+b")
+    except (AttributeError, OSError):
+        import tempfile
+
+        return tempfile.TemporaryFile()
 
 
 class SharedStream(io.TextIOBase):

@@ -17,23 +17,19 @@ import contextlib
 import os
 import pickle
 import signal
-import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from multiprocessing import resource_tracker
-from typing import Any
 
 from .config import Config
 from .listeners import ServerAddress
 from .program import allow_open_files, ends_with_terminal, has_terminal, say
 from .seeing import metrics_server
-from .shared_stream import SharedStream
-from .supervisor import Supervisor
+from .shared_stream import SharedStream, shared_file
+from .supervisor import Supervisor, Watch
 from .systemd import Notifier
 from .worker import Target
 
 __all__ = ["Target", "handed_over", "supervise"]
-
-Watch = Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]
 
 
 def handed_over(target: Target) -> bytes:
@@ -84,7 +80,7 @@ def supervise(
     allow_open_files()
     resource_tracker.ensure_running()  # multiprocessing wants it, and it would undo what we do to signals
     with (
-        tempfile.TemporaryFile() as shared,
+        shared_file() as shared,
         contextlib.redirect_stderr(SharedStream(2, shared.fileno())),
         asyncio.Runner() as runner,
     ):

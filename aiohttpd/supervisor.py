@@ -1,8 +1,8 @@
 """The supervisor: keeps as many workers as wanted on sockets that outlive each of them.
 
-Owns the sockets and the count. It binds once and imports nothing of the App, so whatever happens to a
-worker, what waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what
-is for `supervising` to say.
+Owns the count. It binds once (see `sharing`) and imports nothing of the App, so whatever happens to a worker, what
+waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what is for
+`supervising` to say.
 """
 
 import asyncio
@@ -14,13 +14,14 @@ from typing import Any
 
 from .balance import Table
 from .config import Config
-from .listeners import ServerAddress, listen, url_of
+from .listeners import BindError, ServerAddress, url_of
 from .metrics import merge
 from .program import say
+from .sharing import Set, Sets
 from .watching import State, WatchedWorker, counted
 from .worker import BEAT, Descriptor, Job
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "Watch"]
 
 _RECENT = 60.0  # seconds for which a death counts
 _LONGEST = 10.0  # seconds between two attempts
@@ -28,6 +29,8 @@ _ATTEMPTS = 5  # to start a worker when there is none
 _RECYCLED = 10.0  # seconds from one worker that is worn out to the next
 _NOT_RECYCLED = 60.0  # seconds, if no other can start
 _LATE = 2.0  # seconds after which a look counts as late: the machine slept, or somebody stopped us all
+
+Watch = Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]
 
 
 class Supervisor:
@@ -59,8 +62,6 @@ class Supervisor:
         self._shared = Descriptor(shared)
         self._table = Table.of(shared)
         self.tls = tls
-        self._sockets: list[socket.socket] = []
-        self._names: list[Any] = []
         self._workers: list[WatchedWorker] = []  # the oldest first
         self._due: list[asyncio.TimerHandle] = []  # of workers that begin after a pause
         self._deaths: list[float] = []  # of late, in the loop's time
@@ -75,6 +76,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._roll_waits = False
         self._recycle_after = 0.0  # the loop's time
+        self._orphan = 0  # a process that is dead and not ours, when we looked
 
     # What it is called, as `HTTPServer` has it.
 
@@ -86,23 +88,24 @@ class Supervisor:
     @property
     def addresses(self) -> list[Any]:
         """The address of each socket."""
-        return list(self._names)
+        return list(self._sets.names)
 
     @property
     def urls(self) -> list[str]:
         """Where the workers are reached, for each socket."""
-        return [url_of(name, tls=self.tls) for name in self._names]
+        return [url_of(name, tls=self.tls) for name in self._sets.names]
 
     @property
     def server_port(self) -> int | None:
         """The port that is really bound, None on a unix socket."""
-        return self._names[0][1] if isinstance(self._names[0], tuple) else None
+        name = self._sets.names[0]
+        return name[1] if isinstance(name, tuple) else None
 
     # Its life.
 
     async def run(
         self,
-        watch: Callable[[Callable[[str], None]], Coroutine[Any, Any, None]] | None,
+        watch: Watch | None,
         started: Callable[["Supervisor"], None],
     ) -> int:
         """Live; see `supervise`."""
@@ -110,13 +113,13 @@ class Supervisor:
         self._turn = asyncio.Lock()  # one worker is replaced at a time
         self._ended = asyncio.Event()
         self._survives = watch is not None
-        self._sockets = listen(self._given, self.config.backlog, reuse_port=self.config.reuse_port)
-        self._names = [sock.getsockname() for sock in self._sockets]
+        self._sets = Sets(self._given, self.config)
         self._looked = self._loop.time()
         self._look()
         if watch is not None:
-            self._begin(watch(self._reload))
+            self._begin(self._watch(watch))
         try:
+            self._sets.provide(self._count)
             if await self._start():
                 started(self)
             await self._ended.wait()
@@ -125,7 +128,7 @@ class Supervisor:
                 worker.kill()
             for task in self._tasks:
                 task.cancel()
-            self._close_sockets()
+            self._sets.close()
         return self._status
 
     async def _start(self) -> bool:
@@ -150,18 +153,20 @@ class Supervisor:
         """Those that count: they serve, or will."""
         return [worker for worker in self._workers if not worker.retired and not worker.extra]
 
-    def _new(self, *, extra: bool = False) -> WatchedWorker:
+    def _new(self, *, instead: WatchedWorker | None = None) -> WatchedWorker:
+        """Begin a worker, to take the place of one that serves or to be one more."""
         slot = self._table.take({worker.slot for worker in self._workers})
-        worker = WatchedWorker(self._job, slot, self.config, self._changed, self._answer)
-        worker.extra = extra
+        sockets = instead.sockets if instead else self._sets.for_one_more([one.sockets for one in self._active])
+        worker = WatchedWorker(self._job, sockets, slot, self.config, self._changed, self._answer)
+        worker.extra = instead is not None
         self._workers.append(worker)
         self._begin(worker.begin())
         return worker
 
-    def _job(self, channel: socket.socket, slot: int) -> Job:
+    def _job(self, channel: socket.socket, worker: WatchedWorker) -> Job:
         return Job(
-            target=self._target, sockets=[Descriptor(sock.fileno()) for sock in self._sockets], channel=channel,
-            shared=self._shared, slot=slot, config=self.config,
+            target=self._target, sockets=[Descriptor(sock.fileno()) for sock in worker.sockets], channel=channel,
+            shared=self._shared, slot=worker.slot, balanced=self._sets.shared, config=self.config,
         )  # fmt: skip
 
     def _changed(self, worker: WatchedWorker) -> None:
@@ -189,6 +194,8 @@ class Supervisor:
         self._balance()
 
     def _cannot_start(self, worker: WatchedWorker) -> None:
+        if worker.sockets not in self._taken():
+            self._sets.renew(worker.sockets)
         text, status = worker.failure or (f"Worker {worker.pid} {worker.end} before it was ready", 1)
         self._failed += 1
         self._deaths.append(self._loop.time())
@@ -209,8 +216,17 @@ class Supervisor:
             self._due.append(self._loop.call_later(self._pause(), self._begin_due))
         ready = [worker for worker in active if worker.state is State.READY]
         starting = [worker for worker in reversed(active) if worker.state is State.STARTING]
-        for worker in [*starting, *ready][: max(0, len(active) - self._count)]:
+        candidates = [*starting, *ready]
+        while len(candidates) > self._count:
+            taken = [worker.sockets for worker in candidates]
+            worker = next((one for one in candidates if taken.count(one.sockets) > 1), candidates[0])
+            candidates.remove(worker)
             self._retire(worker)
+        self._sets.drop(self._count, self._taken())
+
+    def _taken(self) -> list[Set]:
+        """What workers accept from, or will."""
+        return [worker.sockets for worker in self._workers if not worker.retired]
 
     def _begin_due(self) -> None:
         del self._due[0]
@@ -229,6 +245,11 @@ class Supervisor:
         """Have so many workers more."""
         if self._count + more < 1:
             say("One worker is the least")
+            return
+        try:
+            self._sets.provide(self._count + more)
+        except BindError as error:
+            say(f"No worker more: {error}")
             return
         self._count += more
         say(f"{self._count} worker{'s' * (self._count > 1)} from now on")
@@ -259,6 +280,12 @@ class Supervisor:
                 break
         self._balance()
 
+    async def _watch(self, watch: Watch) -> None:
+        try:
+            await watch(self._reload)
+        except Exception as error:  # there are too many files for the system, say
+            say(f"Changes of code are not noticed any more: {error}")
+
     def _reload(self, what: str) -> None:
         """Code has changed."""
         say(f"{what} has changed")
@@ -277,7 +304,7 @@ class Supervisor:
 
     async def _renew(self, worker: WatchedWorker, *, now: bool = False) -> bool:
         """Start a worker, and retire another once the new one is ready; say whether it is."""
-        new = self._new(extra=True)
+        new = self._new(instead=worker)
         if not await new.settled or self._stopping:
             return False
         new.extra = False
@@ -287,11 +314,11 @@ class Supervisor:
         return True
 
     def _retire(self, worker: WatchedWorker, *, now: bool = False) -> None:
-        config = self.config
+        config, last = self.config, self._taken().count(worker.sockets) == 1
         if now:
-            worker.stop(config.timeout_grace, 0, replaced=True)
+            worker.stop(config.timeout_grace, 0, replaced=True, last=last)
         else:
-            worker.stop(config.timeout_retire, config.timeout_retire_idle, replaced=True)
+            worker.stop(config.timeout_retire, config.timeout_retire_idle, replaced=True, last=last)
 
     def _look(self) -> None:
         """Look after the workers, each second."""
@@ -300,12 +327,28 @@ class Supervisor:
         late, self._looked = now - self._looked - BEAT, now
         for worker in tuple(self._workers):
             worker.look(now, late if late > _LATE else 0)
+        if os.getpid() == 1:
+            self._bury()
         if self._stopping or self._turn.locked() or now < self._recycle_after:
             return
         for worker in self._active:
             if worker.state is State.READY and (why := worker.worn(now)) is not None:
                 self._begin(self._recycle(worker, why))
                 return  # one at a time
+
+    def _bury(self) -> None:
+        """In a container we may be the first process, whose children are what the dead leave behind: pools, say.
+
+        Whoever waits for a child of his own has done so before we look again.
+        """
+        with contextlib.suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            orphan = found.si_pid if found else 0
+            if orphan in {worker.pid for worker in self._workers}:
+                orphan = 0
+            if orphan and orphan == self._orphan:
+                os.waitpid(orphan, os.WNOHANG)
+            self._orphan = orphan
 
     def _answer(self, worker: WatchedWorker, number: int) -> None:
         """A worker asks what all of them have counted."""
@@ -336,7 +379,7 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             self._loop.call_later(delay + self.config.timeout_drain_idle + 0.5, self._say_what_is_waited_for)
-            self._loop.call_later(delay, self._close_sockets)
+            self._loop.call_later(delay, self._sets.close)
         for worker in tuple(self._workers):
             worker.stop(grace, min(grace, self.config.timeout_drain_idle), delay)
         if not self._workers:
@@ -344,7 +387,3 @@ class Supervisor:
 
     def _say_what_is_waited_for(self) -> None:
         say(f"Finishing what is in flight, at most {self.config.timeout_grace:g} s (Ctrl-C again stops at once)")
-
-    def _close_sockets(self) -> None:
-        for sock in self._sockets:
-            sock.close()

@@ -23,6 +23,7 @@ from typing import Any
 from .channel import Channel, Message
 from .config import Config
 from .metrics import Snapshot
+from .sharing import Set
 from .worker import HANDED, Job, work
 
 __all__ = ["State", "WatchedWorker", "counted"]
@@ -52,6 +53,7 @@ class WatchedWorker:
 
     Args:
         make_job: makes the job around the worker's end of the channel.
+        sockets: what it accepts from.
         slot: in the table of connections.
         config: the options.
         changed: called with the worker when it is ready, and when it has gone.
@@ -67,7 +69,8 @@ class WatchedWorker:
 
     def __init__(
         self,
-        make_job: Callable[[socket.socket, int], Job],
+        make_job: Callable[[socket.socket, "WatchedWorker"], Job],
+        sockets: Set,
         slot: int,
         config: Config,
         changed: Callable[["WatchedWorker"], None],
@@ -80,6 +83,7 @@ class WatchedWorker:
         self._asked = asked
         self._channel = Channel(self._received, self._lost)
         self._process: Any = None
+        self._status: int | None = None  # with which it has ended
         self._exit = -1  # descriptor that becomes readable when the process ends
         self._channel_lost = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -88,20 +92,17 @@ class WatchedWorker:
         self._kill_at: float | None = None
         self._killed_for: str | None = None
         self.state = STARTING
+        self.sockets = sockets
         self.slot = slot
         self.begun = asyncio.Event()
         self.settled: asyncio.Future[bool] = self._loop.create_future()
         self.failure: tuple[str, int] | None = None
         self.extra = False
         self.retired = False
+        self.pid: int | None = None  # None before it has begun
         self.requests = 0
         self.rss = 0
         self.snapshot: Any = None
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process."""
-        return None if self._process is None else self._process.pid
 
     # Its beginning.
 
@@ -113,7 +114,7 @@ class WatchedWorker:
         ours = theirs = None
         try:
             ours, theirs = socket.socketpair()
-            process = _spawn.Process(target=work, args=(self._make_job(theirs, self.slot),), name="aiohttpd-worker")
+            process = _spawn.Process(target=work, args=(self._make_job(theirs, self),), name="aiohttpd-worker")
             # What a terminal sends to all of the group is the supervisor's; until the worker can see to that.
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
             try:
@@ -129,7 +130,7 @@ class WatchedWorker:
         finally:
             if theirs is not None:
                 theirs.close()
-        self._process = process
+        self._process, self.pid = process, process.pid
         self._exit = _exit_descriptor(process)
         self._loop.add_reader(self._exit, self._exited)
         await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
@@ -182,8 +183,16 @@ class WatchedWorker:
             return f"takes {self.rss >> 20} MiB"
         return None
 
-    def stop(self, grace: float, idle: float, delay: float = 0, *, replaced: bool = False) -> None:
-        """Let it finish what it has; one that does not serve yet ends at once."""
+    def stop(self, grace: float, idle: float, delay: float = 0, *, replaced: bool = False, last: bool = True) -> None:
+        """Let it finish what it has; one that does not serve yet ends at once.
+
+        Args:
+            grace: seconds for what is in flight.
+            idle: seconds for idle connections.
+            delay: seconds for which it accepts connections still.
+            replaced: the service goes on without it.
+            last: nobody else accepts from its sockets.
+        """
         self.retired = True
         kill_at = self._loop.time() + delay + grace + _OVERTIME
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
@@ -193,7 +202,7 @@ class WatchedWorker:
                 self._process.terminate()
         elif self.state is not GONE:
             self.state = RETIRED
-            self._channel.send("stop", grace=grace, idle=idle, delay=delay, replaced=replaced)
+            self._channel.send("stop", grace=grace, idle=idle, delay=delay, replaced=replaced, last=last)
 
     def kill(self, why: str | None = None) -> None:
         """End it at once."""
@@ -209,7 +218,7 @@ class WatchedWorker:
     @property
     def end(self) -> str:
         """How it has ended, as a sentence goes on."""
-        status = self._process.exitcode if self._process is not None else None
+        status = self._status
         if self._killed_for is not None:
             return self._killed_for
         if status is not None and status < 0:
@@ -232,6 +241,8 @@ class WatchedWorker:
             await asyncio.wait_for(self._channel_lost.wait(), _LAST_WORDS)
         self._channel.close()
         self._process.join()
+        self._status = self._process.exitcode
+        self._process.close()  # with its descriptors
         self._gone()
 
     def _gone(self) -> None:

@@ -92,6 +92,7 @@ class Job:
         channel: to the supervisor.
         shared: a file that is the lock of what all processes write to stderr, and holds the `Table`.
         slot: in the table.
+        balanced: others accept from the same sockets, and want their part.
         config: the options.
     """
 
@@ -100,6 +101,7 @@ class Job:
     channel: socket.socket
     shared: Descriptor
     slot: int
+    balanced: bool
     config: Config
 
 
@@ -126,12 +128,23 @@ def work(job: Job) -> None:
         with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
             try:
                 runner.run(_serve(job, app, lifespan, context))
-            finally:
+            except _CannotStart as error:
+                _tell(job, error)  # now, since closing the loop may take for ever
+                end(error.status)
+                sys.exit(error.status)
+            except BaseException as error:
+                end(1, error)
+                raise
+            else:
                 end()
     except _CannotStart as error:
-        job.channel.setblocking(True)
-        job.channel.sendall(encode("failed", text=error.text, status=error.status))
+        _tell(job, error)
         sys.exit(error.status)
+
+
+def _tell(job: Job, error: "_CannotStart") -> None:
+    job.channel.setblocking(True)
+    job.channel.sendall(encode("failed", text=error.text, status=error.status))
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -191,6 +204,7 @@ class _Worker:
         self._starting: asyncio.Task[None] | None = None
         self._stops: set[asyncio.Task[None]] = set()
         self._questions: dict[int, asyncio.Future[list[Any]]] = {}
+        self._balance: Balance | None = None
 
     async def serve(self) -> None:
         """Live."""
@@ -211,8 +225,9 @@ class _Worker:
         assert server.acceptors is not None
         gc.collect()
         gc.freeze()  # what is there now stays; no collection needs to look at it again
-        self._balance = Balance(Table(self._job.shared.number), self._job.slot, server.acceptors)
-        server.acceptors.accepted = self._balance.accepted
+        if self._job.balanced:
+            self._balance = Balance(Table(self._job.shared.number), self._job.slot, server.acceptors)
+            server.acceptors.accepted = self._balance.accepted
         self._channel.send("ready")
         self._beat()
         try:
@@ -221,10 +236,12 @@ class _Worker:
         finally:
             if self._log is not None:
                 self._log.flush()
+            self._tell()  # what it has counted since
+            await self._channel.end()
 
     def _received(self, message: Message) -> None:
         if message["tell"] == "stop":
-            self._server.replaced = message["replaced"]
+            self._server.replaced, self._server.last = message["replaced"], message["last"]
             self._stop(message["grace"], message["idle"], message["delay"])
         elif message["tell"] == "metrics":
             question = self._questions.pop(message["number"], None)
@@ -236,13 +253,17 @@ class _Worker:
         if self._starting is not None:
             self._starting.cancel()
         else:
-            self._balance.end()
+            if self._balance is not None:
+                self._balance.end()
             self._stops.add(self._loop.create_task(self._server.shutdown(grace, idle=idle, delay=delay)))
 
     def _beat(self) -> None:
         self._loop.call_later(min(BEAT, self._job.config.timeout_heartbeat / 4 or BEAT), self._beat)
-        if not self._stops:
+        if self._balance is not None and not self._stops:
             self._balance.update()
+        self._tell()
+
+    def _tell(self) -> None:
         requests = self._counted.count if self._counted is not None else 0
         self._channel.send("beat", requests=requests, rss=resident(), metrics=self._snapshot())
 

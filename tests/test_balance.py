@@ -1,6 +1,9 @@
 """Workers on the same sockets: each takes its part of the connections."""
 
 import asyncio
+import errno
+import os
+import socket
 import tempfile
 from collections.abc import Iterator
 
@@ -21,17 +24,17 @@ class FakeServer:
         self.load = load
         self.told: list[str] = []
         self.resumed = asyncio.Event()
-        self.failing = 0
 
     async def pause(self) -> None:
         self.told.append("pause")
 
-    async def begin(self) -> None:
-        if self.failing:
-            self.failing -= 1
-            raise OSError("too many open files")
+    async def resume(self) -> None:
         self.told.append("resume")
         self.resumed.set()
+
+
+async def no_content(request: Request, response: StreamWriter) -> None:
+    response.send_head(204)
 
 
 @pytest.fixture
@@ -83,21 +86,56 @@ async def test_who_does_not_accept_does_not_count(table: Table) -> None:
     assert server.told == []
 
 
-async def test_without_descriptors_it_goes_on_later(table: Table) -> None:
+async def test_a_burst_counts_before_it_is_in_the_books(table: Table) -> None:
     table.set(1, 0)
-    server = FakeServer(100)
-    server.failing = 1
-    Balance(table, 0, server).accepted()
+    server = FakeServer(0)
+    balance = Balance(table, 0, server)
+    for _ in range(4):
+        balance.accepted()
+    assert table.others(1) == [4]
+    await asyncio.sleep(0)
+    server.load = 4
+    assert server.told == []
+    balance.accepted()
+    assert table.others(1) == [5]
     await server.resumed.wait()
-    assert server.told == ["pause", "pause", "resume"]
+    assert server.told == ["pause", "resume"]
+
+
+async def test_without_descriptors_it_goes_on_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nothing is left of that if the server ends meanwhile."""
+    monkeypatch.setattr("aiohttpd.acceptors._REST", 0.01)
+
+    def exhausted(sock: socket.socket) -> tuple[socket.socket, object]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with running(no_content) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "accept", exhausted)
+            reader, writer = await asyncio.open_connection(*server.server_address)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await asyncio.sleep(0.05)
+            assert server.acceptors is not None
+            assert server.acceptors.load == 0
+        assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
+        writer.close()
+        monkeypatch.setattr("aiohttpd.acceptors._REST", 3600)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "accept", exhausted)
+            _, writer = await asyncio.open_connection(*server.server_address)
+            await asyncio.sleep(0.01)
+            await server.shutdown()
+            writer.close()
+    assert len(asyncio.all_tasks()) == 1
+    assert set(caplog.messages) == {"no connection can be accepted: Too many open files"}
+    caplog.clear()
 
 
 @on_both_loops
 async def test_a_server_that_waits_refuses_nobody() -> None:
-    async def app(request: Request, response: StreamWriter) -> None:
-        response.send_head(204)
-
-    async with running(app) as server:
+    async with running(no_content) as server:
         accepted = 0
 
         def count() -> None:
@@ -118,3 +156,25 @@ async def test_a_server_that_waits_refuses_nobody() -> None:
         writer.close()
     await acceptors.begin()  # too late: nothing comes of it
     assert acceptors.load == 0
+
+
+@on_both_loops
+@pytest.mark.parametrize("last", [True, False])
+async def test_what_waits_at_the_end(last: bool) -> None:
+    """It is taken by who is the last to accept from a socket, and else left to others."""
+
+    async with running(no_content) as server:
+        server.last = last
+        assert server.acceptors is not None
+        with server.sockets[0].dup() as other:
+            await server.acceptors.pause()
+            streams = [await asyncio.open_connection(*server.server_address) for _ in range(3)]
+            for _, writer in streams:
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await server.shutdown()
+            if not last:
+                other.accept()[0].close()
+        for reader, writer in streams:
+            if last:
+                assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
+            writer.close()

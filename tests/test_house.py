@@ -22,7 +22,7 @@ FLOORS = [
     ["wire.parser", "wire.body", "wire.preamble"],
     ["wire.forwarded"],
     ["accepting", "deadlines", "progress", "sending", "log_format", "metrics", "listeners", "tls", "reachable"],
-    ["systemd", "processes"],
+    ["systemd", "processes", "sharing"],
     ["transfer", "access_log", "binding"],
     ["threads.pool", "threads.outbox", "threads.incoming", "threads.__init__"],
     ["threads.running"],

@@ -93,6 +93,28 @@ async def asked(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
     writer.close()
 
 
+async def pid_of(port: int) -> str:
+    """Who answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /pid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer.rpartition(b"\r\n")[2].decode()
+
+
+def asked_often(port: int) -> list[asyncio.Task[str]]:
+    """Ask as often as will hardly reach one of two workers alone."""
+    return [asyncio.create_task(pid_of(port)) for _ in range(24)]
+
+
+async def answering(port: int, count: int) -> list[str]:
+    """Ask until so many workers have answered."""
+    answers: set[str] = set()
+    while len(answers) < count:
+        answers.add(await pid_of(port))
+    return sorted(answers)
+
+
 async def roll(server: Program, load: Load, *, times: int) -> None:
     """Have two workers replaced, and see their successors answer."""
     for number in range(1, times + 1):
@@ -226,6 +248,24 @@ class TestStop:
                 server.send(signal.SIGINT)
                 assert await server.ends() == 0
 
+    @pytest.mark.parametrize("workers", ["None", "1"])
+    async def test_a_second_signal_ends_a_lifespan(self, folder: Path, workers: str) -> None:
+        (folder / "program.py").write_text(
+            "import asyncio, contextlib, sys, aiohttpd\nfrom app import Handler\n"
+            "@contextlib.asynccontextmanager\n"
+            "async def lifespan(server):\n"
+            "    yield\n"
+            "    print('leaves', file=sys.stderr)\n"
+            "    await asyncio.Event().wait()\n"
+            "if __name__ == '__main__':\n"
+            f"    aiohttpd.run(Handler, port=0, workers={workers}, lifespan=lifespan)\n"
+        )
+        async with program(folder, "program.py") as server:
+            await server.port()
+            server.send(signal.SIGTERM)
+            await server.says("^leaves")
+            assert await server.stops() == 0
+
     async def test_a_supervisor_that_dies_takes_all_with_it(self, folder: Path) -> None:
         options = ("--workers", "2", "--timeout-grace", "0.2", "--no-access-log")
         async with serving(folder, "app:Handler", *options) as server:
@@ -333,11 +373,15 @@ class TestStart:
             assert await server.ends() == 1
             assert server.lines.count("ZeroDivisionError: oh") == 1
 
-    async def test_a_program_that_is_its_own_module(self, folder: Path) -> None:
-        source = APP + "\nif __name__ == '__main__':\n    aiohttpd.run(Handler, port=0, workers=1)\n"
-        (folder / "program.py").write_text(source)
+    @pytest.mark.parametrize("workers", [None, 1])
+    async def test_a_program_that_is_its_own_module(self, folder: Path, workers: int | None) -> None:
+        run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), 's'], workers={workers})"
+        (folder / "program.py").write_text(f"{APP}\nif __name__ == '__main__':\n    {run}\n")
         async with program(folder, "program.py") as server:
-            assert int(await ask(await server.port())) != server.process.pid
+            pid = await ask(await server.port())
+            assert (int(pid) == server.process.pid) is (workers is None)
+            async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "s"))) as client:
+                assert (await client.get("http://a/pid")).text == pid
             assert await server.stops() == 0
 
     async def test_a_program_that_begins_when_it_is_imported(self, folder: Path) -> None:
@@ -378,6 +422,57 @@ async def test_lines_of_the_log_are_whole(folder: Path) -> None:
         assert re.fullmatch(r'127\.0\.0\.1 - - \[[^]]+\] "GET /pid\?x{500} HTTP/1\.1" 200 \d+', line)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux deals connections out")
+class TestEachWorkerWithItsSockets:
+    """--reuse-port with --workers."""
+
+    async def test_what_waits_for_one_is_for_its_successor(self, folder: Path) -> None:
+        options = ("--workers", "2", "--reuse-port", "--no-access-log")
+        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+            port = await server.port()
+            stopped, other = await answering(port, 2)
+            os.kill(int(stopped), signal.SIGSTOP)
+            asking = asked_often(port)
+            answered, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            assert {task.result() for task in answered} == {other}  # it is not for this one to take the rest
+            os.kill(int(stopped), signal.SIGKILL)
+            answers = set(await asyncio.gather(*asking))
+            assert len(answers) == 2
+            assert stopped not in answers
+            assert await server.stops() == 0
+
+    async def test_one_more_and_one_less(self, folder: Path) -> None:
+        options = ("--workers", "1", "--reuse-port", "--no-access-log")
+        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+            port = await server.port()
+            [first] = await answering(port, 1)
+            server.send(signal.SIGTTIN)
+            [second] = set(await answering(port, 2)) - {first}
+            os.kill(int(first), signal.SIGSTOP)
+            asking = asked_often(port)
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            server.send(signal.SIGTTOU)
+            await server.says("^1 worker from now on")
+            os.kill(int(first), signal.SIGCONT)
+            assert set(await asyncio.gather(*asking)) == {first, second}
+            await gone(int(first))
+            assert set(await asyncio.gather(*asked_often(port))) == {second}
+            assert await server.stops() == 0
+
+    async def test_who_cannot_be_started_keeps_nobody_waiting(self, folder: Path) -> None:
+        options = ("--workers", "2", "--reuse-port", "--no-access-log")
+        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+            port = await server.port()
+            victim, other = await answering(port, 2)
+            (folder / "app.py").write_text("raise ZeroDivisionError('oh')\n")
+            os.kill(int(victim), signal.SIGKILL)
+            await server.says("^ZeroDivisionError: oh")
+            assert set(await asyncio.gather(*asked_often(port))) == {other}
+            (folder / "app.py").write_text(APP)
+            assert other in await answering(port, 2)
+            assert await server.stops() == 0
+
+
 async def test_reload(folder: Path) -> None:
     pytest.importorskip("watchfiles")
     async with serving(folder, "app:Handler", "--reload", "--no-access-log") as server:
@@ -393,6 +488,35 @@ async def test_reload(folder: Path) -> None:
             while await ask(port) != "new":
                 pass
         assert await server.stops() == 0
+
+
+async def test_reload_that_fails(folder: Path) -> None:
+    (folder / "watchfiles.py").write_text(
+        "PythonFilter = object\nasync def awatch(*paths, **options):\n    raise OSError('too many files')\n    yield\n"
+    )
+    async with serving(folder, "app:Handler", "--reload", "--no-access-log") as server:
+        port = await server.port()
+        await server.says("^Changes of code are not noticed any more: too many files")
+        assert await ask(port)
+        assert await server.stops() == 0
+
+
+async def test_what_hangs_hides_no_error(folder: Path) -> None:
+    """A loop that cannot be closed is told with what has come before, and the status is not that of success."""
+    (folder / "program.py").write_text(
+        "import asyncio, contextlib, sys, threading, aiohttpd\nfrom app import Handler\n"
+        "@contextlib.asynccontextmanager\n"
+        "async def lifespan(server):\n"
+        "    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)\n"
+        "    raise ZeroDivisionError('oh')\n"
+        "    yield\n"
+        "if __name__ == '__main__':\n"
+        "    aiohttpd.run(Handler, port=0, workers=eval(sys.argv[1]), lifespan=lifespan)\n"
+    )
+    async with program(folder, "program.py", "1") as many, program(folder, "program.py", "None") as one:
+        for server in (many, one):
+            assert await server.ends() == 1
+            assert server.lines.count("ZeroDivisionError: oh") == 1
 
 
 async def test_new_code_that_hangs(folder: Path) -> None:
@@ -528,6 +652,30 @@ def test_a_stream_keeps_what_is_no_line_yet() -> None:
         assert written() == b"one \\udc80 two\nthree\n"
         stream.write("a\nb")
         assert written() == b"one \\udc80 two\nthree\na\n"
+
+
+async def test_nothing_is_kept_of_who_has_gone(folder: Path) -> None:
+    """No descriptor of the supervisor's, and all that a worker has counted up to its end."""
+    arguments = ("--workers", "1", "--metrics", "unix:metrics", "--no-access-log", "--timeout-retire-idle", "0")
+    async with serving(folder, "app:Handler", *arguments) as server:
+        port = await server.port()
+        transport = httpx.AsyncHTTPTransport(uds=str(folder / "metrics"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client, asyncio.timeout(WAIT):
+
+            async def descriptors() -> int:
+                await client.get("/metrics")
+                return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+            before = await descriptors()
+            for number in range(1, 4):
+                last = await pid_of(port)
+                server.send(signal.SIGHUP)
+                await server.says("^Replacing the workers$", number)
+                await gone(int(last))
+            while await descriptors() != before:
+                await asyncio.sleep(0.01)
+            assert 'method="GET",status="200"} 3\n' in (await client.get("/metrics")).text
+        assert await server.stops() == 0
 
 
 class TestChannel:
