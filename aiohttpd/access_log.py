@@ -49,7 +49,7 @@ class AccessLog:
     def answered(self, request: Request, answer: "Answer", started: float) -> None:
         """Write that a request has been answered."""
         records = self._records
-        records.append((request, request.peer.client_address, answer.status, answer.size, started, perf_counter()))
+        records.append((request, answer.status, answer.size, started, perf_counter()))
         if self._timer is None or len(records) >= _MOST:
             self._write_soon()
 
@@ -118,7 +118,7 @@ class LoggingAccessLog:
         """Log that a request has been answered."""
         if self._beside is not None:
             self._beside.answered(request, answer, started)
-        record = (request, request.client_address, answer.status, answer.size, started, perf_counter())
+        record = (request, answer.status, answer.size, started, perf_counter())
         [line] = self._format.lines([record])
         access_logger.info(line[:-1], extra=members(record))
 

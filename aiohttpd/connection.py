@@ -210,7 +210,8 @@ class HTTPConnection(Handling):
             if answer is not None:
                 self._state = IDLE
                 self.out.send([service.prelude(answer.status), answer.rest])
-                service.log_instant(request, answer)
+                if service.record is not None:
+                    service.record(request, answer, perf_counter())
                 return
         self._state = SERVING
         response = StreamWriter(self, request)
@@ -251,7 +252,7 @@ class HTTPConnection(Handling):
             self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
             answer_failure(error, response)
         if self._task is None and self._body is None and not self._last and not response.close_connection:
-            record = self.service.record
+            record = self.service.record if response.log is None else self.service.record_own
             if record is not None:
                 record(request, response, self._started)
             if self._state is SERVING:
@@ -261,7 +262,7 @@ class HTTPConnection(Handling):
 
     def _complete(self, request: Request, response: StreamWriter) -> None:
         """The answer is complete: log it, and go on to what follows."""
-        record = self.service.record
+        record = self.service.record if response.log is None else self.service.record_own
         if record is not None:
             record(request, response, self._started)
         task, self._task = self._task, None

@@ -62,6 +62,8 @@ class Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self.out = Outgoing(self._transport, self.service.config.limit_unsent)
+        if self.service.access_log is not None:
+            self._peername = self._find_peer()  # now: once it is closed, nobody knows
 
     # Who is there.
 

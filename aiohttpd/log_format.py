@@ -19,9 +19,9 @@ from .wire.request import Address
 
 __all__ = ["FIELDS", "LineFormat", "NamedFormats", "Record", "escape", "members"]
 
-# An answer: the request or what stands for one, its client's address, status, bytes of content (None if that is not
-# known), and when it began and was complete, of `perf_counter`: one clock for durations and for the time of day.
-Record = tuple[Any, Address, int, int | None, float, float]
+# An answer: the request or what stands for one, status, bytes of content (None if that is not known), and when it began
+# and was complete, of `perf_counter`: one clock for durations and for the time of day.
+Record = tuple[Any, int, int | None, float, float]
 
 # Gives the lines of records, each with its end.
 _Lines = Callable[[Iterable[Record]], list[str]]
@@ -39,7 +39,7 @@ def escape(text: str) -> str:
 # Expressions over the items of a record and the names that `_compile` adds. A template becomes one function of them,
 # since a call for each field would cost more than the fields do.
 _TEXT = {
-    "client": "safe(client[0])",
+    "client": "safe(request.client_address[0])",
     "user": "user(headers.peek('authorization'))",
     "time": "moment.time",
     "clf_time": "moment.clf_time",
@@ -70,7 +70,7 @@ _TEXT_REFUSED = dict.fromkeys(_TEXT, "'-'") | {
 
 _JSON = {
     "time": "moment.iso_time",
-    "client": "quoted(client[0])",
+    "client": "quoted(request.client_address[0])",
     "method": "request.method",
     "target": "encode(request.target)",
     "version": "request.version",
@@ -90,7 +90,7 @@ def lines(records):
     texts = []
     offset = time() - perf_counter()
     begins, ends = moment.begins - offset, moment.ends - offset
-    for request, client, status, size, started, ended in records:
+    for request, status, size, started, ended in records:
         if not begins <= ended < ends:
             moment.begin(ended + offset)
             begins, ends = moment.begins - offset, moment.ends - offset
@@ -119,7 +119,8 @@ _NUMBERS = [str(number) for number in range(1000)]  # every status, and many a s
 class Refused:
     """Stands for a request in the record of something that is none."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, client_address: Address, line: str) -> None:
+        self.client_address = client_address
         self.requestline = line
 
 
@@ -153,7 +154,7 @@ class LineFormat:
     def refused(self, client_address: Address, line: str, status: int) -> str:
         """The line for something that is no request and has been refused."""
         now = time.perf_counter()
-        return self._refused([(Refused(line), client_address, status, None, now, now)])[0]
+        return self._refused([(Refused(client_address, line), status, None, now, now)])[0]
 
     def message(self, text: str) -> str:
         """The line for a text that a handler logs by itself, which is a line already where lines are text."""
@@ -165,9 +166,9 @@ class LineFormat:
 
 def members(record: Record) -> dict[str, Any]:
     """The fields of a record as they are, for `logging`, whose formatters make them safe themselves."""
-    request, client, status, size, started, ended = record
+    request, status, size, started, ended = record
     return {
-        "client": client[0],
+        "client": request.client_address[0],
         "request": request.requestline,
         "method": request.method,
         "target": request.target,

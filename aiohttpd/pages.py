@@ -34,13 +34,12 @@ def with_pages(pages: dict[str, App], app: App) -> App:
         pages: Apps by path; they are asked with GET and HEAD only.
         app: for all other paths.
     """
-    # A plain function, since one more coroutine for each request would cost more than all that is done here.
-    begins = tuple(pages)
 
+    # A plain function, since one more coroutine for each request would cost more than all that is done here.
+    # The target is nearly always the path already.
     def choose(request: Request, response: StreamWriter) -> Awaitable[None]:
-        if request.target.startswith(begins) and (page := pages.get(request.path)) is not None:
-            return _answer(page, request, response)
-        return app(request, response)
+        page = pages.get(request.target) or ("?" in request.target and pages.get(request.path))
+        return _answer(page, request, response) if page else app(request, response)
 
     return choose
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .access_log import access_logger
+from .access_log import AccessLog, access_logger
 from .clock import Clock
 from .config import Config
 from .deadlines import Deadlines, Expiring
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["AccessLogger", "Answer", "App", "Service", "is_handler_class", "resolve_app"]
 
 App = Callable[[Request, "StreamWriter"], Awaitable[None]]
-Recorder = Callable[[Request, "StreamWriter", float], None]
+Recorder = Callable[[Request, "Answer", float], None]
 
 error_logger = logging.getLogger("aiohttpd.error")
 
@@ -213,31 +213,34 @@ class Service:
 
     def _recorder(self) -> "Recorder | None":
         """The shortest way for a record, since every answer takes it."""
-        if self.metrics is None:
-            return self._log if self.config.access_log else None
-        return self._count_and_log if self.config.access_log else self.metrics.answered
+        if self.access_log is None:
+            return None if self.metrics is None else self.metrics.answered
+        if self.metrics is not None:
+            return self._count_and_log
+        return self.access_log.answered if isinstance(self.access_log, AccessLog) else self._log
 
-    def _log(self, request: Request, response: "StreamWriter", started: float) -> None:
-        """Log an answer, where its handler wants it."""
+    def _count_and_log(self, request: Request, answer: Answer, started: float) -> None:
+        assert self.metrics is not None
+        self.metrics.answered(request, answer, started)
+        self._log(request, answer, started)
+
+    def _log(self, request: Request, answer: Answer, started: float) -> None:
+        """Log an answer; with somebody else's log, that may raise."""
+        assert self.access_log is not None
         try:
-            if response.log is not None:
-                response.log(response.status, response.size, perf_counter() - started)
-            elif self.access_log is not None:
-                self.access_log.answered(request, response, started)
+            self.access_log.answered(request, answer, started)
         except Exception as error:
             self.handle_error(error, request)
 
-    def _count_and_log(self, request: Request, response: "StreamWriter", started: float) -> None:
-        assert self.metrics is not None
-        self.metrics.answered(request, response, started)
-        self._log(request, response, started)
-
-    def log_instant(self, request: Request, answer: "Instant") -> None:
-        """Log an answer that no handler has made, and count it."""
+    def record_own(self, request: Request, response: "StreamWriter", started: float) -> None:
+        """Take the record of an answer that its handler logs itself."""
         if self.metrics is not None:
-            self.metrics.answered(request, answer, perf_counter())
-        if self.access_log is not None:
-            self.access_log.answered(request, answer, perf_counter())
+            self.metrics.answered(request, response, started)
+        if self.config.access_log and response.log is not None:
+            try:
+                response.log(response.status, response.size, perf_counter() - started)
+            except Exception as error:
+                self.handle_error(error, request)
 
     def log_refusal(self, client_address: Address, line: bytes, error: WireError) -> None:
         """Log the refusal of what is no request but began with ``line``, and count it."""

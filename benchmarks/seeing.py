@@ -1,10 +1,10 @@
 """What it costs to see what the server does: each log format, and metrics, beside the same without.
 
-usage: python benchmarks/seeing.py [--rounds 7] [--wrk SECONDS]
+usage: python benchmarks/seeing.py [--rounds 7] [--wrk SECONDS] [--only VARIANT ...]
 
-In memory first, where there is no kernel: the medians, over interleaved rounds, of the ratio to the requests a
-second without any of it, and of the microseconds that it adds. With --wrk real servers follow, one after the other
-within each round, pinned to one core with wrk on the other; the ratio is that of the CPU time a request.
+In memory first, where there is no kernel: CPU time a request beside that without any of it, and what it adds. With
+--wrk real servers follow, one after the other within each round, pinned to one core with wrk on the other. Rounds are
+interleaved, and the lower quartile of each counts: whatever else runs on a machine can only add.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from statistics import median
+from statistics import quantiles
 
 from hot_path import GET_2, Hello, Null, browser_get
 
@@ -27,15 +27,17 @@ from aiohttpd.connection import HTTPConnection
 from aiohttpd.server import HTTPServer
 
 OFF = {"access_log": False}
+OFFS = ("off", "off again")  # how far the figures may be trusted
 VARIANTS = {
     "off": OFF,
-    "off again": OFF,  # how far the ratios may be trusted
+    "off again": OFF,
     "http.server": {"access_log_format": "http.server"},
     "common": {"access_log_format": "common"},
     "combined": {"access_log_format": "combined"},
     "own": {"access_log_format": "{iso_time} {client} {method} {target} {status} {bytes} {milliseconds} ms"},
     "json": {"access_log_format": "json"},
-    "metrics": OFF | {"metrics": "/metrics"},
+    "metrics": OFF | {"metrics": "127.0.0.1:0"},
+    "metrics page": OFF | {"metrics": "/metrics"},
 }
 
 
@@ -70,11 +72,16 @@ async def in_memory(rounds: int) -> None:
                 if turn:  # the first round warms the caches
                     spent[name].append((time.process_time() - start) / 4 / len(requests) * 1e6)
             await asyncio.sleep(0)
-        print(f"in memory, {case}: {median(spent['off']):.2f} µs a request without")
-        for name, figures in spent.items():
-            pairs = list(zip(spent["off"], figures, strict=True))
-            ratio = median(off / figure for off, figure in pairs)
-            print(f"  {name:12} {ratio:6.3f} {median(figure - off for off, figure in pairs):+6.2f} µs")
+        tell(f"in memory, {case}", spent)
+
+
+def tell(case: str, taken: dict[str, list[float]]) -> None:
+    """Print what each variant has taken, in microseconds of CPU time a request."""
+    quiet = {name: quantiles(figures, n=4)[0] for name, figures in taken.items()}
+    off = min(quiet[name] for name in OFFS if name in quiet)
+    print(f"{case}: {off:.2f} µs a request without")
+    for name, figure in quiet.items():
+        print(f"  {name:12} {off / figure:6.3f} {figure - off:+6.2f} µs")
 
 
 def serve(options: dict[str, object]) -> None:
@@ -89,10 +96,9 @@ def serve(options: dict[str, object]) -> None:
 
 
 def cpu(process: "subprocess.Popen[str]") -> float:
-    """Seconds of CPU time that a process has taken."""
-    with open(f"/proc/{process.pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of CPU time that a process has taken, in its only thread."""
+    with open(f"/proc/{process.pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
 
 
 def with_wrk(rounds: int, seconds: int) -> None:
@@ -117,11 +123,7 @@ def with_wrk(rounds: int, seconds: int) -> None:
     finally:
         for process in servers.values():
             process.terminate()
-    print(f"wrk, 2 fields: {median(taken['off']):.1f} µs of CPU a request without")
-    for name, figures in taken.items():
-        pairs = list(zip(taken["off"], figures, strict=True))
-        ratio = median(off / figure for off, figure in pairs)
-        print(f"  {name:12} {ratio:6.3f} {median(figure - off for off, figure in pairs):+6.2f} µs")
+    tell("wrk, 2 fields", taken)
 
 
 if __name__ == "__main__":
@@ -129,10 +131,12 @@ if __name__ == "__main__":
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--wrk", type=int, default=0, metavar="SECONDS", help="of each run of wrk")
     arguments.add_argument("--serve", help=argparse.SUPPRESS)
+    arguments.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     given = arguments.parse_args()
     if given.serve:
         serve(VARIANTS[given.serve])
     else:
+        VARIANTS = {name: options for name, options in VARIANTS.items() if name in given.only}
         asyncio.run(in_memory(given.rounds))
         if given.wrk:
             with_wrk(given.rounds, given.wrk)

@@ -805,7 +805,7 @@ async def shutting_down(server: HTTPServer, grace: float | None = None) -> Async
     """While the block runs, the server drains; at its end it has stopped."""
     task = asyncio.create_task(server.shutdown(grace))
     await server.shutting_down.wait()
-    for _ in range(3):
+    for _ in range(8):  # in which the listeners are closed
         await asyncio.sleep(0)
     yield task
     async with asyncio.timeout(5):

@@ -228,7 +228,7 @@ class Log:
     ("data", "line"),
     [
         (get("/secret"), "GET /secret HTTP/1.1"),
-        (b"\x16\x03\x01\x02\x00", "\x16\x03\x01\x02\x00"),
+        (b"\x16\x03\x01\x02\x00", "TLS handshake on a port without TLS"),
         (b"PROXY TCP4 1.2.3.4\r\n" + get(), "PROXY TCP4 1.2.3.4"),
         (b"PROXY UNKNOWN " + b"x" * 20_000, "PROXY UNKNOWN " + "x" * 186),
         (SIGNATURE + b"\x21\x11\xff\xff" + bytes(70_000), ""),
