@@ -11,6 +11,7 @@ import queue
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import HTTPError
 from ..wire.request import Request
 from .exchange import Exchange
 from .outbox import Outbox
@@ -105,7 +106,8 @@ class Session:
         while not outbox.ended:
             await outbox.filled()
         self._peer.threads.end(self._run)
-        if self._run.error is not None and not isinstance(self._run.error, ConnectionError):
+        # An HTTPError is for the client, who has gone; why it was raised has been reported.
+        if self._run.error is not None and not isinstance(self._run.error, (ConnectionError, HTTPError)):
             self._peer.report(self._run.error, self._request)
 
     # In the thread.
