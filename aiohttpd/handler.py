@@ -361,7 +361,7 @@ class BaseHTTPRequestHandler(Input, Output):
         if cls.log_request is not BaseHTTPRequestHandler.log_request or (
             cls.log_message is not BaseHTTPRequestHandler.log_message
         ):
-            wfile.log = self._log_answer
+            wfile.log = self.log_request
         if self.protocol_version == "HTTP/1.0":
             self.close_connection = True
             wfile.use_http10()
@@ -373,9 +373,6 @@ class BaseHTTPRequestHandler(Input, Output):
         finally:
             await self.finish()
         return None
-
-    def _log_answer(self, status: int, size: int, seconds: float) -> None:
-        self.log_request(status, size)
 
 
 # http.server escapes the same: the C0 and C1 controls and the backslash.

@@ -6,13 +6,13 @@ Nothing of it is left once the connection is HTTP.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import cast
 
 from .clock import log_date
+from .link import peer_of
 from .service import Service
 
 __all__ = ["Handshake", "pass_to_tls"]
@@ -88,11 +88,7 @@ class Handshake(asyncio.Protocol):
             service.changed.set()
 
     def _log(self, text: str) -> None:
-        host = "-"
-        with contextlib.suppress(OSError, ValueError):  # of uvloop, for a socket that is closed
-            peername = self._transport.get_extra_info("peername")
-            host = peername[0] if isinstance(peername, tuple) else "unix:"
-        self._service.message(f"{host} - - [{log_date(time.time())}] {text}\n")
+        self._service.message(f"{peer_of(self._transport)[0]} - - [{log_date(time.time())}] {text}\n")
 
     async def _start_tls(self, loop: asyncio.AbstractEventLoop) -> asyncio.Transport | None:
         if self._transport.is_closing():

@@ -18,12 +18,25 @@ from .service import Service
 from .transfer import FileTransfer, file_transfer
 from .wire.request import Address, Request
 
-__all__ = ["GONE_PEER", "Link"]
+__all__ = ["GONE_PEER", "Link", "peer_of"]
 
 # A client on a unix socket has no address; handlers that look at client_address[0] find this.
 UNIX_PEER = ("unix:", 0)
 # Of a TCP connection that its client has reset before anybody looked.
 GONE_PEER = ("-", 0)
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Address:
+    """``(host, port)`` of who is at the other end."""
+    with contextlib.suppress(OSError, ValueError):  # of uvloop, for a socket that is closed
+        peername = transport.get_extra_info("peername")
+        if isinstance(peername, tuple):
+            return peername
+    with contextlib.suppress(OSError, ValueError):
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            return GONE_PEER  # which must not pass for a peer on a unix socket: that may be a trusted one
+    return UNIX_PEER
 
 
 class Link(asyncio.Protocol):
@@ -63,7 +76,7 @@ class Link(asyncio.Protocol):
         self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self.out = Outgoing(self._transport, self.service.config.limit_unsent)
         if self.service.access_log is not None:
-            self._peername = self._find_peer()  # now: once it is closed, nobody knows
+            self._peername = peer_of(transport)  # now: once it is closed, nobody knows
 
     # Who is there.
 
@@ -71,23 +84,12 @@ class Link(asyncio.Protocol):
     def client_address(self) -> Address:
         """``(host, port)`` of the peer."""
         if self._peername is None:
-            self._peername = self._find_peer()
+            self._peername = peer_of(self._transport)
         return self._peername
 
     @client_address.setter
     def client_address(self, address: Address) -> None:
         self._peername = address
-
-    def _find_peer(self) -> Address:
-        with contextlib.suppress(OSError, ValueError):  # of uvloop, for a socket that is closed
-            peername = self._transport.get_extra_info("peername")
-            if isinstance(peername, tuple):
-                return peername
-        with contextlib.suppress(OSError, ValueError):
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-                return GONE_PEER  # which must not pass for a peer on a unix socket: that may be a trusted one
-        return UNIX_PEER
 
     @property
     def server_address(self) -> Address:

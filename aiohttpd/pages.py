@@ -95,5 +95,5 @@ async def _answer(page: App, request: Request, response: StreamWriter) -> None:
     response.write(b"405 Method Not Allowed\n")
 
 
-def _unlogged(status: int, size: int, seconds: float) -> None:
+def _unlogged(status: int, size: int) -> None:
     pass

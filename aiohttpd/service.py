@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .access_log import AccessLog, access_logger
@@ -238,7 +237,7 @@ class Service:
             self.metrics.answered(request, response, started)
         if self.config.access_log and response.log is not None:
             try:
-                response.log(response.status, response.size, perf_counter() - started)
+                response.log(response.status, response.size)
             except Exception as error:
                 self.handle_error(error, request)
 

@@ -41,7 +41,7 @@ class StreamWriter:
         size: bytes of content that have left the buffer; in the end all of them, 0 if none are sent (HEAD, 204).
         state: how far the answer has come.
         head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
-        log: takes the record of this answer instead of the access log: status, bytes, seconds.
+        log: takes the record of this answer instead of the access log: status and bytes.
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
         overdue: the handler has not begun the answer within ``timeout_handler``, and is cancelled.
     """
@@ -50,7 +50,7 @@ class StreamWriter:
     head_mirrors_get = False
     cancel_on_disconnect = False
     overdue = False
-    log: Callable[[int, int, float], None] | None = None
+    log: Callable[[int, int], None] | None = None
     _closes = False
     _http10 = False
     _discards = False

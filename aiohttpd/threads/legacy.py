@@ -94,7 +94,7 @@ class HandlerApp:
         self._factory(connection, client_address, connection.exchange.request.server)
 
 
-def _already_logged(status: int, size: int, seconds: float) -> None:
+def _already_logged(status: int, size: int) -> None:
     """The handler has logged its answer when it began."""
 
 
