@@ -6,11 +6,10 @@ quotes around it, or drive a terminal. When and where lines are written is `acce
 
 import base64
 import binascii
-import functools
 import os
 import string
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -36,11 +35,15 @@ def escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+_NUMBERS = [str(number) for number in range(1000)]  # every status, and many a size
+_SHORT = [f"{number / 1e6:.6f}" for number in range(1000)]  # seconds of most answers
+
 # Expressions over the items of a record and the names that `_compile` adds. A template becomes one function of them,
 # since a call for each field would cost more than the fields do.
+_SECONDS = "short[micros] if (micros := int((ended - started) * 1e6)) < 1000 else '%.6f' % (ended - started)"
 _TEXT = {
-    "client": "safe(request.client_address[0])",
-    "user": "user(headers.peek('authorization'))",
+    "client": "escape(request.client_address[0])",
+    "user": "user(request.headers.peek('authorization'))",
     "time": "moment.time",
     "clf_time": "moment.clf_time",
     "iso_time": "moment.iso_time",
@@ -50,15 +53,15 @@ _TEXT = {
     "path": "escape(request.path)",
     "query": "escape(request.query_string)",
     "version": "request.version",
-    "host": "safe(request.host or '-')",
+    "host": "escape(request.host or '-')",
     "scheme": "request.scheme",
     "status": "numbers[status]",
     "bytes": "numbers[size] if size < 1000 else size",
-    "seconds": "'%.6f' % (ended - started)",
+    "seconds": _SECONDS,
     "milliseconds": "'%.3f' % ((ended - started) * 1e3)",
     "microseconds": "int((ended - started) * 1e6)",
-    "referer": "safe(headers.peek('referer') or '-')",
-    "user_agent": "safe(headers.peek('user-agent') or '-')",
+    "referer": "escape(request.headers.peek('referer') or '-')",
+    "user_agent": "escape(request.headers.peek('user-agent') or '-')",
     "pid": "pid",
 }
 FIELDS = ("request", *_TEXT)
@@ -70,22 +73,24 @@ _TEXT_REFUSED = dict.fromkeys(_TEXT, "'-'") | {
 
 _JSON = {
     "time": "moment.iso_time",
-    "client": "quoted(request.client_address[0])",
+    "client": "encode(request.client_address[0])",
     "method": "request.method",
     "target": "encode(request.target)",
     "version": "request.version",
-    "host": "quoted(request.framing.host if request.target[0] == '/' else request.host)",
+    "host": "encode_or_null(request.host)",
     "status": "numbers[status]",
     "bytes": "numbers[size] if size < 1000 else size",
-    "seconds": "'%.6f' % (ended - started)",
-    "referer": "quoted(headers.peek('referer'))",
-    "user_agent": "quoted(headers.peek('user-agent'))",
+    "seconds": _SECONDS,
+    "referer": "encode_or_null(request.headers.peek('referer'))",
+    "user_agent": "encode_or_null(request.headers.peek('user-agent'))",
 }
 _JSON_REFUSED = {name: _JSON[name] for name in ("time", "client", "status")}
 _JSON_REFUSED["request"] = "encode(request.requestline)"
 
+# What the requests of one connection have in common as long as they repeat their fields, whose memo keeps it then.
+_REPEATED = frozenset(("client", "user", "version", "host", "scheme", "referer", "user_agent", "pid"))
 
-_FUNCTION = """
+_LINES = """
 def lines(records):
     texts = []
     offset = time() - perf_counter()
@@ -98,10 +103,13 @@ def lines(records):
         texts.append(f{shape!r})
     return texts
 """
-_OF_HEADERS = """
-def of_headers(headers):
-    values = headers.memo[key] = ({codes},)
-    return values
+_REPEATED_TEXTS = """
+def repeated(request):
+    {values}
+    texts = ({texts})
+    if request.target[0] == "/":  # else it is the target that names the host
+        request.headers.memo[key] = texts
+    return texts
 """
 
 _HTTP_SERVER = '{client} - - [{time}] "{request}" {status} {bytes}'
@@ -111,9 +119,6 @@ NamedFormats = {
     "common": _COMMON,
     "combined": _COMMON + ' "{referer}" "{user_agent}"',
 }
-
-
-_NUMBERS = [str(number) for number in range(1000)]  # every status, and many a size
 
 
 class Refused:
@@ -144,12 +149,12 @@ class LineFormat:
         self._moment = _Moment()
         self.is_json = name == "json"
         if self.is_json:
-            self.lines = _compile(_json_template(_JSON), _JSON, self._moment)
-            self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment)
+            self.lines = _compile(_json_template(_JSON), _JSON, self._moment, _REPEATED)
+            self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment, frozenset())
         else:
             template = NamedFormats.get(name, name)
-            self.lines = _compile(template, _TEXT, self._moment)
-            self._refused = _compile(template, _TEXT_REFUSED, self._moment)
+            self.lines = _compile(template, _TEXT, self._moment, _REPEATED)
+            self._refused = _compile(template, _TEXT_REFUSED, self._moment, frozenset())
 
     def refused(self, client_address: Address, line: str, status: int) -> str:
         """The line for something that is no request and has been refused."""
@@ -203,38 +208,53 @@ class _Moment:
         self.iso_time = f"{date}T{clock}{offset[:3]}:{offset[3:]}"
 
 
-def _compile(template: str, expressions: dict[str, str], moment: _Moment) -> _Lines:
+def _compile(template: str, expressions: dict[str, str], moment: _Moment, repeated: Set[str]) -> _Lines:
     """One function of all that a line says, which is the fastest there is."""
     names: dict[str, Any] = {
         "moment": moment, "time": time.time, "perf_counter": time.perf_counter, "pid": os.getpid(),
-        "escape": escape, "safe": _safe, "user": _user, "quoted": _quoted, "encode": encode_basestring_ascii,
-        "numbers": _NUMBERS,
+        "escape": escape, "user": _user, "encode": encode_basestring_ascii, "encode_or_null": _encode_or_null,
+        "numbers": _NUMBERS, "short": _SHORT, "key": object(),
     }  # fmt: skip
-    used: dict[str, str] = {}
-    shape = ""
+    each: dict[str, str] = {}  # variables of the function, and what they are
+    once: dict[str, str] = {}
+    runs: list[str] = []  # of repeated fields and what stands between them: one text, made once
+    shape = run = ""
+    is_repeated = False
     for literal, field in _parts(template, expressions):
         # What somebody has written as a format becomes a literal; only the expressions above are code.
-        shape += literal.replace("{", "{{").replace("}", "}}")
+        run += literal.replace("{", "{{").replace("}", "}}")
+        if field is not None and field in repeated:
+            once[f"f_{field}"] = expressions[field]
+            run += f"{{f_{field}}}"
+            is_repeated = True
+            continue
+        if is_repeated:
+            shape += f"{{r_{len(runs)}}}"
+            runs.append(run)
+        else:
+            shape += run
+        run, is_repeated = "", False
         if field is not None:
-            used[field] = expressions[field]
+            each[f"f_{field}"] = expressions[field]
             shape += f"{{f_{field}}}"
-    values = [f"f_{field} = {code}" for field, code in used.items() if "headers." not in code]
-    of_headers = [(f"f_{field}", code) for field, code in used.items() if "headers." in code]
-    if of_headers:
-        # A client that keeps its connection repeats its fields, and they are one object then.
-        names["key"] = object()
-        variables, codes = zip(*of_headers, strict=True)
-        exec(_OF_HEADERS.format(codes=", ".join(codes)), names)
-        values.append(f"{', '.join(variables)}, = request.headers.memo.get(key) or of_headers(request.headers)")
-    exec(_FUNCTION.format(values="; ".join(values), shape=shape + "\n"), names)
+    if runs:
+        variables = "".join(f"r_{number}, " for number in range(len(runs)))
+        texts = "".join(f"f{run!r}, " for run in runs)
+        exec(_REPEATED_TEXTS.format(values=_assign(once), texts=texts), names)
+        each[variables] = "request.headers.memo.get(key) or repeated(request)"
+    exec(_LINES.format(values=_assign(each), shape=shape), names)
     lines: _Lines = names["lines"]
     return lines
+
+
+def _assign(expressions: dict[str, str]) -> str:
+    return "; ".join(f"{name} = {code}" for name, code in expressions.items()) or "pass"
 
 
 def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | None]]:
     """The literals of a template, each with the field that follows."""
     try:
-        parts = list(string.Formatter().parse(template))
+        parts = list(string.Formatter().parse(template + "\n"))
     except ValueError as error:
         raise ValueError(f"access_log_format {template!r}: {error}; a brace of its own is written twice") from None
     if all(part[1] is None for part in parts):
@@ -261,15 +281,7 @@ def _json_template(fields: dict[str, str]) -> str:
     return "{{" + ",".join(members) + "}}"
 
 
-@functools.lru_cache(256)
-def _safe(text: str) -> str:
-    """Make a text safe that is the same again and again: of a field, or an address."""
-    return escape(text)
-
-
-@functools.lru_cache(256)
-def _quoted(text: str | None) -> str:
-    """The same for JSON."""
+def _encode_or_null(text: str | None) -> str:
     return "null" if text is None else encode_basestring_ascii(text)
 
 

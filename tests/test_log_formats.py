@@ -118,6 +118,16 @@ async def test_a_format_of_one_s_own() -> None:
     assert re.fullmatch(rf"\d+\.\d{{6}} \d+\.\d{{3}} \d+ \d+ \d+\.\d{{3}} {ISO_TIME}", line)
 
 
+@pytest.mark.parametrize("format", ["{host} {status}", "json"])
+async def test_what_a_client_repeats_is_its_fields_not_the_host_of_a_target(format: str) -> None:
+    fields = b" HTTP/1.1\r\nHost: a\r\n\r\n"
+    found = await lines(
+        format, b"".join(b"GET " + target + fields for target in (b"http://b/", b"/", b"http://c/", b"/"))
+    )
+    hosts = [json.loads(line)["host"] for line in found] if format == "json" else [line.split()[0] for line in found]
+    assert hosts == ["b", "a", "c", "a"]
+
+
 async def test_every_field_is_there_for_what_is_no_request() -> None:
     template = "\t".join(f"{name}={{{name}}}" for name in FIELDS)
     answered, refused = await lines(template, REQUEST + b"NO\r\n\r\n")
