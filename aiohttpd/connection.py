@@ -67,7 +67,7 @@ class HTTPConnection(Handling):
         """Begin."""
         self.attach(transport)
         self.service.connections.add(self)
-        self._arm(self.service.heads, self.service.loop.time())
+        self._arm(self.service.heads)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
@@ -162,13 +162,9 @@ class HTTPConnection(Handling):
         if out.held is not None:
             out.release()
         if self._state is IDLE and not parser.buffer and not self.eof:
-            service = self.service
-            idles = service.idles
-            if self._fifo is idles:
-                del idles[self]  # and to the end of the queue
-                idles[self] = service.loop.time()
-            else:
-                self._arm(idles, service.loop.time())
+            idles = self.service.idles
+            if self._fifo is not idles or idles[self] is not None:  # else the next sweep will see to it
+                self._arm(idles)
         elif self._between_requests():
             self._wait_for_head()
 
@@ -195,11 +191,11 @@ class HTTPConnection(Handling):
             if self._state is HEAD:  # it was nothing but an empty line
                 self._state = IDLE
             if self._state is IDLE:
-                self._arm(self.service.idles, self.service.loop.time())
+                self._arm(self.service.idles)
         elif self._state is not HEAD:
             # The time for the first head runs from the beginning of the connection, and has begun to.
             if self._state is not NEW:
-                self._arm(self.service.heads, self.service.loop.time())
+                self._arm(self.service.heads)
             self._state = HEAD
 
     def _begin(self, request: Request) -> None:
@@ -281,7 +277,7 @@ class HTTPConnection(Handling):
             else:
                 self._state = DISCARDING
                 self._linger_left = self.service.config.limit_discard
-                self._arm(self.service.lingers, self.service.loop.time())
+                self._arm(self.service.lingers)
                 body.discard()
                 self._resume_reading()
             return
@@ -344,7 +340,7 @@ class HTTPConnection(Handling):
         self._body = None
         self.out.write_eof()
         self._resume_reading()
-        self._arm(self.service.lingers, self.service.loop.time())
+        self._arm(self.service.lingers)
 
     def _lingered(self, size: int) -> None:
         self._linger_left -= size
@@ -401,7 +397,7 @@ class HTTPConnection(Handling):
             self._refuse(WireError(408, "the request head took too long"))
         elif self._state is LINGERING:
             if self.out.unsent:
-                self._arm(self.service.lingers, self.service.loop.time())
+                self._arm(self.service.lingers)
                 self._watch()
             else:
                 self.out.close()

@@ -1,8 +1,10 @@
 """Deadlines without a timer each: one FIFO per duration, one timer per loop.
 
 All that wait for the same duration fall due in the order in which they began, so a dict kept in that
-order is enough, and a sweep looks at its head only. Transfers (bodies and answers under way) are
-measured, not timed: the sweep asks each of them for its progress.
+order is enough, and a sweep looks at its ends only. Nobody reads a clock to begin a deadline: the next sweep
+gives its time to all that have begun one since the last, so that a deadline may be late by two sweeps and is
+never early. Transfers (bodies and answers under way) are measured, not timed: the sweep asks each of them for
+its progress.
 
 Knows neither connections nor the protocol, and takes the time as an argument, so tests need no clock.
 """
@@ -11,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Deadlines", "Expiring"]
+__all__ = ["Deadlines", "Expiring", "Fifo"]
 
 
 class Expiring(Protocol):
@@ -24,7 +26,7 @@ class Expiring(Protocol):
         """Look at the progress of a transfer; called at each sweep while watched."""
 
 
-_Fifo = dict[Expiring, float]
+Fifo = dict[Expiring, float | None]  # since when each waits; None: since the last sweep
 
 
 class Deadlines:
@@ -38,18 +40,18 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float = 1.0) -> None:
         self._loop = loop
         self._resolution = resolution
-        self._fifos: dict[float, _Fifo] = {}
+        self._fifos: dict[float, Fifo] = {}
         self._watched: dict[Expiring, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def fifo(self, duration: float) -> _Fifo:
+    def fifo(self, duration: float) -> Fifo:
         """The queue for a duration, to be passed to `arm`."""
         return self._fifos.setdefault(duration, {})
 
-    def arm(self, fifo: _Fifo, waiting: Expiring, now: float) -> None:
+    def arm(self, fifo: Fifo, waiting: Expiring) -> None:
         """Start a deadline; whoever is in the queue already goes to its end."""
         fifo.pop(waiting, None)
-        fifo[waiting] = now
+        fifo[waiting] = None
         if self._timer is None:
             self._schedule()
 
@@ -66,13 +68,18 @@ class Deadlines:
     def sweep(self, now: float) -> None:
         """Tell all whose time is up at ``now``, and ask the transfers."""
         for duration, fifo in self._fifos.items():
+            for waiting in reversed(fifo):
+                if fifo[waiting] is not None:
+                    break
+                fifo[waiting] = now
             due = []
             for waiting, since in fifo.items():
-                if since + duration > now:
+                if since is None or since + duration > now:
                     break
                 due.append(waiting)
             for waiting in due:
-                if fifo.pop(waiting, None) is not None:  # another's end may have been this one's too
+                if fifo.get(waiting) is not None:  # another's end may have been this one's too, or its new beginning
+                    del fifo[waiting]
                     self._call(waiting.deadline_expired, now)
         for transfer in tuple(self._watched):
             if transfer in self._watched:

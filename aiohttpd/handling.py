@@ -62,7 +62,7 @@ class Handling(Intake):
 
     def _begin_deadline(self) -> None:
         if self.service.handlers is not None and not self.out.lost:
-            self._arm(self.service.handlers, self.service.loop.time())
+            self._arm(self.service.handlers)
 
     def _end_deadline(self) -> None:
         if self._fifo is self.service.handlers:

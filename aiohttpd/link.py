@@ -9,7 +9,7 @@ import contextlib
 import socket
 from typing import Any, cast
 
-from .deadlines import Expiring
+from .deadlines import Fifo
 from .errors import BodyTimeout
 from .progress import Pace, peer_has_closed
 from .reader import StreamReader
@@ -58,7 +58,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._fifo: dict[Expiring, float] | None = None  # where our deadline is armed
+        self._fifo: Fifo | None = None  # where our deadline is armed
         self._reading_paused = False
         self._gone: asyncio.Event | None = None
         self._lost: asyncio.Event | None = None
@@ -184,11 +184,11 @@ class Link(asyncio.Protocol):
     def _watch(self) -> None:
         self.service.deadlines.watch(self)
 
-    def _arm(self, fifo: dict[Expiring, float], now: float) -> None:
+    def _arm(self, fifo: Fifo) -> None:
         if self._fifo is not fifo:
             self._disarm()
             self._fifo = fifo
-        self.service.deadlines.arm(fifo, self, now)
+        self.service.deadlines.arm(fifo, self)
 
     def _disarm(self) -> None:
         if self._fifo is not None:

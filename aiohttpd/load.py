@@ -87,7 +87,7 @@ class TurnedAway(asyncio.Protocol):
         self._transport.write(service.prelude(503) + head.encode() + b"\r\n" + _TEXT)
         if self._transport.can_write_eof():
             self._transport.write_eof()
-            service.deadlines.arm(service.lingers, self, service.loop.time())
+            service.deadlines.arm(service.lingers, self)
         else:
             self._transport.close()  # TLS
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .access_log import AccessLog, access_logger
 from .clock import Clock
 from .config import Config
-from .deadlines import Deadlines, Expiring
+from .deadlines import Deadlines, Fifo
 from .errors import WireError
 from .metrics import Metrics
 from .version import __version__
@@ -143,14 +143,14 @@ class Service:
         # Each request gets a copy, so no request sees what another has set.
         self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()
-        self._next_second = 0.0
+        self._second: asyncio.TimerHandle | None = None  # its end, while there are preludes made in it
         timeouts = [config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle]
         shortest = min(*timeouts, config.timeout_linger, config.timeout_handler or config.timeout_idle)
         self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
         self.heads = self.deadlines.fifo(config.timeout_head)
         self.idles = self.deadlines.fifo(config.timeout_idle)
         self.lingers = self.deadlines.fifo(config.timeout_linger)
-        self.handlers: dict[Expiring, float] | None = None
+        self.handlers: Fifo | None = None
         if config.timeout_handler:
             self.handlers = self.deadlines.fifo(config.timeout_handler)
         self.connections: set[HTTPConnection] = set()
@@ -177,14 +177,14 @@ class Service:
     def close(self) -> None:
         """The last connection has been closed."""
         self.deadlines.close()
+        if self._second is not None:
+            self._second.cancel()
+            self._end_second()
         if self._threads is not None:
             self._threads.close()
 
     def prelude(self, status: int) -> bytes:
         """The beginning of an answer: status line, Server and Date, made once a second."""
-        now = self.loop.time()
-        if now >= self._next_second:
-            self._begin_second(now)
         return self._preludes.get(status) or self._make_prelude(status)
 
     def date_field(self) -> bytes:
@@ -192,14 +192,15 @@ class Service:
         self.clock.tick()
         return b"Date: %b\r\n" % self.clock.date.encode()
 
-    def _begin_second(self, now: float) -> None:
-        self.clock.tick()
-        self._preludes.clear()
-        self._next_second = now + self.clock.left()
-
     def _make_prelude(self, status: int) -> bytes:
         prelude = self._preludes[status] = status_line(status) + self.server_field + self.date_field()
+        if self._second is None:
+            self._second = self.loop.call_later(self.clock.left(), self._end_second)
         return prelude
+
+    def _end_second(self) -> None:
+        self._second = None
+        self._preludes.clear()
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """A handler raised what it should have caught."""

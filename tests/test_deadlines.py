@@ -28,21 +28,38 @@ async def deadlines() -> Deadlines:
 class TestDeadlines:
     async def test_first_come_first_expired(self, deadlines: Deadlines) -> None:
         fifo, one, two = deadlines.fifo(10), Waiting(), Waiting()
-        deadlines.arm(fifo, one, 0)
-        deadlines.arm(fifo, two, 5)
+        deadlines.arm(fifo, one)
+        deadlines.sweep(0)
+        deadlines.arm(fifo, two)
+        deadlines.sweep(5)
         deadlines.sweep(9.9)
         assert (one.expired, two.expired) == ([], [])
         deadlines.sweep(10)
         assert (one.expired, two.expired) == ([10], [])
         deadlines.sweep(20)
         assert (one.expired, two.expired) == ([10], [20])
+        assert not fifo
+        deadlines.close()
+
+    async def test_however_late_a_sweep_is_nobody_is_early(self, deadlines: Deadlines) -> None:
+        fifo, waiting = deadlines.fifo(10), Waiting()
+        deadlines.sweep(0)
+        deadlines.arm(fifo, waiting)
+        deadlines.sweep(100)  # a handler has kept the loop, and it may have begun only now
+        deadlines.sweep(109)
+        assert waiting.expired == []
+        deadlines.sweep(110)
+        assert waiting.expired == [110]
         deadlines.close()
 
     async def test_arming_again_goes_to_the_end(self, deadlines: Deadlines) -> None:
         fifo, one, two = deadlines.fifo(10), Waiting(), Waiting()
-        deadlines.arm(fifo, one, 0)
-        deadlines.arm(fifo, two, 1)
-        deadlines.arm(fifo, one, 2)
+        deadlines.arm(fifo, one)
+        deadlines.sweep(0)
+        deadlines.arm(fifo, two)
+        deadlines.sweep(1)
+        deadlines.arm(fifo, one)
+        deadlines.sweep(2)
         deadlines.sweep(11)
         assert (one.expired, two.expired) == ([], [11])
         deadlines.close()
@@ -54,10 +71,28 @@ class TestDeadlines:
             def deadline_expired(self, now: float) -> None:
                 fifo.pop(two, None)
 
-        deadlines.arm(fifo, Ends(), 0)
-        deadlines.arm(fifo, two, 0)
+        deadlines.arm(fifo, Ends())
+        deadlines.arm(fifo, two)
+        deadlines.sweep(0)
         deadlines.sweep(10)
         assert two.expired == []
+        deadlines.close()
+
+    async def test_one_that_begins_another_s_wait_anew(self, deadlines: Deadlines) -> None:
+        fifo, two = deadlines.fifo(10), Waiting()
+
+        class Begins(Waiting):
+            def deadline_expired(self, now: float) -> None:
+                deadlines.arm(fifo, two)
+
+        deadlines.arm(fifo, Begins())
+        deadlines.arm(fifo, two)
+        deadlines.sweep(0)
+        deadlines.sweep(10)
+        assert two.expired == []
+        deadlines.sweep(11)
+        deadlines.sweep(21)
+        assert two.expired == [21]
         deadlines.close()
 
     async def test_watching(self, deadlines: Deadlines) -> None:
@@ -74,7 +109,7 @@ class TestDeadlines:
         deadlines = Deadlines(asyncio.get_running_loop(), 0.01)
         assert deadlines._timer is None
         waiting = Waiting()
-        deadlines.arm(deadlines.fifo(0.02), waiting, asyncio.get_running_loop().time())
+        deadlines.arm(deadlines.fifo(0.02), waiting)
         async with asyncio.timeout(5):
             while not waiting.expired or deadlines._timer is not None:
                 await asyncio.sleep(0.01)
