@@ -36,12 +36,16 @@ class AccessLog:
 
     Raises:
         ValueError: there is no such format.
+
+    Attributes:
+        timed: whether lines say how long an answer took, so that ``started`` counts.
     """
 
     def __init__(self, stream: TextIO, loop: asyncio.AbstractEventLoop, format: str = "http.server") -> None:
         self._stream = stream
         self._loop = loop
         self._format = LineFormat(format)
+        self.timed = self._format.timed
         self._records: list[Record] = []
         self._texts: list[str] = []
         self._timer: asyncio.TimerHandle | None = None

@@ -207,13 +207,13 @@ class HTTPConnection(Handling):
                 self._state = IDLE
                 self.out.send([service.prelude(answer.status), answer.rest])
                 if service.record is not None:
-                    service.record(request, answer, perf_counter())
+                    service.record(request, answer, perf_counter() if service.timed else 0.0)
                 return
         self._state = SERVING
         response = StreamWriter(self, request)
         if not request.framing.ordinary:
             self._prepare(request, response)
-        if service.record is not None:
+        if service.timed:
             self._started = perf_counter()
         coroutine = self._serve(request, response)
         if sys.version_info >= (3, 12):

@@ -56,7 +56,7 @@ class Handling(Intake):
         self._task = task
         self._response = response
         self._disarm()
-        if self.service.record is None:
+        if not self.service.timed:
             self._started = perf_counter()
         self._begin_deadline()
 

@@ -65,6 +65,7 @@ _TEXT = {
     "pid": "pid",
 }
 FIELDS = ("request", *_TEXT)
+_DURATIONS = frozenset(("seconds", "milliseconds", "microseconds"))
 
 # Of what has been refused: no request, and so no more than its beginning.
 _TEXT_REFUSED = dict.fromkeys(_TEXT, "'-'") | {
@@ -141,6 +142,7 @@ class LineFormat:
     Attributes:
         lines: gives the lines of answers, of their records.
         is_json: whether each line is an object.
+        timed: whether a line says how long an answer took.
     """
 
     lines: _Lines
@@ -151,8 +153,10 @@ class LineFormat:
         if self.is_json:
             self.lines = _compile(_json_template(_JSON), _JSON, self._moment, _REPEATED)
             self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment, frozenset())
+            self.timed = True
         else:
             template = NamedFormats.get(name, name)
+            self.timed = any(field in _DURATIONS for _, field in _parts(template, _TEXT))
             self.lines = _compile(template, _TEXT, self._moment, _REPEATED)
             self._refused = _compile(template, _TEXT_REFUSED, self._moment, frozenset())
 

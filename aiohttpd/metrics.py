@@ -4,9 +4,10 @@ Owns the names of the metrics and the shape of a snapshot, which is plain data (
 worker to its supervisor). It opens nothing and answers nothing.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class Metrics:
         # Durations that are still to be counted, by method and status: several at once cost less than one by one.
         self._waiting: dict[str, dict[int, list[float]]] = {}
         self._requests: Counter[str] = Counter()
-        self._buckets = [0] * len(_BOUNDS)  # each with those below
+        self._buckets = [0] * (len(_BOUNDS) + 1)  # each without those below; the last has no bound
         self._seconds = 0.0
         self._content_received = 0
         self._refusals: Counter[str] = Counter()
@@ -96,7 +97,7 @@ class Metrics:
                 states[state] += 1
         return {
             "requests": dict(self._requests),
-            "buckets": list(self._buckets),
+            "buckets": list(accumulate(self._buckets[:-1])),
             "seconds": self._seconds,
             "in_flight": in_flight,
             "connections": states,
@@ -118,9 +119,11 @@ class Metrics:
                     # Status 0: the client was gone, or the answer had to be given up, before there was one.
                     self._requests[f"{method} {status or 'none'}"] += len(times)
                     self._seconds += sum(times)
-                    times.sort()
-                    for number, bound in enumerate(_BOUNDS):
-                        self._buckets[number] += bisect_right(times, bound)
+                    if max(times) <= _BOUNDS[0]:  # as it is where the number of requests is high
+                        self._buckets[0] += len(times)
+                    else:
+                        for time in times:
+                            self._buckets[bisect_left(_BOUNDS, time)] += 1
                     times.clear()
 
 

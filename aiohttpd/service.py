@@ -113,6 +113,7 @@ class Service:
         instant: how the App answers at once what it can; None if it has no such way.
         metrics: counts; None if nobody wants to know.
         record: takes the record of each answer: request, answer, when it began; None if nobody wants to know.
+        timed: whether it wants to know when, for which a clock is read before each handler.
         handlers: the queue of handlers that have a deadline; None if they have none.
         turned_away: connections that there was no room for, until they are closed.
         draining: no request may follow on any connection.
@@ -140,6 +141,9 @@ class Service:
         self.access_log = access_log if config.access_log else None
         self.metrics = metrics
         self.record = self._recorder()
+        self.timed = self.record is not None and not (
+            metrics is None and isinstance(self.access_log, AccessLog) and not self.access_log.timed
+        )
         # Each request gets a copy, so no request sees what another has set.
         self.context = context if context is not None else contextvars.copy_context()
         self.clock = Clock()

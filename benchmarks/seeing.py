@@ -93,18 +93,18 @@ def tell(case: str, taken: dict[str, list[float]]) -> None:
 SLICE = 0.015  # seconds that a recorder has before it is another's turn
 
 
-def recorders(loop: asyncio.AbstractEventLoop) -> dict[str, tuple[Recorder | None, Callable[[], None]]]:
-    """What takes the records of each variant, and what writes those that wait."""
+def recorders(loop: asyncio.AbstractEventLoop) -> dict[str, tuple[Recorder | None, bool, Callable[[], None]]]:
+    """What takes the records of each variant, whether it wants durations, and what writes those that wait."""
     out = open(os.devnull, "w")  # noqa: SIM115
-    found: dict[str, tuple[Recorder | None, Callable[[], None]]] = {}
+    found: dict[str, tuple[Recorder | None, bool, Callable[[], None]]] = {}
     for name, options in VARIANTS.items():
         if "access_log_format" in options:
             log = AccessLog(out, loop, str(options["access_log_format"]))
-            found[name] = log.answered, log.flush
+            found[name] = log.answered, log.timed, log.flush
         elif name in OFFS:
-            found[name] = None, bool
+            found[name] = None, False, bool
         elif name == "metrics":
-            found[name] = Metrics().answered, bool
+            found[name] = Metrics().answered, True, bool
     return found
 
 
@@ -132,13 +132,13 @@ def serve() -> None:
             nonlocal current
             if current is not None:
                 name, begun, count = current
-                variants[name][1]()
+                variants[name][2]()
                 if Counted.count - count > 50:
                     rates[name].append((Counted.count - count) / (time.perf_counter() - begun))
             if not queue:
                 queue.extend(random.sample(list(variants), len(variants)))
             name = queue.pop()
-            service.record = variants[name][0]
+            service.record, service.timed, _ = variants[name]
             current = name, time.perf_counter(), Counted.count
             loop.call_later(SLICE, change)
 

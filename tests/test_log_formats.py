@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiohttpd
-from aiohttpd.access_log import AccessLog
+from aiohttpd.access_log import AccessLog, LoggingAccessLog
 from aiohttpd.answer import Instant
 from aiohttpd.log_format import FIELDS, LineFormat
+from aiohttpd.metrics import Metrics
+from aiohttpd.service import Service
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 
@@ -48,6 +50,31 @@ def line_of(format: str, request: aiohttpd.Request, size: int) -> str:
 async def test_common() -> None:
     [line] = await lines("common", REQUEST)
     assert re.fullmatch(rf'127\.0\.0\.1 - ada {CLF_TIME} "GET /a\?b=1 HTTP/1\.1" 200 3', line)
+
+
+async def test_the_host_behind_a_proxy_is_the_one_the_client_has_asked_for() -> None:
+    stream = io.StringIO()
+    log = AccessLog(stream, asyncio.get_running_loop(), "json")
+    config = aiohttpd.Config(trusted_proxies="127.0.0.1")
+    fields = b"Host: inner\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: shop.example\r\n"
+    await exchange(Echo, b"GET / HTTP/1.1\r\n" + fields + b"\r\n", config=config, access_log=log)
+    log.flush()
+    line = json.loads(stream.getvalue())
+    assert (line["client"], line["host"]) == ("192.0.2.1", "shop.example")
+
+
+@pytest.mark.parametrize(
+    ("format", "timed"),
+    [("http.server", False), ("common", False), ("combined", False), ("json", True), ("{status}", False)]
+    + [(f"{{{field}}} {{status}}", True) for field in ("seconds", "milliseconds", "microseconds")],
+)
+async def test_no_clock_is_read_for_durations_that_no_line_tells(format: str, timed: bool) -> None:
+    loop = asyncio.get_running_loop()
+    log = AccessLog(io.StringIO(), loop, format)
+    assert Service(Echo, aiohttpd.Config(), loop, access_log=log).timed is timed
+    assert Service(Echo, aiohttpd.Config(), loop, access_log=log, metrics=Metrics()).timed
+    assert Service(Echo, aiohttpd.Config(), loop, access_log=LoggingAccessLog(format)).timed
+    assert not Service(Echo, aiohttpd.Config(access_log=False), loop, access_log=log).timed
 
 
 async def test_combined() -> None:
