@@ -1,10 +1,13 @@
-"""Throughput of two workers against one, beside peers, on two cores that wrk shares with them.
+"""What a second worker on a second core brings, beside peers; wrk shares the cores.
 
 usage: python benchmarks/workers.py [--rounds 5] [--seconds 3] [--only NAME ...]
 
-Nothing is pinned but to these two cores. Rounds are interleaved: each server has its turn with one worker and with
-two before the next round begins. Prints, for each server, two workers as a ratio to one, and aiohttpd's throughput
-as a ratio to its own, with as many workers. Needs wrk (Debian: apt-get install wrk) and the group "benchmarks".
+Each server with one worker on one core, with one on two cores, and with two on two; wrk is on the same cores. The
+first and the last are alike but for what they share the work out among, so there twice as many requests is what can
+be had; with one worker on two cores, wrk has most of the second core, so that two workers bring less, and the less
+the faster the server is. Nothing is pinned but to these cores. Rounds are interleaved. Prints for each server its
+own ratios, then throughput and CPU time a request of aiohttpd as ratios to its own in the same setting, above 1
+where aiohttpd is better. Needs wrk (Debian: apt-get install wrk) and the group "benchmarks".
 """
 
 import argparse
@@ -17,7 +20,7 @@ import sys
 from peers import SERVERS, in_turns, load, started
 
 NAMES = ("aiohttpd", "granian", "uvicorn")
-CORES = "0,1"
+SETTINGS = {"1 on one core": (1, "0"), "1 on two cores": (1, "0,1"), "2 on two cores": (2, "0,1")}
 
 
 def command(name: str, workers: int) -> list[str]:
@@ -42,28 +45,32 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         raise SystemExit("two workers want two cores")
 
-    def ask(_: str, port: int, seconds: float) -> int:
-        return load(port, seconds, cores=CORES)
+    def ask(name: str, port: int, seconds: float) -> int:
+        return load(port, seconds, cores=SETTINGS[name.partition(": ")[2]][1])
 
     with contextlib.ExitStack() as stack:
         servers = {
-            f"{name} {workers}": stack.enter_context(started(name, command(name, workers), CORES))
+            f"{name}: {setting}": stack.enter_context(started(name, command(name, workers), cores))
+            for setting, (workers, cores) in SETTINGS.items()
             for name in given.only
-            for workers in (1, 2)
         }
         rates, costs = in_turns(servers, given.rounds, given.seconds, ask)
-    print(f"Python {sys.version.split()[0]}, medians of {given.rounds} rounds")
-    print(f"{'server':10} {'two : one':>10} {'aiohttpd is':>12} {'with two':>9} {'CPU µs':>7} {'with two':>9}")
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(f"Python {sys.version.split()[0]}, medians of {given.rounds} rounds; workers on cores, wrk on the same")
     for name in given.only:
-        gain = statistics.median(two / one for one, two in zip(rates[f"{name} 1"], rates[f"{name} 2"], strict=True))
-        print(f"{name:10} {gain:10.2f}", end="")
-        for workers in (1, 2):
-            own = medians.get(f"aiohttpd {workers}", medians[f"{name} {workers}"])
-            print(f" {own / medians[f'{name} {workers}']:{12 if workers == 1 else 9}.2f}", end="")
-        for workers in (1, 2):
-            print(f" {statistics.median(costs[f'{name} {workers}']):{7 if workers == 1 else 9}.1f}", end="")
-        print()
+        one, idle, two = (rates[f"{name}: {setting}"] for setting in SETTINGS)
+        print(
+            f"{name:9} 2 on two cores : 1 on one core  {ratio(two, one):.2f}  : 1 on two cores  {ratio(two, idle):.2f}"
+        )
+    for setting in SETTINGS if "aiohttpd" in given.only else ():
+        for name in given.only:
+            own, other = f"aiohttpd: {setting}", f"{name}: {setting}"
+            faster, cheaper = ratio(rates[own], rates[other]), ratio(costs[other], costs[own])
+            print(f"{setting:15} aiohttpd : {name:9} throughput {faster:.2f}  CPU {cheaper:.2f}")
+
+
+def ratio(those: list[float], these: list[float]) -> float:
+    """How many times as much, in the middle of the rounds."""
+    return statistics.median(that / this for that, this in zip(those, these, strict=True))
 
 
 if __name__ == "__main__":
