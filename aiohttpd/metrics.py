@@ -30,6 +30,7 @@ _METHODS = frozenset((
     "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK",
 ))  # fmt: skip
 _BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+_SHORTEST = _BOUNDS[0]
 _FOLDED = 256  # of a kind are counted at once
 
 _REASONS = {
@@ -119,11 +120,11 @@ class Metrics:
                     # Status 0: the client was gone, or the answer had to be given up, before there was one.
                     self._requests[f"{method} {status or 'none'}"] += len(times)
                     self._seconds += sum(times)
-                    if max(times) <= _BOUNDS[0]:  # as it is where the number of requests is high
-                        self._buckets[0] += len(times)
-                    else:
-                        for time in times:
-                            self._buckets[bisect_left(_BOUNDS, time)] += 1
+                    # Where the number of requests is high, nearly all of them are in the first bucket.
+                    longer = [time for time in times if time > _SHORTEST]
+                    self._buckets[0] += len(times) - len(longer)
+                    for time in longer:
+                        self._buckets[bisect_left(_BOUNDS, time)] += 1
                     times.clear()
 
 
