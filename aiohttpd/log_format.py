@@ -20,6 +20,7 @@ __all__ = ["FIELDS", "LineFormat", "NamedFormats", "Record", "escape", "members"
 
 # An answer: the request or what stands for one, status, bytes of content (None if that is not known), and when it began
 # and was complete, of `perf_counter`: one clock for durations and for the time of day.
+# When it began counts only for a format that is `timed`; for others nobody has looked.
 Record = tuple[Any, int, int | None, float, float]
 
 # Gives the lines of records, each with its end.
