@@ -20,9 +20,11 @@ import pytest
 import aiohttpd.files.store as store
 import aiohttpd.files.tree as tree
 from aiohttpd import App, Config, SimpleHTTPRequestHandler, StreamWriter
+from aiohttpd.files.conditions import Validators, range_applies
 from aiohttpd.files.content import Content, Readable
 from aiohttpd.files.listing import Order, content_security_policy, html_page
 from aiohttpd.testing import exchange
+from aiohttpd.wire.headers import Headers
 
 from .test_connection_life import connected, get, head, running
 from .wire import Response, split
@@ -117,6 +119,13 @@ class TestFile:
         answer = await ask(serving(site), get("/text.txt"))
         assert abs(time.time() - time.mktime(time.strptime(answer["Date"] or "", "%a, %d %b %Y %H:%M:%S GMT"))) < 86400
         assert answer["Last-Modified"] == answer["Date"]
+
+    @pytest.mark.parametrize("is_future", [False, True])
+    def test_a_date_in_the_future_is_no_strong_validator_either(self, is_future: bool) -> None:
+        """However long ago it was looked at: RFC 9110 section 8.8.2.2 asks when the file has changed."""
+        headers = Headers("\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n")
+        validators = Validators('"a"', 784111777, is_future)
+        assert range_applies(headers, validators, now=784111777 + 60.0) is not is_future
 
     async def test_head_equals_get(self, site: Path) -> None:
         for path in ("/text.txt", "/folder", "/folder/", "/none", "/with_index/"):

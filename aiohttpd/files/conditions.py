@@ -24,6 +24,7 @@ class Validators(NamedTuple):
 
     etag: str  # with its quotes, and W/ if it is weak
     modified: int  # seconds since the epoch
+    is_future: bool = False  # the file's own date is yet to come, and ``modified`` is only when it was looked at
 
 
 class Outcome(enum.Enum):
@@ -71,6 +72,8 @@ def range_applies(headers: Headers, current: Validators, *, now: float) -> bool:
         return False
     if values[0].startswith(('"', "W/")):
         return values[0] == current.etag and not current.etag.startswith("W/")
+    if current.is_future:
+        return False
     return parse_http_date(values[0]) == current.modified and current.modified + 1 <= now
 
 

@@ -117,7 +117,8 @@ class Representation:
         self.content_type = content_type
         etag = file.etag if coding == IDENTITY else f'{file.etag[:-1]}-{coding}"'
         # RFC 9110 section 8.8.2.1: not in the future.
-        self.validators = Validators(etag, min(file.modified // 1_000_000_000, int(time.time())))
+        modified, now = file.modified // 1_000_000_000, int(time.time())
+        self.validators = Validators(etag, min(modified, now), is_future=modified > now)
         self.fields = [
             ("Content-type", content_type),
             ("Last-Modified", http_date(self.validators.modified)),
