@@ -95,18 +95,7 @@ def folder_app(
         attributes["index_pages"] = names
     base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
     if upload:
-        try:
-            from .files.uploading import UploadHandler
-        except NotImplementedError as error:
-            raise ValueError(f"--upload: {error}") from None
-        base = UploadHandler
-        attributes |= {
-            "overwrite": overwrite,
-            "upload_credentials": upload_auth,
-            "max_upload": max_upload,
-        }
-        if min_free is not None:
-            attributes["min_free"] = min_free
+        base = _taking(overwrite, upload_auth, max_upload, min_free)
     elif overwrite or upload_auth is not None or max_upload is not None or min_free is not None:
         raise ValueError("--overwrite, --upload-auth, --max-upload and --min-free are of no use without --upload")
     else:
@@ -116,12 +105,33 @@ def folder_app(
         from .compression import compress as compressed
 
         app = compressed(app)
-    if auth is None:
-        return app
+    return app if auth is None else _guarded(app, auth, upload_auth, preflight=cors is not None)
+
+
+def _taking(
+    overwrite: bool, credentials: str | None, max_upload: int | None, min_free: int | None
+) -> type[SimpleHTTPRequestHandler]:
+    """The handler that takes files."""
+    try:
+        from .files.uploading import UploadHandler
+    except NotImplementedError as error:
+        raise ValueError(f"--upload: {error}") from None
+    attributes: dict[str, Any] = {
+        "overwrite": overwrite,
+        "upload_credentials": credentials,
+        "max_upload": max_upload,
+    }
+    if min_free is not None:
+        attributes["min_free"] = min_free
+    return type("TakingFolder", (UploadHandler,), attributes)
+
+
+def _guarded(app: App, credentials: str, upload_credentials: str | None, *, preflight: bool) -> App:
+    """Let nobody pass without a password, or that for uploads."""
     from .auth import basic_auth  # with hashlib and more
 
-    guarded = basic_auth(app, auth, preflight=cors is not None)
-    return guarded if upload_auth is None else _either(app, upload_auth, guarded)
+    guarded = basic_auth(app, credentials, preflight=preflight)
+    return guarded if upload_credentials is None else _either(app, upload_credentials, guarded)
 
 
 def _either(app: App, credentials: str, otherwise: App) -> App:

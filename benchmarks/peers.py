@@ -114,8 +114,9 @@ def load(
     connections: int = CONNECTIONS,
     cores: str = "1" if (os.cpu_count() or 1) > 1 else "0",
 ) -> int:
-    """Run wrk, by default on the second core; returns how many requests were answered with 200."""
-    command = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    """Run wrk with a thread for each of some cores, by default the second; returns how many answers were 200."""
+    threads = len(cores.split(","))
+    command = ["taskset", "-c", cores, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         if script:
             file.write(script)

@@ -1,10 +1,11 @@
 """What clients notice while workers come and go under full load: nothing, but for whom a killed one had.
 
-usage: python benchmarks/rolls.py [--workers 2] [--rolls 5] [--pause 3] [--scheme http https]
+usage: python benchmarks/rolls.py [--workers 2] [--rolls 5] [--pause 3] [--scheme http https] [--reuse-port]
 
 wrk runs throughout, beside clients that retry nothing and check each answer; without TLS, then with it. Both
 are counted: for rolls (SIGHUP, on TLS with a new certificate each), SIGTTIN and SIGTTOU there must be no
 failure, and for a SIGKILL none but on connections of the worker that was killed. Exits with 1 if that does not hold.
+With --reuse-port there is no SIGTTOU: a worker less is a socket less then, and who waits there is lost.
 Needs wrk (Debian: apt-get install wrk) and the group "tests".
 """
 
@@ -59,8 +60,10 @@ async def wrk(url: str, seconds: float) -> tuple[int, int]:
     return int(found[1]), errors
 
 
-async def rolled(server: Program, load: Load, count: int, pause: float, certificate: Certificate | None) -> None:
-    """Roll, add and remove."""
+async def rolled(
+    server: Program, load: Load, count: int, pause: float, certificate: Certificate | None, *, less: bool
+) -> None:
+    """Roll, add, and if ``less`` remove."""
     for number in range(1, count + 1):
         before = set(load.answers)
         if certificate is not None:
@@ -70,16 +73,18 @@ async def rolled(server: Program, load: Load, count: int, pause: float, certific
         while len(set(load.answers) - before) < 2:
             await load.more()
         await asyncio.sleep(pause)
-    for number in (signal.SIGTTIN, signal.SIGTTOU):
+    for number in (signal.SIGTTIN, signal.SIGTTOU) if less else (signal.SIGTTIN,):
         server.send(number)
         await asyncio.sleep(pause)
 
 
-async def measure(scheme: str, workers: int, rolls: int, pause: float) -> bool:
+async def measure(scheme: str, workers: int, rolls: int, pause: float, *, reuse_port: bool) -> bool:
     """One server under load; says whether nothing was lost."""
     with tempfile.TemporaryDirectory() as folder:
         certificate = Certificate(Path(folder)) if scheme == "https" else None
         options = ["--tls-cert", str(certificate.path)] if certificate else []
+        if reuse_port:
+            options.append("--reuse-port")
         arguments = ("-m", "aiohttpd", "serve", "pid:Handler", "--port", "0", "--no-access-log")
         async with program(HERE / "servers", *arguments, "--workers", str(workers), *options) as server:
             port = await server.port()
@@ -88,10 +93,11 @@ async def measure(scheme: str, workers: int, rolls: int, pause: float) -> bool:
             async with Load(port, CLIENTS, context=context).running() as load:
                 busy = asyncio.create_task(wrk(url, rolls * (pause + 3) + 2 * pause + 5))
                 await load.more()
-                await rolled(server, load, rolls, pause, certificate)
+                await rolled(server, load, rolls, pause, certificate, less=not reuse_port)
                 requests, errors = await busy
                 lost, answers = len(load.failures), load.answers.total()
-                print(f"{scheme}: {rolls} rolls, one worker more, one less; {len(load.answers)} workers answered")
+                changes = "one worker more" if reuse_port else "one worker more, one less"
+                print(f"{scheme}: {rolls} rolls, {changes}; {len(load.answers)} workers answered")
                 print(f"  wrk:     {requests} requests, {errors} errors")
                 print(f"  clients: {answers} requests, {lost} failures {load.failures[:3] or ''}")
                 well = errors == lost == 0
@@ -118,8 +124,12 @@ def main() -> None:
     arguments.add_argument("--rolls", type=int, default=5)
     arguments.add_argument("--pause", type=float, default=3)
     arguments.add_argument("--scheme", nargs="*", default=["http", "https"])
+    arguments.add_argument("--reuse-port", action="store_true")
     given = arguments.parse_args()
-    well = [asyncio.run(measure(scheme, given.workers, given.rolls, given.pause)) for scheme in given.scheme]
+    well = [
+        asyncio.run(measure(scheme, given.workers, given.rolls, given.pause, reuse_port=given.reuse_port))
+        for scheme in given.scheme
+    ]
     sys.exit(0 if all(well) else 1)
 
 

@@ -2,12 +2,12 @@
 
 usage: python benchmarks/workers.py [--rounds 5] [--seconds 3] [--only NAME ...]
 
-Each server with one worker on one core, with one on two cores, and with two on two; wrk is on the same cores. The
-first and the last are alike but for what they share the work out among, so there twice as many requests is what can
-be had; with one worker on two cores, wrk has most of the second core, so that two workers bring less, and the less
-the faster the server is. Nothing is pinned but to these cores. Rounds are interleaved. Prints for each server its
-own ratios, then throughput and CPU time a request of aiohttpd as ratios to its own in the same setting, above 1
-where aiohttpd is better. Needs wrk (Debian: apt-get install wrk) and the group "benchmarks".
+Each server with one worker on one core, with one on two cores, and with two on two; wrk is on the same cores, with a
+thread for each. The first and the last are alike but for what they share the work out among, so there twice as many
+requests is what can be had; with one worker on two cores, wrk has most of the second core, so that two workers bring
+less, and the less the faster the server is. Nothing is pinned but to these cores. Rounds are interleaved. Prints for
+each server its own ratios, then throughput and CPU time a request of aiohttpd as ratios to its own in the same setting,
+above 1 where aiohttpd is better. Needs wrk (Debian: apt-get install wrk) and the group "benchmarks".
 """
 
 import argparse

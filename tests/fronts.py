@@ -74,7 +74,7 @@ def running(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[
             process.kill()
             process.wait()
             said.seek(0)
-            print(said.read().decode())  # for who looks into a failure
+            print(said.read().decode()[-4000:])  # for who looks into a failure
 
 
 async def until_reached(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -91,9 +91,14 @@ async def test_lines_do_not_pile_up() -> None:
 
 
 async def test_lines_are_written_soon() -> None:
-    stream = io.StringIO()
-    log = AccessLog(stream, asyncio.get_running_loop())
-    log.message("soon\n")
+    flushed = asyncio.Event()
+
+    class Stream(io.StringIO):
+        def flush(self) -> None:
+            flushed.set()
+
+    stream = Stream()
+    AccessLog(stream, asyncio.get_running_loop()).message("soon\n")
     async with asyncio.timeout(5):
-        while not stream.getvalue():
-            await asyncio.sleep(0.01)
+        await flushed.wait()
+    assert stream.getvalue() == "soon\n"

@@ -7,6 +7,8 @@ import pytest
 from aiohttpd.deadlines import Deadlines
 from aiohttpd.progress import Pace
 
+from .test_connection_life import until
+
 
 class Waiting:
     def __init__(self) -> None:
@@ -110,9 +112,7 @@ class TestDeadlines:
         assert deadlines._timer is None
         waiting = Waiting()
         deadlines.arm(deadlines.fifo(0.02), waiting)
-        async with asyncio.timeout(5):
-            while not waiting.expired or deadlines._timer is not None:
-                await asyncio.sleep(0.01)
+        await until(lambda: waiting.expired and deadlines._timer is None, 5)
         assert len(waiting.expired) == 1
 
 

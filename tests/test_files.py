@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -116,9 +117,10 @@ class TestFile:
 
     async def test_a_date_in_the_future_is_now(self, site: Path) -> None:
         os.utime(site / "text.txt", (9e9, 9e9))
+        before = time.time()
         answer = await ask(serving(site), get("/text.txt"))
-        assert abs(time.time() - time.mktime(time.strptime(answer["Date"] or "", "%a, %d %b %Y %H:%M:%S GMT"))) < 86400
-        assert answer["Last-Modified"] == answer["Date"]
+        changed = parsedate_to_datetime(answer["Last-Modified"] or "").timestamp()
+        assert int(before) <= changed <= time.time()
 
     @pytest.mark.parametrize("is_future", [False, True])
     def test_a_date_in_the_future_is_no_strong_validator_either(self, is_future: bool) -> None:

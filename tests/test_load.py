@@ -18,7 +18,7 @@ import aiohttpd
 from aiohttpd.accepting import Listener
 from aiohttpd.testing import running
 
-from .test_connection_life import on_both_loops
+from .test_connection_life import on_both_loops, until
 from .wire import Echo, split
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
@@ -77,9 +77,7 @@ class TestConnections:
                 assert await reader.read() == b""
             streams[0][1].close()
             await streams[0][1].wait_closed()
-            async with asyncio.timeout(BOUND):
-                while len(server.connections) > 1:
-                    await asyncio.sleep(0.01)
+            await until(lambda: len(server.connections) == 1, BOUND)
             async with connected(server) as [(reader, writer)]:
                 writer.write(GET)
                 assert (await answer(reader))[0] == 200
@@ -191,9 +189,7 @@ class TestHandlerDeadline:
             writer.write(GET)
             await gate.begun.get()
             [connection] = server.connections
-            async with asyncio.timeout(BOUND):
-                while connection._fifo is not None:  # until it has fallen due
-                    await asyncio.sleep(0.01)
+            await until(lambda: connection._fifo is None, BOUND)  # it has fallen due
             gate.go_on.set()
             assert b"end" in await reader.readuntil(b"0\r\n\r\n")
 
@@ -236,9 +232,7 @@ class TestHandlerDeadline:
                 sock = writer.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
                 writer.transport.abort()
-            async with asyncio.timeout(BOUND):
-                while server.in_flight:
-                    await asyncio.sleep(0.01)
+            await until(lambda: not server.in_flight, BOUND)
         assert "no answer was begun within timeout_handler" in caplog.text
         caplog.clear()
 

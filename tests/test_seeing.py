@@ -22,6 +22,7 @@ from aiohttpd.metrics import Metrics, merge, prometheus_text
 from aiohttpd.seeing import metrics_server
 from aiohttpd.testing import running
 
+from .test_connection_life import until
 from .wire import Echo
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
@@ -298,9 +299,7 @@ class TestReport:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
             writer.transport.abort()
-            async with asyncio.timeout(BOUND):
-                while not server.orphans:
-                    await asyncio.sleep(0.01)
+            await until(lambda: server.orphans, BOUND)
             text = report(server)
             waiting.go_on.set()
         assert "0 connections, 1 request in flight" in text
