@@ -95,7 +95,10 @@ def folder_app(
         attributes["index_pages"] = names
     base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
     if upload:
-        base = _taking(overwrite, upload_auth, max_upload, min_free)
+        base = _upload_handler()
+        attributes |= {"overwrite": overwrite, "upload_credentials": upload_auth, "max_upload": max_upload}
+        if min_free is not None:
+            attributes["min_free"] = min_free
     elif overwrite or upload_auth is not None or max_upload is not None or min_free is not None:
         raise ValueError("--overwrite, --upload-auth, --max-upload and --min-free are of no use without --upload")
     else:
@@ -108,22 +111,13 @@ def folder_app(
     return app if auth is None else _guarded(app, auth, upload_auth, preflight=cors is not None)
 
 
-def _taking(
-    overwrite: bool, credentials: str | None, max_upload: int | None, min_free: int | None
-) -> type[SimpleHTTPRequestHandler]:
-    """The handler that takes files."""
+def _upload_handler() -> type[SimpleHTTPRequestHandler]:
+    """The handler that takes files, which needs more of the system than the one that does not."""
     try:
         from .files.uploading import UploadHandler
     except NotImplementedError as error:
         raise ValueError(f"--upload: {error}") from None
-    attributes: dict[str, Any] = {
-        "overwrite": overwrite,
-        "upload_credentials": credentials,
-        "max_upload": max_upload,
-    }
-    if min_free is not None:
-        attributes["min_free"] = min_free
-    return type("TakingFolder", (UploadHandler,), attributes)
+    return UploadHandler
 
 
 def _guarded(app: App, credentials: str, upload_credentials: str | None, *, preflight: bool) -> App:

@@ -17,6 +17,7 @@ import signal
 import ssl
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import trustme
@@ -61,9 +62,14 @@ async def wrk(url: str, seconds: float) -> tuple[int, int]:
 
 
 async def rolled(
-    server: Program, load: Load, count: int, pause: float, certificate: Certificate | None, *, less: bool
+    server: Program,
+    load: Load,
+    count: int,
+    pause: float,
+    certificate: Certificate | None,
+    changes: Iterable[signal.Signals],
 ) -> None:
-    """Roll, add, and if ``less`` remove."""
+    """Roll, then send the signals that add and remove."""
     for number in range(1, count + 1):
         before = set(load.answers)
         if certificate is not None:
@@ -73,7 +79,7 @@ async def rolled(
         while len(set(load.answers) - before) < 2:
             await load.more()
         await asyncio.sleep(pause)
-    for number in (signal.SIGTTIN, signal.SIGTTOU) if less else (signal.SIGTTIN,):
+    for number in changes:
         server.send(number)
         await asyncio.sleep(pause)
 
@@ -83,8 +89,10 @@ async def measure(scheme: str, workers: int, rolls: int, pause: float, *, reuse_
     with tempfile.TemporaryDirectory() as folder:
         certificate = Certificate(Path(folder)) if scheme == "https" else None
         options = ["--tls-cert", str(certificate.path)] if certificate else []
+        changes = {signal.SIGTTIN: "one worker more", signal.SIGTTOU: "one less"}
         if reuse_port:
             options.append("--reuse-port")
+            del changes[signal.SIGTTOU]
         arguments = ("-m", "aiohttpd", "serve", "pid:Handler", "--port", "0", "--no-access-log")
         async with program(HERE / "servers", *arguments, "--workers", str(workers), *options) as server:
             port = await server.port()
@@ -93,11 +101,11 @@ async def measure(scheme: str, workers: int, rolls: int, pause: float, *, reuse_
             async with Load(port, CLIENTS, context=context).running() as load:
                 busy = asyncio.create_task(wrk(url, rolls * (pause + 3) + 2 * pause + 5))
                 await load.more()
-                await rolled(server, load, rolls, pause, certificate, less=not reuse_port)
+                await rolled(server, load, rolls, pause, certificate, changes)
                 requests, errors = await busy
                 lost, answers = len(load.failures), load.answers.total()
-                changes = "one worker more" if reuse_port else "one worker more, one less"
-                print(f"{scheme}: {rolls} rolls, {changes}; {len(load.answers)} workers answered")
+                done = ", ".join([f"{rolls} rolls", *changes.values()])
+                print(f"{scheme}: {done}; {len(load.answers)} workers answered")
                 print(f"  wrk:     {requests} requests, {errors} errors")
                 print(f"  clients: {answers} requests, {lost} failures {load.failures[:3] or ''}")
                 well = errors == lost == 0

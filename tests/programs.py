@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .waiting import until
+
 WAIT = 30.0  # seconds for anything; a machine under load is slow
 
 
@@ -97,6 +99,4 @@ def alive(pid: int) -> bool:
 
 async def gone(*pids: int) -> None:
     """Wait until these processes run no more."""
-    async with asyncio.timeout(WAIT):
-        while any(map(alive, pids)):
-            await asyncio.sleep(0.02)
+    await until(lambda: not any(map(alive, pids)), WAIT)

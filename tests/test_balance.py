@@ -107,7 +107,6 @@ async def test_without_descriptors_it_goes_on_later(
 ) -> None:
     """And nothing is left of that if the server ends meanwhile."""
     monkeypatch.setattr("aiohttpd.acceptors._REST", 0.01)
-
     tried = asyncio.Event()
 
     def exhausted(sock: socket.socket) -> tuple[socket.socket, object]:

@@ -38,7 +38,8 @@ from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 from aiohttpd.transfer import read_at
 
-from .test_connection_life import BOUND, MIB, Client, connected, expect_logged, get, head, on_both_loops, until
+from .test_connection_life import BOUND, MIB, Client, connected, expect_logged, get, head, on_both_loops
+from .waiting import until
 from .wire import Response, split
 
 QUIET = Config(access_log=False)

@@ -33,6 +33,7 @@ from aiohttpd import (
 from aiohttpd.connection import HTTPConnection
 from aiohttpd.testing import exchange, running
 
+from .waiting import until
 from .wire import Response, split
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
@@ -184,13 +185,6 @@ async def echo_body(request: Request, response: StreamWriter) -> None:
     content = await request.body.read()
     response.send_head(200)
     response.write(content)
-
-
-async def until(condition: Callable[[], object], seconds: float = SOON) -> None:
-    """Wait for what tells nobody that it has happened."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def ended(client: Client) -> bool:

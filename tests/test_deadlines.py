@@ -7,7 +7,7 @@ import pytest
 from aiohttpd.deadlines import Deadlines
 from aiohttpd.progress import Pace
 
-from .test_connection_life import until
+from .waiting import until
 
 
 class Waiting:

@@ -25,6 +25,7 @@ from aiohttpd.listeners import listen
 from .fronts import CLIENT, FRONTS, PACKAGES, find, haproxy, nginx, replace, running, text_of
 from .rolling import Load
 from .test_command import command
+from .waiting import until
 
 SOON = 10.0  # seconds within which a program has started, on a busy machine
 
@@ -121,18 +122,12 @@ def test_socket_activation(folder: Path) -> None:
     environment = ["-E", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
     server = command("serve", "app:app", "--no-access-log")
     with running(activate, "-l", str(path), *environment, *server, cwd=folder) as (process, _):
-        asyncio.run(wait_for(path))
+        asyncio.run(until(path.exists, SOON))
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://a/", timeout=SOON).text == str(process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SOON) == 0
         assert path.exists()  # it is systemd's
-
-
-async def wait_for(path: Path) -> None:
-    async with asyncio.timeout(SOON):
-        while not path.exists():
-            await asyncio.sleep(0.02)
 
 
 # Proxies.

@@ -13,7 +13,8 @@ import trustme
 from aiohttpd import BaseHTTPRequestHandler, ClientDisconnected, Config, HTTPError, HTTPServer
 from aiohttpd.testing import exchange, running
 
-from .test_connection_life import SOON, Client, connected, ended, expect_logged, get, head, on_both_loops, until
+from .test_connection_life import SOON, Client, connected, ended, expect_logged, get, head, on_both_loops
+from .waiting import until
 from .wire import split
 
 QUIET = Config(access_log=False)

@@ -27,7 +27,8 @@ from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body
 
-from .test_connection_life import MIB, connected, ended, get, head, on_both_loops, running, until
+from .test_connection_life import MIB, connected, ended, get, head, on_both_loops, running
+from .waiting import until
 from .wire import Response, split
 
 CASES: list[dict[str, Any]] = [

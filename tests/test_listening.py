@@ -25,7 +25,8 @@ from aiohttpd.listeners import ServerAddress, UnixAddress, listen, url_of
 from aiohttpd.testing import running
 
 from .test_command import HELLO, command, run
-from .test_connection_life import Client, connected, echo_path, on_both_loops, until
+from .test_connection_life import Client, connected, echo_path, on_both_loops
+from .waiting import until
 
 
 def has_ipv6() -> bool:

@@ -18,7 +18,8 @@ import aiohttpd
 from aiohttpd.accepting import Listener
 from aiohttpd.testing import running
 
-from .test_connection_life import on_both_loops, until
+from .test_connection_life import on_both_loops
+from .waiting import until
 from .wire import Echo, split
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for

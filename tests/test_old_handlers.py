@@ -32,9 +32,9 @@ from .test_connection_life import (
     get,
     head,
     post,
-    until,
 )
 from .test_threads import busy, threads_of, wait
+from .waiting import until
 from .wire import finals
 
 

@@ -22,7 +22,8 @@ from aiohttpd.listeners import BindError
 from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 
-from .test_connection_life import Client, connected, ended, get, on_both_loops, post, shutting_down, until
+from .test_connection_life import Client, connected, ended, get, on_both_loops, post, shutting_down
+from .waiting import until
 from .wire import finals
 
 LINE = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"

@@ -22,7 +22,7 @@ from aiohttpd.metrics import Metrics, merge, prometheus_text
 from aiohttpd.seeing import metrics_server
 from aiohttpd.testing import running
 
-from .test_connection_life import until
+from .waiting import until
 from .wire import Echo
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for

@@ -41,8 +41,8 @@ from .test_connection_life import (
     head,
     on_both_loops,
     post,
-    until,
 )
+from .waiting import until
 
 DEADLINE = 0.2  # seconds, for whatever a test is about
 FAR = 60.0  # seconds, for what it is not about

@@ -41,9 +41,9 @@ from .test_connection_life import (
     get,
     head,
     post,
-    until,
 )
 from .test_serve_folder import program
+from .waiting import until
 from .wire import finals
 
 Start = Callable[..., threading.Thread]

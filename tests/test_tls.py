@@ -35,8 +35,8 @@ from .test_connection_life import (
     get,
     on_both_loops,
     post,
-    until,
 )
+from .waiting import until
 
 
 @dataclass

@@ -25,7 +25,8 @@ from aiohttpd import (
 )
 from aiohttpd.testing import exchange, running
 
-from .test_connection_life import MIB, Client, connected, expect_logged, get, head, on_both_loops, until
+from .test_connection_life import MIB, Client, connected, expect_logged, get, head, on_both_loops
+from .waiting import until
 from .wire import split
 
 BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
