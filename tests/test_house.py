@@ -122,7 +122,7 @@ class TestModule:
         assert ast.get_docstring(ast.parse(path.read_text()))
 
     def test_holds_one_thing(self, path: Path) -> None:
-        assert len(path.read_text().splitlines()) <= 420
+        assert len(path.read_text().splitlines()) <= 600
 
     def test_imports_the_standard_library_only(self, path: Path) -> None:
         allowed = OUTSIDE.get(name_of(path), set())
