@@ -12,30 +12,22 @@ from typing import Any, Generic, TypeVar, overload
 
 from .errors import ContractError
 
-__all__ = ["DEFAULT_ERROR_MESSAGE", "Lazy", "check_async", "check_class", "check_result", "explain_init", "json_text"]
-
-DEFAULT_ERROR_MESSAGE = """\
-<!DOCTYPE HTML>
-<html lang="en">
-    <head>
-        <meta charset="utf-8">
-        <meta name="color-scheme" content="light dark">
-        <title>Error response</title>
-    </head>
-    <body>
-        <h1>Error response</h1>
-        <p>Error code: %(code)d</p>
-        <p>Message: %(message)s.</p>
-        <p>Error code explanation: %(code)s - %(explain)s.</p>
-    </body>
-</html>
-"""
+__all__ = ["Lazy", "check_async", "check_class", "check_result", "explain_init", "json_text"]
 
 _REFUSED = {
     "handle": "the connection serves requests one after the other; override do_GET and its like",
     "handle_one_request": "the connection serves requests one after the other; override do_GET and its like",
     "parse_request": "requests are parsed before a handler exists; look at self.request in setup()",
 }
+
+# They are called without await, from many places.
+_SYNCHRONOUS = frozenset(
+    (
+        "handle_expect_100", "send_response", "send_response_only", "send_header", "end_headers", "flush_headers",
+        "send_error", "error_body", "log_request", "log_error", "log_message", "version_string", "date_time_string",
+        "log_date_time_string", "address_string",
+    )
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -73,13 +65,15 @@ def check_class(cls: type) -> None:
     """Look at what a class defines of the contract.
 
     Raises:
-        TypeError: it overrides what cannot be, or a hook of it is not asynchronous.
+        TypeError: it overrides what cannot be, or a hook of it is not asynchronous, or is and must not be.
     """
     for name, value in vars(cls).items():
         if name in _REFUSED:
             raise TypeError(f"{cls.__qualname__}.{name} cannot be overridden: {_REFUSED[name]}")
         if callable(value) and name in ("setup", "finish"):
             check_async(f"{cls.__qualname__}.{name}", value)
+        if name in _SYNCHRONOUS and inspect.iscoroutinefunction(getattr(value, "__func__", value)):
+            raise TypeError(f"{cls.__qualname__}.{name} is called without await: write 'def', not 'async def'")
 
 
 def check_async(name: str, method: Any) -> None:

@@ -1,24 +1,24 @@
 """What an exception becomes: an answer while none has left, else a cut connection.
 
-Owns the short text pages for refusals and for Apps that are no handler classes. Handler classes make
+Owns the answers to refusals and for Apps that are no handler classes. Handler classes make
 their own pages with ``send_error`` before anything comes here.
 """
 
 import asyncio
 
+from .error_body import ErrorBody, content_of
 from .errors import ClientDisconnected, HTTPError
-from .wire.response import ResponseFields, phrase
+from .wire.response import ResponseFields
 from .writer import StreamWriter
 
 __all__ = ["answer_failure", "refusal"]
 
-_PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
-
-def answer_failure(error: BaseException, response: StreamWriter) -> None:
+def answer_failure(error: BaseException, response: StreamWriter, error_body: ErrorBody | None = None) -> None:
     """Answer for a handler that raised, or cut an answer that it has begun.
 
     A client that has gone is no news. Everything else but an `HTTPError` and a cancellation is reported.
+    ``error_body`` makes the content; None for plain text.
     """
     if isinstance(error, ClientDisconnected) and (response.is_closing() or response.request.method == "HEAD"):
         if response.replaceable() or response.is_closing():
@@ -37,11 +37,11 @@ def answer_failure(error: BaseException, response: StreamWriter) -> None:
         response.abort()
         return
     try:
-        _answer(error, response)
+        _answer(error, response, error_body)
     except Exception as second:  # a reason or a field that cannot be sent, a peer that has gone
         response.report(second)
         if response.replaceable():
-            _answer(HTTPError(500), response)
+            _answer(HTTPError(500), response, error_body)
         else:
             response.abort()
 
@@ -51,20 +51,17 @@ def _overdue(error: BaseException) -> TimeoutError:
     return TimeoutError("no answer was begun within timeout_handler").with_traceback(error.__traceback__)
 
 
-def _answer(error: HTTPError, response: StreamWriter) -> None:
+def _answer(error: HTTPError, response: StreamWriter, error_body: ErrorBody | None) -> None:
+    content_type, content = content_of(error, error_body)
     response.restart()
-    response.send_head(error.status, (_PLAIN, *error.headers), error.message)
-    response.write(_page(error))
+    response.send_head(error.status, (("Content-Type", content_type), *error.headers), error.message)
+    response.write(content)
     response.finish()
 
 
-def refusal(prelude: bytes, error: HTTPError, *, line: bytes) -> list[bytes]:
-    """The answer to what is no request but began with ``line``."""
-    content = _page(error)
-    fields = ResponseFields.of((_PLAIN, ("Content-Length", len(content)), ("Connection", "close")))
+def refusal(prelude: bytes, error: HTTPError, *, line: bytes, error_body: ErrorBody | None = None) -> list[bytes]:
+    """The answer to what is no request but began with ``line``; the connection is closed after it."""
+    content_type, content = content_of(error, error_body)
+    length = ("Content-Length", len(content))
+    fields = ResponseFields.of((("Content-Type", content_type), *error.headers, length, ("Connection", "close")))
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
-
-
-def _page(error: HTTPError) -> bytes:
-    text = f"{error.status} {error.message or phrase(error.status)}"
-    return f"{text}: {error.explain}\n".encode() if error.explain else f"{text}\n".encode()

@@ -34,7 +34,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import clock
-from .contract import DEFAULT_ERROR_MESSAGE, Lazy, check_class, check_result, explain_init
+from .contract import Lazy, check_class, check_result, explain_init
+from .error_body import DEFAULT_ERROR_MESSAGE, checked, escape
 from .errors import ClientDisconnected, ContractError, HTTPError
 from .input import Input
 from .methods import Method, find_method
@@ -225,7 +226,8 @@ class BaseHTTPRequestHandler(Input, Output):
         if fields is None:
             raise ContractError("end_headers() without send_response()")
         if self._more is not None and self._status >= 200:
-            fields += ResponseFields.of(self._more)
+            for name, value in self._more:
+                fields.add(name, value)
         self._fields = None
         wfile = self.wfile
         if self.close_connection:
@@ -272,19 +274,37 @@ class BaseHTTPRequestHandler(Input, Output):
             self.send_header(name, value)
         content = b""
         if code >= 200 and code not in (204, 205, 304):
-            import html  # with its table of entities, only for a page that needs it
-
-            page = self.error_message_format % {
-                "code": code,
-                "message": html.escape(message, quote=False),
-                "explain": html.escape(explain, quote=False),
-            }
-            content = page.encode("utf-8", "replace")
-            self.send_header("Content-Type", self.error_content_type)
+            content_type, content = checked(self.error_body(code, message, explain))
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", len(content))
         self.end_headers()
         if content:
             self.wfile.write(content)
+
+    def error_body(self, status: int, message: str, explain: str) -> tuple[str, bytes]:
+        """Make the content of an error answer: override it to have errors in a form of your own.
+
+        ::
+
+            @staticmethod
+            def error_body(status, message, explain):
+                return "application/json", json.dumps({"status": status, "error": message}).encode()
+
+        It is used for each error of the handler: `send_error`, `HTTPError`, 404, 405, 500. As a static or class method
+        it is also used for answers that come before there is a handler: malformed requests, 401, 503.
+        The default fills ``error_message_format``; message and explain are escaped for ``error_content_type``.
+
+        Args:
+            status: the status code.
+            message: one line.
+            explain: a longer text; may be empty.
+
+        Returns:
+            Content type and content.
+        """
+        kind = self.error_content_type
+        texts = {"code": status, "message": escape(message, kind), "explain": escape(explain, kind)}
+        return kind, (self.error_message_format % texts).encode("utf-8", "replace")
 
     # The log.
 
@@ -336,20 +356,33 @@ class BaseHTTPRequestHandler(Input, Output):
         except HTTPError as error:
             if not self.wfile.replaceable():
                 raise
-            more = {"headers": error.headers} if error.headers else {}  # an override may not know the argument
-            self.send_error(error.status, error.message, error.explain, **more)
+            self._send_http_error(error)
         except ClientDisconnected:
             raise
         except Exception as error:
             if not self.wfile.replaceable():
                 raise
             self.wfile.report(error)
-            self.send_error(500)
+            self._send_http_error(HTTPError(500))
         finally:
             if self._cleanup is not None:
                 self._cleanup()
         if self.close_connection:
             self.wfile.close_connection = True
+
+    def _send_http_error(self, error: HTTPError) -> None:
+        """Answer by `send_error`, in place of what the handler has begun.
+
+        A class may override it with the arguments of http.server's, or fewer: fields go by way of the head.
+        """
+        self.wfile.restart()
+        self._fields = None
+        if error.headers:
+            self._more = [*(self._more or ()), *error.headers]
+        texts = [error.message, error.explain]
+        while texts and texts[-1] is None:
+            texts.pop()
+        self.send_error(error.status, *texts)
 
     async def _serve_with_hooks(self) -> object:
         cls = type(self)

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from .errors import HTTPError
+from .failures import answer_failure, refusal
 from .service import App, Service
 from .wire.request import Request
 from .writer import StreamWriter
@@ -15,9 +17,7 @@ __all__ = ["ProtocolFactory", "TurnedAway", "limit_connections", "limit_in_fligh
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
-_RETRY_AFTER = "1"  # seconds
-_TEXT = b"503 Service Unavailable: the server is busy\n"
-_FIELDS = (("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", _RETRY_AFTER))
+_BUSY = HTTPError(503, None, "the server is busy", headers=[("Retry-After", "1")])  # seconds
 
 
 def limit_connections(
@@ -53,8 +53,7 @@ def limit_in_flight(app: App, service: Service, most: int) -> App:
             if service.metrics is not None:
                 service.metrics.turned_away("max_in_flight")
             response.head_mirrors_get = True
-            response.send_head(503, _FIELDS)
-            response.write(_TEXT)
+            answer_failure(_BUSY, response, service.error_body)
             return
         running += 1
         try:
@@ -82,9 +81,8 @@ class TurnedAway(asyncio.Protocol):
         if self._silent:
             self._transport.abort()
             return
-        fields = [*_FIELDS, ("Content-Length", str(len(_TEXT))), ("Connection", "close")]
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        self._transport.write(service.prelude(503) + head.encode() + b"\r\n" + _TEXT)
+        answer = refusal(service.prelude(503), _BUSY, line=b"", error_body=service.error_body)
+        self._transport.write(b"".join(answer))
         if self._transport.can_write_eof():
             self._transport.write_eof()
             service.deadlines.arm(service.lingers, self)

@@ -6,6 +6,7 @@ Owns what they answer and how they stand in front of an App at next to no cost. 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from .errors import HTTPError
 from .metrics import CONTENT_TYPE, Snapshot, merge, prometheus_text
 from .service import App, Service
 from .wire.request import Request
@@ -81,8 +82,7 @@ def health_page(is_ready: Callable[[], bool]) -> App:
 
 async def not_found(request: Request, response: StreamWriter) -> None:
     """The App of an address that has nothing but pages."""
-    response.send_head(404, (("Content-Type", _PLAIN),))
-    response.write(b"404 Not Found\n")
+    raise HTTPError(404)
 
 
 async def _answer(page: App, request: Request, response: StreamWriter) -> None:
@@ -91,8 +91,7 @@ async def _answer(page: App, request: Request, response: StreamWriter) -> None:
     if request.method in ("GET", "HEAD"):
         await page(request, response)
         return
-    response.send_head(405, (("Content-Type", _PLAIN), ("Allow", "GET, HEAD")))
-    response.write(b"405 Method Not Allowed\n")
+    raise HTTPError(405, headers=[("Allow", "GET, HEAD")])
 
 
 def _unlogged(status: int, size: int) -> None:

@@ -16,6 +16,7 @@ from .access_log import AccessLog, access_logger
 from .clock import Clock
 from .config import Config
 from .deadlines import Deadlines, Fifo
+from .error_body import error_body_of
 from .errors import WireError
 from .metrics import Metrics
 from .version import __version__
@@ -116,6 +117,7 @@ class Service:
         timed: whether it wants to know when, for which a clock is read before each handler.
         handlers: the queue of handlers that have a deadline; None if they have none.
         turned_away: connections that there was no room for, until they are closed.
+        error_body: makes the content of errors that no handler answers; None for plain text.
         draining: no request may follow on any connection.
         server: what ``Request.server`` gives, opaque here.
     """
@@ -132,6 +134,7 @@ class Service:
         context: contextvars.Context | None = None,
     ) -> None:
         self.app = resolve_app(app)
+        self.error_body = error_body_of(app)
         self.instant: Callable[[Request], Instant | None] | None = (
             getattr(app, "instant", None) if isinstance(app, type) else None  # functools.wraps would copy it
         )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from .errors import HTTPError
 from .files import SimpleHTTPRequestHandler
 from .service import App, resolve_app
 from .wire.request import Request
@@ -143,7 +144,7 @@ def _either(app: App, credentials: str, otherwise: App) -> App:
 async def _take_nothing(handler: SimpleHTTPRequestHandler) -> None:
     """Say to who sends a file what is missing."""
     explain = "Files are taken where it was started with --upload"
-    handler.send_error(405, explain=explain, headers=[("Allow", handler.allowed_methods)])
+    raise HTTPError(405, None, explain, headers=[("Allow", handler.allowed_methods)])
 
 
 def _field(text: str) -> tuple[str, str]:

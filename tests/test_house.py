@@ -20,7 +20,7 @@ FLOORS = [
     ["wire.framing", "wire.response"],
     ["wire.refusals"],
     ["wire.parser", "wire.body", "wire.preamble"],
-    ["wire.forwarded"],
+    ["wire.forwarded", "error_body"],
     ["accepting", "deadlines", "progress", "sending", "log_format", "metrics", "listeners", "tls", "reachable"],
     ["systemd", "processes", "sharing"],
     ["transfer", "access_log", "binding"],

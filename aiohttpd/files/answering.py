@@ -136,8 +136,9 @@ def _send_range_head(
     if spans is None or not range_applies(headers, file.validators, now=time.time()):
         return _send_whole_head(handler, file, more)
     if not spans:
-        fields = [("Content-Range", content_range(None, file.size)), ("Accept-Ranges", "bytes")]
-        handler.send_error(416, headers=fields)
+        handler.add_header("Content-Range", content_range(None, file.size))
+        handler.add_header("Accept-Ranges", "bytes")
+        handler.send_error(416)
         return None
     if len(spans) == 1:
         content = Content(file, spans)
