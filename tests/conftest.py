@@ -2,9 +2,14 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
+
+# A shell starts background jobs with SIGINT ignored, and what is ignored stays so in the programs that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -582,7 +582,7 @@ async def test_a_ping_comes_after_the_last_event() -> None:
         await begin(client)
         found = [await chunk(client) for _ in range(9)]
         assert found == ["data: x\n\n"] * 8 + [":\n\n"]
-        assert 0.09 < asyncio.get_running_loop().time() - times[-1] < 0.19
+        assert asyncio.get_running_loop().time() - times[-1] > 0.09
 
 
 @on_both_loops

@@ -322,17 +322,16 @@ def test_served_by_the_command(name: str) -> None:
 
 @CTRL_C
 def test_ctrl_c_ends_the_clock() -> None:
-    """A stream that is open keeps nobody waiting: not for the grace, ten seconds."""
-    with program("-m", "aiohttpd", "serve", "examples/sse_clock.py:Clock", "--port", "0") as (url, said):
+    """A stream that is open keeps nobody waiting: not for the grace, which is longer than the test may take."""
+    command = ("-m", "aiohttpd", "serve", "examples/sse_clock.py:Clock", "--port", "0", "--timeout-grace", "300")
+    with program(*command) as (url, said):
         connection = socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=5)
         connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         head = b""
         while b"data: " not in head:
             head += connection.recv(1000)
-        begun = time.monotonic()
     with connection, connection.makefile("rb") as rest:
         assert rest.read().endswith(b"0\r\n\r\n")
-    assert time.monotonic() - begun < 5
     assert '"GET /events HTTP/1.1" 200 ' in said[-1]
 
 

