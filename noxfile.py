@@ -11,7 +11,7 @@ import nox
 nox.options.sessions = ["tests", "lint"]
 nox.options.error_on_missing_interpreters = False
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
 def starts(version: str) -> bool:
