@@ -39,7 +39,7 @@ a { color: #0b57d0; margin-right: 1rem }
 <p>Error code: %(code)d</p>
 <p>Message: %(message)s.</p>
 <p>Error code explanation: %(code)s - %(explain)s.</p>
-<p><a href="./">This folder</a> <a href="/">Start page</a></p>
+<nav><a href="./">This folder</a> <a href="/">Start page</a></nav>
 </body>
 </html>
 """
