@@ -5,12 +5,13 @@ when somebody asks for a form.
 """
 
 import io
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from .contract import Lazy, json_text
 from .errors import ContractError, HTTPError
-from .wire.headers import Headers
+from .wire.headers import OWS, Headers
 from .wire.request import Body, Request
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class Input:
 
 _JSON = "application/json"
 _USUAL_JSON = (_JSON, None)
+_find_pairs = re.compile(r"[^\t ;][^;]*+").findall
 _SHOWN = 60  # characters of a client's word in a reason
 
 
@@ -201,9 +203,17 @@ def _cookies(headers: Headers) -> dict[str, str]:
     """Read Cookie as RFC 6265 section 4.2 writes it, and what is no cookie in it as nothing."""
     found: dict[str, str] = {}
     for value in headers.get_all("Cookie") or ():
-        for pair in value.split(";"):
-            name, equals, text = (part.strip(" \t") for part in pair.partition("="))
+        for pair in _find_pairs(value):
+            name, equals, text = (part.strip(OWS) for part in pair.partition("="))
             if name and equals:
                 quoted = len(text) > 1 and text[0] == text[-1] == '"'
-                found.setdefault(name, text[1:-1] if quoted else text)
+                found.setdefault(_told(name), _told(text[1:-1] if quoted else text))
     return found
+
+
+def _told(text: str) -> str:
+    """Text that browsers send as UTF-8, and some programs as ISO 8859-1, which the fields are decoded as."""
+    try:
+        return text if text.isascii() else text.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return text
