@@ -103,6 +103,7 @@ class Config:
         1000, "number of elements in fields that are lists: Cookie, Accept, Forwarded ... (431)", group="Limits"
     )
     limit_body: int = _option(64 * MIB, "a request body that a handler reads (413)", unit="bytes", group="Limits")
+    limit_json: int = _option(MIB, "a request body that a handler reads as JSON (413)", unit="bytes", group="Limits")
     limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
     limit_chunk_extensions: int = _option(16 * KIB, "chunk extensions of one body (400)", unit="bytes", group="Limits")
     limit_discard: int = _option(
