@@ -120,8 +120,8 @@ class Input:
     async def form(self) -> "FormData":
         """The form in the body, URL-encoded or multipart.
 
-        Files larger than 1 MiB, or 16 MiB together, are on the disk. All are closed, and deleted, when the
-        request ends.
+        Files larger than 1 MiB, or 16 MiB together, are on the disk, all of a form in one file without a name. They
+        are closed, and deleted, when the request ends.
 
         Raises:
             HTTPError: 415: it is no form, or has Content-Encoding; 400: it is malformed or incomplete; 413: it is

@@ -13,7 +13,7 @@ from ..wire.headers import Headers
 from ..wire.request import Body, Request
 from .data import FormData, MultiMap
 from .multipart import FormLimits, Part, Parts, shown, too_large
-from .uploads import SPOOLED, UploadedFile
+from .uploads import SPOOLED, Spool, UploadedFile
 
 __all__ = ["decode", "decode_large", "query_of", "read_form"]
 
@@ -150,10 +150,11 @@ async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
     pairs: list[tuple[str, str | UploadedFile]] = []
     room = limits.fields_size
     memory = _IN_MEMORY
+    spool = Spool()
     try:
         async for part in parts:
             if part.filename is not None:
-                file = UploadedFile(part.filename, part.content_type, part.headers)
+                file = UploadedFile(part.filename, part.content_type, part.headers, spool)
                 pairs.append((part.name, file))
                 async for data in part:
                     await file.append(data, min(SPOOLED, memory))
