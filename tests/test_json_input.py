@@ -304,6 +304,8 @@ def test_any_number(text: str) -> None:
 )
 @example(charset="utf-8", content=b"\xf0\x9f\x98\x80\xff", piece=1)
 @example(charset="utf-16", content="ü\U0001f600", piece=1)
+@example(charset="utf-16", content=b"\0\0", piece=1)
+@example(charset="utf-16", content=b"\xfe\xff\0a\0", piece=1)
 @example(charset="iso-2022-jp", content=b"\x1b$B0!", piece=1)
 def test_text_in_pieces(charset: str, content: str | bytes, piece: int) -> None:
     """Whatever is in it, and wherever it is cut: the same, or the same place is told."""

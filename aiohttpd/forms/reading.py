@@ -53,16 +53,21 @@ async def decode_large(content: bytes, charset: str) -> str:
     if len(content) <= _PIECE:
         return decode(content, charset)
     decode(b"", charset)
-    decoder = codecs.getincrementaldecoder(_NAMES_OF_PYTHON.get(charset.lower(), charset))()
+    name = _NAMES_OF_PYTHON.get(charset.lower(), charset.lower())
+    first = 0
+    if name == "utf-16":  # whose decoder of pieces wants a byte order mark
+        first = 2 * content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        name = "utf-16-be" if content.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
+    decoder = codecs.getincrementaldecoder(name)()
     parts = []
-    for start in range(0, len(content), _PIECE):
-        held = len(decoder.getstate()[0])
+    for start in range(first, len(content), _PIECE):
+        begin = start - len(decoder.getstate()[0])
         end = start + _PIECE
         try:
             parts.append(decoder.decode(content[start:end], end >= len(content)))
         except UnicodeDecodeError as error:
-            begin = start - held
-            raise UnicodeDecodeError(charset, content, begin + error.start, begin + error.end, error.reason) from None
+            place = (begin + error.start, begin + error.end)
+            raise UnicodeDecodeError(charset, content, *place, error.reason) from None
         await asyncio.sleep(0)
     return "".join(parts)
 
