@@ -137,8 +137,6 @@ def check_elements(block: str, limit: int) -> None:
     Raises:
         WireError: 431.
     """
-    if block.count(",") + block.count(";") < limit - block.count("\n"):
-        return
     values = re.findall(_LIST_VALUES, block)
     for sign in ",;":
         if re.match(rf"(?:[\t {sign}]*+[^\t {sign}][^{sign}]*+){{{limit + 1}}}", sign.join(values)):
