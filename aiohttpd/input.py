@@ -62,7 +62,7 @@ class Input:
 
     @Lazy
     def cookies(self) -> dict[str, str]:
-        """The cookies of the request; of a name that comes twice, the first."""
+        """The cookies of the request, in UTF-8, or ISO 8859-1 what is none; of a name that comes twice, the first."""
         return _cookies(self.request.headers)
 
     async def body(self) -> bytes:
@@ -158,7 +158,8 @@ class Input:
         """`body`, of a size that counts for this once."""
         if self.max_json_size is not ...:
             limit = self.max_json_size
-        if limit is None:
+        length = self.request.framing.content_length
+        if limit is None or (length is not None and length <= limit):
             return await self.body()
         if self._content is None:
             body = self.request.body

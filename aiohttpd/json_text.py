@@ -7,8 +7,8 @@ used.
 import asyncio
 import gc
 import json
-import math
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, NoReturn
 
 __all__ = ["dumps", "loads", "loads_large"]
@@ -22,9 +22,9 @@ def _refuse(constant: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"the number {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} is too large")
-    return value
+    if isfinite(value):
+        return value
+    raise ValueError(f"the number {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} is too large")
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
