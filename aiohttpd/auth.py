@@ -5,12 +5,12 @@ users and keeps no sessions.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 
 from .errors import HTTPError
 from .service import App, resolve_app
+from .wire.headers import OWS
 from .wire.request import Request
 from .writer import StreamWriter
 
@@ -46,8 +46,9 @@ def check_credentials(credentials: str) -> str:
     """See that credentials are ``name:password``, and give them back.
 
     Raises:
-        ValueError: there is no colon, or nothing before it or after it.
+        ValueError: there is no colon, or nothing before it or after it; or no client could send it.
     """
+    _as_sent(credentials)
     name, _, password = credentials.partition(":")
     if not name or not password:
         raise ValueError("credentials are 'name:password'")
@@ -56,12 +57,17 @@ def check_credentials(credentials: str) -> str:
 
 def is_authorized(request: Request, credentials: str) -> bool:
     """Whether a request has these credentials; it takes as long whatever it has."""
-    return hmac.compare_digest(_digest(_credentials(request)), _digest(credentials.encode()))
+    return hmac.compare_digest(_digest(_credentials(request)), _digest(_as_sent(credentials)))
 
 
 def challenge() -> HTTPError:
     """The answer to who has no credentials, or wrong ones."""
     return HTTPError(401, None, "name and password are needed", headers=[_CHALLENGE])
+
+
+def _as_sent(credentials: str) -> bytes:
+    """In UTF-8, as the challenge says; what the command line has in another charset stays as it is there."""
+    return credentials.encode("utf-8", "surrogateescape")
 
 
 def _digest(data: bytes) -> bytes:
@@ -75,6 +81,6 @@ def _credentials(request: Request) -> bytes:
     if scheme.lower() != "basic":
         return b""
     try:
-        return base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error:
+        return base64.b64decode(encoded.strip(OWS), validate=True)
+    except ValueError:  # of the alphabet, of the padding, or of what is not ASCII
         return b""

@@ -99,7 +99,11 @@ class Config:
     limit_field: int = _option(16 * KIB, "one header field (431)", unit="bytes", group="Limits")
     limit_head: int = _option(64 * KIB, "the whole head, trailers included (431)", unit="bytes", group="Limits")
     limit_fields: int = _option(128, "number of header fields, trailers included (431)", group="Limits")
+    limit_elements: int = _option(
+        1000, "number of elements in fields that are lists: Cookie, Accept, Forwarded ... (431)", group="Limits"
+    )
     limit_body: int = _option(64 * MIB, "a request body that a handler reads (413)", unit="bytes", group="Limits")
+    limit_json: int = _option(MIB, "a request body that a handler reads as JSON (413)", unit="bytes", group="Limits")
     limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
     limit_chunk_extensions: int = _option(16 * KIB, "chunk extensions of one body (400)", unit="bytes", group="Limits")
     limit_discard: int = _option(

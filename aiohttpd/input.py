@@ -5,12 +5,13 @@ when somebody asks for a form.
 """
 
 import io
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from .contract import Lazy, json_text
-from .errors import ContractError, HTTPError
-from .wire.headers import Headers
+from .errors import ContentTooLarge, ContractError, HTTPError
+from .wire.headers import OWS, Headers
 from .wire.request import Body, Request
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Input:
         max_field_size: bytes of one field that is no file (413).
         max_fields_size: bytes of all fields that are no files (413).
         max_file_size: bytes of one file (413); None for no other limit than that of the body.
+        max_json_size: bytes of a body that `json` reads (413); ``...`` for ``limit_json``, None for no other limit than
+            that of the body.
     """
 
     max_form_parts: int = 1000
@@ -40,6 +43,7 @@ class Input:
     max_field_size: int = 1024 * 1024
     max_fields_size: int = 16 * 1024 * 1024
     max_file_size: int | None = None
+    max_json_size: Any = ...
 
     request: Request
     headers: Lazy[Headers]
@@ -58,7 +62,7 @@ class Input:
 
     @Lazy
     def cookies(self) -> dict[str, str]:
-        """The cookies of the request; of a name that comes twice, the first."""
+        """The cookies of the request, in UTF-8, or ISO 8859-1 what is none; of a name that comes twice, the first."""
         return _cookies(self.request.headers)
 
     async def body(self) -> bytes:
@@ -80,13 +84,13 @@ class Input:
         Raises:
             HTTPError: 415: a charset that the Web does not know, or Content-Encoding; 400: the text is not in it.
         """
-        from .forms import decode
+        from .forms import decode, decode_large
 
         self._check_coding()
         charset = self.request.headers.get_content_charset() or "utf-8"
         try:
             decode(b"", charset)
-            return decode(await self.body(), charset)
+            return await decode_large(await self.body(), charset)
         except LookupError:
             raise HTTPError(415, None, f"the charset {charset[:_SHOWN]} is not known") from None
         except UnicodeDecodeError as error:
@@ -97,15 +101,18 @@ class Input:
 
         Raises:
             HTTPError: 415: Content-Type is there, and another, or Content-Encoding is; 400: it is no JSON, with
-                the place.
+                the place, or holds a number beyond all that Python's float has; 413: it is larger than `max_json_size`.
         """
         headers = self.request.headers
         if headers["Content-Type"] not in _USUAL_JSON:
             kind = headers.get_content_type()
             if kind != _JSON and not kind.endswith("+json"):
                 raise HTTPError(415, None, f"{_JSON} is wanted", headers=[("Accept-Post", _JSON)])
+        content = await self._body_up_to(self.request.peer.config.limit_json)
         try:
-            return json_text().loads(await self.body())
+            if len(content) <= _QUICK:
+                return json_text().loads(content)
+            return await json_text().loads_large(content)
         except (ValueError, RecursionError) as error:
             self._check_coding()  # which would be why
             raise HTTPError(400, None, f"malformed JSON: {error}") from None
@@ -113,8 +120,8 @@ class Input:
     async def form(self) -> "FormData":
         """The form in the body, URL-encoded or multipart.
 
-        Files larger than 1 MiB, or 16 MiB together, are on the disk. All are closed, and deleted, when the
-        request ends.
+        Files larger than 1 MiB, or 16 MiB together, are on the disk, all of a form in one file without a name. They
+        are closed, and deleted, when the request ends.
 
         Raises:
             HTTPError: 415: it is no form, or has Content-Encoding; 400: it is malformed or incomplete; 413: it is
@@ -146,6 +153,25 @@ class Input:
 
         self._check_coding()
         return Parts(self.request.headers, self._take("parts()"), self._form_limits())
+
+    async def _body_up_to(self, limit: int | None) -> bytes:
+        """`body`, of a size that counts for this once."""
+        if self.max_json_size is not ...:
+            limit = self.max_json_size
+        length = self.request.framing.content_length
+        if limit is None or (length is not None and length <= limit):
+            return await self.body()
+        if self._content is None:
+            body = self.request.body
+            others = body.limit
+            body.limit = limit if others is None else min(limit, others)
+            try:
+                return await self.body()
+            finally:
+                body.limit = others
+        if len(self._content) > limit:
+            raise ContentTooLarge(limit)
+        return self._content
 
     def _check_coding(self) -> None:
         """What has been encoded is not what its type says, RFC 9110 section 8.4."""
@@ -180,6 +206,8 @@ class Input:
 
 _JSON = "application/json"
 _USUAL_JSON = (_JSON, None)
+_find_pairs = re.compile(r"[^\t ;][^;]*+").findall
+_QUICK = 32 * 1024  # bytes of JSON that are parsed at once
 _SHOWN = 60  # characters of a client's word in a reason
 
 
@@ -201,9 +229,17 @@ def _cookies(headers: Headers) -> dict[str, str]:
     """Read Cookie as RFC 6265 section 4.2 writes it, and what is no cookie in it as nothing."""
     found: dict[str, str] = {}
     for value in headers.get_all("Cookie") or ():
-        for pair in value.split(";"):
-            name, equals, text = (part.strip(" \t") for part in pair.partition("="))
+        for pair in _find_pairs(value):
+            name, equals, text = (part.strip(OWS) for part in pair.partition("="))
             if name and equals:
                 quoted = len(text) > 1 and text[0] == text[-1] == '"'
-                found.setdefault(name, text[1:-1] if quoted else text)
+                found.setdefault(_told(name), _told(text[1:-1] if quoted else text))
     return found
+
+
+def _told(text: str) -> str:
+    """Text that browsers send as UTF-8, and some programs as ISO 8859-1, which the fields are decoded as."""
+    try:
+        return text if text.isascii() else text.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return text

@@ -9,6 +9,7 @@ import contextlib
 import socket
 from typing import Any, cast
 
+from .config import Config
 from .deadlines import Fifo
 from .errors import BodyTimeout
 from .progress import Pace, peer_has_closed
@@ -95,6 +96,11 @@ class Link(asyncio.Protocol):
     def server_address(self) -> Address:
         """``(host, port)`` of our side, the path of a unix socket."""
         return cast(Address, self._transport.get_extra_info("sockname"))
+
+    @property
+    def config(self) -> Config:
+        """The options of the service."""
+        return self.service.config
 
     @property
     def server(self) -> Any:

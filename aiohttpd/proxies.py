@@ -68,7 +68,7 @@ def find_origin(headers: Headers, fields: frozenset[str], proxies: TrustedProxie
         return _by_forwarded(headers, proxies, peer)
     address, scheme, host, port = peer
     if "x-forwarded-for" in fields:
-        for item in reversed(list_items(headers, "X-Forwarded-For")):
+        for item in list_items(headers, "X-Forwarded-For"):
             node = read_node(item)
             if node is None:
                 break

@@ -5,6 +5,8 @@ Owns quality values, the order of content codings, and which media type is meant
 
 import re
 
+from ..wire.headers import OWS, list_elements
+
 __all__ = ["CODINGS", "IDENTITY", "accepted_codings", "accepts_html", "prefers_json"]
 
 # Content codings with the suffix of a file that holds one, in the order that we prefer.
@@ -18,11 +20,12 @@ _weight = re.compile(r"(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch  #
 def _qualities(value: str) -> dict[str, float]:
     """Each element of an Accept field with its weight; what is malformed is left out."""
     found = {}
-    for element in value.split(","):
-        name, *parameters = (part.strip(" \t") for part in element.split(";"))
+    for element in list_elements(value):
+        name, _, parameters = element.partition(";")
+        name, last = name.rstrip(OWS), parameters.rpartition(";")[2].strip(OWS)
         quality = 1.0
-        if parameters and parameters[-1][:2].lower() == "q=":
-            weight = _weight(parameters[-1])
+        if last[:2].lower() == "q=":
+            weight = _weight(last)
             if weight is None:
                 continue
             quality = float(weight[1])

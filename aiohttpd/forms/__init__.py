@@ -6,7 +6,10 @@
 
 from .data import FormData, MultiMap
 from .multipart import FormLimits, Part, Parts
-from .reading import decode, query_of, read_form
+from .reading import decode, decode_large, query_of, read_form
 from .uploads import UploadedFile
 
-__all__ = ["FormData", "FormLimits", "MultiMap", "Part", "Parts", "UploadedFile", "decode", "query_of", "read_form"]
+__all__ = [
+    "FormData", "FormLimits", "MultiMap", "Part", "Parts", "UploadedFile", "decode", "decode_large", "query_of",
+    "read_form",
+]  # fmt: skip

@@ -240,14 +240,27 @@ def _parser_for(boundary: bytes, limits: FormLimits) -> "PushMultipartParser":
 
 @functools.cache
 def _parser_class() -> "type[PushMultipartParser]":
-    from multipart import ParserError, PushMultipartParser
+    from multipart import ParserError, ParserLimitReached, PushMultipartParser
 
     class StrictParser(PushMultipartParser):  # type: ignore[misc]
         """The library lets LF and its like pass within a line, or not, as the line was cut."""
 
+        def _on_segment_start(self) -> None:
+            super()._on_segment_start()
+            self._folds = 0
+
         def _on_segment_headerline(self, line: bytes) -> None:
             if _control_in(line):
                 raise ParserError("Control character in a segment header")
+            if line.startswith((b" ", b"\t")):  # each makes the whole field anew
+                self._folds += 1
+                if self._folds > self.max_header_count:
+                    raise ParserLimitReached("Maximum segment header count exceeded")
+            try:
+                line.decode(self.header_charset)
+            except UnicodeDecodeError as error:
+                what = "file name" if b"filename" in line[: error.start].lower() else "header field"
+                raise ParserError(f"A {what} failed to decode: it is not in UTF-8") from None
             super()._on_segment_headerline(line)
 
     return StrictParser
@@ -264,6 +277,8 @@ _AS_BROWSERS = re.compile(r'form-data; name="([^"]*+)"(?:; filename="([^"]*+)")?
 # What others write, RFC 2183; lenient about tokens that are none.
 _PARAMETER = re.compile(rf';[\t ]*+({TOKEN})[\t ]*+=[\t ]*+(?:"((?:[^"\\]|\\.)*+)"|([^\t ;"]*+))[\t ]*+(?=;|\Z)')
 _PERCENT = re.compile("%(0D|0A|22)")
+_is_empty = re.compile(r"[\t ;]*+\Z").match
+_MOST = 16  # parameters of Content-Disposition; RFC 7578 has three
 
 
 def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
@@ -287,7 +302,7 @@ def _names(disposition: str) -> tuple[str, str | None]:
         return _unescaped(name), None if filename is None else _unescaped(filename)
     found: dict[str, str] = {}
     at = len(disposition.partition(";")[0])
-    while disposition[at:].strip("\t ;"):
+    while not _is_empty(disposition, at):
         match = _PARAMETER.match(disposition, at)
         if match is None:
             raise malformed("Content-Disposition cannot be read")
@@ -295,6 +310,8 @@ def _names(disposition: str) -> tuple[str, str | None]:
         key = key.lower()
         if key in found:
             raise malformed(f"Content-Disposition has {shown(key)} twice")
+        if len(found) == _MOST:
+            raise malformed(f"Content-Disposition has more than {_MOST} parameters")
         found[key] = _unescaped(plain) if quoted is None else _unquoted(quoted)
         at = match.end()
     if "name" not in found:
@@ -307,7 +324,7 @@ def _names(disposition: str) -> tuple[str, str | None]:
 
 def _unquoted(text: str) -> str:
     if '\\"' in text:  # as quoted-string has it; browsers write no such thing
-        return re.sub(r'\\(["\\])', r"\1", text)
+        return "\\".join([piece.replace('\\"', '"') for piece in text.split("\\\\")])
     return _unescaped(text)
 
 

@@ -4,20 +4,23 @@ Owns the choice by media type, what goes to memory and what to the disk, and the
 """
 
 import asyncio
-from urllib.parse import parse_qsl
+import binascii
+import codecs
+import re
 
 from ..errors import HTTPError
 from ..wire.headers import Headers
 from ..wire.request import Body, Request
 from .data import FormData, MultiMap
 from .multipart import FormLimits, Part, Parts, shown, too_large
-from .uploads import SPOOLED, UploadedFile
+from .uploads import SPOOLED, Spool, UploadedFile
 
-__all__ = ["decode", "query_of", "read_form"]
+__all__ = ["decode", "decode_large", "query_of", "read_form"]
 
 _URL_ENCODED = "application/x-www-form-urlencoded"
 _ACCEPTED = ("Accept-Post", f"{_URL_ENCODED}, multipart/form-data")
 _QUICK = 64 * 1024  # bytes of URL-encoded fields that are read at once
+_PIECE = 64 * 1024  # bytes that are decoded before others have their turn
 _IN_MEMORY = 16 * 1024 * 1024  # bytes of all files of a form that stay in memory, however many they are
 
 # The encodings of the Web that Python has. Other codecs of it are slow, no charsets, or kept by name for ever.
@@ -45,6 +48,30 @@ def decode(content: bytes, charset: str) -> str:
     return content.decode(_NAMES_OF_PYTHON.get(charset, charset))
 
 
+async def decode_large(content: bytes, charset: str) -> str:
+    """`decode`, and let others have their turn meanwhile."""
+    if len(content) <= _PIECE:
+        return decode(content, charset)
+    decode(b"", charset)
+    name = _NAMES_OF_PYTHON.get(charset.lower(), charset.lower())
+    first = 0
+    if name == "utf-16":  # whose decoder of pieces wants a byte order mark
+        first = 2 * content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        name = "utf-16-be" if content.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
+    decoder = codecs.getincrementaldecoder(name)()
+    parts = []
+    for start in range(first, len(content), _PIECE):
+        begin = start - len(decoder.getstate()[0])
+        end = start + _PIECE
+        try:
+            parts.append(decoder.decode(content[start:end], end >= len(content)))
+        except UnicodeDecodeError as error:
+            place = (begin + error.start, begin + error.end)
+            raise UnicodeDecodeError(charset, content, *place, error.reason) from None
+        await asyncio.sleep(0)
+    return "".join(parts)
+
+
 async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormData:
     """Read the form in the body of a request; its files spool to the disk past 1 MiB, or 16 MiB together.
 
@@ -61,11 +88,10 @@ async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormDat
         content += data
         if len(content) > limits.fields_size:
             raise _too_many_bytes(limits)
-    text = content.decode("latin-1")
-    if len(text) <= _QUICK:
-        return FormData(_url_encoded(text, limits))
+    if len(content) <= _QUICK:
+        return FormData(_url_encoded(content, limits))
     loop = asyncio.get_running_loop()
-    return FormData(await loop.run_in_executor(None, _url_encoded, text, limits))
+    return FormData(await loop.run_in_executor(None, _url_encoded, content, limits))
 
 
 def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
@@ -75,36 +101,65 @@ def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
         HTTPError: 400: it has too many fields, or is no UTF-8.
     """
     try:
-        return MultiMap(_url_encoded(request.query_string, limits))
+        return MultiMap(_url_encoded(request.query_string.encode("latin-1"), limits))
     except HTTPError as error:
         raise HTTPError(400, None, error.explain) from None
 
 
-def _url_encoded(text: str, limits: FormLimits) -> list[tuple[str, str]]:
-    if text.count("&") >= limits.parts:
+def _url_encoded(content: bytes | bytearray, limits: FormLimits) -> list[tuple[str, str]]:
+    if content.count(b"&") >= limits.parts:
         raise too_large(f"more than {limits.parts} fields")
     pairs = []
     try:
-        for field in text.encode("latin-1").decode().split("&"):
+        content.decode()
+        for field in _only_escapes(content).split(b"&"):
+            if not field:
+                continue
+            name, _, value = field.partition(b"=")
             if len(field) > 6 * limits.field_size + 1:  # name and value, each of them encoded
-                raise _field_too_large(field.partition("=")[0], limits)
-            pairs += parse_qsl(field, keep_blank_values=True, errors="strict")
+                raise _field_too_large(name, limits)
+            name, value = _percent_decoded(name), _percent_decoded(value)
+            if len(name) > limits.field_size or len(value) > limits.field_size:
+                raise _field_too_large(name, limits)
+            pairs.append((name.decode(), value.decode()))
     except UnicodeDecodeError:
         raise HTTPError(400, None, "the fields are not in UTF-8") from None
-    for name, value in pairs:
-        if len(name.encode()) > limits.field_size or len(value.encode()) > limits.field_size:
-            raise _field_too_large(name, limits)
     return pairs
+
+
+_lone_percent = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def _only_escapes(content: bytes | bytearray) -> bytes | bytearray:
+    """The same with each percent sign that begins no escape encoded."""
+    if b"%" not in content:
+        return content
+    pieces = []
+    start = 0
+    while start < len(content):  # in pieces, since a thread does not let go of the interpreter within one
+        end = start + _PIECE
+        if (escape := content.find(b"%", end - 2, end)) >= 0:
+            end = escape
+        pieces.append(_lone_percent.sub(b"%25", content[start:end]))
+        start = end
+    return b"".join(pieces)
+
+
+def _percent_decoded(data: bytes | bytearray) -> bytes | bytearray:
+    """Decode what holds nothing but escapes; quoted-printable has another sign for them, and a decoder in C."""
+    data = data.replace(b"+", b" ")
+    return data if b"%" not in data else binascii.a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
     pairs: list[tuple[str, str | UploadedFile]] = []
     room = limits.fields_size
     memory = _IN_MEMORY
+    spool = Spool()
     try:
         async for part in parts:
             if part.filename is not None:
-                file = UploadedFile(part.filename, part.content_type, part.headers)
+                file = UploadedFile(part.filename, part.content_type, part.headers, spool)
                 pairs.append((part.name, file))
                 async for data in part:
                     await file.append(data, min(SPOOLED, memory))
@@ -131,8 +186,8 @@ def _text(part: Part, content: bytes) -> str:
         raise HTTPError(400, None, f"the field {shown(part.name)} is not in {shown(part.charset)}") from None
 
 
-def _field_too_large(name: str, limits: FormLimits) -> HTTPError:
-    return too_large(f"the field {shown(name)} is larger than {limits.field_size} bytes")
+def _field_too_large(name: bytes | bytearray, limits: FormLimits) -> HTTPError:
+    return too_large(f"the field {shown(name.decode(errors='replace'))} is larger than {limits.field_size} bytes")
 
 
 def _too_many_bytes(limits: FormLimits) -> HTTPError:

@@ -1,4 +1,4 @@
-"""Uploaded files: in memory while they are small, then in an unnamed file on the disk.
+"""Uploaded files: in memory while they are small, then in an unnamed file on the disk, which those of a form share.
 
 Owns where the bytes are. Whatever touches the disk does so in a thread, closing too: to give the room of a
 large file back takes its time, and a write may still be under way.
@@ -11,14 +11,15 @@ import io
 import os
 import re
 import shutil
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from ..errors import HTTPError
 from ..wire.headers import Headers
 
-__all__ = ["SPOOLED", "UploadedFile"]
+__all__ = ["SPOOLED", "Spool", "UploadedFile"]
 
 SPOOLED = 1024 * 1024  # bytes of one file that stay in memory
 _WRITTEN = 256 * 1024  # bytes that are written together
@@ -32,6 +33,114 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\x
 T = TypeVar("T")
 
 
+class Spool:
+    """A file without a name on the disk for uploaded files, one after the other: one descriptor for all of a form.
+
+    It is made with the first byte, and closed when all have left that have joined. `append` and `read` are for threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # held while the disk is slow, so not for the loop
+        self._file: BinaryIO | None = None
+        self._position = self._end = 0
+        self._counting = threading.Lock()
+        self._users = 0
+        self._closed = False
+
+    def join(self) -> None:
+        """One more file is about to have bytes here."""
+        with self._counting:
+            self._users += 1
+
+    def leave(self) -> None:
+        """One less; the last one has it closed."""
+        with self._counting:
+            self._users -= 1
+            if self._users:
+                return
+        try:
+            asyncio.get_running_loop().run_in_executor(None, self._close)
+        except RuntimeError:  # there is no loop, or it has no threads any more
+            self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # what has not been written is not wanted
+                    self._file.close()
+
+    def append(self, data: bytes | bytearray | memoryview) -> int:
+        """Write at the end; returns where that is."""
+        with self._lock:
+            file = self._open()
+            start = self._end
+            self._go_to(file, start)
+            file.write(data)
+            file.flush()  # so that closing has nothing left to write
+            self._position = self._end = start + len(data)
+            return start
+
+    def read(self, start: int, size: int) -> bytes:
+        """The bytes from a place on."""
+        with self._lock:
+            file = self._open()
+            self._go_to(file, start)
+            data = file.read(size)
+            self._position = start + len(data)
+            return data
+
+    def _open(self) -> BinaryIO:
+        if self._closed:
+            raise ValueError("the files of a form last as long as its request")
+        if self._file is None:
+            import tempfile
+
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # leave() closes it
+        return self._file
+
+    def _go_to(self, file: BinaryIO, position: int) -> None:
+        if self._position != position:
+            file.seek(position)
+        self._position = -1  # unless all goes well
+
+
+class _Region:
+    """The part of a spool that is one uploaded file, as a file to be read."""
+
+    def __init__(self, spool: Spool, start: int, size: int) -> None:
+        self._spool = spool
+        self._start = start
+        self._size = size
+        self._position = 0
+        self._lock = threading.Lock()
+
+    def grow(self, size: int) -> None:
+        """So much more of the spool belongs to it."""
+        self._size += size
+
+    def again(self) -> "_Region":
+        """The same from the beginning, with a position of its own."""
+        return _Region(self._spool, self._start, self._size)
+
+    def read(self, n: int = -1) -> bytes:
+        with self._lock:
+            left = max(0, self._size - self._position)
+            data = self._spool.read(self._start + self._position, left if n < 0 else min(n, left))
+            self._position += len(data)
+            return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
+            raise ValueError(f"whence is 0, 1 or 2, not {whence}")
+        with self._lock:
+            position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+            if position < 0:
+                raise ValueError(f"negative position {position}")
+            self._position = position
+            return position
+
+
 class UploadedFile:
     """A file that came with a form. It is closed, and deleted, when the request ends.
 
@@ -42,12 +151,16 @@ class UploadedFile:
         size: bytes of it.
     """
 
-    def __init__(self, filename: str, content_type: str, headers: Headers | Mapping[str, str]) -> None:
+    def __init__(
+        self, filename: str, content_type: str, headers: Headers | Mapping[str, str], spool: Spool | None = None
+    ) -> None:
         self.filename = filename
         self.content_type = content_type
         self.headers = headers if isinstance(headers, Headers) else Headers(_block(headers))
         self.size = 0
-        self._file: BinaryIO = io.BytesIO()
+        self._file: io.BytesIO | _Region = io.BytesIO()
+        self._spool = Spool() if spool is None else spool
+        self._joined = False  # the spool, and has to leave it
         self._closed = False
         self._waiting = bytearray()  # for the next write to the disk
 
@@ -68,11 +181,11 @@ class UploadedFile:
 
     async def read(self, n: int = -1) -> bytes:
         """Read up to ``n`` bytes from the current position, all that are left if ``n`` is negative."""
-        return await self._call(lambda: self._file.read(n))
+        return await self._call(lambda file: file.read(n))
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move the position; returns the new one."""
-        return await self._call(lambda: self._file.seek(offset, whence))
+        return await self._call(lambda file: file.seek(offset, whence))
 
     async def save_to(self, path: str | os.PathLike[str]) -> None:
         """Copy all of it to a file, which is made or overwritten; a copy that fails is deleted.
@@ -83,29 +196,22 @@ class UploadedFile:
 
         def save() -> None:
             target = os.path.join(path, self.safe_filename) if os.path.isdir(path) else path
-            position = self._file.tell()
-            self._file.seek(0)
-            try:
-                with _complete_or_none(target) as file:
-                    shutil.copyfileobj(self._file, file, _WRITTEN)
-            finally:
-                if not self._closed:
-                    self._file.seek(position)
+            with _complete_or_none(target) as file:
+                shutil.copyfileobj(cast(BinaryIO, source), file, _WRITTEN)
 
         self._check_open()
+        stored = self._file
+        source = io.BytesIO(stored.getvalue()) if isinstance(stored, io.BytesIO) else stored.again()
         await asyncio.get_running_loop().run_in_executor(None, save)
 
     def close(self) -> None:
-        """Close it; what is on the disk has no name, and is gone with that."""
+        """Close it; what is on the disk has no name, and is gone when all files of the form are closed."""
         self._closed = True
         self._waiting.clear()
-        if self.in_memory:
-            self._file.close()
-            return
-        try:
-            asyncio.get_running_loop().run_in_executor(None, self._close_on_disk)
-        except RuntimeError:  # there is no loop, or it has no threads any more
-            self._close_on_disk()
+        self._file = io.BytesIO()
+        if self._joined:
+            self._joined = False
+            self._spool.leave()
 
     # What fills it.
 
@@ -126,7 +232,7 @@ class UploadedFile:
         """
         self.size += len(data)
         if self.size <= spooled:
-            self._file.write(data)
+            cast(io.BytesIO, self._file).write(data)
             return
         self._waiting += data
         if len(self._waiting) >= _WRITTEN:
@@ -136,10 +242,14 @@ class UploadedFile:
         """All of it is there: it can be read from its beginning."""
         if self._waiting:
             await self._write()
-        await self.seek(0)
+        if isinstance(self._file, io.BytesIO):
+            self._file.seek(0)
 
     async def _write(self) -> None:
         data, self._waiting = self._waiting, bytearray()
+        if not self._joined:
+            self._spool.join()
+            self._joined = True
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._write_to_disk, data)
         except OSError as error:
@@ -151,27 +261,19 @@ class UploadedFile:
 
     def _write_to_disk(self, data: bytearray) -> None:
         """In a thread, which goes on if the request is cancelled meanwhile."""
-        try:
-            if isinstance(self._file, io.BytesIO):
-                import tempfile
+        stored = self._file
+        if isinstance(stored, io.BytesIO):
+            data[:0] = stored.getbuffer()
+            self._file = _Region(self._spool, self._spool.append(data), len(data))
+        else:
+            self._spool.append(data)
+            stored.grow(len(data))
 
-                small, self._file = self._file, tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
-                self._file.write(small.getbuffer())
-            self._file.write(data)
-            self._file.flush()  # so that closing has nothing left to write
-        finally:
-            if self._closed:
-                self._close_on_disk()
-
-    def _close_on_disk(self) -> None:
-        with contextlib.suppress(OSError):  # what has not been written is not wanted
-            self._file.close()
-
-    async def _call(self, function: Callable[[], T]) -> T:
+    async def _call(self, function: "Callable[[io.BytesIO | _Region], T]") -> T:
         self._check_open()
         if self.in_memory:
-            return function()
-        return await asyncio.get_running_loop().run_in_executor(None, function)
+            return function(self._file)
+        return await asyncio.get_running_loop().run_in_executor(None, function, self._file)
 
     def _check_open(self) -> None:
         if self._closed:

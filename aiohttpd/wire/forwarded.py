@@ -9,8 +9,9 @@ import functools
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 
-from .headers import OWS, Headers, is_token
+from .headers import OWS, Headers, is_token, without_escapes
 from .preamble import plain_host
 
 __all__ = ["elements", "last_item", "list_items", "read_node", "read_port", "read_scheme"]
@@ -24,9 +25,13 @@ _LONGEST_NODE = 64  # characters, more than any has
 _UNIX = "unix:"  # nginx, of a client on a unix socket
 
 
-def list_items(headers: Headers, name: str) -> list[str]:
-    """The items of a list, RFC 9110 section 5.6.1, of all lines together; empty ones are kept."""
-    return [item.strip(OWS) for item in ",".join(headers.get_all(name) or ()).split(",")]
+_find_pairs = re.compile(r"[^\t ;][^;]*+").findall
+
+
+def list_items(headers: Headers, name: str) -> Iterator[str]:
+    """The items of a list, RFC 9110 section 5.6.1, of all lines together, from the right; empty ones are kept."""
+    for item in reversed(",".join(headers.get_all(name) or ()).split(",")):
+        yield item.strip(OWS)
 
 
 def last_item(headers: Headers, name: str) -> str:
@@ -52,16 +57,14 @@ def _element(text: str, quoted: Iterator[str]) -> dict[str, str] | None:
     """RFC 7239 section 4. White space around a semicolon is common, so it is let through."""
     found: dict[str, str] = {}
     malformed = False
-    for pair in reversed(text.split(";")):
-        name, equals, value = pair.strip(OWS).partition("=")
-        strings = [next(quoted, "") for _ in range(pair.count('"'))]
-        if not (name or equals):
-            continue
+    for pair in reversed(_find_pairs(text)):
+        name, _, value = pair.rstrip(OWS).partition("=")
+        strings = [*islice(quoted, pair.count('"'))]
         name = name.lower()
         if not is_token(name) or name in found:
             malformed = True
         elif value == '"':
-            found[name] = re.sub(r"\\(.)", r"\1", strings[0])
+            found[name] = without_escapes(strings[0]) if strings else ""
         elif is_token(value):
             found[name] = value
         else:

@@ -7,7 +7,7 @@ here are how requests get smuggled, so every doubt is a refusal.
 import re
 
 from ..errors import WireError
-from .headers import OWS, is_token
+from .headers import OWS, is_token, list_elements
 from .request import Framing
 
 __all__ = ["decide_framing", "is_host"]
@@ -74,7 +74,7 @@ def _decide(http10: bool, lines: tuple[str, ...]) -> Framing:
                 raise WireError(400, "more than one Host")  # RFC 9112 section 3.2
             host = value
         elif name == "connection":
-            tokens += [token.strip(OWS).lower() for token in value.split(",")]
+            tokens += list_elements(value.lower())
         elif name == "content-length":
             if content_length is not None:
                 raise WireError(400, "more than one Content-Length")

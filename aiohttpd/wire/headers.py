@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["FIELD_LINE", "TOKEN", "Headers", "is_token", "is_field_value"]
+__all__ = ["FIELD_LINE", "TOKEN", "Headers", "is_token", "is_field_value", "list_elements", "without_escapes"]
 
 # RFC 9110 section 5.6.2. Possessive quantifiers (++, *+) never backtrack, so every pattern that is
 # built of these is linear in its input.
@@ -32,9 +32,21 @@ _PAIR = re.compile(r"\n([^:]++):[\t ]*+([^\r]*+)")
 is_token = re.compile(TOKEN).fullmatch
 is_field_value = re.compile(FIELD_VALUE).fullmatch
 
+_find_elements = re.compile(r"[^\t ,][^,]*+").findall
+
 _TEXT_PLAIN = "text/plain"
 
 T = TypeVar("T")
+
+
+def list_elements(value: str) -> list[str]:
+    """The elements of a list, RFC 9110 section 5.6.1, but for empty ones, which cost no step each."""
+    return [element.rstrip(OWS) for element in _find_elements(value)]
+
+
+def without_escapes(text: str) -> str:
+    """The inner side of a quoted string, RFC 9110 section 5.6.4; without a step for each backslash as `re.sub` has."""
+    return "\\".join([piece.replace("\\", "") for piece in text.split("\\\\")])
 
 
 class Headers:
@@ -163,16 +175,11 @@ class Headers:
     def get_param(self, param: str, failobj: str | None = None, header: str = "content-type") -> str | None:
         """One parameter of a field such as Content-Type, unquoted."""
         wanted = param.lower()
-        for name, value in _parameters(self[header] or ""):
-            if name == wanted:
-                return value
+        for name, quoted, plain in _find_parameters(self[header] or ""):
+            if name.lower() == wanted:
+                return without_escapes(quoted) if quoted else plain
         return failobj
 
 
 # RFC 9110 section 5.6.6, lenient about a missing value since it frames nothing.
-_PARAMETER = rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))'
-
-
-def _parameters(value: str) -> Iterator[tuple[str, str]]:
-    for name, quoted, plain in re.findall(_PARAMETER, value):
-        yield name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else plain
+_find_parameters = re.compile(rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))').findall

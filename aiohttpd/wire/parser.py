@@ -63,14 +63,17 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_dead", "_empty_lines", "_last", "_line_ended", "_line_room", "_match_head", "_roomy", "_searched",
-        "_start", "_tail", "buffer", "refused",
+        "_config", "_dead", "_empty_lines", "_few", "_last", "_line_ended", "_line_room", "_match_head", "_roomy",
+        "_searched", "_separators", "_start", "_tail", "buffer", "refused",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
         self._config = config
         # No other limit can be passed by a head of this size, so it is not looked at twice.
         self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
+        # Nor are its lists; nor are those with few commas and semicolons: each line has one more element.
+        self._few = 2 * config.limit_elements
+        self._separators = max(0, config.limit_elements - config.limit_fields)
         self._match_head = _head_pattern(config.limit_fields).match
         self.buffer: bytes | bytearray = b""
         self._start = 0  # what lies before it has been consumed
@@ -208,6 +211,8 @@ class RequestParser:
         if size > self._roomy:
             refusals.check_limits(match[0], self._config)
         method, target, version, block = match.groups()
+        if size > self._few and block.count(",") + block.count(";") >= self._separators:
+            refusals.check_elements(block, self._config.limit_elements)
         if target[0] != "/" or method == "CONNECT":
             refusals.check_target(method, target)
         headers = Headers(block)

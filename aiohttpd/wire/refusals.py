@@ -12,7 +12,7 @@ from .framing import is_host
 from .headers import FIELD_VALUE, TOKEN, is_token
 from .request import absolute_form
 
-__all__ = ["check_incomplete", "check_limits", "check_target", "of_head", "of_trailers"]
+__all__ = ["check_elements", "check_incomplete", "check_limits", "check_target", "of_head", "of_trailers"]
 
 _LF = 0x0A
 
@@ -21,6 +21,14 @@ _TARGET = r"[!-\"$-~]++"
 _VERSION = r"HTTP/[0-9]\.[0-9]"
 _BARE = rb"\x00|\r(?!\n)|(?<!\r)\n"
 _BARE_SO_FAR = rb"\x00|\r(?!\n|\Z)|(?<!\r)\n"
+
+# The fields that somebody takes apart, here or in a handler; what is not among them may hold any signs. Range has
+# a bound of its own.
+_LISTS = (
+    "accept(?:-charset|-encoding|-language)?|cache-control|connection|content-(?:disposition|type)|cookie|forwarded"
+    "|if-(?:none-)?match|keep-alive|prefer|te|trailer|transfer-encoding|upgrade|via|x-forwarded-(?:for|host|proto)"
+)
+_LIST_VALUES = rf"(?i)\n(?:{_LISTS}):([^\r]*+)"
 
 # In the order in which a reader of the line meets them; the first that matches names the refusal.
 _FIELD_RULES = (
@@ -115,6 +123,24 @@ def check_limits(text: str, config: Config) -> None:
         raise WireError(431, f"more than {config.limit_fields} fields")
     if fields and max(map(len, fields)) > config.limit_field:
         raise WireError(431, f"a field is longer than {config.limit_field} bytes")
+
+
+def check_elements(block: str, limit: int) -> None:
+    """Check how many elements and parameters all lists have together, RFC 9110 sections 5.6.1 and 5.6.6.
+
+    Empty ones do not count: whoever reads a list skips them without a step each.
+
+    Args:
+        block: the field lines of a head, as `Headers` takes them.
+        limit: of the configuration.
+
+    Raises:
+        WireError: 431.
+    """
+    values = re.findall(_LIST_VALUES, block)
+    for sign in ",;":
+        if re.match(rf"(?:[\t {sign}]*+[^\t {sign}][^{sign}]*+){{{limit + 1}}}", sign.join(values)):
+            raise WireError(431, f"more than {limit} elements in lists")
 
 
 def check_incomplete(data: bytes | bytearray, start: int, searched: int, config: Config, *, line_ended: bool) -> bool:

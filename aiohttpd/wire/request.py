@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, NamedTuple, Protocol
 
+from ..config import Config
 from .headers import Headers
 
 __all__ = ["Address", "Body", "Framing", "Peer", "Request", "absolute_form"]
@@ -65,6 +66,8 @@ class Peer(Protocol):
 
     scheme: str
 
+    @property
+    def config(self) -> Config: ...
     @property
     def server(self) -> Any: ...
     @property
