@@ -30,7 +30,7 @@ def upload_form(*, overwrite: bool, guarded: bool = False, limit: int | None = N
 
 # An answer that comes while much is still being sent may be lost with the connection, so what can be known
 # is asked before. The paths are written out, since a base with a password in it is none for fetch.
-UPLOAD_SCRIPT = """
+UPLOAD_SCRIPT = r"""
 const form = document.querySelector("form"), input = form.elements.file, state = form.querySelector("output");
 const bar = form.querySelector("progress"), button = form.querySelector("button");
 const folder = location.origin + location.pathname;
@@ -42,7 +42,7 @@ function tell(text) {
 }
 
 function reason(request) {
-  const page = new DOMParser().parseFromString(request.responseText, "text/html");
+  const page = new DOMParser().parseFromString(request.responseText.replace(/<style>[^]*<\/style>/, ""), "text/html");
   const lines = page.querySelectorAll("p");
   const text = lines.length ? lines[lines.length - 1].textContent : request.statusText;
   return text.replace(/^Error code explanation: [0-9]+ - /, "");
