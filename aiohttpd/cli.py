@@ -18,7 +18,7 @@ import click
 
 from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
-from .errors import TLSError
+from .errors import HTTPError, TLSError
 from .files.tree import open_inside
 from .listeners import BindError
 from .program import say
@@ -337,7 +337,11 @@ def serve(
 def _look_for_page(folder: str, name: str, *, follow_symlinks: bool) -> None:
     """Say that the page of ``--spa`` is not there; it may still come, from a build that is under way."""
     folder = os.path.abspath(folder)
-    page = open_inside(folder, os.path.join(folder, name.lstrip("/")), follow_symlinks=follow_symlinks)
+    try:
+        page = open_inside(folder, os.path.join(folder, name.lstrip("/")), follow_symlinks=follow_symlinks)
+    except HTTPError as error:
+        say(f"--spa {name}: {error.explain}")
+        return
     if page is None or page.is_directory:
         say(f"--spa {name}: there is no such file yet; until there is, pages that do not exist are 404")
 

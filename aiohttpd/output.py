@@ -111,7 +111,7 @@ class Output:
             content_type: by default guessed by the name.
 
         Raises:
-            HTTPError: 404: there is no such file.
+            HTTPError: 404: there is no such file; 403: it may not be read.
         """
         from .files.answering import attachment, send_path
 
@@ -208,7 +208,6 @@ class Output:
         handler = cast("BaseHTTPRequestHandler", self)
         handler.send_response(status)
         handler.send_header("Content-Type", content_type)
-        if self.request.method == "HEAD":
-            handler.send_header("Content-Length", len(content))  # which a do_HEAD need not tell, but we know
-        handler.end_headers()  # else Content-Length is worked out
+        self.wfile.head_mirrors_get = True  # a do_HEAD need not tell the length, but we know
+        handler.end_headers()  # Content-Length is worked out
         self.wfile.write(content)

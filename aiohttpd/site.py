@@ -57,7 +57,7 @@ def folder_app(
         directory: the folder.
         headers: ``Name: value`` for each answer with a file or a listing.
         content_type: of files of which it cannot be guessed.
-        cache: seconds for which answers may be kept, or ``no-store``, or ``no-cache``.
+        cache: seconds for which files may be kept, or ``no-store``, or ``no-cache``.
         cors: the origin of pages that may read the answers, ``*`` for any.
         spa: the file that answers for every page that does not exist.
         index: names that stand for their folder, instead of index.html and index.htm.
@@ -76,8 +76,6 @@ def folder_app(
         ValueError: one of these is not what it should be; the text says which.
     """
     fields = [_field(text) for text in headers]
-    if cache is not None:
-        fields.append(("Cache-Control", _cache_control(cache)))
     attributes: dict[str, Any] = {
         "directory": directory,
         "extra_response_headers": tuple(fields),
@@ -86,6 +84,7 @@ def folder_app(
         "follow_symlinks": follow_symlinks,
         "fallback_page": spa,
         "allow_origin": cors,
+        "cache_control": None if cache is None else _cache_control(cache),
     }
     if content_type is not None:
         _check("--content-type", "Content-type", content_type)

@@ -17,7 +17,7 @@ from typing import cast
 from .errors import ClientDisconnected
 from .sending import Outgoing
 
-__all__ = ["FileTransfer", "file_transfer", "read_at", "read_from"]
+__all__ = ["FileTransfer", "file_transfer", "read_at", "read_at_once", "read_from"]
 
 _PIECE = 1024 * 1024  # bytes for one call of sendfile; benchmarks/files.py
 _READ = 256 * 1024  # bytes that are read, and sent by the transport
@@ -205,3 +205,16 @@ def read_from(descriptor: int, offset: int, count: int) -> bytes:
         return os.pread(descriptor, count, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.read(descriptor, count)
+
+
+def read_at_once(descriptor: int, offset: int, count: int) -> bytes | None:
+    """Read from a file without waiting for a disk; None if that cannot be."""
+    if _NOWAIT is None:
+        return read_from(descriptor, offset, count)
+    data = bytearray(count)
+    try:
+        return bytes(data[: os.preadv(descriptor, [data], offset, _NOWAIT)])
+    except BlockingIOError:
+        return None
+    except OSError:  # a file system that cannot tell is taken to be fast
+        return read_from(descriptor, offset, count)

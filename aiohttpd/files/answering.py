@@ -26,7 +26,7 @@ MAX_RANGES = 32
 _DEFAULT_TYPE = "application/octet-stream"
 
 # Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
-_NOT_MODIFIED = ("Last-Modified", "ETag", "Vary")
+_NOT_MODIFIED = ("Last-Modified", "ETag", "Vary", "Cache-Control")
 
 _POLICY = Policy(
     index_pages=(), follow_symlinks=True, hidden=True, precompressed=False,
@@ -84,7 +84,7 @@ async def send_path(
         fields: more of the head.
 
     Raises:
-        HTTPError: 404: there is no such file, or it is none.
+        HTTPError: 404: there is no such file, or it is none; 403: it may not be read.
     """
     kind = content_type or guess_type(path) or _DEFAULT_TYPE
     try:
@@ -93,9 +93,7 @@ async def send_path(
         raise HTTPError(404, "File not found") from None
     name, codings = f"{path}\0{kind}", ("identity",)
     store = _sent.store
-    known = store.fresh(name, codings)
-    if known is not None:
-        known.until = 0.0  # the handler may have written to it a moment ago: look again
+    store.doubt(name, codings)
     found = await store.find(name, path, codings, lambda _: kind)
     if not isinstance(found, Representation):
         raise HTTPError(404, "File not found")

@@ -23,7 +23,7 @@ class Validators(NamedTuple):
     """What tells one state of a representation from another."""
 
     etag: str  # with its quotes, and W/ if it is weak
-    modified: int  # seconds since the epoch
+    modified: int | None  # seconds since the epoch; None if dates say nothing about it
     is_future: bool = False  # the file's own date is yet to come, and ``modified`` is only when it was looked at
 
 
@@ -43,16 +43,18 @@ def evaluate(headers: Headers, current: Validators, *, method: str = "GET") -> O
         current: what the selected representation is now.
         method: of the request; 304 is for GET and HEAD only.
     """
-    safe = method in ("GET", "HEAD")
+    safe, modified = method in ("GET", "HEAD"), current.modified
     if (match := _combined(headers, "If-Match")) is not None:
         if not _matches(match, current.etag, strong=True):
             return Outcome.FAILED
-    elif (since := _date(headers, "If-Unmodified-Since")) is not None and current.modified > since:
+    elif modified is not None and (since := _date(headers, "If-Unmodified-Since")) is not None and modified > since:
         return Outcome.FAILED
     if (none_match := _combined(headers, "If-None-Match")) is not None:
         if _matches(none_match, current.etag, strong=False):
             return Outcome.NOT_MODIFIED if safe else Outcome.FAILED
-    elif safe and (since := _date(headers, "If-Modified-Since")) is not None and current.modified <= since:
+    elif not safe or modified is None:
+        return Outcome.PERFORM
+    elif (since := _date(headers, "If-Modified-Since")) is not None and modified <= since:
         return Outcome.NOT_MODIFIED
     return Outcome.PERFORM
 
@@ -72,7 +74,7 @@ def range_applies(headers: Headers, current: Validators, *, now: float) -> bool:
         return False
     if values[0].startswith(('"', "W/")):
         return values[0] == current.etag and not current.etag.startswith("W/")
-    if current.is_future:
+    if current.is_future or current.modified is None:
         return False
     return parse_http_date(values[0]) == current.modified and current.modified + 1 <= now
 

@@ -30,8 +30,8 @@ from .answering import send_file_head
 from .content import Content, FileChanged, Readable
 from .media_types import EXTENSIONS, guess_type
 from .negotiation import accepts_html, prefers_json
-from .paths import decoded, folder_path, names_in
-from .store import Folder, Policy, Representation, Store, Wishes
+from .paths import decoded, folder_path, names_in, normal_path
+from .store import Folder, Policy, Representation, Store, Wishes, not_kept
 from .tree import Entry, scan
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         fallback_page: a file that answers, with 200, what is not found if a page is wanted; for programs
             in the browser that have routes of their own.
         allow_origin: value of Access-Control-Allow-Origin, for every answer.
+        cache_control: value of Cache-Control for files; listings and the fallback page have ``no-cache`` then.
         cache_size: bytes of small files that are kept in memory.
         cache_file_size: bytes of the largest of these.
         max_ranges: ranges in one request; with more, the whole is sent.
@@ -84,6 +85,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     precompressed = True
     fallback_page: str | None = None
     allow_origin: str | None = None
+    cache_control: str | None = None
     cache_size = 32 * 1024 * 1024
     cache_file_size = 256 * 1024
     max_ranges = 32
@@ -135,6 +137,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             cache_size=self.cache_size,
             cache_file_size=min(self.cache_file_size, self.cache_size // 4),
             fields=(*self._cross_origin(), *self.extra_response_headers),
+            cache_control=self.cache_control,
         )
         if len(self._stores) >= _STORES:
             del self._stores[next(iter(self._stores))]
@@ -209,6 +212,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             name = self.path.partition("?")[0]
             if (file := store.fresh(name, codings)) is not None:
                 return file
+            name = normal_path(name)  # one entry for all spellings
             path = self.translate_path(name)
         return await store.find(name, path, codings, self.guess_type)
 
@@ -231,14 +235,19 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     # No file.
 
     async def _send_missing(self) -> Content | None:
-        if self.fallback_page is not None and accepts_html(self._accepted()):
-            name = "/" + self.fallback_page.lstrip("/")
-            path = os.path.join(os.fspath(self.directory or ""), name[1:])
-            found = await self._store.find(name, path, Wishes.of(self.request.headers).codings, self.guess_type)
-            if isinstance(found, Representation):
-                return send_file_head(self, found, max_ranges=self.max_ranges)
+        if self.fallback_page is not None:
+            found = await self._find_fallback() if accepts_html(self._accepted()) else None
+            if found is not None:
+                return send_file_head(self, found.as_fallback(), max_ranges=self.max_ranges)
+            self.add_header("Vary", "Accept")
         self.send_error(404, "File not found")
         return None
+
+    async def _find_fallback(self) -> Representation | None:
+        page = str(self.fallback_page).lstrip("/")
+        name, path = folder_path(page.split("/"))[:-1], os.path.join(os.fspath(self.directory or ""), page)
+        found = await self._store.find(name, path, Wishes.of(self.request.headers).codings, self.guess_type)
+        return found if isinstance(found, Representation) else None
 
     def _redirect_to_folder(self) -> None:
         path = folder_path(names_in(self.path))
@@ -272,6 +281,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-type", "application/json" if as_json else "text/html; charset=utf-8")
         self.send_header("Vary", "Accept")
+        if self.cache_control is not None:
+            self.send_header("Cache-Control", not_kept(self.cache_control))
         self.send_header("X-Content-Type-Options", "nosniff")
         if not as_json:
             self.send_header("Content-Security-Policy", listing.content_security_policy(script=bool(self.listing_form)))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["decoded", "folder_path", "names_in"]
+__all__ = ["decoded", "folder_path", "names_in", "normal_path"]
 
 _IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
 
@@ -35,6 +35,16 @@ def folder_path(names: Iterable[str]) -> str:
     It never begins with two slashes, or with what browsers take for one, which would be another host.
     """
     return "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in names) + "/"
+
+
+def normal_path(path: str) -> str:
+    """The one spelling of the path of a URL that stands for all of them, as browsers write it.
+
+    Args:
+        path: as it was sent, without its query.
+    """
+    normal = folder_path(names_in(path))
+    return normal if decoded(path).endswith("/") else normal[:-1]
 
 
 _is_device = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(?:\..*)?", re.IGNORECASE).fullmatch

@@ -2,28 +2,38 @@
 
 Owns what is known of a file (validators, type, coding), how long that is believed, and how much is kept.
 It knows no handler and sends nothing.
+
+What is known of a file is compared with the file, by ``os.stat``, in each turn of the loop in which it is asked for.
+That is after the request has come, and costs less than looking the path up; a busy loop has many requests in one turn.
+Once a second the path is looked up anew, since there may be another index page, or a sibling in another coding.
 """
 
 import asyncio
+import copy
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from ..answer import Instant
 from ..clock import http_date
+from ..errors import HTTPError
 from ..transfer import read_from
 from ..wire.headers import Headers
 from ..wire.response import ResponseFields
 from .conditions import Validators
+from .media_types import own_coding
 from .negotiation import CODINGS, IDENTITY, accepted_codings
-from .tree import OpenFile, is_hidden, open_inside
+from .siblings import Fitness, fitness, is_gzip
+from .tree import OpenFile, State, is_hidden, open_inside, state_of
 
-__all__ = ["Folder", "Policy", "Representation", "Store", "Wishes"]
+__all__ = ["Folder", "Policy", "Representation", "Store", "Wishes", "not_kept"]
 
-_BELIEVED: Final = 1.0  # seconds for which a file is not looked at again
+_BELIEVED: Final = 1.0  # seconds for which a path is not looked up again
 _UNUSED: Final = 5.0  # seconds after which what nobody asks for is forgotten
 _OPEN_COSTS: Final = 512 * 1024  # bytes of the cache that an open file counts for
-_ENTRY_COSTS: Final = 1024
+_ENTRY_COSTS: Final = 4096  # bytes of an entry beside its content, its paths and its key
 _TRIES: Final = 3  # to read a file that changes meanwhile
 _SNIFFED: Final = 64 * 1024  # bytes of a text that are looked at for its charset
 
@@ -45,6 +55,7 @@ class Policy(NamedTuple):
         cache_size: bytes that are kept in memory.
         cache_file_size: bytes of the largest file that is kept there.
         fields: added to what is answered from memory.
+        cache_control: value of Cache-Control for files.
     """
 
     index_pages: tuple[str, ...]
@@ -54,6 +65,7 @@ class Policy(NamedTuple):
     cache_size: int
     cache_file_size: int
     fields: tuple[tuple[str, str], ...]
+    cache_control: str | None = None
 
 
 class Wishes(NamedTuple):
@@ -75,10 +87,23 @@ class Wishes(NamedTuple):
         return wishes
 
 
+class Chosen(NamedTuple):
+    """Which of the files that stand for a resource is sent.
+
+    ``sources`` are the files of which that depends, with their paths.
+    """
+
+    file: OpenFile
+    coding: str
+    varies: bool
+    sources: tuple[tuple[str, State], ...]
+
+
 class Representation:
     """One file in one coding.
 
     Attributes:
+        cost: bytes of the cache that it counts for.
         size: bytes.
         validators: entity tag and time of the last change.
         content_type: with its charset where that is known.
@@ -90,8 +115,10 @@ class Representation:
 
     __slots__ = (
         "_identity",
+        "_sources",
         "content",
         "content_type",
+        "cost",
         "fields",
         "file",
         "instant",
@@ -103,14 +130,14 @@ class Representation:
 
     def __init__(
         self,
-        file: OpenFile,
+        chosen: Chosen,
         content: bytes | None,
         content_type: str,
-        coding: str,
         *,
-        varies: bool,
-        more: Iterable[tuple[str, str]],
+        name: str,
+        policy: Policy,
     ) -> None:
+        file, coding = chosen.file, chosen.coding
         self.size = file.size
         self.file = file if content is None else None
         self.content = content
@@ -118,32 +145,58 @@ class Representation:
         etag = file.etag if coding == IDENTITY else f'{file.etag[:-1]}-{coding}"'
         # RFC 9110 section 8.8.2.1: not in the future.
         modified, now = file.modified // 1_000_000_000, int(time.time())
-        self.validators = Validators(etag, min(modified, now), is_future=modified > now)
+        shown = min(modified, now)
+        self.validators = Validators(etag, shown, is_future=modified > now)
         self.fields = [
             ("Content-type", content_type),
-            ("Last-Modified", http_date(self.validators.modified)),
+            ("Last-Modified", http_date(shown)),
             ("ETag", etag),
             ("Accept-Ranges", "bytes"),
         ]
         if coding != IDENTITY:
             self.fields.append(("Content-Encoding", coding))
-        if varies:
+        if chosen.varies:
             self.fields.append(("Vary", "Accept-Encoding"))
-        self.instant = None if content is None else _instant(_with(self.fields, more), content)
+        if policy.cache_control is not None:
+            self.fields.append(("Cache-Control", policy.cache_control))
+        self.instant = None if content is None else _instant(_with(self.fields, policy.fields), content)
         self.keeps = file.settled
         self.until = 0.0
-        self._identity = (file.identity, coding, varies)
+        self._sources = chosen.sources
+        self._identity = chosen[1:]
+        self.cost = _ENTRY_COSTS + sys.getsizeof(name) + sum(sys.getsizeof(path) for path, _ in chosen.sources)
+        if content is None:
+            self.cost += _OPEN_COSTS
+        else:
+            self.cost += len(content) + (len(self.instant.rest) if self.instant is not None else 0)
 
-    def still_is(self, file: OpenFile, coding: str, *, varies: bool) -> bool:
+    def still_is(self, chosen: Chosen) -> bool:
         """Whether another look has found the same."""
-        return self.keeps and self._identity == (file.identity, coding, varies)
+        return self.keeps and self._identity == chosen[1:]
 
-    @property
-    def cost(self) -> int:
-        """Bytes of the cache that it counts for."""
-        if self.content is None:
-            return _ENTRY_COSTS + _OPEN_COSTS
-        return _ENTRY_COSTS + len(self.content) + (len(self.instant.rest) if self.instant is not None else 0)
+    def is_current(self) -> bool:
+        """Whether its files are what they were; this asks the system, which knows them since the last look."""
+        try:
+            return all(state_of(os.stat(path)) == state for path, state in self._sources)
+        except OSError:
+            return False
+
+    def as_fallback(self) -> "Representation":
+        """The same for a path at which there is nothing.
+
+        Its date says nothing of what has been there before, and something else may come.
+        """
+        other = copy.copy(self)
+        other.validators = self.validators._replace(modified=None)
+        vary = "Accept, Accept-Encoding" if ("Vary", "Accept-Encoding") in self.fields else "Accept"
+        other.fields = [*(field for field in self.fields if field[0] not in ("Last-Modified", "Vary")), ("Vary", vary)]
+        other.fields = [(name, not_kept(value) if name == "Cache-Control" else value) for name, value in other.fields]
+        return other
+
+
+def not_kept(cache_control: str) -> str:
+    """The value of Cache-Control, where files have this one, for what may be something else in a moment."""
+    return "no-store" if "no-store" in cache_control else "no-cache"
 
 
 def _with(fields: list[tuple[str, str]], more: Iterable[tuple[str, str]]) -> ResponseFields:
@@ -169,6 +222,7 @@ class Folder(NamedTuple):
 class Asked(NamedTuple):
     """What a look at the file system is for."""
 
+    name: str
     codings: tuple[str, ...]
     guess_type: GuessType
     known: Representation | None
@@ -189,27 +243,55 @@ class Store:
         self.root = root
         self.policy = policy
         self._entries: dict[Key, Representation] = {}
+        self._current: dict[Key, Representation] = {}  # those that have been compared with their files in this turn
+        self._turn: asyncio.AbstractEventLoop | None = None  # of this loop, while there are some
         self._size = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def instant(self, name: str, headers: Headers) -> Instant | None:
-        """The answer to a plain request for a small file that has been looked at a moment ago.
+        """The answer to a plain request for a small file that is in memory.
 
         Args:
             name: what `find` was given.
             headers: the fields of the request.
         """
         wishes = headers.memo.get(Wishes) or Wishes.of(headers)
-        entry = self._entries.get((name, wishes.codings))
-        if entry is not None and wishes.plain and entry.until > time.monotonic():
-            return entry.instant
-        return None
+        if not wishes.plain:
+            return None
+        entry = self.fresh(name, wishes.codings)
+        return None if entry is None else entry.instant
 
     def fresh(self, name: str, codings: tuple[str, ...]) -> Representation | None:
-        """What `find` would return without a look at the file system."""
-        entry = self._entries.get((name, codings))
-        return entry if entry is not None and entry.until > time.monotonic() else None
+        """What `find` would return without a look-up, if it is what its file is now."""
+        key = (name, codings)
+        entry = self._current.get(key)
+        if entry is None or self._turn is not asyncio.get_running_loop():
+            return self._compare(key)
+        return entry
+
+    def doubt(self, name: str, codings: tuple[str, ...]) -> None:
+        """Compare with the file once more in this turn: somebody here may have written to it."""
+        self._current.pop((name, codings), None)
+
+    def _compare(self, key: Key) -> Representation | None:
+        entry = self._entries.get(key)
+        if entry is None or entry.until <= time.monotonic():
+            return None
+        if not entry.is_current():
+            self._drop(key)
+            return None
+        loop = asyncio.get_running_loop()
+        if self._turn is not loop:
+            self._end_turn()
+            self._turn = loop
+            loop.call_soon(self._end_turn)
+        self._current[key] = entry
+        return entry
+
+    def _end_turn(self) -> None:
+        self._turn = None
+        self._current.clear()
 
     async def find(
         self, name: str, path: str, codings: tuple[str, ...], guess_type: GuessType
@@ -224,16 +306,19 @@ class Store:
 
         Returns:
             The file; the folder, if there is no index page; None if nothing is there that may be served.
+
+        Raises:
+            HTTPError: 403: it may not be read; 503: there is no descriptor left.
         """
+        known = self.fresh(name, codings)
+        if known is not None:
+            return known
         key = (name, codings)
         known = self._entries.get(key)
-        now = time.monotonic()
         if known is not None:
-            if known.until > now:
-                return known
-            known.until = now + _BELIEVED  # the others go on with it while we look
+            known.until = time.monotonic() + _BELIEVED  # the others go on with it while we look
         found = await asyncio.get_running_loop().run_in_executor(
-            None, self._look_up, path, Asked(codings, guess_type, known)
+            None, self._look_up, path, Asked(name, codings, guess_type, known)
         )
         if isinstance(found, Representation) and found.keeps:
             self._keep(key, found)
@@ -253,7 +338,7 @@ class Store:
             if not path.endswith("/"):
                 return Folder(path)
             for page in self.policy.index_pages:
-                index = self._open(path + page)
+                index = self._open(path + page)  # one that may not be read is there
                 if index is not None and not index.is_directory:
                     return self._represent(index, path + page, asked)
             return Folder(path)
@@ -262,41 +347,66 @@ class Store:
         return self._represent(file, path, asked)
 
     def _open(self, path: str) -> OpenFile | None:
-        return open_inside(self.root, path, follow_symlinks=self.policy.follow_symlinks)
+        return open_inside(self.root, path, follow_symlinks=self.policy.follow_symlinks, unread_folders=True)
 
     def _represent(self, file: OpenFile, path: str, asked: Asked) -> Representation:
         content_type = asked.guess_type(path)
         known = asked.known
         for _ in range(_TRIES):
-            coding, chosen, varies = self._choose(file, path, asked.codings)
-            if known is not None and known.still_is(chosen, coding, varies=varies):
+            chosen = self._choose(file, path, asked.codings, own_coding(path, content_type))
+            if known is not None and known.still_is(chosen):
                 return known
-            content = read_from(chosen.fileno(), 0, chosen.size) if chosen.size <= self.policy.cache_file_size else None
-            if content is None or (len(content) == chosen.size and chosen.unchanged()):
+            sent = chosen.file
+            content = read_from(sent.fileno(), 0, sent.size) if sent.size <= self.policy.cache_file_size else None
+            if content is None or (len(content) == sent.size and sent.unchanged()):
                 break
             again = self._open(path)
             if again is not None and not again.is_directory:
                 file = again
         else:
             content = None  # what is sent from the open file is checked at its end
-        if content_type.startswith("text/") and "charset" not in content_type and coding == IDENTITY:
-            content_type += _charset(read_from(chosen.fileno(), 0, _SNIFFED) if content is None else content)
-        return Representation(chosen, content, content_type, coding, varies=varies, more=self.policy.fields)
+        if content is None:
+            sent.sample()
+        if content_type.startswith("text/") and "charset" not in content_type:
+            # The same for all codings, so it is that of the text itself.
+            text = content if content is not None and chosen.coding == IDENTITY else self._beginning(file)
+            content_type += _charset(text)
+        return Representation(chosen, content, content_type, name=asked.name, policy=self.policy)
 
-    def _choose(self, file: OpenFile, path: str, codings: tuple[str, ...]) -> tuple[str, OpenFile, bool]:
+    def _beginning(self, file: OpenFile) -> bytes:
+        return read_from(file.fileno(), 0, file.size if file.size <= self.policy.cache_file_size else _SNIFFED)
+
+    def _choose(self, file: OpenFile, path: str, codings: tuple[str, ...], own: str | None) -> Chosen:
         """The coding that the client likes best of those that there are, and whether there is a choice."""
-        siblings = {}
+        itself = (path, file.identity)
+        if own is not None and is_gzip(file):
+            return Chosen(file, own, False, (itself,))
+        usable: dict[str, tuple[str, OpenFile]] = {}
+        varies = False
         for coding, suffix in CODINGS.items() if self.policy.precompressed else ():
-            sibling = self._open(path + suffix)
-            # One that is older than the file has been made of another.
-            if sibling is not None and not sibling.is_directory and sibling.modified // 10**9 >= file.modified // 10**9:
-                siblings[coding] = sibling
+            sibling = self._open_sibling(path + suffix)
+            if sibling is None:
+                continue
+            fits = fitness(sibling, coding, file)
+            varies |= fits is not Fitness.NEVER
+            if fits is Fitness.FITS:
+                usable[coding] = (path + suffix, sibling)
         for coding in codings:
-            if coding in siblings:
-                return coding, siblings[coding], True
+            if coding in usable:
+                other, sibling = usable[coding]
+                return Chosen(sibling, coding, True, (itself, (other, sibling.identity)))
             if coding == IDENTITY:
                 break
-        return IDENTITY, file, bool(siblings)
+        return Chosen(file, IDENTITY, varies, (itself,))
+
+    def _open_sibling(self, path: str) -> OpenFile | None:
+        try:
+            sibling = self._open(path)
+        except HTTPError as error:
+            if error.status != 403:
+                raise
+            return None
+        return None if sibling is None or sibling.is_directory else sibling
 
     # The cache.
 
@@ -313,6 +423,7 @@ class Store:
             self._sweeper = loop.call_later(_UNUSED, self._sweep)
 
     def _drop(self, key: Key) -> None:
+        self._current.pop(key, None)
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._size -= entry.cost
