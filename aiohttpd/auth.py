@@ -9,7 +9,7 @@ import hashlib
 import hmac
 
 from .errors import HTTPError
-from .service import App, resolve_app
+from .service import App, refused_as, resolve_app
 from .wire.headers import OWS
 from .wire.request import Request
 from .writer import StreamWriter
@@ -39,7 +39,7 @@ def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
             raise challenge()
         await inner(request, response)
 
-    return guarded
+    return refused_as(guarded, app)
 
 
 def check_credentials(credentials: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Protocol, cast
 from .answer import Buffer, Framing, HasFileno, State, check_length, to_bytes
 from .errors import ContractError
 from .files.negotiation import accepted_codings
-from .service import App, resolve_app
+from .service import App, refused_as, resolve_app
 from .transfer import read_at
 from .wire.request import Request
 from .wire.response import ResponseFields
@@ -89,7 +89,7 @@ def compress(app: App, *, minimum_size: int = 1024, level: int = 6) -> App:
         cast(_CompressingWriter, response).offer(None if coding == "identity" else coding, max(1, minimum_size), level)
         await inner(request, response)
 
-    return compressing
+    return refused_as(compressing, app)
 
 
 class _CompressingWriter(StreamWriter):

@@ -246,7 +246,7 @@ class HTTPConnection(Handling):
         except BaseException as error:  # whatever it was, the next request must not suffer
             # The rest of a body that is wrong cannot be trusted; one who is cancelled is the last.
             self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
-            answer_failure(error, response, self.service.error_body)
+            answer_failure(error, response, self.service.error_body, self.service.refusal_fields)
         if self._task is None and self._body is None and not self._last and not response.close_connection:
             record = self.service.record if response.log is None else self.service.record_own
             if record is not None:
@@ -312,8 +312,8 @@ class HTTPConnection(Handling):
     def _refuse(self, error: WireError) -> None:
         """Answer what is no request: one answer, then close."""
         service = self.service
-        line = self._parser.refused
-        self.out.send(refusal(service.prelude(error.status), error, line=line, error_body=service.error_body))
+        line, body, more = self._parser.refused, service.error_body, service.refusal_fields
+        self.out.send(refusal(service.prelude(error.status), error, line=line, error_body=body, more=more))
         service.log_refusal(self.client_address, line, error)
         self._linger()
 

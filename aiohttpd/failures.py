@@ -13,12 +13,16 @@ from .writer import StreamWriter
 
 __all__ = ["answer_failure", "refusal"]
 
+Fields = tuple[tuple[str, str], ...]
 
-def answer_failure(error: BaseException, response: StreamWriter, error_body: ErrorBody | None = None) -> None:
+
+def answer_failure(
+    error: BaseException, response: StreamWriter, error_body: ErrorBody | None = None, more: Fields = ()
+) -> None:
     """Answer for a handler that raised, or cut an answer that it has begun.
 
     A client that has gone is no news. Everything else but an `HTTPError` and a cancellation is reported.
-    ``error_body`` makes the content; None for plain text.
+    ``error_body`` makes the content; None for plain text. ``more`` are fields of every such answer.
     """
     if isinstance(error, ClientDisconnected) and (response.is_closing() or response.request.method == "HEAD"):
         if response.replaceable() or response.is_closing():
@@ -37,11 +41,11 @@ def answer_failure(error: BaseException, response: StreamWriter, error_body: Err
         response.abort()
         return
     try:
-        _answer(error, response, error_body)
+        _answer(error, response, error_body, more)
     except Exception as second:  # a reason or a field that cannot be sent, a peer that has gone
         response.report(second)
         if response.replaceable():
-            _answer(HTTPError(500), response, error_body)
+            _answer(HTTPError(500), response, error_body, more)
         else:
             response.abort()
 
@@ -51,17 +55,19 @@ def _overdue(error: BaseException) -> TimeoutError:
     return TimeoutError("no answer was begun within timeout_handler").with_traceback(error.__traceback__)
 
 
-def _answer(error: HTTPError, response: StreamWriter, error_body: ErrorBody | None) -> None:
+def _answer(error: HTTPError, response: StreamWriter, error_body: ErrorBody | None, more: Fields) -> None:
     content_type, content = content_of(error, error_body)
     response.restart()
-    response.send_head(error.status, (("Content-Type", content_type), *error.headers), error.message)
+    response.send_head(error.status, (("Content-Type", content_type), *error.headers, *more), error.message)
     response.write(content)
     response.finish()
 
 
-def refusal(prelude: bytes, error: HTTPError, *, line: bytes, error_body: ErrorBody | None = None) -> list[bytes]:
+def refusal(
+    prelude: bytes, error: HTTPError, *, line: bytes, error_body: ErrorBody | None = None, more: Fields = ()
+) -> list[bytes]:
     """The answer to what is no request but began with ``line``; the connection is closed after it."""
     content_type, content = content_of(error, error_body)
-    length = ("Content-Length", len(content))
-    fields = ResponseFields.of((("Content-Type", content_type), *error.headers, length, ("Connection", "close")))
+    last = ("Content-Length", len(content)), ("Connection", "close")
+    fields = ResponseFields.of((("Content-Type", content_type), *error.headers, *more, *last))
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]

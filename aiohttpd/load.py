@@ -53,7 +53,7 @@ def limit_in_flight(app: App, service: Service, most: int) -> App:
             if service.metrics is not None:
                 service.metrics.turned_away("max_in_flight")
             response.head_mirrors_get = True
-            answer_failure(_BUSY, response, service.error_body)
+            answer_failure(_BUSY, response, service.error_body, service.refusal_fields)
             return
         running += 1
         try:
@@ -81,8 +81,8 @@ class TurnedAway(asyncio.Protocol):
         if self._silent:
             self._transport.abort()
             return
-        answer = refusal(service.prelude(503), _BUSY, line=b"", error_body=service.error_body)
-        self._transport.write(b"".join(answer))
+        body, more = service.error_body, service.refusal_fields
+        self._transport.write(b"".join(refusal(service.prelude(503), _BUSY, line=b"", error_body=body, more=more)))
         if self._transport.can_write_eof():
             self._transport.write_eof()
             service.deadlines.arm(service.lingers, self)

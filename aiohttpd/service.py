@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .threads.running import Threads
     from .writer import StreamWriter
 
-__all__ = ["AccessLogger", "Answer", "App", "Service", "is_handler_class", "resolve_app"]
+__all__ = ["AccessLogger", "Answer", "App", "Service", "is_handler_class", "refused_as", "resolve_app"]
 
 App = Callable[[Request, "StreamWriter"], Awaitable[None]]
 Recorder = Callable[[Request, "Answer", float], None]
@@ -39,6 +39,9 @@ error_logger = logging.getLogger("aiohttpd.error")
 
 # Resolution of deadlines: a quarter of the shortest one, within these bounds in seconds.
 _FINEST, _COARSEST = 0.01, 1.0
+
+
+_REFUSAL_FIELDS = "refusal_fields"  # the attribute of an App
 
 
 class Closable(Protocol):
@@ -93,6 +96,17 @@ def resolve_app(app: Any) -> App:
     return app  # type: ignore[no-any-return]
 
 
+def refused_as(outer: App, inner: Any) -> App:
+    """Have what is refused in front of an App look as it would in front of the one that it is around."""
+    more = {_REFUSAL_FIELDS: _refusal_fields(inner), "error_body": error_body_of(inner)}
+    vars(outer).update({name: value for name, value in more.items() if value})
+    return outer
+
+
+def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ()))
+
+
 def is_handler_class(cls: type) -> bool:
     """Whether a class makes handlers: ours, or those of ``http.server``."""
     return hasattr(cls, "serve") or _is_of_http_server(cls)
@@ -112,6 +126,7 @@ class Service:
         connections: all connections that are open.
         handshakes: those that become connections once TLS is agreed upon.
         instant: how the App answers at once what it can; None if it has no such way.
+        refusal_fields: added to what is answered without the App, or for it: 400, 401, 413, 503 and so on.
         metrics: counts; None if nobody wants to know.
         record: takes the record of each answer: request, answer, when it began; None if nobody wants to know.
         timed: whether it wants to know when, for which a clock is read before each handler.
@@ -138,6 +153,7 @@ class Service:
         self.instant: Callable[[Request], Instant | None] | None = (
             getattr(app, "instant", None) if isinstance(app, type) else None  # functools.wraps would copy it
         )
+        self.refusal_fields = _refusal_fields(app)
         self.config = config
         self.loop = loop
         self.server = server

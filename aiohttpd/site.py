@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import HTTPError
 from .files import SimpleHTTPRequestHandler
-from .service import App, resolve_app
+from .service import App, refused_as, resolve_app
 from .wire.request import Request
 from .wire.response import ResponseFields
 from .writer import StreamWriter
@@ -137,7 +137,7 @@ def _either(app: App, credentials: str, otherwise: App) -> App:
     async def chosen(request: Request, response: StreamWriter) -> None:
         await (inner if is_authorized(request, credentials) else otherwise)(request, response)
 
-    return chosen
+    return refused_as(chosen, app)
 
 
 async def _take_nothing(handler: SimpleHTTPRequestHandler) -> None:

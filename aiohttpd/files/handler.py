@@ -95,6 +95,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     allowed_methods: ClassVar[str] = "GET, HEAD, OPTIONS"
     listing_form = ""
 
+    refusal_fields: ClassVar[tuple[tuple[str, str], ...]] = ()  # for `Service`
     _stores: ClassVar[dict[Any, Store]] = {}
     _is_stock: ClassVar[bool] = True  # nothing is overridden that decides about an answer with a file
 
@@ -102,6 +103,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         super().__init_subclass__(**kwargs)
         base = SimpleHTTPRequestHandler
         cls._stores = {}
+        cls.refusal_fields = _cross_origin(cls.allow_origin)
         cls.extra_response_headers = _pairs(cls.extra_response_headers)
         stock = cls._is_plain and not cls._own_prelude
         cls._is_stock = stock and all(getattr(cls, name) is getattr(base, name) for name in _DECIDING)
@@ -136,7 +138,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             precompressed=self.precompressed,
             cache_size=self.cache_size,
             cache_file_size=min(self.cache_file_size, self.cache_size // 4),
-            fields=(*self._cross_origin(), *self.extra_response_headers),
+            fields=(*_cross_origin(self.allow_origin), *self.extra_response_headers),
             cache_control=self.cache_control,
         )
         if len(self._stores) >= _STORES:
@@ -330,18 +332,20 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
                 for name, value in self.extra_response_headers:
                     self._fields.drop(name)  # it takes the place of ours
                     self.send_header(name, value)
-            for name, value in self._cross_origin():
+            for name, value in _cross_origin(self.allow_origin):
                 self.send_header(name, value)
         super().end_headers()
 
     def _accepted(self) -> str:
         return ", ".join(self.headers.get_all("Accept") or ())
 
-    def _cross_origin(self) -> list[tuple[str, str]]:
-        if self.allow_origin is None:
-            return []
-        exposed = ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, ETag")
-        return [("Access-Control-Allow-Origin", self.allow_origin), exposed]
+
+def _cross_origin(origin: str | None) -> tuple[tuple[str, str], ...]:
+    """The fields that let pages of an origin read an answer."""
+    if origin is None:
+        return ()
+    exposed = ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, ETag")
+    return (("Access-Control-Allow-Origin", origin), exposed)
 
 
 def _pairs(fields: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:

@@ -177,9 +177,12 @@ class Representation:
     def is_current(self) -> bool:
         """Whether its files are what they were; this asks the system, which knows them since the last look."""
         try:
-            return all(state_of(os.stat(path)) == state for path, state in self._sources)
+            for path, state in self._sources:
+                if state_of(os.stat(path)) != state:
+                    return False
         except OSError:
             return False
+        return True
 
     def as_fallback(self) -> "Representation":
         """The same for a path at which there is nothing.
