@@ -231,7 +231,7 @@ _FILES = _options_of(
         help="add a field to answers with a file or a listing; repeatable",
     ),
     click.option("--content-type", metavar="TYPE", help="of unknown files  [application/octet-stream]"),
-    click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep an answer (Cache-Control)"),
+    click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep files (Cache-Control)"),
     click.option(
         "--cors", metavar="[ORIGIN]", is_flag=False, flag_value="*",
         help="let pages of an origin, by default of any, read the answers",

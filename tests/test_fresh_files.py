@@ -212,18 +212,6 @@ class TestWhatIsKnown:
         answers = split(await exchange(Handler, requests, config=QUIET))
         assert [answer.body for answer in answers] == [b"old", b"old", b"/write1", b"/write2", b"/write3"]
 
-    async def test_the_tag_of_a_young_file_is_never_given_again(
-        self, site: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Another change within one tick of the clock has the same size and the same times."""
-        monkeypatch.setattr(tree, "_SETTLED", 3600)
-        (site / "file.txt").write_text("one")
-        app = serving(site)
-        first = await ask(app, "/file.txt")
-        assert (await ask(app, "/file.txt", f"If-None-Match: {first['ETag']}")).status == 200
-        monkeypatch.setattr(tree, "_SETTLED", -1)
-        assert (await ask(app, "/file.txt", f"If-None-Match: {first['ETag']}")).status == 200
-
 
 class TestMemory:
     async def test_all_spellings_of_a_path_are_one_entry(self, site: Path) -> None:

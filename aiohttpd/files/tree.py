@@ -57,7 +57,7 @@ class OpenFile:
     """
 
     __slots__ = (
-        "_changed", "_descriptor", "_leaves_no_trace", "_looked", "_samples",
+        "_changed", "_descriptor", "_leaves_no_trace", "_samples",
         "identity", "is_directory", "is_readable", "modified", "settled", "size",
     )  # fmt: skip
 
@@ -78,8 +78,7 @@ class OpenFile:
         self._changed = status.st_ctime_ns
         self.identity = state_of(status)
         self.is_directory = stat.S_ISDIR(status.st_mode)
-        self._looked = time.time_ns()
-        self.settled = self._looked - max(self.modified, self._changed) > _SETTLED * 1e9
+        self.settled = time.time_ns() - max(self.modified, self._changed) > _SETTLED * 1e9
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -89,13 +88,8 @@ class OpenFile:
     def etag(self) -> str:
         """An entity tag, RFC 9110 section 8.8.3: strong, unless another change may have the same one."""
         # The time of the last change of status cannot be set, so a copy with an old date has another tag.
-        tag = f"{self.modified:x}-{self.size:x}-{self.modified ^ self._changed:x}"
-        if self.settled:
-            return f'"{tag}"'
-        if self._looked - self._changed > _SETTLED * 1e9:  # its date is yet to come
-            return f'W/"{tag}"'
-        # It may change once more and look the same, so this tag is never given again.
-        return f'W/"{tag}-{self._looked:x}"'
+        tag = f'"{self.modified:x}-{self.size:x}-{self.modified ^ self._changed:x}"'
+        return tag if self.settled else f"W/{tag}"
 
     def unchanged(self) -> bool:
         """Whether the content is still what it was when the file was opened; what has been appended does not count.
