@@ -13,6 +13,7 @@ import copy
 import os
 import sys
 import time
+from asyncio import get_running_loop
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -262,14 +263,19 @@ class Store:
         wishes = headers.memo.get(Wishes) or Wishes.of(headers)
         if not wishes.plain:
             return None
-        entry = self.fresh(name, wishes.codings)
-        return None if entry is None else entry.instant
+        key = (name, wishes.codings)
+        entry = self._current.get(key)  # as in `fresh`
+        if entry is None or self._turn is not get_running_loop():
+            entry = self._compare(key)
+            if entry is None:
+                return None
+        return entry.instant
 
     def fresh(self, name: str, codings: tuple[str, ...]) -> Representation | None:
         """What `find` would return without a look-up, if it is what its file is now."""
         key = (name, codings)
         entry = self._current.get(key)
-        if entry is None or self._turn is not asyncio.get_running_loop():
+        if entry is None or self._turn is not get_running_loop():
             return self._compare(key)
         return entry
 
@@ -284,7 +290,7 @@ class Store:
         if not entry.is_current():
             self._drop(key)
             return None
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         if self._turn is not loop:
             self._end_turn()
             self._turn = loop
@@ -320,7 +326,7 @@ class Store:
         known = self._entries.get(key)
         if known is not None:
             known.until = time.monotonic() + _BELIEVED  # the others go on with it while we look
-        found = await asyncio.get_running_loop().run_in_executor(
+        found = await get_running_loop().run_in_executor(
             None, self._look_up, path, Asked(name, codings, guess_type, known)
         )
         if isinstance(found, Representation) and found.keeps:
@@ -420,7 +426,7 @@ class Store:
         found.until = time.monotonic() + _BELIEVED
         while self._size > self.policy.cache_size:
             self._drop(next(iter(self._entries)))
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         if self._sweeper is None or self._loop is not loop:
             self._loop = loop
             self._sweeper = loop.call_later(_UNUSED, self._sweep)
@@ -438,7 +444,7 @@ class Store:
         for key in [key for key, entry in self._entries.items() if entry.until < limit]:
             self._drop(key)
         if self._entries:
-            self._loop = asyncio.get_running_loop()
+            self._loop = get_running_loop()
             self._sweeper = self._loop.call_later(_UNUSED, self._sweep)
 
 
