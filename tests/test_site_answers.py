@@ -9,6 +9,7 @@ import pytest
 
 import aiohttpd
 from aiohttpd import Config, SimpleHTTPRequestHandler
+from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
 from aiohttpd.site import folder_app
 from aiohttpd.testing import exchange, running
@@ -286,3 +287,17 @@ class TestHead:
 
 def names(answer: Response, left_out: set[str]) -> list[tuple[str, str]]:
     return sorted((name.lower(), value) for name, value in answer.fields if name.lower() not in left_out)
+
+
+async def test_what_wraps_an_app_refuses_as_it_does(site: Path) -> None:
+    class Files(SimpleHTTPRequestHandler):
+        directory = str(site)
+        allow_origin = "*"
+
+        @staticmethod
+        def error_body(status: int, message: str, explain: str) -> tuple[str, bytes]:
+            return "text/odd", b"%d" % status
+
+    for app in (Files, compress(Files), basic_auth(compress(Files), "a:b")):
+        [answer] = split(await exchange(app, b"nonsense\r\n\r\n", config=QUIET))
+        assert (answer.status, answer[CORS], answer["Content-Type"], answer.body) == (400, "*", "text/odd", b"400")
