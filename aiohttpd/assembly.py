@@ -58,6 +58,10 @@ def make_service(
         pages[config.health] = health_page(lambda: server.ready or server.replaced)
     if pages:
         add_pages(pages, service)
+    if config.hosts:
+        from .rebinding import check_hosts
+
+        check_hosts(service, server.addresses)
     return service
 
 

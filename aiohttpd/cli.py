@@ -67,7 +67,8 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
                 option.name,
                 callback=_parser(option),
                 default=None,
-                metavar=unit.upper(),
+                multiple=bool(option.one),
+                metavar="NAME" if option.one else unit.upper(),
                 help=f"{option.help}  [{_human(option)}]" if option.default != "" else option.help,
             )
         command = add(command)
@@ -75,7 +76,9 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parser(option: Option) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    def parse(context: click.Context, param: click.Parameter, value: str | None) -> Any:
+    def parse(context: click.Context, param: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
+        if isinstance(value, tuple):  # of one that may be repeated
+            value = ",".join(value) if value else None
         try:
             return None if value is None else option.parse(value)
         except ValueError as error:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
+from .hosts import AllowedHosts
 from .trust import TrustedProxies, read_fields
 
 __all__ = ["Config", "Option", "options", "read_size"]
@@ -25,8 +26,8 @@ _POSITIVE = (
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
-def _option(default: Any, text: str, *, unit: str = "", group: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "group": group})
+def _option(default: Any, text: str, *, unit: str = "", group: str, one: str = "") -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "group": group, "one": one})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,10 @@ class Config:
         False, "share the port with other servers of this user; a taken one is no error then", group="Limits"
     )
 
+    hosts: str = _option(
+        "", "by which a server on loopback may be asked beside localhost and addresses (421); *: any", unit="names",
+        group="Proxies", one="--host",
+    )  # fmt: skip
     trusted_proxies: str = _option(
         "", "proxies that are believed about the client: addresses, networks, unix:", unit="networks", group="Proxies"
     )
@@ -144,6 +149,7 @@ class Config:
                 continue  # whoever reads it says what is wrong with it
             if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
                 raise ValueError(f"{option.name} must be positive, not {value!r}")
+        AllowedHosts(self.hosts)
         read_fields(self.trusted_fields)
         if self.trusted_proxies:
             TrustedProxies(self.trusted_proxies)
@@ -159,11 +165,13 @@ class Config:
     def from_options(cls, given: Mapping[str, Any], environment: Mapping[str, str]) -> "Config":
         """Make a `Config` as `run` and the command do: what is given, else the environment, else the default.
 
+        A program of its own minds by which names it is asked (``hosts``); somebody else's decides that itself.
+
         Raises:
             TypeError: an unknown option; the text names the nearest one.
             ValueError: a variable that cannot be read, or a value out of range.
         """
-        values = {}
+        values: dict[str, Any] = {"hosts": "localhost"}
         for option in options():
             text = environment.get(option.variable)
             if text is not None:
@@ -195,11 +203,12 @@ class Option(NamedTuple):
     help: str
     unit: str
     group: str
+    one: str = ""  # the flag that gives one value of several, and may be repeated
 
     @property
     def flag(self) -> str:
         """The flag on the command line, ``--timeout-head`` say."""
-        return "--" + self.name.replace("_", "-")
+        return self.one or "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -236,9 +245,7 @@ def options() -> Iterator[Option]:
     """Every option of `Config`, in order."""
     for field in dataclasses.fields(Config):
         kind = field.type if isinstance(field.type, type) else type(field.default)
-        yield Option(
-            field.name, kind, field.default, field.metadata["help"], field.metadata["unit"], field.metadata["group"]
-        )
+        yield Option(field.name, kind, field.default, **field.metadata)
 
 
 def _unknown(name: str) -> NoReturn:

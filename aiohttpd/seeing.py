@@ -53,7 +53,9 @@ def metrics_server(watched: Watched) -> HTTPServer | None:
     pages = {"/metrics": metrics_page(lambda: watched.snapshots())}
     if config.health:
         pages[config.health] = health_page(lambda: watched.ready)
-    quiet = Config(access_log=False, timeout_drain_idle=0, timeout_grace=0, timeout_idle=config.timeout_idle)
+    quiet = Config(
+        access_log=False, timeout_drain_idle=0, timeout_grace=0, timeout_idle=config.timeout_idle, hosts=config.hosts
+    )
     return HTTPServer(_address(config.metrics), with_pages(pages, not_found), config=quiet)
 
 

@@ -54,7 +54,7 @@ async def stall(peer: Peer, begin: bytes) -> str:
 async def stop_reading(peer: Peer) -> str:
     """Ask for a large answer, and do not read it."""
     reader, writer = peer
-    writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
     got = len(await reader.read(1024))
     while got < 100 * 1024 * 1024:  # asyncio reads ahead until its own buffer is full, then stops
         await asyncio.sleep(0.5)
@@ -94,7 +94,7 @@ async def others(port: int, waits: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while True:
         start = time.perf_counter()
-        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readuntil(b"world!\n")
         waits.append(time.perf_counter() - start)
         await asyncio.sleep(0.005)
@@ -133,7 +133,7 @@ async def main() -> None:
     idle = rss(process.pid)
     peak = [idle]
     memory = asyncio.create_task(watch_memory(process.pid, peak))
-    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 
     async def connect() -> Peer:
         return await asyncio.open_connection("127.0.0.1", port, limit=1024)

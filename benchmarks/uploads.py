@@ -73,7 +73,7 @@ async def paced(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
 async def put(port: int, name: str, seed: int, size: int) -> None:
     """Send a file as it is."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"PUT /%b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (name.encode(), size))
+    writer.write(b"PUT /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (name.encode(), size))
     async for part in paced(content(seed, size)):
         writer.write(part)
         await writer.drain()
@@ -85,7 +85,7 @@ async def post(port: int, name: str, seed: int, size: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     begin, end = FORM % (BOUNDARY, name.encode()), b"\r\n--%b--\r\n" % BOUNDARY
     writer.write(
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=%b\r\nContent-Length: %d\r\n\r\n"
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=%b\r\nContent-Length: %d\r\n\r\n"
         % (BOUNDARY, len(begin) + size + len(end))
     )
     writer.write(begin)
@@ -114,7 +114,7 @@ async def curl(port: int, *arguments: str) -> None:
 async def die(port: int, folder: Path) -> None:
     """Send half of a file, and reset the connection."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"PUT /half HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (100 * MIB))
+    writer.write(b"PUT /half HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (100 * MIB))
     async for part in paced(content(0, 50 * MIB)):
         writer.write(part)
         await writer.drain()

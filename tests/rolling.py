@@ -46,7 +46,7 @@ class Load:
         self._source = (source, 0) if source else None
         self._context = context
         close = "Connection: close\r\n" if turns == 1 else ""
-        rest = f"{path} HTTP/1.1\r\nHost: a\r\n{close}"
+        rest = f"{path} HTTP/1.1\r\nHost: localhost\r\n{close}"
         self._requests = [f"GET {rest}\r\n".encode()]
         if body:
             self._requests.append(f"POST {rest}Content-Length: {len(body)}\r\n\r\n".encode() + body)

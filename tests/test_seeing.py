@@ -240,10 +240,10 @@ class TestPages:
         async with running(waiting, health="/health", timeout_drain_idle=BOUND) as server:
             probe_reader, probe = await asyncio.open_connection(*server.server_address)
             busy_reader, busy = await asyncio.open_connection(*server.server_address)
-            ask = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+            ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
             probe.write(ask)
             assert (await probe_reader.readuntil(b"ready\n")).startswith(b"HTTP/1.1 200 ")
-            busy.write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            busy.write(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await waiting.begun.wait()
             closing = asyncio.create_task(server.shutdown())
             await server.shutting_down.wait()
@@ -270,10 +270,10 @@ class TestReport:
     async def test_what_a_handler_waits_for(self, waiting: type[Waiting]) -> None:
         async with running(waiting) as server:
             idle_reader, idle = await asyncio.open_connection(*server.server_address)
-            idle.write(b"GET /quick HTTP/1.1\r\nHost: a\r\n\r\n")
+            idle.write(b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await idle_reader.readuntil(b"quick")
             reader, writer = await asyncio.open_connection(*server.server_address)
-            writer.write(b'GET /slow?" HTTP/1.1\r\nHost: a\r\n\r\n')
+            writer.write(b'GET /slow?" HTTP/1.1\r\nHost: localhost\r\n\r\n')
             await waiting.begun.wait()
             text = report(server)
             waiting.go_on.set()
@@ -294,7 +294,7 @@ class TestReport:
     async def test_a_handler_without_a_client(self, waiting: type[Waiting]) -> None:
         async with running(waiting) as server:
             _, writer = await asyncio.open_connection(*server.server_address)
-            writer.write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            writer.write(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await waiting.begun.wait()
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST

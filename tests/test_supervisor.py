@@ -88,7 +88,7 @@ async def ask(port: int, path: str = "/pid", **options: float) -> str:
 async def asked(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
     """Ask, and do not wait for the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     yield reader
     writer.close()
 
@@ -96,7 +96,7 @@ async def asked(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
 async def pid_of(port: int) -> str:
     """Who answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /pid HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET /pid HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answer = await reader.read()
     writer.close()
     return answer.rpartition(b"\r\n")[2].decode()
