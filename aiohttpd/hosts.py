@@ -1,7 +1,7 @@
 """Hosts: by which names a server on loopback may be asked.
 
 Owns the option from its text to the answer for the Host of a request. A name that somebody else's DNS has led to this
-machine ("rebinding") makes their pages same-origin with the server; an address, and localhost, nobody can lead anywhere.
+machine ("rebinding") makes their pages same-origin with the server; nobody can do so with an address, or localhost.
 """
 
 import functools

@@ -85,7 +85,8 @@ async def post(port: int, name: str, seed: int, size: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     begin, end = FORM % (BOUNDARY, name.encode()), b"\r\n--%b--\r\n" % BOUNDARY
     writer.write(
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=%b\r\nContent-Length: %d\r\n\r\n"
+        b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: multipart/form-data; boundary=%b\r\nContent-Length: %d\r\n\r\n"
         % (BOUNDARY, len(begin) + size + len(end))
     )
     writer.write(begin)

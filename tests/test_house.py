@@ -45,7 +45,7 @@ FLOORS = [
     ["forms.data", "forms.multipart", "files.media_types", "files.paths", "files.tree", "files.upload_form"],
     ["forms.reading", "files.siblings", "files.listing", "files.receiving"],
     ["files.store"],
-    ["forms.__init__", "files.content"],
+    ["forms.__init__", "files.content", "files.folders"],
     ["files.answering", "compression"],
     ["input", "output", "methods"],
     ["handler"],

@@ -16,11 +16,11 @@ default_content_type          as there
 ============================  ==========================================================================
 """
 
-import asyncio
 import os
 from collections.abc import Iterable
+from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..answer import Instant
 from ..handler import BaseHTTPRequestHandler
@@ -28,20 +28,17 @@ from ..wire.request import Request
 from ..writer import StreamWriter
 from .answering import send_file_head
 from .content import Content, FileChanged, Readable
+from .folders import Listed, send_listing
 from .media_types import EXTENSIONS, guess_type
 from .negotiation import accepts_html, prefers_json
 from .paths import decoded, folder_path, names_in, normal_path
 from .store import Folder, Policy, Representation, Store, Wishes, not_kept
-from .tree import Entry, scan
-
-if TYPE_CHECKING:
-    from .listing import Order
+from .tree import is_hidden_name
 
 __all__ = ["SimpleHTTPRequestHandler"]
 
 _STORES = 64  # folders of one class whose files are remembered
 _COPIED = 256 * 1024
-_LISTED_AT_ONCE = 64 * 1024  # bytes of a listing after which the peer's pace counts
 
 
 class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
@@ -265,49 +262,42 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         Args:
             path: the folder in the file system.
         """
-        query = self.path.partition("?")[2]
-        read = await asyncio.get_running_loop().run_in_executor(None, self._scan, path, query)
-        if read is None:
-            self.send_error(404, "No permission to list directory")
-            return None
-        entries, order, more = read
-        from . import listing
+        from . import listing  # not every server lists
 
+        order = listing.Order.of(self.path.partition("?")[2])
         shown = "".join(f"/{name}" for name in names_in(self.path)) + "/"
-        as_json = prefers_json(self._accepted())
-        pieces = (
-            listing.json_text(shown, entries, more=more)
-            if as_json
-            else listing.html_page(shown, entries, order, more=more, form=self.listing_form)
-        )
-        self.send_response(200)
-        self.send_header("Content-type", "application/json" if as_json else "text/html; charset=utf-8")
-        self.send_header("Vary", "Accept")
+        accepted = self._accepted()
+        form: listing.Form
+        if prefers_json(accepted):
+            form, fields = listing.JsonForm(shown, order), [("Content-type", "application/json")]
+        else:
+            form = listing.Page(shown, order, form=self.listing_form, sortable=accepts_html(accepted))
+            policy = listing.content_security_policy(script=bool(self.listing_form))
+            fields = [("Content-type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy)]
+
         if self.cache_control is not None:
-            self.send_header("Cache-Control", not_kept(self.cache_control))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if not as_json:
-            self.send_header("Content-Security-Policy", listing.content_security_policy(script=bool(self.listing_form)))
-        self.end_headers()
-        size = 0
-        for piece in pieces:
-            self.wfile.write(piece)
-            size += len(piece)
-            if size > _LISTED_AT_ONCE:
-                await self.wfile.drain()
+            fields.append(("Cache-Control", not_kept(self.cache_control)))
+
+        def send_head() -> None:
+            self.send_response(200)
+            for name, value in (*fields, ("Vary", "Accept"), ("X-Content-Type-Options", "nosniff")):
+                self.send_header(name, value)
+            self.end_headers()
+
+        root = os.fspath(self.directory or "")
+        at_top = path.rstrip(os.sep) == root.rstrip(os.sep)
+        listed = Listed(root, path, partial(self._is_listed, at_top=at_top), self.follow_symlinks, self.max_listed)
+        try:
+            if not await send_listing(listed, form, self.wfile, send_head):
+                self.send_error(404, "No permission to list directory")
+        except OSError as error:
+            self.log_error("the listing of %s is cut: %s", self.path, error)
+            self.wfile.abort()
         return None
 
-    def _scan(self, path: str, query: str) -> "tuple[list[Entry], Order, bool] | None":
-        from . import listing  # in a thread: it takes its time, and not every server lists
-
-        rules = {"follow_symlinks": self.follow_symlinks, "hidden": self.show_hidden}
-        read = scan(os.fspath(self.directory or ""), path, limit=self.max_listed, **rules)
-        if read is None:
-            return None
-        entries, more = read
-        order = listing.Order.of(query)
-        listing.sort(entries, order)
-        return entries, order, more
+    def _is_listed(self, name: str, *, at_top: bool) -> bool:
+        """Whether a name is one for listings; called in threads."""
+        return self.show_hidden or not is_hidden_name(name, at_top=at_top)
 
     # What can be overridden besides.
 

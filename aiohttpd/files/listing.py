@@ -1,7 +1,7 @@
 """Listings: a folder as a page, or as JSON.
 
-Owns how a folder looks: order, sizes, dates, escaping. It is given entries and makes bytes, piece by
-piece, and knows neither requests nor the file system.
+Owns how a folder looks: order, sizes, dates, escaping. It is given entries and makes bytes, and knows neither
+requests nor the file system.
 """
 
 import base64
@@ -11,16 +11,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote
 
 from .tree import Entry
 from .upload_form import UPLOAD_SCRIPT
 
-__all__ = ["Order", "content_security_policy", "html_page", "json_text", "sort"]
-
-_BATCH = 500  # entries in one piece
+__all__ = ["Form", "JsonForm", "Order", "Page", "Totals", "content_security_policy", "html_page"]
 
 
 def _icon(path: str) -> str:
@@ -103,26 +101,118 @@ class Order(NamedTuple):
             return cls()
         return cls(column, found.get("order") == "desc")
 
+    def key(self) -> "Callable[[Entry], str]":
+        """Gives the text by which an entry is sorted: folders first, names as people count, then by the column.
 
-def sort(entries: list[Entry], order: Order) -> None:
-    """Sort in place: folders first, names as people count (2 before 10)."""
-    entries.sort(key=lambda entry: _natural(entry.name))
-    if order.column == "size":
-        entries.sort(key=lambda entry: entry.size, reverse=order.descending)
-    elif order.column == "modified":
-        entries.sort(key=lambda entry: entry.modified, reverse=order.descending)
-    elif order.descending:
-        entries.reverse()
-    entries.sort(key=lambda entry: not entry.is_directory)
+        Texts, since they are compared without a step of Python, and fast.
+        """
+        if self.column == "name":
+            # All of it is turned around for the other direction, but folders stay first.
+            folder = "1" if self.descending else "0"
+            file = "0" if self.descending else "1"
+            return lambda entry: (folder if entry.is_directory else file) + _natural(entry.name)
+        number, most = _number(self.column), 10**20 if self.descending else 0
+        return lambda entry: (
+            f"{'0' if entry.is_directory else '1'}{abs(most - number(entry)):021}{_natural(entry.name)}"
+        )
+
+    @property
+    def reverse(self) -> bool:
+        """Whether the texts are sorted from the last to the first."""
+        return self.column == "name" and self.descending
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    parts = re.split("([0-9]+)", name.casefold())
-    return [(0, int(part), "") if part[:1] in "0123456789" and part else (1, 0, part) for part in parts]
+_FAR = 10**19  # microseconds; beyond what a file system can tell
+
+
+def _number(name: str) -> Callable[["Entry"], int]:
+    if name == "size":
+        return lambda entry: entry.size
+    return lambda entry: int(min(max(entry.modified * 1e6, -_FAR), _FAR)) + _FAR
+
+
+# Less than all that a name can hold, and then how many digits there are: 2 comes before 10.
+_find_digits = re.compile("0*([0-9]+)")
+
+
+def _natural(name: str) -> str:
+    """A text that is sorted as people count."""
+    return _find_digits.sub(lambda match: f"\0{chr(len(match[1]))}{match[1]}", name.casefold()) + f"\0\0{name}"
+
+
+class Totals:
+    """What is summed up above the entries.
+
+    Attributes:
+        folders: how many.
+        files: how many.
+        size: of all files, in bytes.
+        more: there are entries that have not been read.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = (), *, more: bool = False) -> None:
+        self.folders = self.files = self.size = 0
+        self.more = more
+        self.add(entries)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Count entries."""
+        for entry in entries:
+            if entry.is_directory:
+                self.folders += 1
+            else:
+                self.files += 1
+                self.size += entry.size
+
+
+class Form(Protocol):
+    """What a listing is made in, piece by piece, from entries that are sorted."""
+
+    order: Order
+
+    def begin(self, totals: Totals) -> bytes:
+        """What comes before the entries."""
+
+    def entries(self, entries: Iterable[Entry], *, first: bool) -> bytes:
+        """Some of the entries; whether they are the first."""
+
+    def end(self) -> bytes:
+        """What comes after them."""
+
+
+class Page:
+    """A listing as a page.
+
+    Args:
+        path: the decoded path of the folder, with a slash at both ends.
+        order: how its entries are sorted.
+        form: for uploads; with it comes its script.
+        sortable: with links to other orders. They are for who asks for pages as browsers do; a program that
+            follows every link would get everything as often as there are orders.
+    """
+
+    def __init__(self, path: str, order: Order, *, form: str = "", sortable: bool = True) -> None:
+        self.order = order
+        self._path = path
+        self._form = form
+        self._sortable = sortable
+
+    def begin(self, totals: Totals) -> bytes:
+        """The head, the summary, and the line that leads up."""
+        return _begin(self._path, totals, self.order, self._form, sortable=self._sortable).encode()
+
+    def entries(self, entries: Iterable[Entry], *, first: bool) -> bytes:
+        """Lines of the table."""
+        return "".join(map(_row, entries)).encode()
+
+    def end(self) -> bytes:
+        """The rest of the page."""
+        script = f"<script>{UPLOAD_SCRIPT}</script>\n" if self._form else ""
+        return f"</tbody>\n</table>\n{script}</body>\n</html>\n".encode()
 
 
 def html_page(path: str, entries: list[Entry], order: Order, *, more: bool, form: str = "") -> Iterator[bytes]:
-    """Make the page in pieces.
+    """Make a page in pieces.
 
     Args:
         path: the decoded path of the folder, with a slash at both ends.
@@ -131,14 +221,13 @@ def html_page(path: str, entries: list[Entry], order: Order, *, more: bool, form
         more: whether there are entries that have not been read.
         form: for uploads; with it comes its script.
     """
-    yield _begin(path, entries, order, form, more=more).encode()
-    for start in range(0, len(entries), _BATCH):
-        yield "".join(_row(entry) for entry in entries[start : start + _BATCH]).encode()
-    script = f"<script>{UPLOAD_SCRIPT}</script>\n" if form else ""
-    yield f"</tbody>\n</table>\n{script}</body>\n</html>\n".encode()
+    page = Page(path, order, form=form)
+    yield page.begin(Totals(entries, more=more))
+    yield page.entries(entries, first=True)
+    yield page.end()
 
 
-def _begin(path: str, entries: list[Entry], order: Order, form: str, *, more: bool) -> str:
+def _begin(path: str, totals: Totals, order: Order, form: str, *, sortable: bool) -> str:
     title = html.escape(_readable(path))
     parent = '<tr class="d"><td><a href="../">..</a></td><td class="s"></td><td class="m"></td></tr>\n'
     return f"""<!DOCTYPE html>
@@ -153,9 +242,9 @@ def _begin(path: str, entries: list[Entry], order: Order, form: str, *, more: bo
 </head>
 <body>
 <h1>{_breadcrumbs(path)}</h1>
-<p>{_summary(entries, more=more)}</p>
+<p>{_summary(totals)}</p>
 {form}<table>
-<thead><tr>{"".join(_heading(*column, order) for column in _COLUMNS)}</tr></thead>
+<thead><tr>{"".join(_heading(*column, order, sortable=sortable) for column in _COLUMNS)}</tr></thead>
 <tbody>
 {parent if path != "/" else ""}"""
 
@@ -169,21 +258,23 @@ def _breadcrumbs(path: str) -> str:
     return "<span>/</span>".join(links)
 
 
-def _heading(column: str, title: str, kind: str, order: Order) -> str:
+def _heading(column: str, title: str, kind: str, order: Order, *, sortable: bool) -> str:
     state, arrow, turn = "", "", ""
     if column == order.column:
         state = f' aria-sort="{"descending" if order.descending else "ascending"}"'
         arrow = " &darr;" if order.descending else " &uarr;"
         turn = "" if order.descending else "&amp;order=desc"
-    return f'<th class="{kind}"{state}><a href="?sort={column}{turn}">{title}{arrow}</a></th>'
+    text = f"{title}{arrow}"
+    if sortable:
+        text = f'<a href="?sort={column}{turn}" rel="nofollow">{text}</a>'
+    return f'<th class="{kind}"{state}>{text}</th>'
 
 
-def _summary(entries: list[Entry], *, more: bool) -> str:
-    folders = sum(entry.is_directory for entry in entries)
-    files = len(entries) - folders
-    size = sum(entry.size for entry in entries if not entry.is_directory)
-    text = f"{_count(folders, 'folder')}, {_count(files, 'file')}, {human_size(size)}"
-    return f"The first {text}; there are more" if more else text
+def _summary(totals: Totals) -> str:
+    if not totals.folders and not totals.files and not totals.more:
+        return "This folder is empty"
+    text = f"{_count(totals.folders, 'folder')}, {_count(totals.files, 'file')}, {human_size(totals.size)}"
+    return f"The first {text}; there are more" if totals.more else text
 
 
 def _count(number: int, what: str) -> str:
@@ -204,19 +295,31 @@ def _row(entry: Entry) -> str:
     )
 
 
-def json_text(path: str, entries: list[Entry], *, more: bool) -> Iterator[bytes]:
-    """Make an object with ``path`` and ``entries`` in pieces; sizes in bytes, times in UTC.
+class JsonForm:
+    """A listing as an object with ``path`` and ``entries``; sizes in bytes, times in UTC.
 
     Args:
         path: the decoded path of the folder, with a slash at both ends.
-        entries: its content, sorted.
-        more: whether there are entries that have not been read.
+        order: how its entries are sorted.
     """
-    yield f'{{"path": {json.dumps(_shown(path))}, "more": {json.dumps(more)}, "entries": ['.encode()
-    for start in range(0, len(entries), _BATCH):
-        texts = [json.dumps(_as_object(entry), ensure_ascii=False) for entry in entries[start : start + _BATCH]]
-        yield ((",\n" if start else "\n") + ",\n".join(texts)).encode()
-    yield b"\n]}\n"
+
+    def __init__(self, path: str, order: Order) -> None:
+        self.order = order
+        self._path = path
+
+    def begin(self, totals: Totals) -> bytes:
+        """The beginning of the object."""
+        more = json.dumps(totals.more)
+        return f'{{"path": {json.dumps(_shown(self._path))}, "more": {more}, "entries": ['.encode()
+
+    def entries(self, entries: Iterable[Entry], *, first: bool) -> bytes:
+        """Items of the list."""
+        texts = ",\n".join(json.dumps(_as_object(entry), ensure_ascii=False) for entry in entries)
+        return f"{'' if first else ','}\n{texts}".encode()
+
+    def end(self) -> bytes:
+        """The end of both."""
+        return b"\n]}\n"
 
 
 def _as_object(entry: Entry) -> dict[str, object]:

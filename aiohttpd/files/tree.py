@@ -9,12 +9,23 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import HTTPError
 from ..transfer import read_at_once, read_from
 
-__all__ = ["Entry", "OpenFile", "State", "is_hidden", "open_inside", "scan", "state_of"]
+__all__ = [
+    "Entry",
+    "OpenFile",
+    "State",
+    "is_hidden",
+    "is_hidden_name",
+    "look_at",
+    "open_inside",
+    "read_names",
+    "state_of",
+]
 
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -138,12 +149,17 @@ class Entry(NamedTuple):
     modified: float  # seconds since the epoch
 
 
+def is_hidden_name(name: str, *, at_top: bool) -> bool:
+    """Whether a name begins with a dot; ``.well-known`` right below the root is for everybody, RFC 8615."""
+    return name.startswith(".") and not (at_top and name == _WELL_KNOWN)
+
+
 def is_hidden(root: str, path: str) -> bool:
-    """Whether a part of a path below the root begins with a dot; ``.well-known`` is for all to see, RFC 8615."""
+    """Whether a part of a path below the root is a hidden name."""
     if not path.startswith(root):
         return False
-    parts = path[len(root) :].lstrip(os.sep).split(os.sep)
-    return any(part.startswith(".") for part in parts[parts[0] == _WELL_KNOWN :])
+    parts = path[len(root) :].strip(os.sep).split(os.sep)
+    return any(is_hidden_name(part, at_top=not number) for number, part in enumerate(parts))
 
 
 def open_inside(
@@ -251,56 +267,63 @@ def _is_served(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
 
 
-def scan(root: str, path: str, *, follow_symlinks: bool, hidden: bool, limit: int) -> tuple[list[Entry], bool] | None:
-    """Read a folder: what would be served of it, in no order.
+def read_names(folder: OpenFile, path: str, is_listed: Callable[[str], bool], limit: int) -> tuple[list[str], bool]:
+    """Read the names in a folder, in no order.
 
     Args:
-        root: the folder outside of which nothing is served.
-        path: the folder to read.
-        follow_symlinks: as for `open_inside`.
-        hidden: show names that begin with a dot.
-        limit: how many entries are read at most.
+        folder: it, open.
+        path: it, where systems cannot read what is open.
+        is_listed: whether a name counts.
+        limit: how many are read at most.
 
     Returns:
-        The entries, and whether there are more; None if it cannot be read.
+        The names, and whether there are more.
 
     Raises:
         HTTPError: 403: it may not be read.
+        OSError: it cannot be read.
     """
-    folder = open_inside(root, path, follow_symlinks=follow_symlinks)
-    if folder is None or not folder.is_directory:
-        return None
-    found: list[Entry] = []
+    found: list[str] = []
     try:
         with os.scandir(folder.fileno() if os.scandir in os.supports_fd else path) as entries:
             for entry in entries:
-                if entry.name.startswith(".") and not hidden:
-                    continue
-                if len(found) == limit:
-                    return found, True
-                if entry.is_symlink():
-                    try:
-                        file = open_inside(root, os.path.join(path, entry.name), follow_symlinks=follow_symlinks)
-                    except HTTPError as error:
-                        if error.status != 403:
-                            raise
-                        continue
-                    if file is not None:
-                        found.append(Entry(entry.name, file.is_directory, True, file.size, file.modified / 1e9))
-                    continue
-                try:
-                    status = (
-                        os.stat(entry.name, dir_fd=folder.fileno(), follow_symlinks=False)
-                        if _BY_DESCRIPTOR
-                        else entry.stat(follow_symlinks=False)
-                    )
-                except OSError:  # gone meanwhile
-                    continue
-                if _is_served(status):
-                    directory = stat.S_ISDIR(status.st_mode)
-                    found.append(Entry(entry.name, directory, False, status.st_size, status.st_mtime))
+                if is_listed(entry.name):
+                    if len(found) == limit:
+                        return found, True
+                    found.append(entry.name)
     except PermissionError:
         raise HTTPError(403, "No permission to list directory") from None
-    except OSError:
-        return None
     return found, False
+
+
+def look_at(folder: OpenFile, root: str, path: str, names: Iterable[str], *, follow_symlinks: bool) -> list[Entry]:
+    """Look at names in a folder: what would be served of them.
+
+    Args:
+        folder: it, open.
+        root: the folder outside of which nothing is served.
+        path: the folder, with the root in it.
+        names: in the folder.
+        follow_symlinks: as for `open_inside`.
+    """
+    found: list[Entry] = []
+    for name in names:
+        try:
+            if _BY_DESCRIPTOR:
+                status = os.stat(name, dir_fd=folder.fileno(), follow_symlinks=False)
+            else:
+                status = os.stat(os.path.join(path, name), follow_symlinks=False)
+        except OSError:  # gone meanwhile
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                file = open_inside(root, os.path.join(path, name), follow_symlinks=follow_symlinks)
+            except HTTPError as error:
+                if error.status != 403:
+                    raise
+                continue
+            if file is not None:
+                found.append(Entry(name, file.is_directory, True, file.size, file.modified / 1e9))
+        elif _is_served(status):
+            found.append(Entry(name, stat.S_ISDIR(status.st_mode), False, status.st_size, status.st_mtime))
+    return found

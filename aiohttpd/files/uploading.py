@@ -15,7 +15,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
 from ..auth import challenge, is_authorized
@@ -26,11 +26,8 @@ from .negotiation import accepts_html, prefers_json
 from .paths import decoded, folder_path, names_in
 from .receiving import Incoming, check_system, is_temporary
 from .store import Folder, Representation
-from .tree import Entry, OpenFile, open_inside
+from .tree import OpenFile, open_inside
 from .upload_form import upload_form
-
-if TYPE_CHECKING:
-    from .listing import Order
 
 __all__ = ["UploadHandler"]
 
@@ -226,12 +223,8 @@ class UploadHandler(SimpleHTTPRequestHandler):
             return None
         return await super()._find()
 
-    def _scan(self, path: str, query: str) -> "tuple[list[Entry], Order, bool] | None":
-        read = super()._scan(path, query)
-        if read is None or not self.show_hidden:
-            return read
-        entries, order, more = read
-        return [entry for entry in entries if not is_temporary(entry.name)], order, more
+    def _is_listed(self, name: str, *, at_top: bool) -> bool:
+        return super()._is_listed(name, at_top=at_top) and not is_temporary(name)
 
 
 def _saved_before(saved: list[tuple[str, int]]) -> str:
