@@ -264,11 +264,23 @@ _UPLOADS = _options_of(
     ),
     click.option("--max-upload", type=_Size(), help="of one request  [no limit]"),
     click.option("--min-free", type=_Size(), help="of the disk, that they leave free  [256M]"),
+    click.option(
+        "--min-free-files", type=click.IntRange(0), metavar="NUMBER", help="files the disk keeps room for  [1000]"
+    ),
+    click.option(
+        "--timeout-lock", type=click.FloatRange(0), metavar="SECONDS",
+        help="that --overwrite waits for a program which keeps the folder locked  [5]",
+    ),
+    click.option(
+        "--trust-uploads", is_flag=True, default=None,
+        help="let them be pages of the site: with scripts, and under the names of index pages",
+    ),
 )  # fmt: skip
 
 _FILE_OPTIONS = (
     "headers", "content_type", "cache", "cors", "spa", "index", "listing", "hidden", "follow_symlinks", "compress",
-    "upload", "overwrite", "upload_auth", "max_upload", "min_free",
+    "upload", "overwrite", "upload_auth", "max_upload", "min_free", "min_free_files", "timeout_lock",
+    "trust_uploads",
 )  # fmt: skip
 
 
@@ -316,6 +328,9 @@ def serve(
             _look_for_page(folder, files["spa"], follow_symlinks="follow_symlinks" in files)
         if (auth or files.get("upload_auth")) and certificates is None and not all(map(is_local, addresses)):
             say("The password crosses the network in clear: --tls-cert would hide it")
+        authenticated = auth or files.get("upload_auth") or tls["tls_ca"]
+        if "upload" in files and not authenticated and not all(map(is_local, addresses)):
+            say("Whoever reaches this server may upload: --upload-auth USER:PASSWORD asks for a password before")
         if opens:
             _open(server)
 

@@ -46,6 +46,9 @@ def folder_app(
     upload_auth: str | None = None,
     max_upload: int | None = None,
     min_free: int | None = None,
+    min_free_files: int | None = None,
+    timeout_lock: float | None = None,
+    trust_uploads: bool = False,
     compress: bool = False,
     listing: bool = True,
     hidden: bool = False,
@@ -67,6 +70,9 @@ def folder_app(
         upload_auth: ``name:password`` without which nothing is taken.
         max_upload: bytes of one request that uploads.
         min_free: bytes of the disk that uploads leave free.
+        min_free_files: files that the disk keeps room for.
+        timeout_lock: seconds that an upload waits for another program which has locked the folder.
+        trust_uploads: let what is uploaded be pages of the site.
         compress: compress what is text.
         listing: show folders without an index page.
         hidden: serve names that begin with a dot.
@@ -94,13 +100,17 @@ def folder_app(
     if names := tuple(index):
         attributes["index_pages"] = names
     base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
+    limits = {"min_free": min_free, "min_free_files": min_free_files, "timeout_lock": timeout_lock}
+    given = {name: value for name, value in limits.items() if value is not None}
     if upload:
         base = _upload_handler()
-        attributes |= {"overwrite": overwrite, "upload_credentials": upload_auth, "max_upload": max_upload}
-        if min_free is not None:
-            attributes["min_free"] = min_free
-    elif overwrite or upload_auth is not None or max_upload is not None or min_free is not None:
-        raise ValueError("--overwrite, --upload-auth, --max-upload and --min-free are of no use without --upload")
+        attributes |= {"overwrite": overwrite, "upload_credentials": upload_auth, "max_upload": max_upload, **given}
+        attributes["trust_uploads"] = trust_uploads
+    elif overwrite or trust_uploads or upload_auth is not None or max_upload is not None or given:
+        raise ValueError(
+            "--overwrite, --trust-uploads, --upload-auth, --max-upload, --min-free, --min-free-files and "
+            "--timeout-lock are of no use without --upload"
+        )
     else:
         attributes |= {"do_PUT": _take_nothing, "do_POST": _take_nothing}
     app: App = type("Folder", (base,), attributes)

@@ -203,7 +203,7 @@ class TestForm:
             status,
             body.strip() + b"\n",
         )
-        assert response["Location"] == ("/sub/" if status == 303 else None)
+        assert response["Location"] == ("./" if status == 303 else None)
         assert tree(folder) == OLD | {"sub/a": CONTENT[:10], "sub/b": b""}
 
     async def test_other_fields_are_skipped(self, folder: Path) -> None:

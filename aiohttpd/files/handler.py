@@ -31,7 +31,7 @@ from .content import Content, FileChanged, Readable
 from .folders import Listed, send_listing
 from .media_types import EXTENSIONS, guess_type
 from .negotiation import accepts_html, prefers_json
-from .paths import decoded, folder_path, names_in, normal_path
+from .paths import decoded, folder_path, names_in, normal_path, relative_folder
 from .store import Folder, Policy, Representation, Store, Wishes, not_kept
 from .tree import is_hidden_name
 
@@ -135,7 +135,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             precompressed=self.precompressed,
             cache_size=self.cache_size,
             cache_file_size=min(self.cache_file_size, self.cache_size // 4),
-            fields=(*_cross_origin(self.allow_origin), *self.extra_response_headers),
+            fields=(*_cross_origin(self.allow_origin), *self._added_to_files()),
             cache_control=self.cache_control,
         )
         if len(self._stores) >= _STORES:
@@ -193,7 +193,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         """
         found = await self._find()
         if isinstance(found, Representation):
-            return send_file_head(self, found, max_ranges=self.max_ranges)
+            return send_file_head(self, found, max_ranges=self.max_ranges, more=self._content_fields())
         if found is None:
             return await self._send_missing()
         if not found.path.endswith("/"):
@@ -237,7 +237,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         if self.fallback_page is not None:
             found = await self._find_fallback() if accepts_html(self._accepted()) else None
             if found is not None:
-                return send_file_head(self, found.as_fallback(), max_ranges=self.max_ranges)
+                page, more = found.as_fallback(), self._content_fields()
+                return send_file_head(self, page, max_ranges=self.max_ranges, more=more)
             self.add_header("Vary", "Accept")
         self.send_error(404, "File not found")
         return None
@@ -249,10 +250,10 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         return found if isinstance(found, Representation) else None
 
     def _redirect_to_folder(self) -> None:
-        path = folder_path(names_in(self.path))
-        query = self.path.partition("?")[2]
+        path, _, query = self.path.partition("?")
+        location = relative_folder(path)
         self.send_response(301)
-        self.send_header("Location", f"{path}?{query}" if query else path)
+        self.send_header("Location", f"{location}?{query}" if query else location)
         self.send_header("Content-Length", 0)
         self.end_headers()
 
@@ -325,6 +326,15 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             for name, value in _cross_origin(self.allow_origin):
                 self.send_header(name, value)
         super().end_headers()
+
+    def _content_fields(self) -> list[tuple[str, str]]:
+        """Fields of answers with a file, if ``extra_response_headers`` does not have others of their names."""
+        return []
+
+    def _added_to_files(self) -> list[tuple[str, str]]:
+        theirs = {name.lower() for name, _ in self.extra_response_headers}
+        own = [field for field in self._content_fields() if field[0].lower() not in theirs]
+        return [*own, *self.extra_response_headers]
 
     def _accepted(self) -> str:
         return ", ".join(self.headers.get_all("Accept") or ())

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["decoded", "folder_path", "names_in", "normal_path"]
+__all__ = ["decoded", "folder_path", "names_in", "normal_path", "relative_folder"]
 
+_lone_percent = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
 
 
@@ -45,6 +46,21 @@ def normal_path(path: str) -> str:
     """
     normal = folder_path(names_in(path))
     return normal if decoded(path).endswith("/") else normal[:-1]
+
+
+def relative_folder(path: str) -> str:
+    """The reference that leads from the path of a URL to the folder that it names, RFC 3986 section 4.2.
+
+    It is relative, since a proxy may have taken a prefix away from what the client has asked for; and it never leads to
+    another host: nothing in it is a scheme, two slashes, or what browsers take for slashes.
+
+    Args:
+        path: as it was sent, without its query.
+    """
+    last = quote(_lone_percent.sub("%25", path.rpartition("/")[2]), safe=_IN_PATH + "%")
+    if not last:
+        return "./"  # it ends with a slash
+    return ("./" if ":" in last else "") + last + "/"
 
 
 _is_device = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(?:\..*)?", re.IGNORECASE).fullmatch

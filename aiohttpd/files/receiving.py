@@ -1,7 +1,7 @@
 """Receiving files: under a temporary name, then under their own at once, or not at all.
 
 Owns what happens on the disk: no other file is touched, a minimum of it stays free, and nothing is left of
-what is not complete. Whatever waits for the disk does so in a thread.
+what is not complete. Whatever waits for the disk does so in a thread, of those that are for this alone.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from ..errors import HTTPError
 from .tree import OpenFile
@@ -21,12 +23,18 @@ __all__ = ["Incoming", "check_system", "is_temporary"]
 
 _WRITTEN = 256 * 1024  # bytes that are written together
 _WORTH_IT = 64 * 1024  # bytes that are worth a write of their own
+_THREADS = 8  # a disk that is slow, or hangs, keeps no other thread than these
+_AGAIN = 0.02, 0.2  # seconds between looks whether a folder is still locked: at first, and at last
+_RETRY_AFTER = ("Retry-After", "5")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 # Not made of the name, which may be as long as names may be.
 is_temporary = re.compile(r"\.aiohttpd-[0-9a-f]{16}\.part", re.IGNORECASE).fullmatch
 
+T = TypeVar("T")
+
 _commits = threading.Lock()
+_threads = ThreadPoolExecutor(_THREADS, "aiohttpd-upload")  # which begin when they are needed
 
 
 def check_system() -> None:
@@ -48,6 +56,8 @@ class Incoming:
         name: what it is to be called.
         overwrite: let it take the place of another file, and its permissions. A link is replaced, not followed.
         min_free: bytes of the disk that stay free (507).
+        min_free_files: files for which there stays room, where the disk has room for a number (507).
+        patience: seconds for which another program may keep the folder locked (503).
         expected: bytes that are to come, as far as is known.
         check: a further look, in a thread, at the beginning and before the file gets its name.
 
@@ -63,6 +73,8 @@ class Incoming:
         *,
         overwrite: bool,
         min_free: int,
+        min_free_files: int = 0,
+        patience: float = 5.0,
         expected: int = 0,
         check: Callable[[], None] | None = None,
     ) -> None:
@@ -71,6 +83,8 @@ class Incoming:
         self._temporary = f".aiohttpd-{secrets.token_hex(8)}.part"
         self._overwrite = overwrite
         self._min_free = min_free
+        self._min_free_files = min_free_files
+        self._patience = patience
         self._expected = expected
         self._check = check
         self._descriptor = -1
@@ -98,7 +112,7 @@ class Incoming:
         try:
             if self._waiting:
                 await self._in_thread(self._write, bytes(self._waiting))
-            await self._in_thread(self._commit)
+            await self._commit_patiently()
         except BaseException:
             await self._give_up()
             raise
@@ -126,6 +140,7 @@ class Incoming:
                 return
             self._look()
             self._check_free(self._expected)
+            self._check_free_files()
             self._descriptor = os.open(self._temporary, _FLAGS, 0o666, dir_fd=self._folder.fileno())
             self._made = True
             if self._mode:  # whoever could not read the file before must not read it now, or meanwhile
@@ -141,18 +156,30 @@ class Incoming:
             while view:
                 view = view[os.write(self._descriptor, view) :]
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
+        """Give the file its name; say no if somebody else keeps the folder locked."""
         with self._lock:
             if self._given_up:
-                return
+                return True
             self._close()
             if not self._overwrite:
                 self._look()
                 self._take_free_name()
-                return
-            with _one_at_a_time(self._folder.fileno()):
-                self._look()
-                self._rename()
+                return True
+            # Between a look at what has a name and taking its place no other upload comes, nor one of another worker.
+            if not _commits.acquire(timeout=_AGAIN[1]):
+                return False
+            try:
+                if not _lock(self._folder.fileno()):
+                    return False
+                try:
+                    self._look()
+                    self._rename()
+                finally:
+                    _unlock(self._folder.fileno())
+            finally:
+                _commits.release()
+            return True
 
     def _take_free_name(self) -> None:
         folder = self._folder.fileno()
@@ -220,22 +247,40 @@ class Incoming:
             )
             raise HTTPError(507, None, short)
 
+    def _check_free_files(self) -> None:
+        status = os.fstatvfs(self._folder.fileno())
+        # Where they are not counted (btrfs), there is room for none in all.
+        if getattr(status, "f_files", 0) and status.f_favail - 1 < self._min_free_files:
+            raise HTTPError(
+                507, None, f"the disk has no room for more files but the {self._min_free_files} that stay free"
+            )
+
     # Between the loop and the threads.
+
+    async def _commit_patiently(self) -> None:
+        """Give the file its name, as soon as nobody else keeps the folder locked; no thread waits for that."""
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + self._patience, _AGAIN[0]
+        while not await self._in_thread(self._commit):
+            if loop.time() > until:
+                raise HTTPError(503, None, "another program keeps the folder locked", headers=(_RETRY_AFTER,))
+            await asyncio.sleep(pause)  # a lock tells nobody that it has been given up
+            pause = min(2 * pause, _AGAIN[1])
 
     async def _give_up(self) -> None:
         """Leave nothing behind. Who is cancelled meanwhile need not wait for it."""
         self._given_up = True
         self._waiting = bytearray()
         try:
-            discarding = asyncio.get_running_loop().run_in_executor(None, self._discard)
+            discarding = asyncio.get_running_loop().run_in_executor(_threads, self._discard)
         except RuntimeError:  # the loop has been closed in the middle of the request, or has no threads any more
             self._discard()
         else:
             await asyncio.shield(discarding)
 
-    async def _in_thread(self, function, *arguments) -> None:  # type: ignore[no-untyped-def]  # those above
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
-            await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
         except OSError as error:
             answer = _ANSWERS.get(error.errno or 0)
             if answer is None:
@@ -243,19 +288,24 @@ class Incoming:
             raise HTTPError(answer[0], None, answer[1].format(repr(self._name), error.strerror)) from None
 
 
-@contextlib.contextmanager
-def _one_at_a_time(folder: int) -> Iterator[None]:
-    """Between a look at what has a name and taking its place no other upload comes, nor one of another worker."""
+def _lock(folder: int) -> bool:
+    """Lock a folder for other workers; say no if it is locked."""
     import fcntl  # which systems have that pass `check_system`
 
-    with _commits:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_UN)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def _unlock(folder: int) -> None:
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(folder, fcntl.LOCK_UN)
 
 
 # What is no fault of ours; everything else is logged, and answered with 500.

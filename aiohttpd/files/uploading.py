@@ -23,7 +23,7 @@ from ..errors import ContentTooLarge, HTTPError
 from .conditions import Outcome, Validators, evaluate
 from .handler import SimpleHTTPRequestHandler
 from .negotiation import accepts_html, prefers_json
-from .paths import decoded, folder_path, names_in
+from .paths import decoded, folder_path, names_in, relative_folder
 from .receiving import Incoming, check_system, is_temporary
 from .store import Folder, Representation
 from .tree import OpenFile, open_inside
@@ -36,6 +36,9 @@ check_system()
 _READ = 256 * 1024
 _NAMED = 5  # files that an error names
 _has_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+# A page of theirs has an origin of its own then: it reads nothing here, and uploads nothing in the name of who looks.
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+_SANDBOX = ("Content-Security-Policy", "sandbox")
 _CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 
 
@@ -47,6 +50,9 @@ class UploadHandler(SimpleHTTPRequestHandler):
     Attributes:
         overwrite: let a file take the place of another; 409 otherwise.
         min_free: bytes of the disk that stay free (507).
+        min_free_files: files for which there stays room (507), where the disk has room for a number of them.
+        timeout_lock: seconds for which another program may keep a folder locked in which a file is replaced (503).
+        trust_uploads: let what is uploaded be pages of the site: run scripts there, and be the page of a folder.
         max_upload: bytes of one request (413); None for any number.
         upload_credentials: ``name:password`` without which nothing is taken.
     """
@@ -55,6 +61,9 @@ class UploadHandler(SimpleHTTPRequestHandler):
     precompressed = False
     overwrite: ClassVar[bool] = False
     min_free: ClassVar[int] = 256 * 1024 * 1024
+    min_free_files: ClassVar[int] = 1000
+    timeout_lock: ClassVar[float] = 5.0
+    trust_uploads: ClassVar[bool] = False
     max_upload: ClassVar[int | None] = None
     upload_credentials: ClassVar[str | None] = None
     allowed_methods = "GET, HEAD, OPTIONS, POST, PUT"
@@ -88,8 +97,10 @@ class UploadHandler(SimpleHTTPRequestHandler):
     async def do_POST(self) -> None:
         """Take the files of a form."""
         self._check_allowed()
-        names = self._names()
-        folder = await self._open_folder(names)
+        hint = "a form with files is posted to a folder, and a file is sent to its name by PUT: curl -T FILE URL"
+        folder = await self._open_folder(self._names(), hint)
+        if self.headers.get_content_type() != "multipart/form-data":
+            raise HTTPError(415, None, hint)
         expected = self.request.content_length or 0
         saved: list[tuple[str, int]] = []
         try:
@@ -111,23 +122,26 @@ class UploadHandler(SimpleHTTPRequestHandler):
             raise
         if not saved:
             raise HTTPError(400, None, "no file has been chosen")
-        self._answer_saved(names, saved)
+        self._answer_saved(saved)
 
-    def _answer_saved(self, names: list[str], saved: list[tuple[str, int]]) -> None:
+    def _answer_saved(self, saved: list[tuple[str, int]]) -> None:
         accepted = self._accepted()
         if prefers_json(accepted):
             self.send_json({"saved": [{"name": name, "size": size} for name, size in saved]}, 201)
         elif accepts_html(accepted):
-            self.redirect(folder_path(names), 303)
+            self.redirect(relative_folder(self.path.partition("?")[0]), 303)
         else:
             self.send_text("".join(f"saved {name} ({size} bytes)\n" for name, size in saved), 201)
 
     def _incoming(
         self, folder: OpenFile, name: str, expected: int, check: Callable[[], None] | None = None
     ) -> Incoming:
-        return Incoming(folder, name, overwrite=self.overwrite, min_free=self.min_free, expected=expected, check=check)
+        return Incoming(
+            folder, name, overwrite=self.overwrite, min_free=self.min_free, min_free_files=self.min_free_files,
+            patience=self.timeout_lock, expected=expected, check=check,
+        )  # fmt: skip
 
-    async def _open_folder(self, names: list[str]) -> OpenFile:
+    async def _open_folder(self, names: list[str], hint: str = "") -> OpenFile:
         root = os.fspath(self.directory or "")
         if any(name.startswith(".") for name in names) and not self.show_hidden:
             raise HTTPError(404, "File not found")
@@ -138,7 +152,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
 
         folder = await asyncio.get_running_loop().run_in_executor(None, look)
         if folder is None or not folder.is_directory:
-            raise HTTPError(404, "File not found", "there is no such folder")
+            raise HTTPError(404, "File not found", "; ".join(filter(None, ("there is no such folder", hint))))
         return folder
 
     def _forget(self) -> None:
@@ -188,6 +202,15 @@ class UploadHandler(SimpleHTTPRequestHandler):
             raise HTTPError(403, None, "names that begin with a dot are hidden here")
         if is_temporary(name):
             raise HTTPError(403, None, "such names are for files that are not complete")
+        if not self.trust_uploads and name.casefold() in self._pages():
+            raise HTTPError(
+                403, None, f"{name!r} is the name of a page of the site: --trust-uploads lets uploads be that"
+            )
+
+    def _pages(self) -> set[str]:
+        """Names under which a file is shown to who asks for something else; file systems may ignore their case."""
+        pages = (*self.index_pages, *([self.fallback_page] if self.fallback_page else ()))
+        return {page.rpartition("/")[2].casefold() for page in pages}
 
     def _check_body(self) -> None:
         if "Content-Range" in self.headers:
@@ -215,6 +238,11 @@ class UploadHandler(SimpleHTTPRequestHandler):
                 raise HTTPError(412)
 
         return check
+
+    # What is uploaded is somebody else's.
+
+    def _content_fields(self) -> list[tuple[str, str]]:
+        return [_NOSNIFF] if self.trust_uploads else [_NOSNIFF, _SANDBOX]
 
     # What is not complete is not there, even where hidden names are shown.
 
