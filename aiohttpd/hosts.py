@@ -4,7 +4,6 @@ Owns the option from its text to the answer for the Host of a request. A name th
 machine ("rebinding") makes their pages same-origin with the server; nobody can do so with an address, or localhost.
 """
 
-import functools
 import re
 import socket
 
@@ -32,10 +31,8 @@ class AllowedHosts:
             names.add(name.removesuffix("."))
         self.any = "*" in names
         self._names = frozenset(names)
-        # Clients ask by the same few names again and again.
-        self.includes = functools.lru_cache(256)(self._includes)
 
-    def _includes(self, host: str | None) -> bool:
+    def includes(self, host: str | None) -> bool:
         """Whether a request with this Host is for us; one without Host comes from no browser."""
         if host is None or self.any:
             return True

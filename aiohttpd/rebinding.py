@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_hosts"]
 
+_KNOWN = 256  # spellings of names that are remembered
+_SHORT = 64  # characters of one of them
+
 
 class _Checked:
     """Which requests come by a loopback socket from somebody who is no trusted proxy.
@@ -55,14 +58,22 @@ def check_hosts(service: Service, names: list[Any]) -> None:
     hosts, checked = AllowedHosts(service.config.hosts), _Checked(service.config, names)
     if not service.config.hosts or hosts.any or not checked.any():
         return
-    app, instant, includes = service.app, service.instant, hosts.includes
+    app, instant = service.app, service.instant
+    known: set[str | None] = set()  # what clients ask for again and again, so that it costs next to nothing
 
     def is_allowed(request: Request) -> bool:
         # The target of a proxy's kind names a host, too, and either may be the one that counts for somebody.
-        return includes(request.framing.host) and (request.target.startswith("/") or includes(request.host))
+        host = request.framing.host
+        if not hosts.includes(host) or not (request.target.startswith("/") or hosts.includes(request.host)):
+            return False
+        if len(known) < _KNOWN and len(host or "") < _SHORT:
+            known.add(host)
+        return True
 
     # A plain function, since one more coroutine for each request would cost more than all that is done here.
     def choose(request: Request, response: StreamWriter) -> Awaitable[None]:
+        if request.framing.host in known and request.target[0] == "/":
+            return app(request, response)
         if is_allowed(request) or not checked.includes(response):
             return app(request, response)
         return _refuse(request, response)
@@ -72,7 +83,9 @@ def check_hosts(service: Service, names: list[Any]) -> None:
         at_once = instant
 
         def choose_instant(request: Request) -> "Instant | None":
-            return at_once(request) if is_allowed(request) else None
+            if (request.framing.host in known and request.target[0] == "/") or is_allowed(request):
+                return at_once(request)
+            return None
 
         service.instant = choose_instant
 
