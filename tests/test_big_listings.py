@@ -222,6 +222,24 @@ class TestClients:
         assert sum(work.written) == 50_000
         assert data.endswith(b"</html>\n\r\n0\r\n\r\n")
 
+    @staticmethod
+    @pytest.mark.parametrize("version", ["1.0", "1.1"])
+    @on_both_loops
+    async def test_one_that_vanishes_while_it_leaves(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
+    ) -> None:
+        """The rest is not made, and it is no news."""
+        work = Work(monkeypatch, 50_000, 200)
+        lines: list[str] = []
+        app = serving(tmp_path, log_error=lambda self, *arguments: lines.append(str(arguments)))
+        async with running(app, access_log=False) as server, connected(server) as client:
+            await client.send(head("GET", "/", version=version))
+            await client.reader.readuntil(b"<tbody>")
+            client.reset()
+            await until(lambda: not server.in_flight)
+        assert 0 < sum(work.written) < 40_000
+        assert not lines and not caplog.records
+
     async def test_the_server_stops(self, tmp_path: Path, work: Work) -> None:
         work.go_on.clear()
         async with running(serving(tmp_path), access_log=False) as server, connected(server) as client:

@@ -23,6 +23,7 @@ from threading import get_ident
 from typing import Any, ClassVar
 
 from ..answer import Instant
+from ..errors import ClientDisconnected
 from ..handler import BaseHTTPRequestHandler
 from ..wire.request import Request
 from ..writer import StreamWriter
@@ -291,6 +292,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         try:
             if not await send_listing(listed, form, self.wfile, send_head):
                 self.send_error(404, "No permission to list directory")
+        except ClientDisconnected:
+            raise
         except OSError as error:
             self.log_error("the listing of %s is cut: %s", self.path, error)
             self.wfile.abort()
