@@ -125,7 +125,7 @@ class Config:
     )
 
     hosts: str = _option(
-        "", "by which a server on loopback may be asked beside localhost and addresses (421); *: any", unit="names",
+        "", "that a server on loopback answers to beside localhost and addresses (421); *: any", unit="names",
         group="Proxies", one="--host",
     )  # fmt: skip
     trusted_proxies: str = _option(
@@ -171,7 +171,7 @@ class Config:
             TypeError: an unknown option; the text names the nearest one.
             ValueError: a variable that cannot be read, or a value out of range.
         """
-        values: dict[str, Any] = {"hosts": "localhost"}
+        values: dict[str, Any] = {}
         for option in options():
             text = environment.get(option.variable)
             if text is not None:
@@ -180,7 +180,7 @@ class Config:
             if name not in cls.__dataclass_fields__:
                 _unknown(name)
             values[name] = value
-        return cls(**values)
+        return cls(**values | {"hosts": values.get("hosts") or "localhost"})
 
 
 def read_size(text: str) -> int:

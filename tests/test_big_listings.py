@@ -56,6 +56,7 @@ class Work:
         self.most = self._now = 0
         self.go_on = threading.Event()
         self.go_on.set()
+        monkeypatch.setattr(folders, "_COMPUTES", 60)
         monkeypatch.setattr(folders, "read_names", self.watched(self._read_names))
         monkeypatch.setattr(folders, "look_at", self.watched(self._look_at))
         for form in (listing.Page, listing.JsonForm):

@@ -135,7 +135,12 @@ class TestCommand:
 
     async def test_a_program(self, folder: Path) -> None:
         """run() is the same server; the keyword is hosts."""
-        for keyword, expected in [("", 421), (", hosts='evil.example'", 200), (", hosts='*'", 200)]:
+        for keyword, expected in [
+            ("", 421),
+            (", hosts=''", 421),
+            (", hosts='evil.example'", 200),
+            (", hosts='*'", 200),
+        ]:
             (folder / "main.py").write_text(f"import aiohttpd\n{APP}\naiohttpd.run(app, port=0{keyword})\n")
             async with program(folder, "main.py") as server:
                 assert await status(await server.port(), "evil.example") == expected
