@@ -76,7 +76,8 @@ def check_hosts(service: Service, names: list[Any]) -> None:
             return app(request, response)
         if is_allowed(request) or not checked.includes(response):
             return app(request, response)
-        return _refuse(request, response)
+        named = request.host if hosts.includes(request.framing.host) else request.framing.host
+        return _refuse(without_port(named or ""), response)
 
     service.app = choose
     if instant is not None:
@@ -90,8 +91,7 @@ def check_hosts(service: Service, names: list[Any]) -> None:
         service.instant = choose_instant
 
 
-async def _refuse(request: Request, response: StreamWriter) -> None:
+async def _refuse(name: str, response: StreamWriter) -> None:
     response.head_mirrors_get = True
-    named = without_port(request.host or "")
-    explain = f"this server is on loopback, where {named!r} is no name of it: --host {named} allows it, --host '*' any"
+    explain = f"this server is on loopback, and {name} is no name of it: --host {name} allows it, --host '*' any"
     raise HTTPError(421, None, explain)
