@@ -26,6 +26,8 @@ class AllowedHosts:
     def __init__(self, text: str) -> None:
         names = {*_ALWAYS}
         for name in text.lower().replace(",", " ").split():
+            if _is_ipv4(name):
+                raise ValueError(f"hosts: addresses are allowed anyway; to listen at {name} write --bind {name}")
             if not _is_name(name):
                 raise ValueError(f"hosts: {name!r} is no name: write it as example.com, without scheme and port")
             names.add(name.removesuffix("."))

@@ -47,6 +47,11 @@ class TestNames:
         with pytest.raises(ValueError, match="hosts: .* is no name"):
             aiohttpd.Config(hosts=text)
 
+    def test_an_address_that_is_meant_otherwise(self) -> None:
+        """Other servers listen where --host says."""
+        with pytest.raises(ValueError, match=r"to listen at 0\.0\.0\.0 write --bind 0\.0\.0\.0"):
+            aiohttpd.Config(hosts="0.0.0.0")
+
 
 async def ask(port: int, *lines: str, address: str = "127.0.0.1") -> Response:
     reader, writer = await asyncio.open_connection(address, port)
