@@ -432,7 +432,7 @@ class TestWhatMayNotBeRead:
         (shared / "folder" / "file.txt").write_text("file")
         (shared / "folder").chmod(0o711)
         moved, page, file = await self.asked(serving(shared), "/folder", "/folder/", "/folder/file.txt")
-        assert (moved.status, moved["Location"]) == (301, "/folder/")
+        assert (moved.status, moved["Location"]) == (301, "folder/")
         assert (page.status, page.body) == (200, b"page")
         assert (file.status, file.body) == (200, b"file")
 

@@ -18,7 +18,6 @@ default_content_type          as there
 
 import os
 from collections.abc import Iterable
-from functools import partial
 from threading import get_ident
 from typing import Any, ClassVar
 
@@ -34,7 +33,6 @@ from .media_types import EXTENSIONS, guess_type
 from .negotiation import accepts_html, prefers_json
 from .paths import decoded, folder_path, names_in, normal_path, relative_folder
 from .store import Folder, Policy, Representation, Store, Wishes, not_kept
-from .tree import is_hidden_name
 
 __all__ = ["SimpleHTTPRequestHandler"]
 
@@ -287,8 +285,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             self.end_headers()
 
         root = os.fspath(self.directory or "")
-        at_top = path.rstrip(os.sep) == root.rstrip(os.sep)
-        listed = Listed(root, path, partial(self._is_listed, at_top=at_top), self.follow_symlinks, self.max_listed)
+        listed = Listed(root, path, self._is_listed, self.follow_symlinks, self.max_listed)
         try:
             if not await send_listing(listed, form, self.wfile, send_head):
                 self.send_error(404, "No permission to list directory")
@@ -299,9 +296,9 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             self.wfile.abort()
         return None
 
-    def _is_listed(self, name: str, *, at_top: bool) -> bool:
+    def _is_listed(self, name: str) -> bool:
         """Whether a name is one for listings; called in threads."""
-        return self.show_hidden or not is_hidden_name(name, at_top=at_top)
+        return self.show_hidden or not name.startswith(".")
 
     # What can be overridden besides.
 

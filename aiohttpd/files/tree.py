@@ -20,7 +20,6 @@ __all__ = [
     "OpenFile",
     "State",
     "is_hidden",
-    "is_hidden_name",
     "look_at",
     "open_inside",
     "read_names",
@@ -149,17 +148,12 @@ class Entry(NamedTuple):
     modified: float  # seconds since the epoch
 
 
-def is_hidden_name(name: str, *, at_top: bool) -> bool:
-    """Whether a name begins with a dot; ``.well-known`` right below the root is for everybody, RFC 8615."""
-    return name.startswith(".") and not (at_top and name == _WELL_KNOWN)
-
-
 def is_hidden(root: str, path: str) -> bool:
-    """Whether a part of a path below the root is a hidden name."""
+    """Whether a part of a path below the root begins with a dot; ``.well-known`` is for all to see, RFC 8615."""
     if not path.startswith(root):
         return False
-    parts = path[len(root) :].strip(os.sep).split(os.sep)
-    return any(is_hidden_name(part, at_top=not number) for number, part in enumerate(parts))
+    parts = path[len(root) :].lstrip(os.sep).split(os.sep)
+    return any(part.startswith(".") for part in parts[parts[0] == _WELL_KNOWN :])
 
 
 def open_inside(

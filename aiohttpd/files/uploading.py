@@ -251,8 +251,8 @@ class UploadHandler(SimpleHTTPRequestHandler):
             return None
         return await super()._find()
 
-    def _is_listed(self, name: str, *, at_top: bool) -> bool:
-        return super()._is_listed(name, at_top=at_top) and not is_temporary(name)
+    def _is_listed(self, name: str) -> bool:
+        return super()._is_listed(name) and not is_temporary(name)
 
 
 def _saved_before(saved: list[tuple[str, int]]) -> str:
