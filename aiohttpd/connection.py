@@ -21,7 +21,6 @@ from time import perf_counter
 from .errors import ClientDisconnected, ContractError, WireError
 from .failures import answer_failure, refusal
 from .handling import Handling
-from .intake import PIPELINED
 from .service import Service
 from .wire.request import Request
 from .writer import StreamWriter
@@ -44,6 +43,7 @@ class ConnectionState(enum.Enum):
 NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
+_HEAVY = 8  # of them, for which one counts that has a body
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -76,20 +76,22 @@ class HTTPConnection(Handling):
             parser = self._parser
             if parser.buffer:
                 parser.feed(data)
+                if self._goes_on:  # it has its turn already, and this is not another
+                    self._regulate()
+                    return
             else:
                 parser.buffer = data
             self._advance()
-        elif state is SERVING:
+        elif state is SERVING or state is DISCARDING:
             self._parser.feed(data)
             body = self._body
-            if body is not None and not body.complete:
+            if self._goes_on or body is None or body.complete:
+                self._regulate()
+            elif state is SERVING:
                 self._owes_100 = False  # the client has not waited for it
-                body.feed(self._parser)
-            elif self._parser.pending > PIPELINED:
-                self._pause_reading()
-        elif state is DISCARDING:
-            self._parser.feed(data)
-            self._discard()
+                self._feed_body(body)
+            else:
+                self._discard()
         elif state is LINGERING:
             self._lingered(len(data))
 
@@ -98,12 +100,13 @@ class HTTPConnection(Handling):
         self.eof = True
         self._tell_gone()
         if self._state is SERVING:
-            if self._body is not None:
+            if self._body is not None and not self._goes_on:  # else what waits comes first
                 self._body.feed_eof()
         elif self._state is LINGERING:
             self.out.close()
         elif self._between_requests():
-            self._advance()
+            if not self._goes_on:
+                self._advance()
         else:
             self._close()
         # TLS cannot be closed by half: asyncio would say so in the log.
@@ -130,8 +133,7 @@ class HTTPConnection(Handling):
         """The transport takes more."""
         self.out.resume()
         if self._state is IDLE or self._state is HEAD:
-            self._resume_reading()
-            self.service.loop.call_soon(self._go_on)  # it may close, which asyncio does not expect within this call
+            self._go_on_soon()  # it may close, which asyncio does not expect within this call
 
     # From the bytes to the next request, and from its answer to the next.
 
@@ -141,8 +143,8 @@ class HTTPConnection(Handling):
         out = self.out
         served = 0
         while parser.buffer and not out.paused:
-            if served == _PIPELINE:
-                self.service.loop.call_soon(self._go_on)
+            if served >= _PIPELINE:
+                self._go_on_soon()
                 self._disarm()
                 out.release()
                 return
@@ -158,7 +160,7 @@ class HTTPConnection(Handling):
             self._begin(request)
             if self._state is not IDLE:
                 break
-            served += 1
+            served += 1 if request.framing.ordinary else _HEAVY
         if out.held is not None:
             out.release()
         if self._state is IDLE and not parser.buffer and not self.eof:
@@ -167,11 +169,21 @@ class HTTPConnection(Handling):
                 self._arm(idles)
         elif self._between_requests():
             self._wait_for_head()
+        else:
+            self._regulate()
 
     def _go_on(self) -> None:
-        """`_advance` in a later turn of the loop, if nobody else has done so before."""
+        """Go on with what waits, in a later turn of the loop, if nobody else has done so before."""
+        self._goes_on = False
         if self._between_requests():
             self._advance()
+            if self._state is IDLE:
+                self._regulate()
+        elif self._body is not None and not self._body.complete:
+            if self._state is SERVING:
+                self._feed_body(self._body)
+            elif self._state is DISCARDING:
+                self._discard()
 
     def _between_requests(self) -> bool:
         return self._state is IDLE or self._state is HEAD or self._state is NEW
@@ -180,8 +192,7 @@ class HTTPConnection(Handling):
         """There is no whole head to serve: wait for one, or do not."""
         if self.out.paused:
             self._disarm()  # it is the peer that has to read now, and that is measured
-            if self._parser.pending > PIPELINED:
-                self._pause_reading()
+            self._regulate()
         elif self.eof:
             if self._parser.buffer:
                 self._refuse(WireError(400, "the request ended before it was complete"))
@@ -192,7 +203,10 @@ class HTTPConnection(Handling):
                 self._state = IDLE
             if self._state is IDLE:
                 self._arm(self.service.idles)
-        elif self._state is not HEAD:
+        else:
+            self._resume_reading()  # the rest of a head is bounded by limit_head
+            if self._state is HEAD:
+                return
             # The time for the first head runs from the beginning of the connection, and has begun to.
             if self._state is not NEW:
                 self._arm(self.service.heads)
@@ -279,17 +293,17 @@ class HTTPConnection(Handling):
                 self._linger_left = self.service.config.limit_discard
                 self._arm(self.service.lingers)
                 body.discard()
-                self._resume_reading()
+                self._regulate()
             return
         self._body = None
         if closes:
             self._close()
             return
         self._state = IDLE
-        self._resume_reading()
+        self._regulate()
         if task is not None:  # else _advance goes on by itself
             if self._parser.buffer:
-                self.service.loop.call_soon(self._go_on)
+                self._go_on_soon()
             else:
                 self._wait_for_head()
 
@@ -297,13 +311,16 @@ class HTTPConnection(Handling):
         """Throw away the rest of a body that the handler did not read, if it is short."""
         body = self._body
         assert body is not None
-        body.feed(self._parser)
-        self._linger_left -= body.discard()
-        self._resume_reading()
+        self._linger_left -= self._feed_body(body)  # with its framing, which is most of tiny chunks
+        body.discard()
         if body.complete:
             self._body = None
             self._state = IDLE
-            self._advance()
+            if self._parser.buffer:
+                self._go_on_soon()
+            else:
+                self._wait_for_head()
+            self._regulate()
         elif body.failed or self._linger_left < 0:
             self._linger()
 

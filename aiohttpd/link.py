@@ -148,7 +148,7 @@ class Link(asyncio.Protocol):
     # Input.
 
     def _pause_reading(self) -> None:
-        if not self._reading_paused and not self.out.lost:
+        if not self._reading_paused and not self.out.lost and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
             self._watch()  # the loop would not tell us now that the peer is gone
@@ -156,7 +156,7 @@ class Link(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
-            if not self.out.lost:
+            if not self.out.lost and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     async def wait_closed(self) -> None:
