@@ -338,19 +338,24 @@ class HTTPConnection(Handling):
         """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
         if self._state is CLOSED or self._state is LINGERING:
             return
-        if self._parser.buffer and not self.eof:
+        if (self._parser.buffer and not self.eof) or self.out.lags:
             self._linger()
-            return
+        else:
+            self._end()
+
+    def _end(self) -> None:
         self._state = CLOSED
         self._disarm()
         self.out.close()
+        if self.scheme == "https":  # whose end the peer has to answer
+            self._arm(self.service.lingers)
         if self.out.unsent:
             self._watch()
 
     def _linger(self) -> None:
-        if self.eof:
+        if self.eof and not self.out.lags:
             self._parser.take()
-            self._close()
+            self._end()
             return
         self._state = LINGERING
         self._linger_left = _LINGER_BYTES
@@ -399,9 +404,7 @@ class HTTPConnection(Handling):
             self._task.cancel()
             return
         self._parser.take()
-        self._state = CLOSED
-        self._disarm()
-        self.out.close()
+        self._end()
 
     # Deadlines.
 
@@ -413,10 +416,12 @@ class HTTPConnection(Handling):
         elif self._state is HEAD:
             self._parser.give_up()
             self._refuse(WireError(408, "the request head took too long"))
-        elif self._state is LINGERING:
-            if self.out.unsent:
+        elif self._state is LINGERING or self._state is CLOSED:
+            if self.out.undelivered:  # who does not read it is cut by `check_transfer`
                 self._arm(self.service.lingers)
                 self._watch()
+            elif self.scheme == "https":
+                self._transport.abort()
             else:
                 self.out.close()
         elif self._state is DISCARDING:

@@ -15,7 +15,11 @@ from .clock import log_date
 from .link import peer_of
 from .service import Service
 
-__all__ = ["Handshake", "pass_to_tls"]
+__all__ = ["SHUTDOWN", "Handshake", "pass_to_tls"]
+
+# Seconds for the loop to end TLS: for ever, since a connection has deadlines of its own for that, which tell a slow
+# peer from one that does not read.
+SHUTDOWN = 24 * 60 * 60.0
 
 
 class Handshake(asyncio.Protocol):
@@ -100,7 +104,7 @@ class Handshake(asyncio.Protocol):
             self._context,
             server_side=True,
             ssl_handshake_timeout=config.timeout_handshake,
-            ssl_shutdown_timeout=config.timeout_linger,
+            ssl_shutdown_timeout=SHUTDOWN,
         )
 
     def _pass_on(self) -> None:

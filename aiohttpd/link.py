@@ -207,7 +207,7 @@ class Link(asyncio.Protocol):
     def check_transfer(self, now: float) -> None:
         """Measure a body or an answer under way; see whether a peer is still there that we do not listen to."""
         body = self._body if self._body is not None and self._body.waiting else None
-        sending = self.out.paused or (self.out.closing and self.out.unsent > 0)
+        sending = self.out.paused or (self.out.closing and self.out.undelivered > 0)
         if not (body is not None or sending or self._reading_paused):
             self.service.deadlines.unwatch(self)
             return
@@ -230,7 +230,8 @@ class Link(asyncio.Protocol):
             self._tell_gone()
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Cut the connection at once, by TCP's RST: what the peer does not read is kept for it nowhere."""
         self._disarm()
+        self.out.drop_unread()
         self.out.lose()
         self._transport.abort()
