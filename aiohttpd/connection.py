@@ -18,7 +18,8 @@ import sys
 from asyncio import Task
 from time import perf_counter
 
-from .errors import ClientDisconnected, ContractError, WireError
+from .answer import Cause
+from .errors import ClientDisconnected, ContractError, WireError, meant_by
 from .failures import answer_failure, refusal
 from .handling import Handling
 from .service import Service
@@ -98,6 +99,7 @@ class HTTPConnection(Handling):
     def eof_received(self) -> bool:
         """The peer has closed its side; the answers that it is owed are still sent."""
         self.eof = True
+        self._mark()
         self._tell_gone()
         if self._state is SERVING:
             if self._body is not None and not self._goes_on:  # else what waits comes first
@@ -115,6 +117,8 @@ class HTTPConnection(Handling):
     def connection_lost(self, error: Exception | None) -> None:
         """The end, whoever brought it about."""
         self._state = CLOSED
+        self._mark()
+        self._settle()
         self.out.lose()
         if self._fifo is not self.service.handlers:  # a handler has its deadline without a client, too
             self._disarm()
@@ -258,9 +262,10 @@ class HTTPConnection(Handling):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever it was, the next request must not suffer
-            # The rest of a body that is wrong cannot be trusted; one who is cancelled is the last.
-            self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
-            answer_failure(error, response, self.service.error_body, self.service.refusal_fields)
+            meant = meant_by(error)
+            # The rest of a body that is wrong cannot be trusted; one whom we cancel is the last.
+            self._last = self._last or isinstance(meant, WireError) or response.is_ours(meant)
+            answer_failure(meant, response, self.service.error_body, self.service.refusal_fields)
         if self._task is None and self._body is None and not self._last and not response.close_connection:
             record = self.service.record if response.log is None else self.service.record_own
             if record is not None:
@@ -272,9 +277,15 @@ class HTTPConnection(Handling):
 
     def _complete(self, request: Request, response: StreamWriter) -> None:
         """The answer is complete: log it, and go on to what follows."""
-        record = self.service.record if response.log is None else self.service.record_own
-        if record is not None:
-            record(request, response, self._started)
+        self._settle()
+        if self.out.lost or (response.cancelled is Cause.DISCONNECT and response.replaceable()):
+            response.lose()
+            self._record(request, response, self._started)
+        elif self.eof and not response.aborted:
+            self._unsettled = (request, response, self._started)
+            self._settle_early()
+        else:
+            self._record(request, response, self._started)
         task, self._task = self._task, None
         self._response = None
         self._end_deadline()
@@ -338,10 +349,14 @@ class HTTPConnection(Handling):
         """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
         if self._state is CLOSED or self._state is LINGERING:
             return
-        if (self._parser.buffer and not self.eof) or self.out.lags:
+        if (self._parser.buffer and not self.eof) or self._is_owed():
             self._linger()
         else:
             self._end()
+
+    def _is_owed(self) -> bool:
+        """Whether the peer has still to read what is not left to the kernel, or what tells whether it is there."""
+        return self.out.lags or self._unsettled is not None
 
     def _end(self) -> None:
         self._state = CLOSED
@@ -353,7 +368,7 @@ class HTTPConnection(Handling):
             self._watch()
 
     def _linger(self) -> None:
-        if self.eof and not self.out.lags:
+        if self.eof and not self._is_owed():
             self._parser.take()
             self._end()
             return
@@ -401,12 +416,18 @@ class HTTPConnection(Handling):
     def cancel(self) -> None:
         """Cancel the handler; close if there is none."""
         if self._task is not None:
-            self._task.cancel()
+            self._cancel_handler(Cause.SHUTDOWN)
             return
         self._parser.take()
         self._end()
 
     # Deadlines.
+
+    def check_transfer(self, now: float) -> None:
+        """See also whether a peer that has closed its side has got its answer."""
+        if self._settle_early() and self._state is LINGERING:
+            self.out.close()
+        super().check_transfer(now)
 
     def deadline_expired(self, now: float) -> None:
         """What the state waits for has not come in time."""
@@ -417,7 +438,7 @@ class HTTPConnection(Handling):
             self._parser.give_up()
             self._refuse(WireError(408, "the request head took too long"))
         elif self._state is LINGERING or self._state is CLOSED:
-            if self.out.undelivered:  # who does not read it is cut by `check_transfer`
+            if self.out.undelivered and not self._settle_early():  # who does not read it is cut by `check_transfer`
                 self._arm(self.service.lingers)
                 self._watch()
             elif self.scheme == "https":

@@ -44,8 +44,8 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write",
-        "closing", "companion", "held", "lost", "paused",
+        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport", "_waiters",
+        "_write", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
@@ -62,6 +62,7 @@ class Outgoing:
         self._end_of_queue: Callable[[], None] | None = None
         self.paused = False
         self.lost = False
+        self._refused = False
         self.closing = False
 
     def send(self, parts: list[bytes]) -> None:
@@ -209,6 +210,15 @@ class Outgoing:
                 (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
                 waiting += max(0, queued - 1)
         return waiting
+
+    @property
+    def refused(self) -> bool:
+        """Whether the peer has answered what it was sent by RST: it has gone before."""
+        sock = self._tcp_socket()
+        if sock is not None and not self._refused:
+            with contextlib.suppress(OSError, ValueError):  # it has been closed
+                self._refused = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self._refused
 
     @property
     def lags(self) -> bool:

@@ -369,6 +369,7 @@ class HTTPServer:
                 if connection.request is not None:
                     line = connection.request.requestline
                     error_logger.warning("'%s' is cancelled: it has not ended within %g s", line, self._grace)
+        service.cancelling = True
         for task in service.orphans:
             task.cancel()
         for handshake in tuple(service.handshakes):
