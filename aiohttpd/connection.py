@@ -111,7 +111,7 @@ class HTTPConnection(Handling):
                 self._advance()
         else:
             self._close()
-        # TLS cannot be closed by half: asyncio would say so in the log.
+        # That of TLS, the loops do not let us hold back: this is of who has only closed TCP.
         return self.scheme == "http"
 
     def connection_lost(self, error: Exception | None) -> None:

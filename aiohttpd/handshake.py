@@ -12,6 +12,7 @@ from ssl import SSLContext
 from typing import cast
 
 from .clock import log_date
+from .half_closing import half_closable, hold_end
 from .link import peer_of
 from .service import Service
 
@@ -37,7 +38,7 @@ class Handshake(asyncio.Protocol):
 
     def __init__(self, service: Service, context: SSLContext, make: Callable[[], asyncio.Protocol]) -> None:
         self._service = service
-        self._context = context
+        self._context = half_closable(context)
         self._make = make
         # What comes while nobody is there to take it: before TLS is told that it has a connection, encrypted;
         # and after hands have been shaken until start_tls() returns, in clear.
@@ -98,7 +99,7 @@ class Handshake(asyncio.Protocol):
         if self._transport.is_closing():
             return None
         config = self._service.config
-        return await loop.start_tls(
+        transport = await loop.start_tls(
             self._transport,
             self,
             self._context,
@@ -106,6 +107,8 @@ class Handshake(asyncio.Protocol):
             ssl_handshake_timeout=config.timeout_handshake,
             ssl_shutdown_timeout=SHUTDOWN,
         )
+        hold_end(self._transport, transport)
+        return transport
 
     def _pass_on(self) -> None:
         """Give TLS what has come before it: uvloop reads at once, whether we want it or not."""
@@ -127,9 +130,9 @@ class Handshake(asyncio.Protocol):
 
 def pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:
     """Give what has come before TLS to the protocol that ``start_tls`` has put in, as a transport would."""
-    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    protocol = cast(asyncio.BufferedProtocol | None, transport.get_protocol())
     view = memoryview(data)
-    while view:
+    while view and protocol is not None and not transport.is_closing():  # the peer may have gone by now
         space = memoryview(protocol.get_buffer(len(view)))
         size = min(len(space), len(view))
         space[:size] = view[:size]

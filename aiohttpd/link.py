@@ -12,6 +12,7 @@ from typing import Any, cast
 from .config import Config
 from .deadlines import Fifo
 from .errors import BodyTimeout
+from .half_closing import HalfClosable
 from .progress import Pace, peer_has_closed
 from .reader import StreamReader
 from .sending import Outgoing
@@ -76,6 +77,9 @@ class Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self.out = Outgoing(self._transport, self.service.config.limit_unsent)
+        if self.scheme == "https" and isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
+            # What has come before it is given to us within this turn of the loop.
+            tls.on_end(lambda: self.service.loop.call_soon(self._ended))
         if self.service.access_log is not None:
             self._peername = peer_of(transport)  # now: once it is closed, nobody knows
 
@@ -146,6 +150,11 @@ class Link(asyncio.Protocol):
         self.service.message(line)
 
     # Input.
+
+    def _ended(self) -> None:
+        """The peer has closed its side of TLS."""
+        if not self.eof and not self.out.lost:
+            self.eof_received()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and not self.out.lost and not self._transport.is_closing():

@@ -219,10 +219,10 @@ class ChunkedDecoder:
                 raise WireError(431, "trailers larger than what the head has left")
             return len(data)
         text = str(line[:end], "latin-1")
+        refusals.check_limits("\r\n" + text, self._config)  # first: who looks for what is wrong looks at each field
         match = _compiled(_TRAILERS).fullmatch(text)
         if match is None:
             raise refusals.of_trailers(text)
-        refusals.check_limits("\r\n" + text, self._config)
         self.trailers = Headers("\n" + match[1])
         if len(self.trailers) > self._field_room:
             raise WireError(431, f"more than {self._config.limit_fields} fields, trailers included")
