@@ -136,7 +136,7 @@ class HTTPConnection(Handling):
     def resume_writing(self) -> None:
         """The transport takes more."""
         self.out.resume()
-        if self._state is IDLE or self._state is HEAD:
+        if self._between_requests():
             self._go_on_soon()  # it may close, which asyncio does not expect within this call
 
     # From the bytes to the next request, and from its answer to the next.
