@@ -44,7 +44,7 @@ class ConnectionState(enum.Enum):
 NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
-_HEAVY = 8  # of them, for which one counts that has a body
+_HEAVY = 8  # of them, for which one counts that may have a body
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -159,12 +159,15 @@ class HTTPConnection(Handling):
                 break
             if request is None:
                 break
-            if parser.buffer and not request.framing.has_body:
-                out.hold()
+            if parser.buffer:
+                if request.framing.ordinary:
+                    out.hold()
+                else:
+                    served += _HEAVY
             self._begin(request)
             if self._state is not IDLE:
                 break
-            served += 1 if request.framing.ordinary else _HEAVY
+            served += 1
         if out.held is not None:
             out.release()
         if self._state is IDLE and not parser.buffer and not self.eof:
