@@ -57,6 +57,11 @@ class AccessLog:
         if self._timer is None or len(records) >= _MOST:
             self._write_soon()
 
+    def aborted(self, request: Request, answer: "Answer", started: float) -> None:
+        """Write that a request has been answered in part, or not at all, since the client has gone."""
+        record = (request, answer.status, answer.size, started if self.timed else 0.0, perf_counter())
+        self._append(self._format.aborted(record))
+
     def refused(self, client_address: Address, line: str, status: int) -> None:
         """Write that something has been refused that is no request."""
         self._append(self._format.refused(client_address, line, status))
@@ -124,7 +129,14 @@ class LoggingAccessLog:
             self._beside.answered(request, answer, started)
         record = (request, answer.status, answer.size, started, perf_counter())
         [line] = self._format.lines([record])
-        access_logger.info(line[:-1], extra=members(record))
+        access_logger.info(line[:-1], extra=members(record) | {"aborted": False})
+
+    def aborted(self, request: Request, answer: "Answer", started: float) -> None:
+        """Log that a request has been answered in part, or not at all."""
+        if self._beside is not None:
+            getattr(self._beside, "aborted", self._beside.answered)(request, answer, started)
+        record = (request, answer.status, answer.size, started, perf_counter())
+        access_logger.info(self._format.aborted(record)[:-1], extra=members(record) | {"aborted": True})
 
     def refused(self, client_address: Address, line: str, status: int) -> None:
         """Log that something has been refused that is no request."""

@@ -14,7 +14,18 @@ from .transfer import FileTransfer
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 
-__all__ = ["Buffer", "Framing", "HasFileno", "Instant", "Sink", "State", "check_chunks", "check_length", "to_bytes"]
+__all__ = [
+    "Buffer",
+    "Cause",
+    "Framing",
+    "HasFileno",
+    "Instant",
+    "Sink",
+    "State",
+    "check_chunks",
+    "check_length",
+    "to_bytes",
+]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -32,6 +43,14 @@ class State(enum.Enum):
     HELD = "the head is known, nothing has left"
     SENT = "the head has left"
     DONE = "complete, or given up"
+
+
+class Cause(enum.Enum):
+    """Why we have cancelled a handler."""
+
+    DEADLINE = "it has not begun its answer within timeout_handler"
+    DISCONNECT = "its client has gone, and it has asked for that"
+    SHUTDOWN = "the server stops, and the grace is over"
 
 
 class Framing(enum.Enum):
@@ -55,6 +74,11 @@ class Instant(NamedTuple):
     status: int
     rest: bytes  # what follows status line, Server and Date: fields, Content-Length, empty line, content
     size: int  # bytes of content
+
+    @property
+    def aborted(self) -> bool:
+        """It leaves at once, if anybody is there."""
+        return False
 
 
 class Sink(Protocol):

@@ -17,7 +17,7 @@ from .accepting import Listener
 from .access_log import LoggingAccessLog, access_logger, is_configured
 from .config import Config
 from .connection import HTTPConnection
-from .handshake import Handshake
+from .handshake import SHUTDOWN, Handshake
 from .load import ProtocolFactory, limit_connections, limit_in_flight
 from .metrics import Metrics
 from .pages import add_pages, health_page, is_path, metrics_page
@@ -93,7 +93,7 @@ def connection_factory(service: Service, context: Callable[[], SSLContext | None
 
 def tls_options(config: Config) -> dict[str, float]:
     """The deadlines of TLS, as the methods of loops take them."""
-    return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": config.timeout_linger}
+    return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": SHUTDOWN}
 
 
 async def accept(

@@ -56,7 +56,7 @@ class Config:
         30.0, "a request body may lag behind min_rate (408)", unit="seconds", group="Timeouts"
     )
     timeout_write: float = _option(
-        30.0, "the peer may read an answer slower than min_rate", unit="seconds", group="Timeouts"
+        30.0, "the peer may read an answer slower than min_rate, then RST", unit="seconds", group="Timeouts"
     )
     timeout_idle: float = _option(
         75.0, "a kept-alive connection may stay without a request", unit="seconds", group="Timeouts"
@@ -108,7 +108,10 @@ class Config:
     limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
     limit_chunk_extensions: int = _option(16 * KIB, "chunk extensions of one body (400)", unit="bytes", group="Limits")
     limit_discard: int = _option(
-        64 * KIB, "rest of an unread body that is read to keep the connection", unit="bytes", group="Limits"
+        64 * KIB,
+        "rest of an unread body, framing included, that is read to keep the connection",
+        unit="bytes",
+        group="Limits",
     )
     limit_unsent: int = _option(
         64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"

@@ -18,10 +18,10 @@ import sys
 from asyncio import Task
 from time import perf_counter
 
-from .errors import ClientDisconnected, ContractError, WireError
+from .answer import Cause
+from .errors import ClientDisconnected, ContractError, WireError, meant_by
 from .failures import answer_failure, refusal
 from .handling import Handling
-from .intake import PIPELINED
 from .service import Service
 from .wire.request import Request
 from .writer import StreamWriter
@@ -44,6 +44,7 @@ class ConnectionState(enum.Enum):
 NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
+_HEAVY = 8  # of them, for which one counts that may have a body
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -76,42 +77,48 @@ class HTTPConnection(Handling):
             parser = self._parser
             if parser.buffer:
                 parser.feed(data)
+                if self._goes_on:  # it has its turn already, and this is not another
+                    self._regulate()
+                    return
             else:
                 parser.buffer = data
             self._advance()
-        elif state is SERVING:
+        elif state is SERVING or state is DISCARDING:
             self._parser.feed(data)
             body = self._body
-            if body is not None and not body.complete:
+            if self._goes_on or body is None or body.complete:
+                self._regulate()
+            elif state is SERVING:
                 self._owes_100 = False  # the client has not waited for it
-                body.feed(self._parser)
-            elif self._parser.pending > PIPELINED:
-                self._pause_reading()
-        elif state is DISCARDING:
-            self._parser.feed(data)
-            self._discard()
+                self._feed_body(body)
+            else:
+                self._discard()
         elif state is LINGERING:
             self._lingered(len(data))
 
     def eof_received(self) -> bool:
         """The peer has closed its side; the answers that it is owed are still sent."""
         self.eof = True
+        self._mark()
         self._tell_gone()
         if self._state is SERVING:
-            if self._body is not None:
+            if self._body is not None and not self._goes_on:  # else what waits comes first
                 self._body.feed_eof()
         elif self._state is LINGERING:
             self.out.close()
         elif self._between_requests():
-            self._advance()
+            if not self._goes_on:
+                self._advance()
         else:
             self._close()
-        # TLS cannot be closed by half: asyncio would say so in the log.
+        # That of TLS, the loops do not let us hold back: this is of who has only closed TCP.
         return self.scheme == "http"
 
     def connection_lost(self, error: Exception | None) -> None:
         """The end, whoever brought it about."""
         self._state = CLOSED
+        self._mark()
+        self._settle()
         self.out.lose()
         if self._fifo is not self.service.handlers:  # a handler has its deadline without a client, too
             self._disarm()
@@ -129,9 +136,8 @@ class HTTPConnection(Handling):
     def resume_writing(self) -> None:
         """The transport takes more."""
         self.out.resume()
-        if self._state is IDLE or self._state is HEAD:
-            self._resume_reading()
-            self.service.loop.call_soon(self._go_on)  # it may close, which asyncio does not expect within this call
+        if self._between_requests():
+            self._go_on_soon()  # it may close, which asyncio does not expect within this call
 
     # From the bytes to the next request, and from its answer to the next.
 
@@ -141,8 +147,8 @@ class HTTPConnection(Handling):
         out = self.out
         served = 0
         while parser.buffer and not out.paused:
-            if served == _PIPELINE:
-                self.service.loop.call_soon(self._go_on)
+            if served >= _PIPELINE:
+                self._go_on_soon()
                 self._disarm()
                 out.release()
                 return
@@ -153,8 +159,11 @@ class HTTPConnection(Handling):
                 break
             if request is None:
                 break
-            if parser.buffer and not request.framing.has_body:
-                out.hold()
+            if parser.buffer:
+                if request.framing.ordinary:
+                    out.hold()
+                else:
+                    served += _HEAVY
             self._begin(request)
             if self._state is not IDLE:
                 break
@@ -167,11 +176,21 @@ class HTTPConnection(Handling):
                 self._arm(idles)
         elif self._between_requests():
             self._wait_for_head()
+        else:
+            self._regulate()
 
     def _go_on(self) -> None:
-        """`_advance` in a later turn of the loop, if nobody else has done so before."""
+        """Go on with what waits, in a later turn of the loop, if nobody else has done so before."""
+        self._goes_on = False
         if self._between_requests():
             self._advance()
+            if self._state is IDLE:
+                self._regulate()
+        elif self._body is not None and not self._body.complete:
+            if self._state is SERVING:
+                self._feed_body(self._body)
+            elif self._state is DISCARDING:
+                self._discard()
 
     def _between_requests(self) -> bool:
         return self._state is IDLE or self._state is HEAD or self._state is NEW
@@ -180,8 +199,7 @@ class HTTPConnection(Handling):
         """There is no whole head to serve: wait for one, or do not."""
         if self.out.paused:
             self._disarm()  # it is the peer that has to read now, and that is measured
-            if self._parser.pending > PIPELINED:
-                self._pause_reading()
+            self._regulate()
         elif self.eof:
             if self._parser.buffer:
                 self._refuse(WireError(400, "the request ended before it was complete"))
@@ -192,7 +210,10 @@ class HTTPConnection(Handling):
                 self._state = IDLE
             if self._state is IDLE:
                 self._arm(self.service.idles)
-        elif self._state is not HEAD:
+        else:
+            self._resume_reading()  # the rest of a head is bounded by limit_head
+            if self._state is HEAD:
+                return
             # The time for the first head runs from the beginning of the connection, and has begun to.
             if self._state is not NEW:
                 self._arm(self.service.heads)
@@ -244,9 +265,10 @@ class HTTPConnection(Handling):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever it was, the next request must not suffer
-            # The rest of a body that is wrong cannot be trusted; one who is cancelled is the last.
-            self._last = self._last or isinstance(error, (WireError, asyncio.CancelledError))
-            answer_failure(error, response, self.service.error_body, self.service.refusal_fields)
+            meant = meant_by(error)
+            # The rest of a body that is wrong cannot be trusted; one whom we cancel is the last.
+            self._last = self._last or isinstance(meant, WireError) or response.is_ours(meant)
+            answer_failure(meant, response, self.service.error_body, self.service.refusal_fields)
         if self._task is None and self._body is None and not self._last and not response.close_connection:
             record = self.service.record if response.log is None else self.service.record_own
             if record is not None:
@@ -258,9 +280,15 @@ class HTTPConnection(Handling):
 
     def _complete(self, request: Request, response: StreamWriter) -> None:
         """The answer is complete: log it, and go on to what follows."""
-        record = self.service.record if response.log is None else self.service.record_own
-        if record is not None:
-            record(request, response, self._started)
+        self._settle()
+        if self.out.lost or (response.cancelled is Cause.DISCONNECT and response.replaceable()):
+            response.lose()
+            self._record(request, response, self._started)
+        elif self.eof and not response.aborted:
+            self._unsettled = (request, response, self._started)
+            self._settle_early()
+        else:
+            self._record(request, response, self._started)
         task, self._task = self._task, None
         self._response = None
         self._end_deadline()
@@ -279,17 +307,17 @@ class HTTPConnection(Handling):
                 self._linger_left = self.service.config.limit_discard
                 self._arm(self.service.lingers)
                 body.discard()
-                self._resume_reading()
+                self._regulate()
             return
         self._body = None
         if closes:
             self._close()
             return
         self._state = IDLE
-        self._resume_reading()
+        self._regulate()
         if task is not None:  # else _advance goes on by itself
             if self._parser.buffer:
-                self.service.loop.call_soon(self._go_on)
+                self._go_on_soon()
             else:
                 self._wait_for_head()
 
@@ -297,13 +325,16 @@ class HTTPConnection(Handling):
         """Throw away the rest of a body that the handler did not read, if it is short."""
         body = self._body
         assert body is not None
-        body.feed(self._parser)
-        self._linger_left -= body.discard()
-        self._resume_reading()
+        self._linger_left -= self._feed_body(body)  # with its framing, which is most of tiny chunks
+        body.discard()
         if body.complete:
             self._body = None
             self._state = IDLE
-            self._advance()
+            if self._parser.buffer:
+                self._go_on_soon()
+            else:
+                self._wait_for_head()
+            self._regulate()
         elif body.failed or self._linger_left < 0:
             self._linger()
 
@@ -321,19 +352,28 @@ class HTTPConnection(Handling):
         """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
         if self._state is CLOSED or self._state is LINGERING:
             return
-        if self._parser.buffer and not self.eof:
+        if (self._parser.buffer and not self.eof) or self._is_owed():
             self._linger()
-            return
+        else:
+            self._end()
+
+    def _is_owed(self) -> bool:
+        """Whether the peer has still to read what is not left to the kernel, or what tells whether it is there."""
+        return self.out.lags or self._unsettled is not None
+
+    def _end(self) -> None:
         self._state = CLOSED
         self._disarm()
         self.out.close()
+        if self.scheme == "https":  # whose end the peer has to answer
+            self._arm(self.service.lingers)
         if self.out.unsent:
             self._watch()
 
     def _linger(self) -> None:
-        if self.eof:
+        if self.eof and not self._is_owed():
             self._parser.take()
-            self._close()
+            self._end()
             return
         self._state = LINGERING
         self._linger_left = _LINGER_BYTES
@@ -379,14 +419,18 @@ class HTTPConnection(Handling):
     def cancel(self) -> None:
         """Cancel the handler; close if there is none."""
         if self._task is not None:
-            self._task.cancel()
+            self._cancel_handler(Cause.SHUTDOWN)
             return
         self._parser.take()
-        self._state = CLOSED
-        self._disarm()
-        self.out.close()
+        self._end()
 
     # Deadlines.
+
+    def check_transfer(self, now: float) -> None:
+        """See also whether a peer that has closed its side has got its answer."""
+        if self._settle_early() and self._state is LINGERING:
+            self.out.close()
+        super().check_transfer(now)
 
     def deadline_expired(self, now: float) -> None:
         """What the state waits for has not come in time."""
@@ -396,10 +440,12 @@ class HTTPConnection(Handling):
         elif self._state is HEAD:
             self._parser.give_up()
             self._refuse(WireError(408, "the request head took too long"))
-        elif self._state is LINGERING:
-            if self.out.unsent:
+        elif self._state is LINGERING or self._state is CLOSED:
+            if self.out.undelivered and not self._settle_early():  # who does not read it is cut by `check_transfer`
                 self._arm(self.service.lingers)
                 self._watch()
+            elif self.scheme == "https":
+                self._transport.abort()
             else:
                 self.out.close()
         elif self._state is DISCARDING:

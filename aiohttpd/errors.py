@@ -19,7 +19,7 @@
 This module knows nothing of the rest of the package.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 __all__ = [
     "BodyTimeout",
@@ -32,6 +32,7 @@ __all__ = [
     "TLSError",
     "WireError",
     "WriteBufferFull",
+    "meant_by",
 ]
 
 
@@ -124,3 +125,28 @@ class WriteBufferFull(ContractError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} bytes wait to be sent: put 'await self.wfile.drain()' between writes")
+
+
+def meant_by(error: BaseException) -> BaseException:
+    """What an exception comes to: of a group in which there is nothing but answers and cancellations, the first answer.
+
+    A group of tasks raises such a group (of groups) for ``raise HTTPError(404)`` in one of them. Where a client has
+    gone and there is no other error, that is what it comes to.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    fatal = (SystemExit, KeyboardInterrupt, GeneratorExit)  # what else is no Exception is a cancellation
+    leaves = [leaf for leaf in _leaves(error) if isinstance(leaf, (Exception, *fatal))]
+    if not leaves or not all(isinstance(leaf, (HTTPError, ClientDisconnected)) for leaf in leaves):
+        return error
+    return next((leaf for leaf in leaves if isinstance(leaf, HTTPError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting += reversed(error.exceptions)
+        else:
+            yield error

@@ -6,6 +6,7 @@ their own pages with ``send_error`` before anything comes here.
 
 import asyncio
 
+from .answer import Cause
 from .error_body import ErrorBody, content_of
 from .errors import ClientDisconnected, HTTPError
 from .wire.response import ResponseFields
@@ -21,7 +22,7 @@ def answer_failure(
 ) -> None:
     """Answer for a handler that raised, or cut an answer that it has begun.
 
-    A client that has gone is no news. Everything else but an `HTTPError` and a cancellation is reported.
+    A client that has gone is no news. Everything else but an `HTTPError` and our own cancellations is reported.
     ``error_body`` makes the content; None for plain text. ``more`` are fields of every such answer.
     """
     if isinstance(error, ClientDisconnected) and (response.is_closing() or response.request.method == "HEAD"):
@@ -29,11 +30,15 @@ def answer_failure(
             return
         response.finish()  # to HEAD: the content is not wanted, and what it was is not known
         return
-    if isinstance(error, asyncio.CancelledError):
-        if response.overdue:
+    if isinstance(error, asyncio.CancelledError) and response.is_ours(error):
+        if response.cancelled is Cause.DISCONNECT:
+            if not response.replaceable():
+                response.abort()
+            return
+        overdue = response.cancelled is Cause.DEADLINE
+        if overdue:
             response.report(_overdue(error))
-        why = "the request took too long" if response.overdue else "the server is shutting down"
-        error = HTTPError(503, None, why)
+        error = HTTPError(503, None, "the request took too long" if overdue else "the server is shutting down")
     elif not isinstance(error, HTTPError):
         response.report(error)
         error = HTTPError(500)

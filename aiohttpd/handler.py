@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import clock
 from .contract import Lazy, check_class, check_result, explain_init
 from .error_body import DEFAULT_ERROR_MESSAGE, checked, escape
-from .errors import ClientDisconnected, ContractError, HTTPError
+from .errors import ClientDisconnected, ContractError, HTTPError, meant_by
 from .input import Input
 from .methods import Method, find_method
 from .output import Output
@@ -354,21 +354,34 @@ class BaseHTTPRequestHandler(Input, Output):
             if self._fields is not None:
                 raise ContractError("the head was begun but not ended: call end_headers()")
         except HTTPError as error:
-            if not self.wfile.replaceable():
-                raise
-            self._send_http_error(error)
+            self._answer_error(error)
         except ClientDisconnected:
             raise
         except Exception as error:
-            if not self.wfile.replaceable():
+            meant = meant_by(error)
+            if isinstance(meant, ClientDisconnected):
                 raise
-            self.wfile.report(error)
-            self._send_http_error(HTTPError(500))
+            self._answer_error(meant)
+        except BaseException as error:  # sys.exit(), a cancellation
+            meant = meant_by(error)
+            if isinstance(meant, ClientDisconnected) or (meant is error and self.wfile.is_ours(error)):
+                raise
+            self._answer_error(meant)
         finally:
             if self._cleanup is not None:
                 self._cleanup()
         if self.close_connection:
             self.wfile.close_connection = True
+
+    def _answer_error(self, error: BaseException) -> None:
+        """Answer for what `do_*` has raised; called while it is handled."""
+        if not self.wfile.replaceable():
+            raise
+        if isinstance(error, HTTPError):
+            self._send_http_error(error)
+        else:
+            self.wfile.report(error)
+            self._send_http_error(HTTPError(500))
 
     def _send_http_error(self, error: HTTPError) -> None:
         """Answer by `send_error`, in place of what the handler has begun.

@@ -7,6 +7,7 @@ never waits has no task and no deadline. The states are `connection`'s, which de
 import asyncio
 from time import perf_counter
 
+from .answer import Cause
 from .intake import Intake
 from .service import Service
 from .wire.request import Request
@@ -18,12 +19,15 @@ __all__ = ["Handling"]
 class Handling(Intake):
     """What a connection does about its handler."""
 
-    __slots__ = ("_started", "_task")
+    __slots__ = ("_before", "_started", "_task", "_unsettled")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         # Of a request whose handler waits.
         self._task: asyncio.Task[None] | None = None
+        self._before = 0  # bytes sent on the connection before its content
+        # An answer of which the client has closed its side before: whether it has been there to read it, the end tells.
+        self._unsettled: tuple[Request, StreamWriter, float] | None = None
         self._started = 0.0  # of perf_counter: uvloop's own time stands still within a callback
 
     @property
@@ -55,6 +59,7 @@ class Handling(Intake):
     def _wait_for_handler(self, task: asyncio.Task[None], response: StreamWriter) -> None:
         self._task = task
         self._response = response
+        self._before = self.out.total - response.size
         self._disarm()
         if not self.service.timed:
             self._started = perf_counter()
@@ -75,12 +80,59 @@ class Handling(Intake):
         if self._body is not None and self._body.waiting:
             self._begin_deadline()  # it is the client that is slow, and that is measured
         elif self._response.replaceable():
-            self._response.overdue = True
-            self._task.cancel()
+            self._cancel_handler(Cause.DEADLINE)
+
+    def _cancel_handler(self, cause: Cause) -> None:
+        assert self._task is not None
+        if self._response is not None and self._response.cancelled is None:
+            self._response.cancelled = cause
+        self._task.cancel()
 
     def _tell_gone(self) -> None:
         super()._tell_gone()
         response = self._response
         if self._task is not None and response is not None and response.cancel_on_disconnect:
             response.cancel_on_disconnect = False  # once is enough
-            self._task.cancel()
+            self._cancel_handler(Cause.DISCONNECT)
+
+    # The record.
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._mark()
+        super().abort()
+
+    def _mark(self) -> None:
+        """The client goes, or may: what it has been sent by now may be all that it gets."""
+        if self._task is not None and self._response is not None:
+            self._response.mark(self.out.total - self.out.unsent - self._before)
+
+    def _record(self, request: Request, response: StreamWriter, started: float) -> None:
+        """Have an answer logged and counted, as what has left of it."""
+        service = self.service
+        if response.aborted:
+            if service.record is not None or response.log is not None:
+                service.record_aborted(request, response, started)
+            return
+        record = service.record if response.log is None else service.record_own
+        if record is not None:
+            record(request, response, started)
+
+    def _settle_early(self) -> bool:
+        """Make the record that waits for the end, if that is known now; say whether it was."""
+        if self._unsettled is None:
+            return False
+        if self.out.refused or not self.out.undelivered:
+            self._settle()
+            return True
+        self._watch()
+        return False
+
+    def _settle(self) -> None:
+        """Make the record that waits for the end."""
+        if self._unsettled is not None:
+            request, response, started = self._unsettled
+            self._unsettled = None
+            if self.out.refused:
+                response.lose()
+            self._record(request, response, started)

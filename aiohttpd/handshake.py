@@ -12,10 +12,15 @@ from ssl import SSLContext
 from typing import cast
 
 from .clock import log_date
+from .half_closing import half_closable, hold_end
 from .link import peer_of
 from .service import Service
 
-__all__ = ["Handshake", "pass_to_tls"]
+__all__ = ["SHUTDOWN", "Handshake", "pass_to_tls"]
+
+# Seconds for the loop to end TLS: for ever, since a connection has deadlines of its own for that, which tell a slow
+# peer from one that does not read.
+SHUTDOWN = 24 * 60 * 60.0
 
 
 class Handshake(asyncio.Protocol):
@@ -33,7 +38,7 @@ class Handshake(asyncio.Protocol):
 
     def __init__(self, service: Service, context: SSLContext, make: Callable[[], asyncio.Protocol]) -> None:
         self._service = service
-        self._context = context
+        self._context = half_closable(context)
         self._make = make
         # What comes while nobody is there to take it: before TLS is told that it has a connection, encrypted;
         # and after hands have been shaken until start_tls() returns, in clear.
@@ -94,14 +99,16 @@ class Handshake(asyncio.Protocol):
         if self._transport.is_closing():
             return None
         config = self._service.config
-        return await loop.start_tls(
+        transport = await loop.start_tls(
             self._transport,
             self,
             self._context,
             server_side=True,
             ssl_handshake_timeout=config.timeout_handshake,
-            ssl_shutdown_timeout=config.timeout_linger,
+            ssl_shutdown_timeout=SHUTDOWN,
         )
+        hold_end(self._transport, transport)
+        return transport
 
     def _pass_on(self) -> None:
         """Give TLS what has come before it: uvloop reads at once, whether we want it or not."""
@@ -123,9 +130,9 @@ class Handshake(asyncio.Protocol):
 
 def pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:
     """Give what has come before TLS to the protocol that ``start_tls`` has put in, as a transport would."""
-    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    protocol = cast(asyncio.BufferedProtocol | None, transport.get_protocol())
     view = memoryview(data)
-    while view:
+    while view and protocol is not None and not transport.is_closing():  # the peer may have gone by now
         space = memoryview(protocol.get_buffer(len(view)))
         size = min(len(space), len(view))
         space[:size] = view[:size]

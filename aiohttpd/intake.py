@@ -19,7 +19,8 @@ from .writer import StreamWriter
 
 __all__ = ["PIPELINED", "Intake"]
 
-PIPELINED = 64 * 1024  # bytes of later requests that wait while a handler runs
+PIPELINED = 64 * 1024  # bytes that wait in a connection before it is not read from; one read more may come
+_CHUNKS = 256  # that one callback decodes, before others have their turn; of tiny ones, 64 KiB
 
 _ENDED = LengthDecoder(0)
 
@@ -27,14 +28,31 @@ _ENDED = LengthDecoder(0)
 class Intake(Link):
     """What a connection does to take requests in."""
 
-    __slots__ = ("_last", "_owes_100", "_parser", "_response")
+    __slots__ = ("_goes_on", "_last", "_owes_100", "_parser", "_response")
 
     def __init__(self, service: Service) -> None:
         super().__init__(service)
         self._parser = RequestParser(service.config)
         self._last = service.draining  # no request may follow the current one
         self._owes_100 = False
+        self._goes_on = False  # `_go_on` is to be called in a later turn of the loop
         self._response: StreamWriter | None = None  # of a request whose handler waits
+
+    def _go_on(self) -> None:
+        """Go on with what waits, in a later turn of the loop; what that is, the states tell."""
+
+    def _go_on_soon(self) -> None:
+        if not self._goes_on:
+            self._goes_on = True
+            self.service.loop.call_soon(self._go_on)
+
+    def _regulate(self) -> None:
+        """Read from the peer, or do not: what waits decides, whatever the state."""
+        body = self._body
+        if self._parser.pending > PIPELINED or (body is not None and body.crowded):
+            self._pause_reading()
+        else:
+            self._resume_reading()
 
     @property
     def persists(self) -> bool:
@@ -57,12 +75,28 @@ class Intake(Link):
             body.fill(self._parser.take_some(length))
             request.body = body
             return
-        decoder = ChunkedDecoder(service.config, request.headers) if length is None else LengthDecoder(length)
+        if length is None:
+            decoder: ChunkedDecoder | LengthDecoder = ChunkedDecoder(service.config, request.headers, _CHUNKS)
+        else:
+            decoder = LengthDecoder(length)
         self._body = StreamReader(self, decoder, service.config.limit_body, service.loop)
         request.body = self._body
         self._owes_100 = request.framing.expects_continue and not self._parser.buffer
         if self._parser.buffer:
-            self._body.feed(self._parser)
+            self._feed_body(self._body)
+
+    def _feed_body(self, body: StreamReader) -> int:
+        """Give a body what waits for it, or as much as one callback may decode; return the bytes that it has taken."""
+        waiting = self._parser.pending
+        body.feed(self._parser)
+        left = self._parser.pending
+        if not (body.complete or body.failed):
+            if left:
+                self._go_on_soon()
+            elif self.eof:
+                body.feed_eof()
+        self._regulate()
+        return waiting - left
 
     def empty_body(self) -> StreamReader:
         """The body of a request that has none."""
@@ -70,12 +104,11 @@ class Intake(Link):
 
     def pause_body(self) -> None:
         """The handler reads more slowly than the client sends."""
-        self._pause_reading()
+        self._regulate()
 
     def resume_body(self) -> None:
         """The handler has read."""
-        if self._parser.pending <= PIPELINED:  # else it is not for the body that we have paused
-            self._resume_reading()
+        self._regulate()
 
     def body_wanted(self) -> None:
         """The handler waits for content: now 100 (Continue) is due, RFC 9110 section 10.1.1."""
@@ -110,5 +143,5 @@ class Intake(Link):
         self._body = StreamReader(self, Unframed(), None, self.service.loop)
         if self._parser.buffer:
             self._body.feed(self._parser)
-        self._resume_reading()
+        self._regulate()
         return self._body

@@ -12,6 +12,7 @@ from typing import Any, cast
 from .config import Config
 from .deadlines import Fifo
 from .errors import BodyTimeout
+from .half_closing import HalfClosable
 from .progress import Pace, peer_has_closed
 from .reader import StreamReader
 from .sending import Outgoing
@@ -76,6 +77,9 @@ class Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self.out = Outgoing(self._transport, self.service.config.limit_unsent)
+        if self.scheme == "https" and isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
+            # What has come before it is given to us within this turn of the loop.
+            tls.on_end(lambda: self.service.loop.call_soon(self._ended))
         if self.service.access_log is not None:
             self._peername = peer_of(transport)  # now: once it is closed, nobody knows
 
@@ -147,8 +151,13 @@ class Link(asyncio.Protocol):
 
     # Input.
 
+    def _ended(self) -> None:
+        """The peer has closed its side of TLS."""
+        if not self.eof and not self.out.lost:
+            self.eof_received()
+
     def _pause_reading(self) -> None:
-        if not self._reading_paused and not self.out.lost:
+        if not self._reading_paused and not self.out.lost and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
             self._watch()  # the loop would not tell us now that the peer is gone
@@ -156,7 +165,7 @@ class Link(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._reading_paused:
             self._reading_paused = False
-            if not self.out.lost:
+            if not self.out.lost and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     async def wait_closed(self) -> None:
@@ -207,7 +216,7 @@ class Link(asyncio.Protocol):
     def check_transfer(self, now: float) -> None:
         """Measure a body or an answer under way; see whether a peer is still there that we do not listen to."""
         body = self._body if self._body is not None and self._body.waiting else None
-        sending = self.out.paused or (self.out.closing and self.out.unsent > 0)
+        sending = self.out.paused or (self.out.closing and self.out.undelivered > 0)
         if not (body is not None or sending or self._reading_paused):
             self.service.deadlines.unwatch(self)
             return
@@ -230,7 +239,8 @@ class Link(asyncio.Protocol):
             self._tell_gone()
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Cut the connection at once, by TCP's RST: what the peer does not read is kept for it nowhere."""
         self._disarm()
+        self.out.drop_unread()
         self.out.lose()
         self._transport.abort()

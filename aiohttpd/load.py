@@ -85,9 +85,9 @@ class TurnedAway(asyncio.Protocol):
         self._transport.write(b"".join(refusal(service.prelude(503), _BUSY, line=b"", error_body=body, more=more)))
         if self._transport.can_write_eof():
             self._transport.write_eof()
-            service.deadlines.arm(service.lingers, self)
         else:
             self._transport.close()  # TLS
+        service.deadlines.arm(service.lingers, self)
 
     def eof_received(self) -> None:
         """The peer has read it."""

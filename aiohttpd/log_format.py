@@ -64,6 +64,7 @@ _TEXT = {
     "referer": "escape(request.headers.peek('referer') or '-')",
     "user_agent": "escape(request.headers.peek('user-agent') or '-')",
     "pid": "pid",
+    "aborted": "'-'",
 }
 FIELDS = ("request", *_TEXT)
 _DURATIONS = frozenset(("seconds", "milliseconds", "microseconds"))
@@ -115,6 +116,7 @@ def repeated(request):
 """
 
 _HTTP_SERVER = '{client} - - [{time}] "{request}" {status} {bytes}'
+_ABORTED = {"aborted": "'aborted'"}  # of an answer whose client has gone before its end
 _COMMON = '{client} - {user} [{clf_time}] "{request}" {status} {bytes}'
 NamedFormats = {
     "http.server": _HTTP_SERVER,
@@ -154,17 +156,26 @@ class LineFormat:
         if self.is_json:
             self.lines = _compile(_json_template(_JSON), _JSON, self._moment, _REPEATED)
             self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment, frozenset())
+            cut = _JSON | {"aborted": "'true'"}
+            self._aborted = _compile(_json_template(cut), cut, self._moment, frozenset())
             self.timed = True
         else:
             template = NamedFormats.get(name, name)
             self.timed = any(field in _DURATIONS for _, field in _parts(template, _TEXT))
             self.lines = _compile(template, _TEXT, self._moment, _REPEATED)
             self._refused = _compile(template, _TEXT_REFUSED, self._moment, frozenset())
+            # The lines of common and combined are read by programs that know no more of them.
+            template += " {aborted}" if name == "http.server" else ""
+            self._aborted = _compile(template, _TEXT | _ABORTED, self._moment, frozenset())
 
     def refused(self, client_address: Address, line: str, status: int) -> str:
         """The line for something that is no request and has been refused."""
         now = time.perf_counter()
         return self._refused([(Refused(client_address, line), status, None, now, now)])[0]
+
+    def aborted(self, record: Record) -> str:
+        """The line for an answer whose client has gone before its end."""
+        return self._aborted([record])[0]
 
     def message(self, text: str) -> str:
         """The line for a text that a handler logs by itself, which is a line already where lines are text."""

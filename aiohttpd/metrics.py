@@ -49,6 +49,7 @@ class Metrics:
         self._buckets = [0] * (len(_BOUNDS) + 1)  # each without those below; the last has no bound
         self._seconds = 0.0
         self._content_received = 0
+        self._aborted = 0
         self._refusals: Counter[str] = Counter()
         # Of connections that are no more.
         self._closed = 0
@@ -73,6 +74,10 @@ class Metrics:
     def turned_away(self, limit: str) -> None:
         """Count a connection or request that a limit leaves no room for: ``max_connections`` or ``max_in_flight``."""
         self._refusals[limit] += 1
+
+    def aborted(self) -> None:
+        """Count an answer whose end has not left, beside its status."""
+        self._aborted += 1
 
     def closed(self, sent: int) -> None:
         """Count a connection that is no more, and the bytes that it has been sent."""
@@ -105,6 +110,7 @@ class Metrics:
             "opened": opened,
             "sent": sent,
             "content_received": self._content_received,
+            "aborted": self._aborted,
             "refusals": dict(self._refusals),
             "worker_restarts": 0,
         }
@@ -167,6 +173,9 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     yield from _single(snapshot, "sent", "sent_bytes_total", "counter", "Bytes sent, heads included, TLS not.")
     yield from _single(
         snapshot, "content_received", "received_content_bytes_total", "counter", "Bytes of request bodies."
+    )
+    yield from _single(
+        snapshot, "aborted", "aborted_answers_total", "counter", "Answers whose client was gone before their end."
     )
     yield from _by(
         snapshot, "refusals", "refusals_total", "reason", "counter", "What was refused before a handler saw it."

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from .connection import HTTPConnection
 from .errors import WireError
+from .half_closing import half_closable, hold_end
 from .handshake import pass_to_tls
 from .link import GONE_PEER
 from .service import Service
@@ -264,6 +265,7 @@ class Preface(asyncio.Protocol):
         if transport is None or self._transport.is_closing() or transport.is_closing():
             self._connection.connection_lost(None)
             return
+        hold_end(self._transport, transport)
         self._connection.connection_made(transport)
         self._hand_over(transport)
 
@@ -296,6 +298,6 @@ def behind_proxies(
 
     def preface() -> Preface:
         now = context()
-        return Preface(connection(), None if now is None else {"sslcontext": now, **tls})
+        return Preface(connection(), None if now is None else {"sslcontext": half_closable(now), **tls})
 
     return (preface, True) if config.proxy_protocol else (connection, False)

@@ -18,6 +18,7 @@ from .wire.parser import RequestParser
 __all__ = ["Source", "StreamReader"]
 
 READ_AHEAD = 256 * 1024  # bytes that wait for the handler before the peer is paused; the loops read that much at once
+_SMALL = 4096  # bytes of a piece that is joined to the one before: an object for each would cost more than its bytes
 _LINE = 64 * 1024  # the longest line that readline and readuntil look for
 
 
@@ -42,8 +43,8 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_call", "_decoder", "_error", "_loop", "_pieces", "_scanned", "_source", "_start", "_waiter", "_waiting",
-        "limit", "received",
+        "_call", "_decoder", "_error", "_framing", "_loop", "_pieces", "_scanned", "_source", "_start", "_waiter",
+        "_waiting", "limit", "received",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class StreamReader:
         self._pieces: deque[bytes | bytearray] = deque()
         self._start = 0
         self._waiting = 0
+        self._framing = 0  # bytes that the framing took of what waits, or a part of it
         self._scanned = 0  # no separator ends before it in the first piece
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -157,6 +159,16 @@ class StreamReader:
         return self._waiter is not None
 
     @property
+    def crowded(self) -> bool:
+        """Whether so much waits for a handler that more should not come."""
+        return (
+            self._waiting + self._framing > READ_AHEAD
+            and self._waiting > 0
+            and self._waiter is None  # it wants more than there is
+            and not self._decoder.complete
+        )
+
+    @property
     def failed(self) -> bool:
         """Whether the body will never be complete."""
         return self._error is not None
@@ -183,23 +195,38 @@ class StreamReader:
             decoder.count(len(data))
         else:
             data = bytearray()
+            pending = parser.pending
             try:
                 parser.decode(decoder, data)
             except WireError as error:
                 self.fill(data)
                 self.fail(error)
                 return
+            self._framing += pending - parser.pending - len(data)
         self.fill(data)
-        if self._waiting > READ_AHEAD and not decoder.complete:
+        if self._waiting + self._framing > READ_AHEAD and self.crowded:
             self._source.pause_body()
         self._wake()
 
     def fill(self, data: bytes | bytearray) -> None:
         """Append what has arrived."""
         if data:
-            self._pieces.append(data)
+            pieces = self._pieces
+            if pieces and len(data) < _SMALL:
+                self._join(data)
+            else:
+                pieces.append(data)
             self._waiting += len(data)
             self.received += len(data)
+
+    def _join(self, data: bytes | bytearray) -> None:
+        last = self._pieces[-1]
+        if type(last) is bytearray:
+            last += data
+        elif len(last) < _SMALL:
+            self._pieces[-1] = bytearray(last) + data
+        else:
+            self._pieces.append(bytearray(data))
 
     def fail(self, error: Exception) -> None:
         """The rest of the body will not come; reads raise ``error`` once they reach it."""
@@ -219,7 +246,7 @@ class StreamReader:
         """Drop what waits; say how many bytes that were."""
         size = self._waiting
         self._pieces.clear()
-        self._start = self._waiting = self._scanned = 0
+        self._start = self._waiting = self._framing = self._scanned = 0
         return size
 
     # The inner side of reading.
@@ -242,6 +269,7 @@ class StreamReader:
         if self._waiter is not None:
             raise ContractError("the body is being read by another task already")
         self._waiter = self._loop.create_future()
+        self._framing = 0
         self._source.resume_body()
         self._source.body_wanted()
         try:
@@ -260,7 +288,7 @@ class StreamReader:
         """Take up to ``n`` bytes off the front."""
         pieces = self._pieces
         if n >= self._waiting and len(pieces) == 1 and not self._start and type(pieces[0]) is bytes:
-            self._waiting = self._scanned = 0
+            self._waiting = self._framing = self._scanned = 0
             if not self._decoder.complete:
                 self._source.resume_body()
             return cast(bytes, pieces.popleft())
@@ -281,6 +309,7 @@ class StreamReader:
         self._waiting -= n
         self._scanned = 0
         if self._waiting < READ_AHEAD // 2:
+            self._framing = 0
             self._source.resume_body()
         return found[0] if len(found) == 1 and type(found[0]) is bytes else b"".join(found)
 
@@ -288,10 +317,9 @@ class StreamReader:
         if n < 0:
             if (content := self.read_at_once()) is not None:
                 return content
-            parts = []
-            while self._waiting or await self._more():
-                parts.append(self._take(self._waiting))
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+            while await self._more():
+                pass  # it waits in pieces that are joined once
+            return self._take(self._waiting)
         self._check_limit()
         while n and not self._waiting:
             if not await self._more():
@@ -301,14 +329,10 @@ class StreamReader:
     async def _readexactly(self, n: int) -> bytes:
         if n < 0:
             raise ValueError("readexactly() wants a size that is not negative")
-        parts: list[bytes] = []
-        missing = n
-        while missing:
-            if not self._waiting and not await self._more():
-                raise asyncio.IncompleteReadError(b"".join(parts), n)
-            parts.append(self._take(missing))
-            missing -= len(parts[-1])
-        return b"".join(parts)
+        while self._waiting < n:
+            if not await self._more():
+                raise asyncio.IncompleteReadError(self._take(self._waiting), n)
+        return self._take(n) if n else b""
 
     async def _until(self, separator: bytes, limit: int) -> int:
         """How many bytes there are up to and with the separator, or -1 at the end of the body or past the limit."""

@@ -5,6 +5,7 @@ that a batch of pipelined answers leaves in one piece; and the end of it. Knows 
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -21,6 +22,8 @@ _HELD = 64 * 1024  # bytes of answers that may wait for the end of a batch
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
+_SIOCOUTQ = 0x5411  # Linux: bytes that the kernel keeps for the peer; one for our end of the stream
+_FEW = 64 * 1024  # bytes that may be left to the kernel
 
 
 class Closable(Protocol):
@@ -41,8 +44,8 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_total", "_transport", "_waiters", "_write",
-        "closing", "companion", "held", "lost", "paused",
+        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport", "_waiters",
+        "_write", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
@@ -59,6 +62,7 @@ class Outgoing:
         self._end_of_queue: Callable[[], None] | None = None
         self.paused = False
         self.lost = False
+        self._refused = False
         self.closing = False
 
     def send(self, parts: list[bytes]) -> None:
@@ -175,9 +179,14 @@ class Outgoing:
     def prepare_reset(self) -> None:
         """Send what is held back, and have the end look like no regular one: TCP's RST."""
         self.release()
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.drop_unread()
+
+    def drop_unread(self) -> None:
+        """Have the kernel forget at the end what the peer has not read, else it keeps megabytes for minutes."""
+        sock = self._tcp_socket()
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it has been closed
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     @property
     def total(self) -> int:
@@ -189,11 +198,38 @@ class Outgoing:
         """Bytes that the kernel has not taken yet."""
         return 0 if self.lost else self._queued + self._transport.get_write_buffer_size()
 
+    @property
+    def undelivered(self) -> int:
+        """Bytes that the peer has not acknowledged where the kernel tells, else those that it has not taken yet."""
+        waiting = self.unsent
+        sock = self._tcp_socket() if sys.platform == "linux" and not self.lost else None
+        if sock is not None:
+            import fcntl  # only for connections that end with much, or late
+
+            with contextlib.suppress(OSError, ValueError):  # it has been closed
+                (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
+                waiting += max(0, queued - 1)
+        return waiting
+
+    @property
+    def refused(self) -> bool:
+        """Whether the peer has answered what it was sent by RST: it has gone before."""
+        sock = self._tcp_socket()
+        if sock is not None and not self._refused:
+            with contextlib.suppress(OSError, ValueError):  # it has been closed
+                self._refused = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self._refused
+
+    @property
+    def lags(self) -> bool:
+        """Whether the peer has so much still to read that it must not be left to the kernel alone."""
+        return self._total > _FEW and self.undelivered > _FEW
+
     def delivered(self) -> int:
         """Bytes that have made progress so far: acknowledged by the peer where the kernel tells, else taken by it."""
         # The buffer's size alone is too coarse: the kernel wakes a writer once per third of megabytes.
-        sock = self._transport.get_extra_info("socket")
-        if sys.platform == "linux" and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock = self._tcp_socket()
+        if sys.platform == "linux" and sock is not None:
             try:
                 info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES_ACKED.stop)
             except OSError:
@@ -201,6 +237,10 @@ class Outgoing:
             if len(info) == _TCP_INFO_BYTES_ACKED.stop:
                 return int.from_bytes(info[_TCP_INFO_BYTES_ACKED], sys.byteorder)
         return self._total - self.unsent
+
+    def _tcp_socket(self) -> socket.socket | None:
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        return sock if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
 
     def _unobstruct(self) -> None:
         if self.held is None and not self.paused and not self.lost and not self._queue:
@@ -246,6 +286,7 @@ class Outgoing:
             self._queue = deque()
         # One write of any size is kept by reference; it is on top of what waits that there is a limit.
         if self._queue and self._queued + len(view) - start > self._limit:
+            self.drop_unread()
             self._transport.abort()
             self.lose()
             raise WriteBufferFull(self._limit)

@@ -18,6 +18,7 @@ from .acceptors import Acceptors
 from .assembly import connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
+from .half_closing import half_closable
 from .listeners import ServerAddress, listen, url_of
 from .metrics import Metrics, Snapshot
 from .pages import Snapshots
@@ -276,6 +277,8 @@ class HTTPServer:
         service = self._service
         sock.setblocking(False)
         options = tls_options(self.config) if ssl is not None else {}
+        if ssl is not None:
+            half_closable(ssl)
         connection = HTTPConnection(service)  # with TLS, uvloop returns a protocol of its own
         if client_address is not None:
             connection.client_address = client_address  # now: its first request may come before we go on
@@ -369,6 +372,7 @@ class HTTPServer:
                 if connection.request is not None:
                     line = connection.request.requestline
                     error_logger.warning("'%s' is cancelled: it has not ended within %g s", line, self._grace)
+        service.cancelling = True
         for task in service.orphans:
             task.cancel()
         for handshake in tuple(service.handshakes):

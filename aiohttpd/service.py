@@ -59,7 +59,11 @@ class Answer(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of content."""
+        """Bytes of content that have left."""
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the client has gone, or has been cut off, before the end of it."""
 
 
 class AccessLogger(Protocol):
@@ -134,6 +138,7 @@ class Service:
         turned_away: connections that there was no room for, until they are closed.
         error_body: makes the content of errors that no handler answers; None for plain text.
         draining: no request may follow on any connection.
+        cancelling: the grace is over: who is cancelled now is cancelled by us.
         server: what ``Request.server`` gives, opaque here.
     """
 
@@ -180,6 +185,7 @@ class Service:
         self.handshakes: set[Handshake] = set()
         self.turned_away: set[Closable] = set()
         self.draining = False
+        self.cancelling = False
         # Handlers whose client has gone; asyncio itself holds tasks only weakly.
         self.orphans: set[asyncio.Task[None]] = set()
         self._threads: Threads | None = None
@@ -254,6 +260,22 @@ class Service:
             self.access_log.answered(request, answer, started)
         except Exception as error:
             self.handle_error(error, request)
+
+    def record_aborted(self, request: Request, response: "StreamWriter", started: float) -> None:
+        """Take the record of an answer whose end has not left."""
+        if self.metrics is not None:
+            self.metrics.aborted()
+        if response.log is not None:
+            self.record_own(request, response, started)
+            return
+        if self.metrics is not None:
+            self.metrics.answered(request, response, started)
+        if self.access_log is not None:
+            try:
+                # Whose log has no words for it can ask the answer.
+                getattr(self.access_log, "aborted", self.access_log.answered)(request, response, started)
+            except Exception as error:
+                self.handle_error(error, request)
 
     def record_own(self, request: Request, response: "StreamWriter", started: float) -> None:
         """Take the record of an answer that its handler logs itself."""

@@ -12,14 +12,15 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .answer import Buffer, Framing, HasFileno, Sink, State, check_chunks, check_length, to_bytes
+from .answer import Buffer, Cause, Framing, HasFileno, Sink, State, check_chunks, check_length, to_bytes
 from .errors import ClientDisconnected, ContractError
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
 from .wire.response import LAST_CHUNK, ResponseFields, status_line
 
-__all__ = ["StreamWriter"]
+__all__ = ["CLIENT_CLOSED", "StreamWriter"]
 
+CLIENT_CLOSED = 499  # in records, as nginx has it: the client has gone before there was an answer
 _TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 
@@ -43,13 +44,17 @@ class StreamWriter:
         head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
         log: takes the record of this answer instead of the access log: status and bytes.
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
-        overdue: the handler has not begun the answer within ``timeout_handler``, and is cancelled.
+        cancelled: why the connection has cancelled the handler; None if it has not.
+        aborted: the client has gone, or has been cut off, before the end: ``status`` and ``size`` say in the end what
+            has left, and `CLIENT_CLOSED` that nothing has.
     """
 
     # What most answers leave as it is, and the straight path does not look at.
     head_mirrors_get = False
     cancel_on_disconnect = False
-    overdue = False
+    cancelled: Cause | None = None
+    aborted = False
+    _left: tuple[int, int] | None = None  # status and bytes that had left when the client was last seen to go
     log: Callable[[int, int], None] | None = None
     _closes = False
     _http10 = False
@@ -273,10 +278,47 @@ class StreamWriter:
     def abort(self) -> None:
         """Cut the connection, so that what has left of the answer cannot look whole."""
         self.size = 0 if self._discards else self.size
+        self.aborted = True
+        self._left = None
         self.state = DONE
         self._room = -1
         self._parts.clear()
         self._sink.cut(reset=self._framing is CLOSE)
+
+    def mark(self, most: int) -> None:
+        """The client may be gone: remember what has left by now.
+
+        Args:
+            most: bytes of content that can have left.
+        """
+        if self.state is DONE:
+            return
+        if self._is_whole():
+            self._left = None
+        elif self.state is SENT:
+            self._left = self.status, 0 if self._discards else max(0, min(self.size, most))
+        else:
+            self._left = CLIENT_CLOSED, 0
+
+    def lose(self) -> None:
+        """The client is gone: have ``status`` and ``size`` say what had left when `mark` was called last, if ever."""
+        if self._left is None:
+            self.mark(self.size)
+        if self._left is not None:
+            self.aborted = True
+            self.status, self.size = self._left
+
+    def _is_whole(self) -> bool:
+        return self.state is SENT and (self._discards or (self._framing is LENGTH and self.size >= self._length))
+
+    def is_ours(self, error: BaseException) -> bool:
+        """Whether an exception that is no `Exception` is the connection's to deal with, no fault of the handler's.
+
+        So are its own cancellations; one of somebody else's, of a task that the handler has awaited, is a fault.
+        """
+        if isinstance(error, asyncio.CancelledError):
+            return self.cancelled is not None or self._sink.service.cancelling
+        return isinstance(error, (KeyboardInterrupt, GeneratorExit))
 
     def report(self, error: BaseException) -> None:
         """Have an error logged that the handler did not catch, once."""

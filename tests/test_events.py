@@ -654,7 +654,7 @@ async def test_cancelled_by_somebody_else(cancel: Callable[..., Any], waits: boo
 
 
 @on_both_loops
-async def test_a_cancellation_that_belongs_to_a_task_of_the_block() -> None:
+async def test_a_cancellation_that_belongs_to_a_task_of_the_block(caplog: pytest.LogCaptureFixture) -> None:
     async def app(self: Any) -> None:
         async with self.event_stream():
             other = asyncio.create_task(asyncio.sleep(10))
@@ -663,6 +663,8 @@ async def test_a_cancellation_that_belongs_to_a_task_of_the_block() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await stream(app)
+    assert [record.getMessage() for record in caplog.records] == ["unhandled exception in 'GET / HTTP/1.1'"]
+    caplog.clear()  # it is a fault of the handler's
 
 
 @on_both_loops

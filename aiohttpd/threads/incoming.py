@@ -69,17 +69,15 @@ async def gather(request: Request, *, framed: bool = False, now: bool = True) ->
     read = _framed(body, request) if framed else body.read
     if not now:
         return Incoming(b"", rest=read)
-    if not framed and (content := body.read_at_once()) is not None:
-        return Incoming(content)
-    parts: list[bytes] = []
-    size = 0
-    while size < _MEMORY:
+    if not framed and (whole := body.read_at_once()) is not None:
+        return Incoming(whole)
+    content = bytearray()  # not a list: a piece may be of one byte, and a million objects cost more than their bytes
+    while len(content) < _MEMORY:
         part = await read(_PIECE)
         if not part:
-            return Incoming(b"".join(parts))
-        parts.append(part)
-        size += len(part)
-    return await _spool(b"".join(parts), read)
+            return Incoming(bytes(content))
+        content += part
+    return await _spool(bytes(content), read)
 
 
 async def _spool(content: bytes, read: Read) -> Incoming:

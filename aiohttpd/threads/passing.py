@@ -99,6 +99,9 @@ class PassingWriter(StreamWriter):
         self._head_bytes = b""
         return data[: end.end()], [data[end.end() :]]
 
+    def _is_whole(self) -> bool:
+        return self.tunnelled or super()._is_whole()  # a tunnel ends when one of them goes
+
     async def writable(self) -> None:
         """Wait while the client is slow."""
         await self._sink.writable()

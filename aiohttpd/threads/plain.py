@@ -46,7 +46,11 @@ async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
     try:
         result = await call_in_thread(handler.request, response, call)
     except asyncio.CancelledError:
-        raise  # the thread may go on, and must not get hold of the real ones
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # the thread may go on, and must not get hold of the real ones
+        _give_back(handler, response)  # it is the thread that has raised it
+        raise
     except BaseException:
         _give_back(handler, response)
         raise
@@ -149,6 +153,11 @@ class BlockingWriter(io.BufferedIOBase):
     @close_connection.setter
     def close_connection(self, closes: bool) -> None:
         self._of_request().close_connection = closes
+
+    def is_ours(self, error: BaseException) -> bool:
+        """Whether an exception is for the connection to deal with; once the thread is left behind, each is."""
+        response = self._response
+        return response is None or response.is_ours(error)
 
     def nudge(self) -> None:
         """Let content leave that has waited for a while; called by the loop."""

@@ -1,7 +1,8 @@
 """Message bodies: the two ways to know where one ends, RFC 9112 sections 6 and 7.
 
 A decoder is fed what has arrived, appends the content to a buffer, and says where it stopped. It
-keeps nothing but a few numbers, so a thousand tiny chunks cost no more than their bytes.
+keeps nothing but a few numbers, so a thousand tiny chunks cost no more than their bytes; runs of chunks of
+less than 16 bytes are taken apart by one pattern. What it does in one call can be bounded.
 """
 
 import functools
@@ -68,11 +69,24 @@ _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*
 _CHUNK_SIZE = rf"([0-9A-Fa-f]{{1,16}}+)((?:;{TOKEN}(?:=(?:{TOKEN}|{_QUOTED}))?)*+)\r\n"
 _TRAILERS = rf"((?:{FIELD_LINE})*+)\r\n"
 
+# Whole chunks of 1 to 15 bytes, and the content of one: a size of one digit says how much there is behind it.
+_TINY = "|".join(rf"[{size:x}{size:X}]\r\n[\s\S]{{{size}}}" for size in range(1, 16))
+_TINY_RUN = rf"(?:0{{0,15}}+(?:{_TINY})\r\n)++"
+_TINY_CONTENT = "|".join(rf"(?<=[{size:x}{size:X}]\r\n)[\s\S]{{{size}}}" for size in range(1, 16))
+_TINY_ONE = rf"0{{0,15}}+[1-9A-Fa-f]\r\n({_TINY_CONTENT})\r\n"
+_RUN = 16 * 1024  # bytes of tiny chunks that are looked at together
+_AS_ONE = 256  # bytes of them that cost about as much as one other chunk
+
 
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Compile a pattern with the first body that is chunked."""
     return re.compile(pattern)
+
+
+@functools.cache
+def _compiled_bytes(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode())
 
 
 _LONGEST_SIZE = 16 + len("\r\n")
@@ -82,11 +96,17 @@ _LARGEST_SIZE = 2**63 - 1
 class ChunkedDecoder:
     """A body in chunks, with trailers.
 
+    Args:
+        config: the limits.
+        headers: of the message: trailers share their limits.
+        chunks: that one call of `decode` takes apart before it returns early; None: all.
+
     Attributes:
         trailers: the fields after the last chunk, once complete.
     """
 
     __slots__ = (
+        "_chunks",
         "_config",
         "_extensions",
         "_field_room",
@@ -100,8 +120,9 @@ class ChunkedDecoder:
 
     remaining: int | None = None
 
-    def __init__(self, config: Config, headers: Headers) -> None:
+    def __init__(self, config: Config, headers: Headers, chunks: int | None = None) -> None:
         self._config = config
+        self._chunks = chunks
         self._step = ChunkedDecoder._size  # a function, not a bound method: no cycle
         self._line = bytearray()  # the beginning of a line, or of the trailers
         self._left = 0  # of the current chunk
@@ -118,8 +139,14 @@ class ChunkedDecoder:
             WireError: the framing is malformed, or a limit passed.
         """
         end = len(data)
+        left = len(data) if self._chunks is None else self._chunks
         try:
-            while start < end and not self.complete:
+            while start < end and not self.complete and left > 0:
+                if self._step is ChunkedDecoder._size and not self._line:
+                    before, start = start, self._tiny_ones(data, start, out)
+                    left -= 1 + (start - before) // _AS_ONE
+                    if start > before:
+                        continue
                 start = self._step(self, data, start, out)
         except WireError:
             self._step = ChunkedDecoder._refused  # for good
@@ -128,6 +155,15 @@ class ChunkedDecoder:
 
     def _refused(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
         raise WireError(400, "the body has been refused before")
+
+    def _tiny_ones(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
+        """Take a run of tiny chunks, if there is one; return where the body goes on."""
+        run = _compiled_bytes(_TINY_RUN).match(data, start, start + _RUN)
+        if run is None:
+            return start
+        contents = _compiled_bytes(_TINY_ONE).findall(data, start, run.end())
+        out += b"".join(contents)
+        return run.end()
 
     def _size(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
         line_end = data.find(b"\n", start)
@@ -183,10 +219,10 @@ class ChunkedDecoder:
                 raise WireError(431, "trailers larger than what the head has left")
             return len(data)
         text = str(line[:end], "latin-1")
+        refusals.check_limits("\r\n" + text, self._config)  # first: who looks for what is wrong looks at each field
         match = _compiled(_TRAILERS).fullmatch(text)
         if match is None:
             raise refusals.of_trailers(text)
-        refusals.check_limits("\r\n" + text, self._config)
         self.trailers = Headers("\n" + match[1])
         if len(self.trailers) > self._field_room:
             raise WireError(431, f"more than {self._config.limit_fields} fields, trailers included")

@@ -32,6 +32,7 @@ _LONGEST_KNOWN = 512  # characters
 _host = re.compile(r"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?").fullmatch
 
 _LONGEST_LENGTH = 19  # digits; 2**63 has as many
+_LONGEST_CODINGS = 256  # characters of Transfer-Encoding, of which "chunked" alone is understood
 
 
 def is_host(value: str) -> bool:
@@ -121,6 +122,8 @@ def _length(value: str) -> int:
 def _is_chunked(value: str, http10: bool) -> bool:
     if http10:
         raise WireError(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 section 6.1
+    if len(value) > _LONGEST_CODINGS:
+        raise WireError(400, "Transfer-Encoding is too long")
     codings = [coding.strip(OWS).lower() for coding in value.split(",")]
     if codings == ["chunked"]:
         return True
