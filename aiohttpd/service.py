@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .access_log import AccessLog, access_logger
 from .clock import Clock
 from .config import Config
-from .deadlines import Deadlines, Fifo
+from .deadlines import FINEST, Deadlines, Fifo
 from .error_body import error_body_of
 from .errors import WireError
 from .metrics import Metrics
@@ -37,8 +37,7 @@ Recorder = Callable[[Request, "Answer", float], None]
 
 error_logger = logging.getLogger("aiohttpd.error")
 
-# Resolution of deadlines: a quarter of the shortest one, within these bounds in seconds.
-_FINEST, _COARSEST = 0.01, 1.0
+_COARSEST = 1.0  # seconds between two sweeps of deadlines, at most; they are a quarter of the shortest one
 
 
 _REFUSAL_FIELDS = "refusal_fields"  # the attribute of an App
@@ -134,6 +133,7 @@ class Service:
         turned_away: connections that there was no room for, until they are closed.
         error_body: makes the content of errors that no handler answers; None for plain text.
         draining: no request may follow on any connection.
+        silence: seconds that a peer may say nothing, if the App has a timeout as sockets have it.
         server: what ``Request.server`` gives, opaque here.
     """
 
@@ -154,6 +154,7 @@ class Service:
             getattr(app, "instant", None) if isinstance(app, type) else None  # functools.wraps would copy it
         )
         self.refusal_fields = _refusal_fields(app)
+        self.silence: float | None = getattr(self.app, "aiohttpd_silence", None)
         self.config = config
         self.loop = loop
         self.server = server
@@ -169,7 +170,7 @@ class Service:
         self._second: asyncio.TimerHandle | None = None  # its end, while there are preludes made in it
         timeouts = [config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle]
         shortest = min(*timeouts, config.timeout_linger, config.timeout_handler or config.timeout_idle)
-        self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
+        self.deadlines = Deadlines(loop, max(FINEST, min(_COARSEST, shortest / 4)))
         self.heads = self.deadlines.fifo(config.timeout_head)
         self.idles = self.deadlines.fifo(config.timeout_idle)
         self.lingers = self.deadlines.fifo(config.timeout_linger)
