@@ -76,7 +76,7 @@ class Exchange:
 
     def set_silence(self, seconds: float | None) -> None:
         """Say how long the client may be silent, on this connection."""
-        peer: Any = self.request.peer
+        peer = self.request.peer
         if seconds is not None:
             self.writer.set_timeout(seconds)
         if peer.silence != seconds:
