@@ -151,7 +151,8 @@ class Service:
         self.app = resolve_app(app)
         self.error_body = error_body_of(app)
         self.instant: Callable[[Request], Instant | None] | None = (
-            getattr(app, "instant", None) if isinstance(app, type) else None  # functools.wraps would copy it
+            # Of a class of ours only: functools.wraps would copy it, and those of http.server may mean another thing.
+            getattr(app, "instant", None) if isinstance(app, type) and not _is_of_http_server(app) else None
         )
         self.refusal_fields = _refusal_fields(app)
         self.silence: float | None = getattr(self.app, "aiohttpd_silence", None)

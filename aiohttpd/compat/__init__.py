@@ -9,16 +9,21 @@ threads.
 import http.server
 import socketserver
 import ssl
+import sys
 import warnings
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
+from socketserver import BaseRequestHandler, BaseServer, StreamRequestHandler, ThreadingMixIn
 from typing import Any
 
 from ..config import Config
 from .engine import Engine
 
-__all__ = ["HTTPSServer", "HTTPServer", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer", "ThreadingMixIn"]
-
-ThreadingMixIn = socketserver.ThreadingMixIn
+__all__ = [
+    "BaseHTTPRequestHandler", "BaseRequestHandler", "BaseServer", "HTTPSServer", "HTTPServer",
+    "SimpleHTTPRequestHandler", "StreamRequestHandler", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer",
+    "ThreadingMixIn", "ThreadingTCPServer",
+]  # fmt: skip
 
 
 class _Blocking:
@@ -78,6 +83,22 @@ def _warn_of_forks(server: Any) -> None:
 
 class TCPServer(_Blocking, socketserver.TCPServer):
     """``socketserver.TCPServer`` for handlers of HTTP."""
+
+
+class ThreadingTCPServer(ThreadingMixIn, TCPServer):
+    """``socketserver.ThreadingTCPServer`` for handlers of HTTP."""
+
+
+if sys.platform != "win32":
+    __all__ += ["ForkingMixIn", "ThreadingUnixStreamServer", "UnixStreamServer"]
+
+    from socketserver import ForkingMixIn
+
+    class UnixStreamServer(_Blocking, socketserver.UnixStreamServer):
+        """``socketserver.UnixStreamServer`` for handlers of HTTP."""
+
+    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+        """``socketserver.ThreadingUnixStreamServer`` for handlers of HTTP."""
 
 
 class HTTPServer(_Blocking, http.server.HTTPServer):

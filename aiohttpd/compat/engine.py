@@ -4,31 +4,27 @@ Owns the threads, and which hook of the server is called in which of them. It ke
 asked of: that goes with its last reference, as there, and its port with it.
 """
 
-import asyncio
-import atexit
 import contextlib
 import http.server
-import queue
 import selectors
 import socket
 import socketserver
 import ssl
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
+from collections.abc import Iterator
+from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
-from ..connection import ConnectionState
 from ..errors import HTTPError
 from ..listeners import ServerAddress
-from ..program import loop_factory
 from ..server import HTTPServer as Server
 from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
 from ..threads.stand_in import Connection
+from .calling import CallingThread
+from .loop_thread import LoopThread
 
 __all__ = ["Engine"]
 
@@ -37,96 +33,20 @@ _LAST_ANSWER = 1.0  # seconds for the answers that are under way when a serial s
 _SOON = 1.0  # seconds within which whoever connects has said something, or does not count
 _LEFT = 1.0  # seconds between two looks whether a client is still there whom no handler has answered
 _LOOK = 0.05  # seconds between two looks at a request that is under way when the time is up
-_SWEPT = 0.03  # seconds after which what a thread has written has left
-_LAST_MOMENT = 0.5  # seconds for answers that are on their way when the program ends
 
 
-class _CallingThread:
-    """The thread that has called ``serve_forever`` or ``handle_request``: the one worker of a serial server."""
+class _Inside(threading.local):
+    """What a thread is at.
 
-    def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._lent: deque[Callable[[], None]] = deque()  # calls of threads that wait for them
-        self._changing = threading.Lock()
-        self._ident: int | None = None
-        self._bell: socket.socket | None = None
+    Attributes:
+        handler: it runs one.
+        served: the connection that it has done something for.
+        raised: what has left a handler or a hook there, and goes on out of serve_forever.
+    """
 
-    @contextlib.contextmanager
-    def here(self) -> Iterator[None]:
-        """Be that thread."""
-        self._ident = threading.get_ident()
-        try:
-            yield
-        finally:
-            with self._changing:
-                self._ident = None
-            while self._lent:
-                self._run_lent()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether this is that thread."""
-        return self._ident == threading.get_ident()
-
-    def submit(self, call: Callable[[], None]) -> None:
-        """Have it run a call. There are not more of them than connections."""
-        self._calls.put(call)
-        self.ring()
-
-    def lend(self, call: Callable[[], None]) -> None:
-        """Have it run a call, now, or this thread if there is no such thread."""
-        with self._changing:
-            if there := self._ident is not None:
-                self._lent.append(call)
-                self.submit(self._run_lent)
-        if not there:
-            call()
-
-    def _run_lent(self) -> None:
-        with contextlib.suppress(IndexError):  # it has been run already
-            self._lent.popleft()()
-
-    def wake(self) -> None:
-        """Have it look around. A handler of signals may call this."""
-        self.submit(_nothing)
-
-    def work(self, seconds: float | None) -> None:
-        """Run the next call, or wait so long for one."""
-        try:
-            call = self._calls.get(timeout=seconds)
-        except queue.Empty:
-            return
-        call()
-
-    @contextlib.contextmanager
-    def bell(self) -> Iterator[socket.socket]:
-        """Make a socket that can be read when there is a call; then `answer` it."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            theirs.setblocking(False)
-            self._bell = theirs
-            self.ring()
-            try:
-                yield ours
-            finally:
-                self._bell = None
-
-    def ring(self) -> None:
-        bell = self._bell
-        if bell is not None:
-            with contextlib.suppress(OSError):  # it has rung often enough, or is there no more
-                bell.send(b"\0")
-
-    def answer(self, bell: socket.socket) -> None:
-        """Run one call if there is one."""
-        bell.recv(1024)
-        self.work(0)
-        if not self._calls.empty():
-            self.ring()
-
-
-def _nothing() -> None:
-    pass
+    handler = False
+    served: Any = None
+    raised: BaseException | None = None
 
 
 class Engine:
@@ -135,14 +55,12 @@ class Engine:
     def __init__(self, server: Any) -> None:
         self._server = weakref.ref(server)
         weakref.finalize(server, self._forget).atexit = False
-        self._caller = _CallingThread()
-        self._thread: _LoopThread | None = None
-        self._leaving: list[_LoopThread] = []  # with handlers that have not ended
+        self._caller = CallingThread()
+        self._thread: LoopThread | None = None
+        self._leaving: list[LoopThread] = []  # with handlers that have not ended
         self._stopped = threading.Event()
         self._stopped.set()
-        self._inside = threading.local()
-        self._raised: BaseException | None = None
-        self._served: Any = None  # the connection that the calling thread has done something for
+        self._inside = _Inside()
         # Of connections whose requests run in threads of the server's own making.
         self._handed_out: weakref.WeakKeyDictionary[Connection, threading.Event] = weakref.WeakKeyDictionary()
         self._with_others: set[Any] = set()  # the connections
@@ -169,7 +87,7 @@ class Engine:
             is_shut_down.set()
             self._stopped.set()
 
-    def _serve(self, server: Any, acceptor: "_LoopThread | None", poll_interval: float) -> None:
+    def _serve(self, server: Any, acceptor: "LoopThread | None", poll_interval: float) -> None:
         """Do what is asked of this thread, and accept connections where a hook sees them first."""
         with contextlib.ExitStack() as stack:
             if acceptor is not None:
@@ -197,7 +115,7 @@ class Engine:
     def shutdown(self, server: Any) -> None:
         server._BaseServer__shutdown_request = True
         self._caller.wake()
-        if not self._caller.is_current and not getattr(self._inside, "handler", False):
+        if not self._caller.is_current and not self._inside.handler:
             self._stopped.wait()
 
     def close(self, server: Any) -> None:
@@ -213,7 +131,7 @@ class Engine:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop(grace)
-            self._leaving = [*filter(_LoopThread.is_alive, self._leaving), thread]
+            self._leaving = [*filter(LoopThread.is_alive, self._leaving), thread]
             with contextlib.suppress(OSError):  # closed
                 server.socket.settimeout(server.socket.gettimeout())  # the loop does not block, and shares that
 
@@ -270,14 +188,14 @@ class Engine:
                         until = max(until, monotonic() + min(timeout, _SOON))
                     self._count(ends, gone)
                 if bell in ready:
-                    self._served = None
+                    self._inside.served = None
                     self._caller.answer(bell)
                     self._raise()
-                    if self._served is not None:
+                    if self._inside.served is not None:
                         worked = True
                         if not _is_serial(server):
                             return
-                        self._count(ends, thread.when_gone(self._served))
+                        self._count(ends, thread.when_gone(self._inside.served))
             else:
                 return
         if not worked:
@@ -287,7 +205,7 @@ class Engine:
         ends.append(gone)
         gone.add_done_callback(lambda _: self._caller.ring())
 
-    def _start(self, server: Any, *, listen: bool) -> "_LoopThread":
+    def _start(self, server: Any, *, listen: bool) -> "LoopThread":
         context = None
         if isinstance(server.socket, ssl.SSLSocket):
             context = server.socket.context
@@ -303,19 +221,19 @@ class Engine:
         engine = Server(sockets, app, config=server.aiohttpd_config, ssl=context)
         engine.last = False  # who waits is for the next call, or goes with the socket
         patient = isinstance(server, socketserver.ThreadingMixIn) and not server.daemon_threads
-        return _LoopThread(engine, patient=patient)
+        return LoopThread(engine, patient=patient)
 
-    def _join(self, thread: "_LoopThread", *, serial: bool) -> None:
+    def _join(self, thread: "LoopThread", *, serial: bool) -> None:
         while thread.is_alive() and thread is not threading.current_thread():
             if serial:
                 self._caller.work(0.02)
-                self._raised = None
+                self._inside.raised = None
             else:
                 thread.join()
 
     def _raise(self) -> None:
         """What leaves a handler, or a hook, and no hook has kept: out of serve_forever."""
-        error, self._raised = self._raised, None
+        error, self._inside.raised = self._inside.raised, None
         if error is not None:
             raise error
 
@@ -323,6 +241,11 @@ class Engine:
 
     def _finish(self, connection: Connection, client_address: Any) -> None:
         """Do for one request what ``socketserver`` does for a connection."""
+        self._answer(connection, client_address)
+        if connection in self._failed:  # this traceback must not have the server
+            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
+
+    def _answer(self, connection: Connection, client_address: Any) -> None:
         server = self._server()
         if server is None:
             raise HTTPError(503)
@@ -330,19 +253,17 @@ class Engine:
         try:
             if _overridden(server, "process_request"):
                 self._hand_out(server, connection, client_address)
-            elif _has_threads(server) and _overridden(server, "process_request_thread"):
-                server.process_request_thread(connection, client_address)
+            elif isinstance(server, socketserver.ThreadingMixIn) and _overridden(server, "process_request_thread"):
+                server.process_request_thread(connection, client_address)  # type: ignore[arg-type]
             else:
                 self._process(server, connection, client_address)
         finally:
             self._inside.handler = False
-        if connection in self._failed:
-            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
 
     def _process(self, server: Any, connection: Connection, client_address: Any) -> None:
         """Have a request answered in this thread."""
         if self._caller.is_current:
-            self._served = connection.exchange.request.peer
+            self._inside.served = connection.exchange.request.peer
         try:
             try:
                 server.finish_request(connection, client_address)
@@ -354,7 +275,7 @@ class Engine:
             server.shutdown_request(connection)
             if not _is_serial(server):
                 raise
-            self._raised = error
+            self._inside.raised = error
             raise HTTPError(500) from None
 
     def _hand_out(self, server: Any, connection: Connection, client_address: Any) -> None:
@@ -365,7 +286,7 @@ class Engine:
         escaped: list[BaseException] = []
 
         def call() -> None:
-            self._served = peer
+            self._inside.served = peer
             self._with_others.add(peer)
             try:
                 try:
@@ -378,7 +299,7 @@ class Engine:
             except BaseException as error:
                 self._failed.add(connection)
                 if self._caller.is_current:
-                    self._raised = error
+                    self._inside.raised = error
                 else:
                     escaped.append(error)
                 server.shutdown_request(connection)
@@ -422,7 +343,7 @@ class Engine:
 
     # Where somebody has a hook that sees sockets before we do.
 
-    def _take_connection(self, server: Any, thread: "_LoopThread") -> Future[None] | None:
+    def _take_connection(self, server: Any, thread: "LoopThread") -> Future[None] | None:
         """Accept; return what is done once the connection is over, None if it is to be none."""
         try:
             request, client_address = server.get_request()
@@ -438,133 +359,6 @@ class Engine:
             server.handle_error(request, client_address)
             server.shutdown_request(request)
             return None
-
-
-_running: "weakref.WeakSet[_LoopThread]" = weakref.WeakSet()
-
-
-class _LoopThread(threading.Thread):
-    """A thread with a loop and a server in it.
-
-    Args:
-        server: of ours.
-        patient: the program does not end before its handlers.
-    """
-
-    def __init__(self, server: Server, *, patient: bool) -> None:
-        super().__init__(name="aiohttpd-loop", daemon=True)
-        self._server = server
-        self._patient = patient
-        self._kept: dict[Any, Any] = {}  # the server of socketserver, while something is under way
-        self._begun = threading.Event()
-        self._error: list[BaseException] = []
-        self._deaf = threading.Event()  # it accepts no more
-        self._stops: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop
-        self.start()
-        self._begun.wait()
-        if self._error:
-            self.join()
-            raise self._error.pop()
-        _running.add(self)
-
-    def keep(self, server: Any, until: Future[None] | None = None) -> None:
-        """Keep a server alive until something is over; the end of the thread, if nothing is named."""
-        self._kept[until] = server
-        if until is not None:
-            until.add_done_callback(lambda _: self._kept.pop(until, None))
-
-    def run(self) -> None:
-        # If the interpreter is ending, no thread can be started that would wait for others; the loop is closed then.
-        with contextlib.suppress(RuntimeError), asyncio.Runner(loop_factory=loop_factory()) as runner:
-            self._loop = runner.get_loop()
-            try:
-                runner.run(self._serve())
-            except BaseException as error:
-                self._error.append(error)
-                self._begun.set()
-        self._deaf.set()
-        self._kept.clear()
-
-    async def _serve(self) -> None:
-        await self._server.start()
-        self._begun.set()
-        await self._server.serve_forever()
-        await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
-
-    def stop(self, grace: float | None = None) -> None:
-        """Begin to stop, and wait until it accepts no more: whoever comes then is for the next one."""
-        if self.begin_to_stop(grace) and self is not threading.current_thread():
-            self._deaf.wait()
-
-    def begin_to_stop(self, grace: float | None) -> bool:
-        """Begin to stop; say whether there is something to be stopped."""
-        with contextlib.suppress(RuntimeError):  # it has stopped
-            self._loop.call_soon_threadsafe(self._end, grace)
-            return True
-        return False
-
-    def _end(self, grace: float | None) -> None:
-        self._stops.add(self._loop.create_task(self._server.shutdown(grace)))
-        self._stops.add(self._loop.create_task(self._tell()))
-
-    async def _tell(self) -> None:
-        for _ in range(3):  # a connection that uvloop has accepted already is made in a later turn
-            await asyncio.sleep(0)
-        self._deaf.set()
-
-    def asked(self) -> set[Any]:
-        """The connections that have a request under way: a part of a head, or what waits for its thread."""
-        states = ConnectionState.HEAD, ConnectionState.SERVING
-        return {connection for connection in self._server.connections if connection.state in states}
-
-    def serve(
-        self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any, timeout: float | None
-    ) -> Future[None]:
-        """Serve a connection; return what is done once that is over."""
-        return self._ask(self._serve_connection(sock, context, client_address, timeout))
-
-    async def _serve_connection(
-        self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any, timeout: float | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # the handshake has failed
-            connection = await self._server.serve_connection(sock, context, client_address)
-            if timeout is not None:
-                connection.set_silence(timeout)
-            await self._server.closed(connection)
-
-    def when_gone(self, connection: Any) -> Future[None]:
-        """Return a future that is done when a connection has been closed."""
-        return self._ask(self._server.closed(connection))
-
-    def _ask(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # it has stopped
-            coroutine.close()
-            raise
-
-    def deliver(self) -> None:
-        """The program ends: see to what has been written, which there is in the kernel by now."""
-        if self.is_alive():
-            with contextlib.suppress(RuntimeError, TimeoutError, CancelledError):
-                self._ask(self._deliver()).result(None if self._patient else 2 * _LAST_MOMENT)
-
-    async def _deliver(self) -> None:
-        server = self._server
-        begun = self._loop.time()
-        while server.in_flight or any(connection.out.unsent for connection in server.connections):
-            waited = self._loop.time() - begun
-            late = waited > _LAST_MOMENT or (waited > _SWEPT and not any(c.out.unsent for c in server.connections))
-            if late and not (self._patient and server.in_flight):
-                return
-            await asyncio.sleep(_SWEPT / 10)
-
-
-@atexit.register
-def _deliver_at_exit() -> None:
-    for thread in tuple(_running):
-        thread.deliver()
 
 
 def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None]:
