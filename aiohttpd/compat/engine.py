@@ -57,6 +57,7 @@ class Engine:
         weakref.finalize(server, self._forget).atexit = False
         self._caller = CallingThread()
         self._thread: LoopThread | None = None
+        self._starting = threading.Lock()
         self._leaving: list[LoopThread] = []  # with handlers that have not ended
         self._stopped = threading.Event()
         self._stopped.set()
@@ -74,9 +75,9 @@ class Engine:
         try:
             self._leave(server)  # what handle_request has begun
             looks = _overridden(server, "get_request", "verify_request")
-            thread = self._thread = self._start(server, listen=not looks)
-            thread.keep(server)
-            with self._caller.here():
+            with self._caller.here():  # before anybody can ask for it
+                thread = self._thread = self._start(server, listen=not looks)
+                thread.keep(server)
                 self._serve(server, thread if looks else None, poll_interval)
         finally:
             serial = _is_serial(server)
@@ -159,7 +160,7 @@ class Engine:
     def handle_connection(self, server: Any) -> None:
         """Somebody connects, whom ``handle_request`` or somebody's own selector has found."""
         if _has_threads(server):
-            thread = self._thread = self._thread or self._start(server, listen=False)
+            thread = self._ready(server)
             gone = self._take_connection(server, thread)
             if gone is not None:
                 thread.keep(server, gone)
@@ -168,7 +169,7 @@ class Engine:
 
     def _serve_one(self, server: Any, timeout: float | None) -> None:
         """Serve in this thread until a connection has been served, or a process_request of the server's has it."""
-        thread = self._thread = self._thread or self._start(server, listen=False)
+        thread = self._ready(server)
         until = None if timeout is None else monotonic() + timeout
         ends: list[Future[None]] = []  # of connections that count: those of this call
         worked = False
@@ -204,6 +205,13 @@ class Engine:
     def _count(self, ends: list[Future[None]], gone: Future[None]) -> None:
         ends.append(gone)
         gone.add_done_callback(lambda _: self._caller.ring())
+
+    def _ready(self, server: Any) -> LoopThread:
+        """The loop of ``handle_request``, which goes on from one call to the next."""
+        with self._starting:  # several threads may call it
+            if self._thread is None:
+                self._thread = self._start(server, listen=False)
+            return self._thread
 
     def _start(self, server: Any, *, listen: bool) -> "LoopThread":
         context = None
