@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import http.client
 import queue
 import select
@@ -264,6 +265,8 @@ class TestHooksThatRaise:
                 with pytest.raises(LookupError, match=name):
                     call.result()
             Call(server.shutdown).result()
+            del call
+        gc.collect()
 
 
 class TestHandleRequest:

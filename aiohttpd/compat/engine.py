@@ -58,6 +58,7 @@ class Engine:
         self._caller = CallingThread()
         self._thread: LoopThread | None = None
         self._starting = threading.Lock()
+        self._accepting = threading.Lock()
         self._leaving: list[LoopThread] = []  # with handlers that have not ended
         self._stopped = threading.Event()
         self._stopped.set()
@@ -97,7 +98,7 @@ class Engine:
                 if acceptor is None:
                     self._caller.work(poll_interval)
                 else:
-                    ready = {key.fileobj for key, _ in selector.select(poll_interval)}
+                    ready = _ready(selector, poll_interval)
                     if bell in ready:
                         self._caller.answer(bell)
                     if server in ready and not _is_stopping(server):
@@ -180,9 +181,12 @@ class Engine:
                     if not thread.asked() - self._with_others:
                         break
                     left = _LOOK
-                ready = {key.fileobj for key, _ in selector.select(left)}
+                ready = _ready(selector, left)
                 if server in ready:
-                    gone = self._take_connection(server, thread)
+                    with self._accepting:
+                        if server not in _ready(selector, 0):
+                            continue  # another thread has been faster
+                        gone = self._take_connection(server, thread)
                     if gone is None:
                         return
                     if until is not None and timeout is not None and not ends:
@@ -398,6 +402,10 @@ def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
                         return
                     if source is plain or not sock.pending():
                         break
+
+
+def _ready(selector: selectors.BaseSelector, seconds: float | None) -> set[Any]:
+    return {key.fileobj for key, _ in selector.select(seconds)}
 
 
 def _is_stopping(server: Any) -> bool:
