@@ -7,21 +7,51 @@ import contextlib
 import queue
 import socket
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
-__all__ = ["CallingThread"]
+__all__ = ["CallingThread", "Inside"]
+
+
+class Inside(threading.local):
+    """What a thread is at.
+
+    Attributes:
+        handler: it runs one.
+        served: the connection that it has done something for.
+        raised: what has left a handler or a hook there, and goes on out of serve_forever.
+    """
+
+    handler = False
+    served: Any = None
+    raised: BaseException | None = None
 
 
 class CallingThread:
-    """The thread that has called ``serve_forever`` or ``handle_request``: the one worker of a serial server."""
+    """The thread that has called ``serve_forever`` or ``handle_request``: the one worker of a serial server.
+
+    Where several servers are made for one socket, each in a thread of its own, these threads share the work: there
+    each accepts when it is free, and here the loop of one may have accepted for all.
+
+    Attributes:
+        inside: what the current thread is at.
+    """
 
     def __init__(self) -> None:
+        self.inside = Inside()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lent: deque[Callable[[], None]] = deque()  # calls of threads that wait for them
         self._changing = threading.Lock()
         self._idents: list[int] = []  # there may be several, and one may have come twice
         self._bells: list[socket.socket] = []
+
+    @staticmethod
+    def of(sock: socket.socket, mine: "CallingThread") -> "CallingThread":
+        """That of a listening socket, which is ``mine`` if nobody else has come before."""
+        with _sharing:
+            return _shared.setdefault(sock, mine)
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
@@ -100,3 +130,7 @@ class CallingThread:
 
 def _nothing() -> None:
     pass
+
+
+_sharing = threading.Lock()
+_shared: "weakref.WeakKeyDictionary[socket.socket, CallingThread]" = weakref.WeakKeyDictionary()

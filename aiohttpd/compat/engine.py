@@ -35,20 +35,6 @@ _LEFT = 1.0  # seconds between two looks whether a client is still there whom no
 _LOOK = 0.05  # seconds between two looks at a request that is under way when the time is up
 
 
-class _Inside(threading.local):
-    """What a thread is at.
-
-    Attributes:
-        handler: it runs one.
-        served: the connection that it has done something for.
-        raised: what has left a handler or a hook there, and goes on out of serve_forever.
-    """
-
-    handler = False
-    served: Any = None
-    raised: BaseException | None = None
-
-
 class Engine:
     """The engine of one server: the loop in its thread, and what the thread of the caller does meanwhile."""
 
@@ -62,7 +48,6 @@ class Engine:
         self._leaving: list[LoopThread] = []  # with handlers that have not ended
         self._stopped = threading.Event()
         self._stopped.set()
-        self._inside = _Inside()
         # Of connections whose requests run in threads of the server's own making.
         self._handed_out: weakref.WeakKeyDictionary[Connection, threading.Event] = weakref.WeakKeyDictionary()
         self._with_others: set[Any] = set()  # the connections
@@ -74,6 +59,7 @@ class Engine:
         is_shut_down.clear()
         self._stopped.clear()
         try:
+            self._caller = CallingThread.of(server.socket, self._caller)
             self._leave(server)  # what handle_request has begun
             looks = _overridden(server, "get_request", "verify_request")
             with self._caller.here():  # before anybody can ask for it
@@ -117,7 +103,7 @@ class Engine:
     def shutdown(self, server: Any) -> None:
         server._BaseServer__shutdown_request = True
         self._caller.wake()
-        if not self._caller.is_current and not self._inside.handler:
+        if not self._caller.is_current and not self._caller.inside.handler:
             self._stopped.wait()
 
     def close(self, server: Any) -> None:
@@ -170,6 +156,7 @@ class Engine:
 
     def _serve_one(self, server: Any, timeout: float | None) -> None:
         """Serve in this thread until a connection has been served, or a process_request of the server's has it."""
+        self._caller = CallingThread.of(server.socket, self._caller)
         thread = self._ready(server)
         until = None if timeout is None else monotonic() + timeout
         ends: list[Future[None]] = []  # of connections that count: those of this call
@@ -193,14 +180,14 @@ class Engine:
                         until = max(until, monotonic() + min(timeout, _SOON))
                     self._count(ends, gone)
                 if bell in ready:
-                    self._inside.served = None
+                    self._caller.inside.served = None
                     self._caller.answer(bell)
                     self._raise()
-                    if self._inside.served is not None:
+                    if self._caller.inside.served is not None:
                         worked = True
                         if not _is_serial(server):
                             return
-                        self._count(ends, thread.when_gone(self._inside.served))
+                        self._count(ends, thread.when_gone(self._caller.inside.served))
             else:
                 return
         if not worked:
@@ -239,13 +226,13 @@ class Engine:
         while thread.is_alive() and thread is not threading.current_thread():
             if serial:
                 self._caller.work(0.02)
-                self._inside.raised = None
+                self._caller.inside.raised = None
             else:
                 thread.join()
 
     def _raise(self) -> None:
         """What leaves a handler, or a hook, and no hook has kept: out of serve_forever."""
-        error, self._inside.raised = self._inside.raised, None
+        error, self._caller.inside.raised = self._caller.inside.raised, None
         if error is not None:
             raise error
 
@@ -261,7 +248,7 @@ class Engine:
         server = self._server()
         if server is None:
             raise HTTPError(503)
-        self._inside.handler = True
+        self._caller.inside.handler = True
         try:
             if _overridden(server, "process_request"):
                 self._hand_out(server, connection, client_address)
@@ -270,12 +257,12 @@ class Engine:
             else:
                 self._process(server, connection, client_address)
         finally:
-            self._inside.handler = False
+            self._caller.inside.handler = False
 
     def _process(self, server: Any, connection: Connection, client_address: Any) -> None:
         """Have a request answered in this thread."""
         if self._caller.is_current:
-            self._inside.served = connection.exchange.request.peer
+            self._caller.inside.served = connection.exchange.request.peer
         try:
             try:
                 server.finish_request(connection, client_address)
@@ -287,7 +274,7 @@ class Engine:
             server.shutdown_request(connection)
             if not _is_serial(server):
                 raise
-            self._inside.raised = error
+            self._caller.inside.raised = error
             raise HTTPError(500) from None
 
     def _hand_out(self, server: Any, connection: Connection, client_address: Any) -> None:
@@ -298,7 +285,7 @@ class Engine:
         escaped: list[BaseException] = []
 
         def call() -> None:
-            self._inside.served = peer
+            self._caller.inside.served = peer
             self._with_others.add(peer)
             try:
                 try:
@@ -311,7 +298,7 @@ class Engine:
             except BaseException as error:
                 self._failed.add(connection)
                 if self._caller.is_current:
-                    self._inside.raised = error
+                    self._caller.inside.raised = error
                 else:
                     escaped.append(error)
                 server.shutdown_request(connection)
