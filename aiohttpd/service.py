@@ -103,6 +103,8 @@ def refused_as(outer: App, inner: Any) -> App:
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
+    if _is_of_http_server(app):  # which may mean another thing by it
+        return ()
     return tuple(getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ()))
 
 
