@@ -68,7 +68,9 @@ class HTTPConnection(Handling):
         """Begin."""
         self.attach(transport)
         self.service.connections.add(self)
-        self._arm(self.service.heads)
+        if self.service.silence is not None:
+            self.set_silence(self.service.silence)
+        self._arm(self._heads)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
@@ -171,7 +173,7 @@ class HTTPConnection(Handling):
         if out.held is not None:
             out.release()
         if self._state is IDLE and not parser.buffer and not self.eof:
-            idles = self.service.idles
+            idles = self._idles
             if self._fifo is not idles or idles[self] is not None:  # else the next sweep will see to it
                 self._arm(idles)
         elif self._between_requests():
@@ -209,14 +211,16 @@ class HTTPConnection(Handling):
             if self._state is HEAD:  # it was nothing but an empty line
                 self._state = IDLE
             if self._state is IDLE:
-                self._arm(self.service.idles)
+                self._arm(self._idles)
         else:
             self._resume_reading()  # the rest of a head is bounded by limit_head
             if self._state is HEAD:
                 return
             # The time for the first head runs from the beginning of the connection, and has begun to.
             if self._state is not NEW:
-                self._arm(self.service.heads)
+                self._arm(self._heads)
+                if self._silence is not None:
+                    self._silence.begin()
             self._state = HEAD
 
     def _begin(self, request: Request) -> None:
@@ -432,12 +436,21 @@ class HTTPConnection(Handling):
             self.out.close()
         super().check_transfer(now)
 
+    def set_silence(self, seconds: float | None) -> None:
+        """See `Link.set_silence`; what is waited for now has the new deadline."""
+        super().set_silence(seconds)
+        if self._fifo is not None and self._between_requests():
+            self._arm(self._idles if self._state is IDLE else self._heads)
+
     def deadline_expired(self, now: float) -> None:
         """What the state waits for has not come in time."""
         fifo, self._fifo = self._fifo, None
         if fifo is self.service.handlers:
             self._overdue()
         elif self._state is HEAD:
+            if self._silence is not None and self._silence.goes_on(self._parser.pending):
+                self._arm(self._heads)
+                return
             self._parser.give_up()
             self._refuse(WireError(408, "the request head took too long"))
         elif self._state is LINGERING or self._state is CLOSED:

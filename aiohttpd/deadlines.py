@@ -13,7 +13,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Deadlines", "Expiring", "Fifo"]
+__all__ = ["FINEST", "Deadlines", "Expiring", "Fifo"]
+
+FINEST = 0.01  # seconds between two sweeps, at least
 
 
 class Expiring(Protocol):
@@ -46,6 +48,7 @@ class Deadlines:
 
     def fifo(self, duration: float) -> Fifo:
         """The queue for a duration, to be passed to `arm`."""
+        self._resolution = min(self._resolution, max(FINEST, duration / 4))
         return self._fifos.setdefault(duration, {})
 
     def arm(self, fifo: Fifo, waiting: Expiring) -> None:

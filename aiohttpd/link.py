@@ -6,14 +6,15 @@ Owns the transport, what is known of the peer, and whether it keeps up. What the
 
 import asyncio
 import contextlib
+import math
 import socket
 from typing import Any, cast
 
 from .config import Config
-from .deadlines import Fifo
+from .deadlines import FINEST, Fifo
 from .errors import BodyTimeout
 from .half_closing import HalfClosable
-from .progress import Pace, peer_has_closed
+from .progress import Pace, Silence, peer_has_closed
 from .reader import StreamReader
 from .sending import Outgoing
 from .service import Service
@@ -50,8 +51,8 @@ class Link(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body", "_fifo", "_gone", "_lost", "_peername", "_reading_paused", "_receive_pace", "_send_pace",
-        "_timeout", "_transport", "eof", "out", "scheme", "service",
+        "_body", "_fifo", "_gone", "_heads", "_idles", "_lost", "_peername", "_reading_paused", "_receive_pace",
+        "_send_pace", "_silence", "_timeout", "_transport", "eof", "out", "scheme", "service",
     )  # fmt: skip
 
     out: Outgoing
@@ -61,6 +62,8 @@ class Link(asyncio.Protocol):
     def __init__(self, service: Service) -> None:
         self.service = service
         self._fifo: Fifo | None = None  # where our deadline is armed
+        self._heads, self._idles = service.heads, service.idles
+        self._silence: Silence | None = None
         self._reading_paused = False
         self._gone: asyncio.Event | None = None
         self._lost: asyncio.Event | None = None
@@ -196,6 +199,24 @@ class Link(asyncio.Protocol):
         """Replace timeout_body and timeout_write for the current request."""
         self._timeout = seconds
 
+    @property
+    def silence(self) -> float | None:
+        """What `set_silence` has set."""
+        return None if self._silence is None else self._silence.seconds
+
+    def set_silence(self, seconds: float | None) -> None:
+        """Replace the deadlines of this connection by the timeout of a socket; with None the options hold again.
+
+        It is for each wait for bytes, so a head that goes on to come may take longer, up to ``timeout_head``.
+        """
+        service = self.service
+        self._silence = None if seconds is None else Silence(seconds, service.config.timeout_head)
+        self._heads, self._idles = service.heads, service.idles
+        if seconds is not None:
+            seconds = _rounded(seconds)
+            self._idles = service.deadlines.fifo(seconds)
+            self._heads = service.deadlines.fifo(min(seconds, service.config.timeout_head))
+
     def _watch(self) -> None:
         self.service.deadlines.watch(self)
 
@@ -221,7 +242,7 @@ class Link(asyncio.Protocol):
             self.service.deadlines.unwatch(self)
             return
         config = self.service.config
-        window, rate = self._timeout or config.timeout_body, config.min_rate
+        window, rate = self._timeout or self.silence or config.timeout_body, config.min_rate
         pace = self._receive_pace
         if body is not None and pace is not None and pace.too_slow(now, body.received, window=window, rate=rate):
             body.fail(BodyTimeout())
@@ -230,7 +251,7 @@ class Link(asyncio.Protocol):
             if self._send_pace is None:
                 self._send_pace = Pace(delivered)
             self._send_pace.begin(now)
-            window = self._timeout or config.timeout_write
+            window = self._timeout or self.silence or config.timeout_write
             if self._send_pace.too_slow(now, delivered, window=window, rate=rate):
                 self.abort()
         elif self._send_pace is not None:
@@ -244,3 +265,9 @@ class Link(asyncio.Protocol):
         self.out.drop_unread()
         self.out.lose()
         self._transport.abort()
+
+
+def _rounded(seconds: float) -> float:
+    """Round up to two digits: there is a queue for each duration, and handlers may ask for any."""
+    step = 10.0 ** (math.floor(math.log10(max(seconds, FINEST))) - 1)
+    return math.ceil(seconds / step - 1e-6) * step

@@ -6,7 +6,7 @@ Measured from time to time, never timed byte by byte. Takes the time as an argum
 import asyncio
 import select
 
-__all__ = ["Pace", "peer_has_closed"]
+__all__ = ["Pace", "Silence", "peer_has_closed"]
 
 
 class Pace:
@@ -52,6 +52,37 @@ class Pace:
                 self._since = now
             return False
         return self._waited + (now - self._since if self._since is not None else 0.0) >= window
+
+
+class Silence:
+    """Whether a head goes on to come, where each wait for bytes has a timeout and the head as a whole has another.
+
+    Args:
+        seconds: for each wait.
+        most: seconds for the whole head.
+    """
+
+    __slots__ = ("_heard", "_most", "_spent", "seconds")
+
+    def __init__(self, seconds: float, most: float) -> None:
+        self.seconds = seconds
+        self._most = most
+        self.begin()
+
+    def begin(self) -> None:
+        """A head begins."""
+        self._heard = 0
+        self._spent = 0.0
+
+    def goes_on(self, heard: int) -> bool:
+        """The timeout is over: say whether more of the head has come within it, and more may come.
+
+        Args:
+            heard: bytes of the head so far.
+        """
+        before, self._heard = self._heard, heard
+        self._spent += self.seconds
+        return heard > before and self._spent < self._most
 
 
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .access_log import AccessLog, access_logger
 from .clock import Clock
 from .config import Config
-from .deadlines import Deadlines, Fifo
+from .deadlines import FINEST, Deadlines, Fifo
 from .error_body import error_body_of
 from .errors import WireError
 from .metrics import Metrics
@@ -37,8 +37,7 @@ Recorder = Callable[[Request, "Answer", float], None]
 
 error_logger = logging.getLogger("aiohttpd.error")
 
-# Resolution of deadlines: a quarter of the shortest one, within these bounds in seconds.
-_FINEST, _COARSEST = 0.01, 1.0
+_COARSEST = 1.0  # seconds between two sweeps of deadlines, at most; they are a quarter of the shortest one
 
 
 _REFUSAL_FIELDS = "refusal_fields"  # the attribute of an App
@@ -108,6 +107,8 @@ def refused_as(outer: App, inner: Any) -> App:
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
+    if _is_of_http_server(app):  # which may mean another thing by it
+        return ()
     return tuple(getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ()))
 
 
@@ -139,6 +140,7 @@ class Service:
         error_body: makes the content of errors that no handler answers; None for plain text.
         draining: no request may follow on any connection.
         cancelling: the grace is over: who is cancelled now is cancelled by us.
+        silence: seconds that a peer may say nothing, if the App has a timeout as sockets have it.
         server: what ``Request.server`` gives, opaque here.
     """
 
@@ -156,9 +158,11 @@ class Service:
         self.app = resolve_app(app)
         self.error_body = error_body_of(app)
         self.instant: Callable[[Request], Instant | None] | None = (
-            getattr(app, "instant", None) if isinstance(app, type) else None  # functools.wraps would copy it
+            # Of a class of ours only: functools.wraps would copy it, and those of http.server may mean another thing.
+            getattr(app, "instant", None) if isinstance(app, type) and not _is_of_http_server(app) else None
         )
         self.refusal_fields = _refusal_fields(app)
+        self.silence: float | None = getattr(self.app, "aiohttpd_silence", None)
         self.config = config
         self.loop = loop
         self.server = server
@@ -174,7 +178,7 @@ class Service:
         self._second: asyncio.TimerHandle | None = None  # its end, while there are preludes made in it
         timeouts = [config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle]
         shortest = min(*timeouts, config.timeout_linger, config.timeout_handler or config.timeout_idle)
-        self.deadlines = Deadlines(loop, max(_FINEST, min(_COARSEST, shortest / 4)))
+        self.deadlines = Deadlines(loop, max(FINEST, min(_COARSEST, shortest / 4)))
         self.heads = self.deadlines.fifo(config.timeout_head)
         self.idles = self.deadlines.fifo(config.timeout_idle)
         self.lingers = self.deadlines.fifo(config.timeout_linger)

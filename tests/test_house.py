@@ -60,7 +60,8 @@ FLOORS = [
     ["supervisor"],
     ["supervising"],
     ["runner"],
-    ["cli", "compat.engine"],
+    ["cli", "compat.calling", "compat.loop_thread"],
+    ["compat.engine"],
     ["compat.__init__"],
     ["__main__", "__init__", "wire.__init__"],
 ]

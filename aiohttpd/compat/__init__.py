@@ -9,65 +9,96 @@ threads.
 import http.server
 import socketserver
 import ssl
+import sys
+import warnings
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
+from socketserver import BaseRequestHandler, BaseServer, StreamRequestHandler, ThreadingMixIn
 from typing import Any
 
 from ..config import Config
 from .engine import Engine
 
-__all__ = ["HTTPSServer", "HTTPServer", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer", "ThreadingMixIn"]
-
-ThreadingMixIn = socketserver.ThreadingMixIn
+__all__ = [
+    "BaseHTTPRequestHandler", "BaseRequestHandler", "BaseServer", "HTTPSServer", "HTTPServer",
+    "SimpleHTTPRequestHandler", "StreamRequestHandler", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer",
+    "ThreadingMixIn", "ThreadingTCPServer",
+]  # fmt: skip
 
 
 class _Blocking:
     """What `TCPServer` has instead of the loop of ``socketserver``: to be put before it among the base classes.
 
     Attributes:
-        config: options of the engine, for a class or an instance.
+        aiohttpd_config: options of the engine, for a class or an instance.
     """
 
-    config = Config(access_log=False, timeout_drain_idle=0)
-
-    RequestHandlerClass: Any
-    socket: Any
-    get_request: Any
-    verify_request: Any
-    shutdown_request: Any
-    process_request: Any
-    handle_error: Any
-    service_actions: Any
-
-    @property
-    def _engine(self) -> Engine:
-        if "_engine_of_server" not in vars(self):
-            self._engine_of_server = Engine(self)
-        return self._engine_of_server
+    aiohttpd_config = Config(access_log=False, timeout_drain_idle=0)
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `shutdown`; see ``socketserver``. ``service_actions`` is called at least so often, in seconds."""
-        self._engine.serve_forever(poll_interval)
+        _warn_of_forks(self)
+        _engine_of(self).serve_forever(self, poll_interval)
 
     def shutdown(self) -> None:
         """Stop ``serve_forever``, and wait until it has; a handler may call it, and does not wait."""
-        self._engine.shutdown()
+        _engine_of(self).shutdown(self)
 
     def server_close(self) -> None:
         """Close the listening socket; with ``block_on_close``, wait for the handlers in threads that are no daemons."""
         super().server_close()  # type: ignore[misc]
-        self._engine.close()
+        _engine_of(self).close(self)
+
+    def handle_request(self) -> None:
+        """Serve one connection; ``timeout`` is how long to wait for a request, then ``handle_timeout`` is called."""
+        _warn_of_forks(self)
+        _engine_of(self).handle_request(self)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make an instance of the handler class, which answers one request."""
-        self._engine.factory_of(self.RequestHandlerClass)(request, client_address, self)
+        _engine_of(self).finish_request(self, request, client_address)
 
     def _handle_request_noblock(self) -> None:
         """``handle_request`` has found that somebody connects."""
-        self._engine.handle_connection()
+        _engine_of(self).handle_connection(self)
+
+
+def _engine_of(server: Any) -> Engine:
+    engine = vars(server).get("_aiohttpd_engine")
+    if engine is None:  # two threads may come at once
+        engine = vars(server).setdefault("_aiohttpd_engine", Engine(server))
+    assert isinstance(engine, Engine)
+    return engine
+
+
+def _warn_of_forks(server: Any) -> None:
+    if isinstance(server, getattr(socketserver, "ForkingMixIn", ())):
+        warnings.warn(
+            "ForkingMixIn does nothing here: requests are handled one after the other. ThreadingMixIn has each in a "
+            "thread; aiohttpd.run(Handler, workers=4) serves in several processes",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 class TCPServer(_Blocking, socketserver.TCPServer):
     """``socketserver.TCPServer`` for handlers of HTTP."""
+
+
+class ThreadingTCPServer(ThreadingMixIn, TCPServer):
+    """``socketserver.ThreadingTCPServer`` for handlers of HTTP."""
+
+
+if sys.platform != "win32":
+    __all__ += ["ForkingMixIn", "ThreadingUnixStreamServer", "UnixStreamServer"]
+
+    from socketserver import ForkingMixIn
+
+    class UnixStreamServer(_Blocking, socketserver.UnixStreamServer):
+        """``socketserver.UnixStreamServer`` for handlers of HTTP."""
+
+    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+        """``socketserver.ThreadingUnixStreamServer`` for handlers of HTTP."""
 
 
 class HTTPServer(_Blocking, http.server.HTTPServer):
@@ -80,7 +111,7 @@ class HTTPServer(_Blocking, http.server.HTTPServer):
 
 
 class ThreadingHTTPServer(ThreadingMixIn, HTTPServer):
-    """``http.server.ThreadingHTTPServer``: each request in a worker thread, ``config.worker_threads`` at most."""
+    """``http.server.ThreadingHTTPServer``: each request in a thread, ``aiohttpd_config.worker_threads`` at most."""
 
     daemon_threads = True
 

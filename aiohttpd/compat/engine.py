@@ -1,149 +1,210 @@
 """The engine under a server of ``socketserver``: a loop in a thread of its own, and what the caller's thread does.
 
-Owns the threads, and which hook of the server is called in which of them.
+Owns the threads, and which hook of the server is called in which of them. It keeps no server alive that nothing is
+asked of: that goes with its last reference, as there, and its port with it.
 """
 
-import asyncio
 import contextlib
 import http.server
-import queue
 import selectors
 import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future
+from time import monotonic
 from typing import Any
 
 from ..errors import HTTPError
 from ..listeners import ServerAddress
-from ..program import loop_factory
 from ..server import HTTPServer as Server
 from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
 from ..threads.stand_in import Connection
+from .calling import CallingThread
+from .loop_thread import LoopThread
 
 __all__ = ["Engine"]
 
 _PIECE = 16 * 1024  # bytes, a record of TLS
 _LAST_ANSWER = 1.0  # seconds for the answers that are under way when a serial server stops
-
-
-class _CallingThread:
-    """The one worker of a serial server: the thread that has called ``serve_forever`` or ``handle_request``."""
-
-    def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-
-    def submit(self, call: Callable[[], None]) -> None:
-        """Have it run a call. There are not more of them than connections."""
-        self._calls.put(call)
-
-    def wake(self) -> None:
-        """Have it look around."""
-        self._calls.put(_nothing)
-
-    def work(self, seconds: float | None) -> None:
-        """Run the next call, or wait so long for one."""
-        try:
-            call = self._calls.get(timeout=seconds)
-        except queue.Empty:
-            return
-        call()
-
-
-def _nothing() -> None:
-    pass
+_SOON = 1.0  # seconds within which whoever connects has said something, or does not count
+_LEFT = 1.0  # seconds between two looks whether a client is still there whom no handler has answered
+_LOOK = 0.05  # seconds between two looks at a request that is under way when the time is up
 
 
 class Engine:
     """The engine of one server: the loop in its thread, and what the thread of the caller does meanwhile."""
 
     def __init__(self, server: Any) -> None:
-        self._server = server
-        self._caller = _CallingThread()
-        self._thread: _LoopThread | None = None
-        self._leaving: list[_LoopThread] = []  # with handlers that have not ended
-        self._stopping = False
+        self._server = weakref.ref(server)
+        weakref.finalize(server, self._forget).atexit = False
+        self._caller = CallingThread()
+        self._thread: LoopThread | None = None
+        self._starting = threading.Lock()
+        self._accepting = threading.Lock()
+        self._leaving: list[LoopThread] = []  # with handlers that have not ended
         self._stopped = threading.Event()
         self._stopped.set()
-        self._inside = threading.local()
-        self._raised: BaseException | None = None
+        # Of connections whose requests run in threads of the server's own making.
+        self._handed_out: weakref.WeakKeyDictionary[Connection, threading.Event] = weakref.WeakKeyDictionary()
+        self._with_others: set[Any] = set()  # the connections
+        self._failed: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._factory: tuple[Any, Factory | None] = None, None  # of the handler class, once it has been looked at
 
-    @property
-    def _threads(self) -> bool:
-        return isinstance(self._server, socketserver.ThreadingMixIn)
-
-    def serve_forever(self, poll_interval: float) -> None:
+    def serve_forever(self, server: Any, poll_interval: float) -> None:
+        is_shut_down = server._BaseServer__is_shut_down  # for programs that look at it
+        is_shut_down.clear()
         self._stopped.clear()
-        self._leave()  # what handle_request has begun
-        looks = _overridden(self._server, "get_request", "verify_request")
-        thread = self._thread = self._start(listen=not looks)
-        acceptor = threading.Thread(target=self._accept, args=(thread,), daemon=True) if looks else None
         try:
-            if acceptor is not None:
-                acceptor.start()
-            while not self._stopping:
-                self._work(poll_interval)
-                if not self._stopping:
-                    self._server.service_actions()
+            self._caller = CallingThread.of(server.socket, self._caller)
+            self._leave(server)  # what handle_request has begun
+            looks = _overridden(server, "get_request", "verify_request")
+            with self._caller.here():  # before anybody can ask for it
+                thread = self._thread = self._start(server, listen=not looks)
+                thread.keep(server)
+                self._serve(server, thread if looks else None, poll_interval)
         finally:
-            self._stopping = True
-            if acceptor is not None:
-                acceptor.join()
-            self._leave(None if self._threads else _LAST_ANSWER)
-            if not self._threads:  # what waits for this thread is answered
-                self.close()
-            self._stopping = False
+            serial = _is_serial(server)
+            self._leave(server, _LAST_ANSWER if serial else None)
+            if serial:  # what waits for this thread is answered
+                self.close(server)
+            server._BaseServer__shutdown_request = False
+            is_shut_down.set()
             self._stopped.set()
 
-    def factory_of(self, cls: Any) -> Factory:
-        """What makes handlers of the server's class, which may be another one from one request to the next."""
-        known, factory = self._factory
-        if known is not cls or factory is None:
-            factory = served(cls)
-            self._factory = cls, factory
-        return factory
+    def _serve(self, server: Any, acceptor: "LoopThread | None", poll_interval: float) -> None:
+        """Do what is asked of this thread, and accept connections where a hook sees them first."""
+        with contextlib.ExitStack() as stack:
+            if acceptor is not None:
+                bell, selector = stack.enter_context(self._selecting(server))
+            while not _is_stopping(server):
+                if acceptor is None:
+                    self._caller.work(poll_interval)
+                else:
+                    ready = _ready(selector, poll_interval)
+                    if bell in ready:
+                        self._caller.answer(bell)
+                    if server in ready and not _is_stopping(server):
+                        self._take_connection(server, acceptor)
+                self._raise()
+                if not _is_stopping(server):
+                    server.service_actions()
 
-    def shutdown(self) -> None:
-        self._stopping = True
+    @contextlib.contextmanager
+    def _selecting(self, server: Any) -> Iterator[tuple[socket.socket, selectors.BaseSelector]]:
+        with self._caller.bell() as bell, selectors.DefaultSelector() as selector:
+            selector.register(bell, selectors.EVENT_READ)
+            selector.register(server, selectors.EVENT_READ)
+            yield bell, selector
+
+    def shutdown(self, server: Any) -> None:
+        server._BaseServer__shutdown_request = True
         self._caller.wake()
-        if not getattr(self._inside, "handler", False):
+        if not self._caller.is_current and not self._caller.inside.handler:
             self._stopped.wait()
 
-    def close(self) -> None:
-        self._leave()
-        if not self._threads or (self._server.block_on_close and not self._server.daemon_threads):
+    def close(self, server: Any) -> None:
+        self._leave(server)
+        waits = isinstance(server, socketserver.ThreadingMixIn) and server.block_on_close and not server.daemon_threads
+        if waits or _is_serial(server):
             for thread in self._leaving:
-                self._join(thread)
+                self._join(thread, serial=_is_serial(server))
             self._leaving.clear()
 
-    def _leave(self, grace: float | None = None) -> None:
+    def _leave(self, server: Any, grace: float | None = None) -> None:
         """Stop accepting; handlers that run go on, and the next caller gets a new loop."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop(grace)
-            self._leaving = [*filter(_LoopThread.is_alive, self._leaving), thread]
+            self._leaving = [*filter(LoopThread.is_alive, self._leaving), thread]
+            with contextlib.suppress(OSError):  # closed
+                server.socket.settimeout(server.socket.gettimeout())  # the loop does not block, and shares that
 
-    def handle_connection(self) -> None:
-        thread = self._thread = self._thread or self._start(listen=False)
-        made = self._take_connection(thread)
-        if made is None or self._threads:
-            return
-        try:
-            gone = thread.when_gone(made.result())
-        except OSError:  # the handshake has failed
-            return
-        gone.add_done_callback(lambda _: self._caller.wake())
-        try:
-            while not gone.done():
-                self._work(None)
-        finally:
-            self.close()  # nobody may ever call us again
+    def _forget(self) -> None:
+        """Nobody has the server any more, so nothing is under way."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.begin_to_stop(0)
 
-    def _start(self, *, listen: bool) -> "_LoopThread":
-        server = self._server
+    def handle_request(self, server: Any) -> None:
+        """Serve one connection, as ``handle_request`` does; who is silent keeps nobody else from being served.
+
+        The timeout of the server is for a request to begin.
+        """
+        if _has_threads(server):
+            socketserver.BaseServer.handle_request(server)
+            return
+        timeout = server.socket.gettimeout()
+        if timeout is None:
+            timeout = server.timeout
+        elif server.timeout is not None:
+            timeout = min(timeout, server.timeout)
+        self._serve_one(server, timeout)
+
+    def handle_connection(self, server: Any) -> None:
+        """Somebody connects, whom ``handle_request`` or somebody's own selector has found."""
+        if _has_threads(server):
+            thread = self._ready(server)
+            gone = self._take_connection(server, thread)
+            if gone is not None:
+                thread.keep(server, gone)
+        else:
+            self._serve_one(server, None)
+
+    def _serve_one(self, server: Any, timeout: float | None) -> None:
+        """Serve in this thread until a connection has been served, or a process_request of the server's has it."""
+        self._caller = CallingThread.of(server.socket, self._caller)
+        thread = self._ready(server)
+        until = None if timeout is None else monotonic() + timeout
+        ends: list[Future[None]] = []  # of connections that count: those of this call
+        worked = False
+        with self._caller.here(), self._selecting(server) as (bell, selector):
+            while not any(map(Future.done, ends)):
+                left = None if until is None else until - monotonic()
+                if left is not None and left <= 0:
+                    if not thread.asked() - self._with_others:
+                        break
+                    left = _LOOK
+                ready = _ready(selector, left)
+                if server in ready:
+                    with self._accepting:
+                        if server not in _ready(selector, 0):
+                            continue  # another thread has been faster
+                        gone = self._take_connection(server, thread)
+                    if gone is None:
+                        return
+                    if until is not None and timeout is not None and not ends:
+                        until = max(until, monotonic() + min(timeout, _SOON))
+                    self._count(ends, gone)
+                if bell in ready:
+                    self._caller.inside.served = None
+                    self._caller.answer(bell)
+                    self._raise()
+                    if self._caller.inside.served is not None:
+                        worked = True
+                        if not _is_serial(server):
+                            return
+                        self._count(ends, thread.when_gone(self._caller.inside.served))
+            else:
+                return
+        if not worked:
+            server.handle_timeout()
+
+    def _count(self, ends: list[Future[None]], gone: Future[None]) -> None:
+        ends.append(gone)
+        gone.add_done_callback(lambda _: self._caller.ring())
+
+    def _ready(self, server: Any) -> LoopThread:
+        """The loop of ``handle_request``, which goes on from one call to the next."""
+        with self._starting:  # several threads may call it
+            if self._thread is None:
+                self._thread = self._start(server, listen=False)
+            return self._thread
+
+    def _start(self, server: Any, *, listen: bool) -> "LoopThread":
         context = None
         if isinstance(server.socket, ssl.SSLSocket):
             context = server.socket.context
@@ -151,23 +212,27 @@ class Engine:
         app = HandlerApp(
             server.RequestHandlerClass,
             finish=self._finish,
-            workers=None if self._threads else self._caller,
+            workers=self._caller if _is_serial(server) else None,
             logs=False,
         )
+        app.aiohttpd_silence = app.aiohttpd_silence or socket.getdefaulttimeout()
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
-        return _LoopThread(Server(sockets, app, config=server.config, ssl=context))
+        engine = Server(sockets, app, config=server.aiohttpd_config, ssl=context)
+        engine.last = False  # who waits is for the next call, or goes with the socket
+        patient = isinstance(server, socketserver.ThreadingMixIn) and not server.daemon_threads
+        return LoopThread(engine, patient=patient)
 
-    def _join(self, thread: "_LoopThread") -> None:
-        while thread.is_alive():
-            if self._threads:
-                thread.join()
-            else:
+    def _join(self, thread: "LoopThread", *, serial: bool) -> None:
+        while thread.is_alive() and thread is not threading.current_thread():
+            if serial:
                 self._caller.work(0.02)
-                self._raised = None
+                self._caller.inside.raised = None
+            else:
+                thread.join()
 
-    def _work(self, seconds: float | None) -> None:
-        self._caller.work(seconds)
-        error, self._raised = self._raised, None
+    def _raise(self) -> None:
+        """What leaves a handler, or a hook, and no hook has kept: out of serve_forever."""
+        error, self._caller.inside.raised = self._caller.inside.raised, None
         if error is not None:
             raise error
 
@@ -175,121 +240,124 @@ class Engine:
 
     def _finish(self, connection: Connection, client_address: Any) -> None:
         """Do for one request what ``socketserver`` does for a connection."""
-        server = self._server
-        self._inside.handler = True
+        self._answer(connection, client_address)
+        if connection in self._failed:  # this traceback must not have the server
+            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
+
+    def _answer(self, connection: Connection, client_address: Any) -> None:
+        server = self._server()
+        if server is None:
+            raise HTTPError(503)
+        self._caller.inside.handler = True
+        try:
+            if _overridden(server, "process_request"):
+                self._hand_out(server, connection, client_address)
+            elif isinstance(server, socketserver.ThreadingMixIn) and _overridden(server, "process_request_thread"):
+                server.process_request_thread(connection, client_address)  # type: ignore[arg-type]
+            else:
+                self._process(server, connection, client_address)
+        finally:
+            self._caller.inside.handler = False
+
+    def _process(self, server: Any, connection: Connection, client_address: Any) -> None:
+        """Have a request answered in this thread."""
+        if self._caller.is_current:
+            self._caller.inside.served = connection.exchange.request.peer
         try:
             try:
-                if _overridden(server, "process_request"):
-                    closed = threading.Event()
-                    connection.on_close = closed.set
-                    server.process_request(connection, client_address)
-                    closed.wait()
-                else:
-                    server.finish_request(connection, client_address)
-                    server.shutdown_request(connection)
-                return
+                server.finish_request(connection, client_address)
             except Exception:
+                self._failed.add(connection)
                 server.handle_error(connection, client_address)  # may raise
             server.shutdown_request(connection)
-            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
-        except HTTPError:
-            raise
         except BaseException as error:
             server.shutdown_request(connection)
-            if self._threads:
+            if not _is_serial(server):
                 raise
-            self._raised = error  # out of serve_forever
+            self._caller.inside.raised = error
             raise HTTPError(500) from None
+
+    def _hand_out(self, server: Any, connection: Connection, client_address: Any) -> None:
+        """Have a hook of the server see to a request, in the calling thread as there, and wait until somebody has."""
+        over = self._handed_out[connection] = threading.Event()
+        connection.on_close = over.set
+        peer: Any = connection.exchange.request.peer
+        escaped: list[BaseException] = []
+
+        def call() -> None:
+            self._caller.inside.served = peer
+            self._with_others.add(peer)
+            try:
+                try:
+                    server.process_request(connection, client_address)
+                except Exception:
+                    self._failed.add(connection)
+                    server.handle_error(connection, client_address)  # may raise
+                    server.shutdown_request(connection)
+                    over.set()
+            except BaseException as error:
+                self._failed.add(connection)
+                if self._caller.is_current:
+                    self._caller.inside.raised = error
+                else:
+                    escaped.append(error)
+                server.shutdown_request(connection)
+                over.set()
+
+        try:
+            self._caller.lend(call)
+            while not over.wait(_LEFT):
+                if peer.lost and connection in self._handed_out:
+                    break  # it has been dropped without a word
         finally:
-            self._inside.handler = False
+            self._with_others.discard(peer)
+        if escaped:
+            raise escaped.pop()
+        if connection in self._handed_out and not connection.exchange.answered and connection not in self._failed:
+            raise HTTPError(503)  # it has been closed, and no handler has been made
+
+    def finish_request(self, server: Any, request: Any, client_address: Any) -> None:
+        """Make a handler, which answers; for the socket of somebody who accepts himself, as there."""
+        cls = server.RequestHandlerClass
+        if not isinstance(request, Connection):
+            cls(request, client_address, server)
+            return
+        over = self._handed_out.pop(request, None)
+        try:
+            self._factory_of(cls)(request, client_address, server)
+        except Exception:
+            self._failed.add(request)
+            raise
+        finally:
+            if over is not None:
+                over.set()
+
+    def _factory_of(self, cls: Any) -> Factory:
+        """What makes handlers of the server's class, which may be another one from one request to the next."""
+        known, factory = self._factory
+        if known is not cls or factory is None:
+            factory = served(cls)
+            self._factory = cls, factory
+        return factory
 
     # Where somebody has a hook that sees sockets before we do.
 
-    def _accept(self, thread: "_LoopThread") -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._server.fileno(), selectors.EVENT_READ)
-            while not self._stopping and thread.is_alive():
-                if selector.select(0.1) and not self._stopping:
-                    self._take_connection(thread)
-
-    def _take_connection(self, thread: "_LoopThread") -> Any:
-        server = self._server
+    def _take_connection(self, server: Any, thread: "LoopThread") -> Future[None] | None:
+        """Accept; return what is done once the connection is over, None if it is to be none."""
         try:
             request, client_address = server.get_request()
         except OSError:
             return None
+        if not server.verify_request(request, client_address):
+            server.shutdown_request(request)
+            return None
         try:
-            if server.verify_request(request, client_address):
-                return thread.serve(*_without_tls(request), client_address)
+            timeout = request.gettimeout() or None
+            return thread.serve(*_without_tls(request), client_address, timeout)
         except Exception:
             server.handle_error(request, client_address)
-        server.shutdown_request(request)
-        return None
-
-
-class _LoopThread(threading.Thread):
-    """A thread with a loop and a server in it."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__(name="aiohttpd-loop", daemon=True)
-        self._server = server
-        self._begun = threading.Event()
-        self._error: list[BaseException] = []
-        self._deaf = threading.Event()  # it accepts no more
-        self._stops: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop
-        self.start()
-        self._begun.wait()
-        if self._error:
-            self.join()
-            raise self._error.pop()
-
-    def run(self) -> None:
-        # If the interpreter is ending, no thread can be started that would wait for others; the loop is closed then.
-        with contextlib.suppress(RuntimeError), asyncio.Runner(loop_factory=loop_factory()) as runner:
-            self._loop = runner.get_loop()
-            try:
-                runner.run(self._serve())
-            except BaseException as error:
-                self._error.append(error)
-                self._begun.set()
-        self._deaf.set()
-
-    async def _serve(self) -> None:
-        await self._server.start()
-        self._begun.set()
-        await self._server.serve_forever()
-        await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
-
-    def stop(self, grace: float | None = None) -> None:
-        """Begin to stop, and wait until it accepts no more: whoever comes then is for the next one."""
-        with contextlib.suppress(RuntimeError):  # it has stopped
-            self._loop.call_soon_threadsafe(self._begin_to_stop, grace)
-            self._deaf.wait()
-
-    def _begin_to_stop(self, grace: float | None) -> None:
-        self._stops.add(self._loop.create_task(self._server.shutdown(grace)))
-        self._stops.add(self._loop.create_task(self._tell()))
-
-    async def _tell(self) -> None:
-        for _ in range(3):  # a connection that uvloop has accepted already is made in a later turn
-            await asyncio.sleep(0)
-        self._deaf.set()
-
-    def serve(self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any) -> Any:
-        """Serve a connection; return a future of it."""
-        return self._ask(self._server.serve_connection(sock, context, client_address))
-
-    def when_gone(self, connection: Any) -> Any:
-        """Return a future that is done when a connection has been closed."""
-        return self._ask(self._server.closed(connection))
-
-    def _ask(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # it has stopped
-            coroutine.close()
-            raise
+            server.shutdown_request(request)
+            return None
 
 
 def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None]:
@@ -321,6 +389,25 @@ def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
                         return
                     if source is plain or not sock.pending():
                         break
+
+
+def _ready(selector: selectors.BaseSelector, seconds: float | None) -> set[Any]:
+    return {key.fileobj for key, _ in selector.select(seconds)}
+
+
+def _is_stopping(server: Any) -> bool:
+    """Whether somebody wants serve_forever to end; handlers of signals set that by its name in socketserver."""
+    return bool(server._BaseServer__shutdown_request)
+
+
+def _has_threads(server: Any) -> bool:
+    """Whether requests run in threads of ours, as those of the mix-in."""
+    return isinstance(server, socketserver.ThreadingMixIn) and not _overridden(server, "process_request")
+
+
+def _is_serial(server: Any) -> bool:
+    """Whether requests run in the calling thread."""
+    return not isinstance(server, socketserver.ThreadingMixIn) and not _overridden(server, "process_request")
 
 
 def _overridden(server: Any, *names: str) -> bool:

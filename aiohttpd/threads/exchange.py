@@ -5,6 +5,7 @@ connection over gets a `tunnel`.
 """
 
 import asyncio
+import contextlib
 import io
 import socket
 from typing import Any
@@ -72,6 +73,15 @@ class Exchange:
             raise ClientDisconnected("the client is gone")
         self.answered = self.answered or bytes(data[:10]) != b"HTTP/1.1 1"  # an interim one
         self.outbox.put(data if type(data) is bytes else bytes(data))
+
+    def set_silence(self, seconds: float | None) -> None:
+        """Say how long the client may be silent, on this connection."""
+        peer = self.request.peer
+        if seconds is not None:
+            self.writer.set_timeout(seconds)
+        if peer.silence != seconds:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(peer.set_silence, seconds)
 
     @property
     def taken_over(self) -> socket.socket | None:

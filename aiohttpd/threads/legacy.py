@@ -32,6 +32,9 @@ class HandlerApp:
         finish: does more than to make an instance; as ``socketserver`` does, say.
         workers: other threads than those of the server.
         logs: have the server log what the class logs no other way than ``http.server`` does.
+
+    Attributes:
+        aiohttpd_silence: seconds that a client may be silent, before its first request as well: the class's timeout.
     """
 
     def __init__(
@@ -42,15 +45,13 @@ class HandlerApp:
         self._factory = served(factory, quiet=logs)
         self._finish = finish or self._make
         self._workers = workers
-        self._timeout: float | None = getattr(kind.cls, "timeout", None)
+        self.aiohttpd_silence: float | None = getattr(kind.cls, "timeout", None) or None
         self._logs_itself = not (logs and kind.parses_as_usual and kind.logs_as_usual)
         # An override may refuse before the body comes, so it is asked first, in the thread.
         self._asks = not kind.keeps("handle_expect_100")
         self._sessions: dict[Any, Session] = {}
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
-        if self._timeout is not None:
-            response.set_timeout(self._timeout)
         if self._logs_itself:
             response.log = _already_logged
         if request.framing.has_body:

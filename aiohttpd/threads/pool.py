@@ -51,6 +51,7 @@ class _Worker(threading.Thread):
         call = self.take()
         while call is not None:
             call()
+            call = None  # an idle thread keeps nothing alive
             call = self._pool._next(self) or self._wait()
 
     def _wait(self) -> Callable[[], None] | None:

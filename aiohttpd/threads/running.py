@@ -60,9 +60,7 @@ class Threads:
             await self.pump(run, deliver, writable, name=name)
         finally:
             self.end(run)
-        if run.error is not None:
-            raise run.error
-        return run.result
+        return run.outcome()
 
     def begin(self, call: Call, workers: Workers | None = None) -> "Run":
         """Have a thread begin with a call.
@@ -166,6 +164,16 @@ class Run:
         self._call = call
         self.outbox = outbox
         self._context = contextvars.copy_context()
+
+    def outcome(self) -> Any:
+        """Return or raise what the call has; once, since a traceback that is kept keeps alive whatever it has seen."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+        return self.result
 
     def __call__(self) -> None:
         if self.outbox.closed:  # it has waited for a thread for too long

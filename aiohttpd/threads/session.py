@@ -74,8 +74,7 @@ class Session:
         if self._run.outbox.ended:
             exchange.closes = True
             self._end()
-            if self._run.error is not None:
-                raise self._run.error
+            self._run.outcome()
         elif self._peer.lost:
             await self._see_to_the_end()
 

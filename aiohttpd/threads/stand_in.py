@@ -86,16 +86,16 @@ class Connection:
         return self.exchange.writer.get_extra_info("socket").family
 
     def settimeout(self, seconds: float | None) -> None:
-        """Set ``timeout_body`` and ``timeout_write`` for this connection."""
+        """Say how long the client may be silent, from now on and on this connection."""
         self._timeout = seconds
-        if seconds:
-            self.exchange.writer.set_timeout(seconds)
+        if seconds != 0:  # who does not want to block wants a real socket
+            self.exchange.set_silence(seconds)
         if self.exchange.taken_over is not None:
             self.exchange.taken_over.settimeout(seconds)
 
     def gettimeout(self) -> float | None:
-        """What has been set."""
-        return self._timeout
+        """What has been set, for the connection if not here."""
+        return self.exchange.request.peer.silence if self._timeout is None else self._timeout
 
     def setblocking(self, flag: bool) -> None:
         """As of a socket; who does not want to block wants a real one."""

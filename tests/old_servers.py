@@ -1,0 +1,110 @@
+"""Servers of http.server and socketserver under test: a handler, a client, and calls that must return."""
+
+import contextlib
+import functools
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
+HERE = ("127.0.0.1", 0)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with what ``text`` returns."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.answer(self.text())
+
+    def text(self) -> str:
+        return self.path
+
+    def answer(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def handler(text: Callable[[Any], str], **attributes: Any) -> type[Handler]:
+    """A handler class with this ``text``."""
+    return type("TextHandler", (Handler,), {"text": text, **attributes})
+
+
+def get(address: Any, path: str = "/", **fields: str) -> str:
+    """Ask on a connection of its own."""
+    connection = http.client.HTTPConnection(*address[:2], timeout=BOUND)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Connection": "close", **fields})
+        with connection.getresponse() as response:
+            text = response.read().decode()
+            return text if response.status == 200 else f"{response.status} {text}"
+
+
+def listens(address: Any) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection(address[:2], BOUND).close()
+    except ConnectionRefusedError:
+        return False
+    except ConnectionResetError:
+        pass  # it is just being closed
+    return True
+
+
+class Call(threading.Thread):
+    """A call in a thread of its own."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(daemon=True)
+        self._call: Callable[[], Any] | None = functools.partial(function, *args, **kwargs)
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        call, self._call = self._call, None
+        assert call is not None
+        try:
+            self._value = call()
+        except BaseException as error:
+            self._error = error
+
+    def result(self, seconds: float = BOUND) -> Any:
+        """What it returns or raises, once it does."""
+        self.join(seconds)
+        assert not self.is_alive(), "it does not return"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+@contextlib.contextmanager
+def serving(server: Any, poll_interval: float = 0.5) -> Iterator[Call]:
+    """Serve in a thread while the block runs; everything has ended then."""
+    with server:
+        call = Call(server.serve_forever, poll_interval)
+        try:
+            yield call
+        finally:
+            server.shutdown()
+            call.join(BOUND)
+    call.result()
+
+
+@contextlib.contextmanager
+def no_thread_left() -> Iterator[None]:
+    """All threads leave once their server has been closed or forgotten."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(BOUND)
+        assert not thread.is_alive(), thread
