@@ -5,6 +5,7 @@ are described in `config`.
 """
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
 from .errors import HTTPError, TLSError
 from .files.tree import open_inside
-from .listeners import BindError
+from .listeners import BindError, UnixAddress
 from .program import say
 from .runner import Listening, announce, local_url, serve_many
 from .runner import serve as serve_app
@@ -300,6 +301,7 @@ def serve(
         make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
+        addresses = [UnixAddress(path) if isinstance(path, str) else path for path in addresses]  # without a slash, too
         app = make_app() if workers is None and not reloads else None
     except (TargetError, ValueError) as error:
         _fail(str(error), 2)
@@ -329,9 +331,13 @@ def serve(
     except TLSError as error:
         _fail(str(error), 2)
     except BindError as error:
-        _fail(str(error), 1)
+        _fail(f"{error} Choose another with --port" if _is_taken(error) else str(error), 1)
     except ValueError as error:
         _fail(str(error), 2)
+
+
+def _is_taken(error: BindError) -> bool:
+    return error.errno == errno.EADDRINUSE and "unix:" not in str(error)
 
 
 def _look_for_page(folder: str, name: str, *, follow_symlinks: bool) -> None:
