@@ -107,6 +107,8 @@ def run(
     refuse_import()
     address = (host or "", port) if bind is None else bind
     check_address(address)
+    if not isinstance(app, str):
+        resolve_app(app)  # better here than in each worker
     config = Config.from_options(options, os.environ)
     if workers is None and not reload:
         app = load_target(app) if isinstance(app, str) else app

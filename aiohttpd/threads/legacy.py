@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from ..apps import check_factory
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
 from .exchange import Exchange
@@ -103,5 +104,9 @@ def blocking(factory: Factory) -> HandlerApp:
 
     Args:
         factory: takes ``(request, client_address, server)``. Classes, and partials of them, are Apps as they are.
+
+    Raises:
+        TypeError: it cannot be called so, or makes handlers of aiohttpd.
     """
+    check_factory(factory, makes_handlers=isinstance(factory, type) and hasattr(factory, "serve"))
     return HandlerApp(factory)

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
+from ..apps import check_wsgi
 from ..errors import ContractError
-from ..service import App
+from ..service import App, is_handler_class
 from ..version import __version__
 from ..wire.request import Request
 from ..writer import StreamWriter
@@ -43,10 +44,9 @@ def wsgi(application: WSGIApplication) -> App:
     """Make an App of a WSGI application.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: it is none: it cannot be called, or is an App already.
     """
-    if not callable(application):
-        raise TypeError(f"{application!r} is no WSGI application: it takes (environ, start_response)")
+    check_wsgi(application, makes_handlers=isinstance(application, type) and is_handler_class(application))
 
     async def app(request: Request, response: StreamWriter) -> None:
         def call(rfile: io.BufferedIOBase, wfile: BlockingWriter) -> None:
