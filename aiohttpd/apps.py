@@ -22,6 +22,7 @@ __all__ = [
 
 _APP = "a handler class, or 'async def app(request, response)'"
 _SHOWN = 60  # characters of a value in a message
+_PLAIN = ("RETURN_CONST", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "BUILD_")  # begin of operations
 
 
 class LooksLikeWSGI(TypeError):
@@ -53,9 +54,9 @@ class _Call(NamedTuple):
         return inspect.iscoroutinefunction(self.function)
 
     @property
-    def returns_nothing(self) -> bool:
-        """Whether there is no way through it that gives a value, so none that gives something to be awaited."""
-        return not self.asynchronous and _returns_nothing(self.function.__code__)
+    def is_plain(self) -> bool:
+        """Whether no way through it gives something to be awaited."""
+        return not self.asynchronous and _returns_plain(self.function.__code__)
 
     def takes(self, count: int) -> bool:
         """Whether it can be called with so many arguments."""
@@ -102,7 +103,7 @@ def check_callable(app: Any) -> None:
         raise TypeError(f"{what} is no App: it cannot be called with (request, response). An App is {_APP}")
     if inspect.isgeneratorfunction(call.function) or inspect.isasyncgenfunction(call.function):
         raise TypeError(f"{what} is no App: it yields, which nobody waits for; write to the response. An App is {_APP}")
-    if call.returns_nothing:
+    if call.is_plain:
         raise TypeError(
             f"{what} is no App: it is a plain function. Write 'async def', or, for code that blocks, "
             "a handler class with 'def do_GET(self)', which runs in a thread"
@@ -211,7 +212,8 @@ def _is_wsgi(names: list[str]) -> bool:
     return len(names) == 2 and (names[1] == "start_response" or names[0] in ("environ", "env"))
 
 
-def _returns_nothing(code: CodeType) -> bool:
+def _returns_plain(code: CodeType) -> bool:
+    """Whether a function returns in any case, and nothing but constants and what is put together in the statement."""
     import dis  # for plain functions only, of which there are few
 
     returns = False
@@ -220,7 +222,7 @@ def _returns_nothing(code: CodeType) -> bool:
         if instruction.opname.startswith("RETURN_") and instruction.opname != "RETURN_GENERATOR":
             # The constant is part of the instruction in Python 3.12 and 3.13, and loaded by the one before in others.
             source = instruction if instruction.opname == "RETURN_CONST" else before
-            if source is None or source.argval is not None or "CONST" not in source.opname:
+            if source is None or not source.opname.startswith(_PLAIN):
                 return False
             returns = True
         before = instruction

@@ -18,6 +18,7 @@ import sys
 from asyncio import Task
 from time import perf_counter
 
+from .contract import check_result
 from .errors import ClientDisconnected, ContractError, WireError
 from .failures import answer_failure, refusal
 from .handling import Handling
@@ -237,7 +238,9 @@ class HTTPConnection(Handling):
 
     async def _serve(self, request: Request, response: StreamWriter) -> None:
         try:
-            await self.service.app(request, response)
+            result: object = await self.service.app(request, response)  # type: ignore[func-returns-value]
+            if result is not None:
+                check_result("the App", result, response, handler=False)
             if request._body is not None and request._body.drop_forgotten():
                 raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
             response.finish()

@@ -38,6 +38,7 @@ class HandlerApp:
     def __init__(
         self, factory: Factory, *, finish: Finish | None = None, workers: Workers | None = None, logs: bool = True
     ) -> None:
+        self._given = factory
         kind = Kind.of(factory)
         self._minds_connections = kind.minds_connections
         self._factory = served(factory, quiet=logs)
@@ -48,6 +49,9 @@ class HandlerApp:
         # An override may refuse before the body comes, so it is asked first, in the thread.
         self._asks = not kind.keeps("handle_expect_100")
         self._sessions: dict[Any, Session] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HandlerApp, (self._given,)  # to workers; what has more belongs to a server of this process
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         if self._timeout is not None:

@@ -47,14 +47,20 @@ def wsgi(application: WSGIApplication) -> App:
         TypeError: it is none: it cannot be called, or is an App already.
     """
     check_wsgi(application, makes_handlers=isinstance(application, type) and is_handler_class(application))
+    return _Application(application)
 
-    async def app(request: Request, response: StreamWriter) -> None:
+
+class _Application:
+    """A WSGI application as an App; it can be handed to workers if the application can."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    async def __call__(self, request: Request, response: StreamWriter) -> None:
         def call(rfile: io.BufferedIOBase, wfile: BlockingWriter) -> None:
-            _Answer(wfile).give(application, environment(request, rfile))
+            _Answer(wfile).give(self._application, environment(request, rfile))
 
         await call_in_thread(request, response, call)
-
-    return app
 
 
 def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
