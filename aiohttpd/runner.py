@@ -16,7 +16,7 @@ from ssl import SSLContext
 from typing import Any, Literal, Protocol
 
 from .access_log import AccessLog
-from .config import Config
+from .config import Config, misspelt_variables
 from .errors import TLSError
 from .listeners import ServerAddress, check_address, url_of
 from .live import report
@@ -106,10 +106,12 @@ def run(
     """
     refuse_import()
     address = (host or "", port) if bind is None else bind
+    config = Config.from_options(options, os.environ)
     check_address(address)
     if not isinstance(app, str):
         resolve_app(app)  # better here than in each worker
-    config = Config.from_options(options, os.environ)
+    for text in misspelt_variables(os.environ):
+        say(text)
     if workers is None and not reload:
         app = load_target(app) if isinstance(app, str) else app
         serve(app, address, config, lifespan=lifespan, ssl=ssl)
