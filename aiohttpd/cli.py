@@ -357,7 +357,10 @@ def serve(
                 ssl=certificates, started=started,
             )  # fmt: skip
     except TLSError as error:
-        _fail(str(error), 2)
+        _fail(
+            str(error).replace(" with password_file", " with --tls-password-file").replace(" to key", " to --tls-key"),
+            2,
+        )
     except BindError as error:
         _fail(f"{error} Choose another with --port" if _is_taken(error) else str(error), 1)
     except ValueError as error:

@@ -54,8 +54,7 @@ def load_target(target: str, *, wsgi: bool = False) -> App:
     """
     place, colon, attribute = target.rpartition(":")
     if colon and attribute.isdigit():
-        option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {attribute}"
-        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
+        raise TargetError(f"{target!r} names no handler, but an address: that is host and port, or bind")
     if not colon or not place or not attribute:
         raise TargetError(f"{target!r} is no folder, and names no handler: {_missing(target)}")
     module = _load_file(place) if place.endswith(".py") else _load_module(place)
@@ -84,6 +83,10 @@ def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
         auth: ``name:password``, or None.
         wsgi: as for `load_target`.
     """
+    place, colon, port = target.rpartition(":")
+    if colon and port.isdigit():
+        option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {port}"
+        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
     try:
         app = load_target(target, wsgi=wsgi)
     except TargetError as error:

@@ -254,6 +254,11 @@ def test_a_library_knows_no_command_line() -> None:
             assert "is another server running? Choose another with --port" in done.stderr
 
 
+def test_an_address_in_place_of_an_app() -> None:
+    with pytest.raises(Exception, match="'127.0.0.1:8000' names no handler, but an address: that is host and port"):
+        aiohttpd.run("127.0.0.1:8000")
+
+
 async def test_a_url_and_a_path() -> None:
     async with running(Target) as server:
         assert server.urls == [server.url]
