@@ -1,12 +1,13 @@
 """Variables of the environment: a misspelt one is told, an empty one is as if unset."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from aiohttpd.config import Config, misspelt_variables, options
+from aiohttpd.config import _OF_COMMAND, Config, misspelt_variables, options
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_those_that_there_are() -> None:
     of_command = {param.envvar for param in serve.params if param.envvar}
     known = {option.variable for option in options()} | of_command
     assert misspelt_variables(dict.fromkeys(known, "1")) == []
-    assert {f"AIOHTTPD_{name}" for name in __import__("aiohttpd.config").config._OF_COMMAND} == of_command
+    assert {f"AIOHTTPD_{name}" for name in _OF_COMMAND} == of_command
 
 
 @pytest.mark.parametrize("text", ["", " "])
@@ -60,7 +61,7 @@ if __name__ == "__main__":
 
 def test_it_is_told_once_by_program_and_command(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    environment = {"AIOHTTPD_TIMEOUT_IDEL": "5", "AIOHTTPD_TIMEOUT_HEAD": "", "PATH": "/usr/bin:/bin"}
+    environment = {**os.environ, "AIOHTTPD_TIMEOUT_IDEL": "5", "AIOHTTPD_TIMEOUT_HEAD": ""}
     environment |= {f"AIOHTTPD_{name}": "" for name in ("PORT", "BIND", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH")}
     for command in (
         [sys.executable, "program.py"],
