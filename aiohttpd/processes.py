@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from .program import cores
 
@@ -43,7 +43,8 @@ class ProcessPool:
         self._free = asyncio.Semaphore(size or cores())
         self._idle: list[_Process] = []
         self._processes: set[_Process] = set()
-        self._jobs: set[asyncio.Task[_Answer]] = set()  # asyncio itself holds tasks only weakly
+        # Each job, and whether its caller still waits; asyncio itself holds tasks only weakly.
+        self._jobs: dict[asyncio.Task[Any], bool] = {}
         self._closed = False
         # Who forgets to close it must not wait for them: multiprocessing joins what still lives when a program ends.
         multiprocessing.util.Finalize(self, _kill, (self._processes,), exitpriority=0)
@@ -69,12 +70,16 @@ class ProcessPool:
             self._free.release()
             raise RuntimeError("run_in_process() after the server has stopped")
         task = asyncio.get_running_loop().create_task(self._give(job))
-        self._jobs.add(task)
+        self._jobs[task] = True
         task.add_done_callback(self._done)
         try:
             answer = await asyncio.shield(task)
-        except _Died as death:
-            raise BrokenProcessPool(f"the process for {name} {death}") from None
+        except asyncio.CancelledError:
+            if task in self._jobs:
+                self._jobs[task] = False
+            raise
+        if isinstance(answer, _Died):
+            raise BrokenProcessPool(f"the process for {name} {answer}")
         value: T = _outcome(name, answer)
         return value
 
@@ -83,7 +88,13 @@ class ProcessPool:
         self._closed = True
         _kill(self._processes)
 
-    async def _give(self, job: bytes) -> "_Answer":
+    async def _give(self, job: bytes) -> "_Answer | _Died":
+        try:
+            return await self._do(job)
+        except _Died as death:
+            return death  # and not raised: asyncio reports that for callers who have been cancelled
+
+    async def _do(self, job: bytes) -> "_Answer":
         while True:
             process = self._idle.pop() if self._idle else None
             known = process is not None
@@ -93,14 +104,14 @@ class ProcessPool:
             try:
                 answer = await process.call(job)
             except _DiedBefore:
-                if not known or self._closed:
+                if not known or self._closed or not self._jobs.get(cast("asyncio.Task[Any]", asyncio.current_task())):
                     raise
                 continue  # it had died while it was idle
             self._idle.append(process)
             return answer
 
-    def _done(self, task: "asyncio.Task[_Answer]") -> None:
-        self._jobs.discard(task)
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        del self._jobs[task]
         self._free.release()
         if not task.cancelled():
             task.exception()  # its caller may have been cancelled, and then nobody else asks

@@ -123,6 +123,11 @@ def waits_for(path: str) -> int:
     return os.getpid()
 
 
+def begins_and_waits(begun: str, path: str) -> None:
+    Path(begun).touch()
+    waits_for(path)
+
+
 def answers_in_two_megabytes(byte: int) -> bytes:
     return bytes([byte]) * 2_000_000
 
@@ -230,6 +235,23 @@ async def test_who_is_cancelled_leaves_a_process_that_works(server: aiohttpd.HTT
     following = asyncio.create_task(server.run_in_process(pid))
     (tmp_path / "go").touch()
     assert await following == before
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_who_is_cancelled_is_told_of_no_death(
+    server: aiohttpd.HTTPServer, tmp_path: Path, *, begins: bool
+) -> None:
+    """Nor is a job begun again that nobody waits for."""
+    number = await server.run_in_process(pid)
+    job = asyncio.create_task(server.run_in_process(begins_and_waits, str(tmp_path / "begun"), str(tmp_path / "never")))
+    await asyncio.sleep(0)
+    while begins and not (tmp_path / "begun").exists():
+        await asyncio.sleep(0.01)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    os.kill(number, signal.SIGKILL)
+    assert await server.run_in_process(identity, 1) == 1
 
 
 async def test_large_answers_of_several(tmp_path: Path) -> None:
