@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "check_address", "listen", "url_of"]
+__all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "check_address", "listen", "root_of", "url_of"]
 
 _TRIES = 8  # to find a port that is free for IPv4 and IPv6 alike
 _PATIENCE = 1.0  # seconds for another server that begins in the same folder
@@ -59,8 +59,6 @@ def check_address(address: Any) -> None:
         ValueError: it looks like another address than the one that it would be; or there is no such port.
     """
     if isinstance(address, list):
-        if not address:
-            raise ValueError("no address to listen on: the list is empty")
         for one in address:
             _check(one)
     else:
@@ -166,6 +164,11 @@ def url_of(name: Any, *, tls: bool = False) -> str:
         return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
     scheme, usual = ("https", 443) if tls else ("http", 80)
     return f"{scheme}://{_host_of(name)}" if name[1] == usual else f"{scheme}://{_host_of(name)}:{name[1]}"
+
+
+def root_of(url: str) -> str:
+    """A URL of `url_of` as people and browsers are given it."""
+    return url if url.startswith("unix:") else f"{url}/"
 
 
 def _host_of(name: Any) -> str:

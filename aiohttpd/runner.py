@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from .access_log import AccessLog
 from .config import Config, misspelt_variables
 from .errors import TLSError
-from .listeners import ServerAddress, check_address, url_of
+from .listeners import ServerAddress, check_address, root_of, url_of
 from .live import report
 from .program import (
     allow_open_files,
@@ -108,6 +108,8 @@ def run(
     address = (host or "", port) if bind is None else bind
     config = Config.from_options(options, os.environ)
     check_address(address)
+    if address == []:
+        raise ValueError("no address to listen on: bind is an empty list")
     if not isinstance(app, str):
         resolve_app(app)  # better here than in each worker
     for text in misspelt_variables(os.environ):
@@ -320,7 +322,7 @@ class _Program:
         self._manager.ready(self._status())
 
     def _status(self) -> str:
-        return f"Serving on {', '.join(self._server.urls)}"
+        return f"Serving on {', '.join(map(root_of, self._server.urls))}"
 
 
 def announce(server: Listening, folder: str | None = None) -> None:
@@ -333,7 +335,7 @@ def announce(server: Listening, folder: str | None = None) -> None:
     what = "" if folder is None else " this folder" if folder == "." else f" {folder}"
     hosts = [address[0] for address in server.addresses if isinstance(address, tuple)]
     if not any(host in _ALL for host in hosts):
-        say(f"Serving{what} on {', '.join(map(_page, server.urls))} (Ctrl-C stops)")
+        say(f"Serving{what} on {', '.join(map(root_of, server.urls))} (Ctrl-C stops)")
         if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
             say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
         return
@@ -343,7 +345,7 @@ def announce(server: Listening, folder: str | None = None) -> None:
     say(f"Serving{what} on port {port} of all addresses (Ctrl-C stops)")
     own = ["127.0.0.1"] if "0.0.0.0" in hosts else ["::1"]
     for host in own + addresses(ipv4="0.0.0.0" in hosts, ipv6="::" in hosts):
-        say(f"  {_page(url_of((host, port), tls=server.tls))}")
+        say(f"  {root_of(url_of((host, port), tls=server.tls))}")
 
 
 def local_url(server: Listening) -> str | None:
@@ -351,13 +353,8 @@ def local_url(server: Listening) -> str | None:
     for address in server.addresses:
         if isinstance(address, tuple):
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
-            return _page(url_of((host, *address[1:]), tls=server.tls))
+            return root_of(url_of((host, *address[1:]), tls=server.tls))
     return None
-
-
-def _page(url: str) -> str:
-    """The root of what is served, for people and browsers."""
-    return url if url.startswith("unix:") else f"{url}/"
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> Callable[[], None]:

@@ -47,7 +47,6 @@ NO_ADDRESS: list[tuple[Any, type[Exception], str]] = [
     (None, TypeError, "None is no address: write ('127.0.0.1', 8000)"),
     (8000.0, TypeError, "8000.0 is no address"),
     ({"host": "x"}, TypeError, "is no address"),
-    ([], ValueError, "no address to listen on"),
     (["127.0.0.1", 8000], ValueError, "write ('127.0.0.1', 8000)"),
     ([None], TypeError, "None is no address"),
     ([[("127.0.0.1", 0)]], TypeError, "is no address"),
@@ -88,6 +87,7 @@ async def test_what_is_no_address(address: Any, kind: type[Exception], text: str
         ({"port": -1}, ValueError, "-1 is no port"),
         ({"host": 8000}, TypeError, "write port=8000"),
         ({"host": "127.0.0.1:8000"}, ValueError, "('127.0.0.1', 8000)"),
+        ({"bind": []}, ValueError, "no address to listen on"),
         ({"port": None}, TypeError, "the port is a number, not None"),
     ],
 )
@@ -114,6 +114,7 @@ async def test_what_is_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         UnixAddress("f"),
         b"./g",
         socket.create_server(("127.0.0.1", 0)),
+        [],  # connections come by serve_connection()
     ]
     (tmp_path / "folder").mkdir()
     for address in given:
