@@ -108,7 +108,8 @@ def refused_as(outer: App, inner: Any) -> App:
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
-    return tuple(getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ()))
+    fields = getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ())
+    return tuple(fields) if isinstance(fields, (tuple, list)) else ()  # a mock has everything
 
 
 def _resolve_class(cls: type) -> Any:
