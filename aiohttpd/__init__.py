@@ -23,6 +23,9 @@ from .wire.headers import Headers
 from .wire.request import Request
 
 if TYPE_CHECKING:
+    from . import compat as compat
+    from . import compression as compression
+    from . import testing as testing
     from .config import Config
     from .files import SimpleHTTPRequestHandler
     from .forms import FormData, UploadedFile
@@ -85,14 +88,20 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+_MODULES = ("compat", "compression", "testing")
 
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    return value
+if not TYPE_CHECKING:  # a type checker would take every name then
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER and name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

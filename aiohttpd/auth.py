@@ -7,6 +7,7 @@ users and keeps no sessions.
 import base64
 import hashlib
 import hmac
+from typing import Any
 
 from .errors import HTTPError
 from .service import App, refused_as, resolve_app
@@ -31,15 +32,26 @@ def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
         ValueError: there is no colon in the credentials, or nothing before it or after it.
     """
     check_credentials(credentials)
-    inner = resolve_app(app)
+    return _Guarded(app, credentials, preflight)
 
-    async def guarded(request: Request, response: StreamWriter) -> None:
+
+class _Guarded:
+    """An App that lets pass to another one who has the credentials; it can be handed to workers if that can."""
+
+    def __init__(self, app: App, credentials: str, preflight: bool) -> None:
+        self._given = app, credentials, preflight
+        self._inner = resolve_app(app)
+        refused_as(self, app)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Guarded, self._given
+
+    async def __call__(self, request: Request, response: StreamWriter) -> None:
+        _, credentials, preflight = self._given
         asks = preflight and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if not asks and not is_authorized(request, credentials):
             raise challenge()
-        await inner(request, response)
-
-    return refused_as(guarded, app)
+        return await self._inner(request, response)
 
 
 def check_credentials(credentials: str) -> str:

@@ -51,7 +51,9 @@ def is_local(address: ServerAddress) -> bool:
     """Whether only this machine can reach an address."""
     if isinstance(address, socket.socket):
         address = address.getsockname()
-    return not isinstance(address, tuple) or address[0] in ("localhost", "::1") or address[0].startswith("127.")
+    if not isinstance(address, tuple):
+        return True
+    return address[0].lower().removesuffix(".") in ("localhost", "::1") or address[0].startswith("127.")
 
 
 def _read(bind: str, port: int) -> ServerAddress:

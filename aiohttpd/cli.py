@@ -5,6 +5,7 @@ are described in `config`.
 """
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -17,10 +18,10 @@ from typing import Any, Literal
 import click
 
 from .binding import is_local, read_addresses
-from .config import Config, Option, options, read_size
+from .config import Config, Option, misspelt_variables, options, read_size
 from .errors import HTTPError, TLSError
 from .files.tree import open_inside
-from .listeners import BindError
+from .listeners import BindError, UnixAddress
 from .program import say
 from .runner import Listening, announce, local_url, serve_many
 from .runner import serve as serve_app
@@ -30,12 +31,16 @@ from .site import folder_app
 from .target import TargetError, TargetFailed, target_app
 from .tls import Certificates
 from .version import __version__
+from .wire.headers import is_token
 
 __all__ = ["main"]
 
 
 class _GroupedCommand(click.Command):
     """Shows the options of `Config` in their groups."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_fields_joined(args))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -53,6 +58,21 @@ class _GroupedCommand(click.Command):
             "Sizes may be written as 64k or 1M. What follows Uploads can be set by an environment variable, too, as "
             "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; a flag wins. So can --bind and --port."
         )
+
+
+def _with_fields_joined(arguments: list[str]) -> list[str]:
+    """Make ``-H 'NAME: VALUE'`` of ``-H NAME VALUE``, as http.server has it from Python 3.15 on."""
+    joined: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        joined.append(argument)
+        if argument == "--":
+            break
+        if argument in ("-H", "--header"):
+            name = next(rest, None)
+            value = next(rest, None) if name is not None and is_token(name) else None
+            joined += [text for text in (name if value is None else f"{name}: {value}",) if text is not None]
+    return [*joined, *rest]
 
 
 def _config_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -183,6 +203,11 @@ def _check_credentials(context: click.Context, param: click.Parameter, value: st
     return value
 
 
+def _refuse_cgi(context: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("No CGI programs are run, as http.server runs none from Python 3.15 on", context)
+
+
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
     """Options that ``--help`` shows together."""
 
@@ -221,6 +246,7 @@ _LISTENING = _options_of(
     click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, module:app or path/to/file.py:app"),
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
     click.option("--protocol", hidden=True, expose_value=False),  # of http.server; ours is what the client speaks
+    click.option("--cgi", is_flag=True, hidden=True, expose_value=False, callback=_refuse_cgi),
     click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
     click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
     click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
@@ -315,12 +341,16 @@ def serve(
         make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
+        addresses = [UnixAddress(path) if isinstance(path, str) else path for path in addresses]  # without a slash, too
         app = make_app() if workers is None and not reloads else None
     except (TargetError, ValueError) as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
         traceback.print_exception(failed.error)
         sys.exit(1)
+
+    for text in misspelt_variables(os.environ):
+        say(text)
 
     def started(server: Listening) -> None:
         announce(server, folder)
@@ -345,11 +375,18 @@ def serve(
                 ssl=certificates, started=started,
             )  # fmt: skip
     except TLSError as error:
-        _fail(str(error), 2)
+        _fail(
+            str(error).replace(" with password_file", " with --tls-password-file").replace(" to key", " to --tls-key"),
+            2,
+        )
     except BindError as error:
-        _fail(str(error), 1)
+        _fail(f"{error} Choose another with --port" if _is_taken(error) else str(error), 1)
     except ValueError as error:
         _fail(str(error), 2)
+
+
+def _is_taken(error: BindError) -> bool:
+    return error.errno == errno.EADDRINUSE and "unix:" not in str(error)
 
 
 def _look_for_page(folder: str, name: str, *, follow_symlinks: bool) -> None:

@@ -79,17 +79,28 @@ def compress(app: App, *, minimum_size: int = 1024, level: int = 6) -> App:
     """
     if not 1 <= level <= 9:
         raise ValueError(f"the level of compression is 1 to 9, not {level}")
-    inner = resolve_app(app)
+    return _Compressing(app, minimum_size, level)
 
-    async def compressing(request: Request, response: StreamWriter) -> None:
+
+class _Compressing:
+    """An App that compresses the answers of another one; it can be handed to workers if that can."""
+
+    def __init__(self, app: App, minimum_size: int, level: int) -> None:
+        self._given = app, minimum_size, level
+        self._inner = resolve_app(app)
+        refused_as(self, app)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Compressing, self._given
+
+    async def __call__(self, request: Request, response: StreamWriter) -> None:
+        _, minimum_size, level = self._given
         values = request.headers.get_all("Accept-Encoding") or ()
         wanted = accepted_codings(", ".join(values)) if values else ()
         coding = next((name for name in wanted if name in _ENCODERS or name == "identity"), "identity")
         response.__class__ = _CompressingWriter
         cast(_CompressingWriter, response).offer(None if coding == "identity" else coding, max(1, minimum_size), level)
-        await inner(request, response)
-
-    return refused_as(compressing, app)
+        return await self._inner(request, response)
 
 
 class _CompressingWriter(StreamWriter):
@@ -204,6 +215,10 @@ class _CompressingWriter(StreamWriter):
     def abort(self) -> None:
         self._forget()
         super().abort()
+
+    @property
+    def empty(self) -> bool:
+        return super().empty and not (self._waiting or self._taken)
 
     def finish(self) -> None:
         encoder, waiting = self._encoder, self._waiting

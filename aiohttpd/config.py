@@ -6,13 +6,13 @@ the loaded App) lives on what made it.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from .hosts import AllowedHosts
 from .trust import TrustedProxies, read_fields
 
-__all__ = ["Config", "Option", "options", "read_size"]
+__all__ = ["Config", "Option", "misspelt_variables", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -23,6 +23,8 @@ _POSITIVE = (
     "limit_",
     "worker_threads",
 )  # zero would let nobody in
+_PREFIX = "AIOHTTPD_"
+_OF_COMMAND = ("BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH")  # options of the command that are none here
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
@@ -176,8 +178,8 @@ class Config:
         """
         values: dict[str, Any] = {}
         for option in options():
-            text = environment.get(option.variable)
-            if text is not None:
+            text = environment.get(option.variable, "")
+            if text.strip():  # an empty one is as if unset
                 values[option.name] = option.parse(text)
         for name, value in given.items():
             if name not in cls.__dataclass_fields__:
@@ -216,7 +218,7 @@ class Option(NamedTuple):
     @property
     def variable(self) -> str:
         """The environment variable, ``AIOHTTPD_TIMEOUT_HEAD`` say."""
-        return "AIOHTTPD_" + self.name.upper()
+        return _PREFIX + self.name.upper()
 
     def parse(self, text: str) -> Any:
         """Read a value as a person writes it: ``yes``, ``2.5``, ``64k``, ``1M``.
@@ -251,11 +253,28 @@ def options() -> Iterator[Option]:
         yield Option(field.name, kind, field.default, **field.metadata)
 
 
-def _unknown(name: str) -> NoReturn:
+def misspelt_variables(environment: Mapping[str, str]) -> list[str]:
+    """What to tell of variables that look like ours and are none; they may be somebody else's, so they are no error."""
+    known = [option.variable for option in options()] + [_PREFIX + name for name in _OF_COMMAND]
+    told = []
+    for name, text in environment.items():
+        if text and name.upper().startswith(_PREFIX) and name not in known:
+            near = _nearest(name.upper(), known, 0.8)
+            told.append(
+                f"{name} is no option of aiohttpd" + (f"; did you mean {near}?" if near else ", and is ignored")
+            )
+    return told
+
+
+def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
     import difflib  # only on the way to an error
 
-    near = difflib.get_close_matches(name, Config.__dataclass_fields__, 1, 0.4)
-    raise TypeError(f"no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return next(iter(difflib.get_close_matches(name, known, 1, likeness)), None)
+
+
+def _unknown(name: str) -> NoReturn:
+    near = _nearest(name, Config.__dataclass_fields__, 0.4)
+    raise TypeError(f"no option {name!r}" + (f"; did you mean {near!r}?" if near else ""))
 
 
 def reference() -> str:

@@ -19,6 +19,7 @@ from asyncio import Task
 from time import perf_counter
 
 from .answer import Cause
+from .contract import check_result
 from .errors import ClientDisconnected, ContractError, WireError, meant_by
 from .failures import answer_failure, refusal
 from .handling import Handling
@@ -262,7 +263,9 @@ class HTTPConnection(Handling):
 
     async def _serve(self, request: Request, response: StreamWriter) -> None:
         try:
-            await self.service.app(request, response)
+            result: object = await self.service.app(request, response)  # type: ignore[func-returns-value]
+            if result is not None:
+                check_result("the App", result, response, handler=False)
             if request._body is not None and request._body.drop_forgotten():
                 raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
             response.finish()

@@ -350,7 +350,7 @@ class BaseHTTPRequestHandler(Input, Output):
             else:
                 result = await self._serve_with_hooks()
             if result is not None:
-                check_result(self.command, result)
+                check_result(f"do_{self.command}", result, self.wfile)
             if self._fields is not None:
                 raise ContractError("the head was begun but not ended: call end_headers()")
         except HTTPError as error:

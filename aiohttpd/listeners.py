@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "listen", "url_of"]
+__all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "check_address", "listen", "root_of", "url_of"]
 
 _TRIES = 8  # to find a port that is free for IPv4 and IPv6 alike
 _PATIENCE = 1.0  # seconds for another server that begins in the same folder
+_LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761 section 6.3, whatever the file of hosts has of them
 
 _SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
@@ -48,6 +49,74 @@ class BindError(OSError):
         return str(self.args[-1])
 
 
+def check_address(address: Any) -> None:
+    """See that this is an address, or a list of several, as far as it can be told without asking the system.
+
+    A text is the path of a unix socket only if it has a slash; one that has none is rather a host.
+
+    Raises:
+        TypeError: it is nothing that an address can be; the text says what to write.
+        ValueError: it looks like another address than the one that it would be; or there is no such port.
+    """
+    if isinstance(address, list):
+        for one in address:
+            _check(one)
+    else:
+        _check(address)
+
+
+def _check(address: Any) -> None:
+    if isinstance(address, (bytes, str)):
+        _check_path(os.fsdecode(address))
+    elif isinstance(address, tuple):
+        _check_host(address)
+    elif isinstance(address, int):
+        raise TypeError(f"{address} is no address: write ('127.0.0.1', {address}), host and port")
+    elif not isinstance(address, (socket.socket, UnixAddress, os.PathLike)):
+        raise TypeError(
+            f"{address!r} is no address: write ('127.0.0.1', 8000), or give the path of a unix socket, a listening "
+            "socket, or a list of these"
+        )
+
+
+def _check_path(text: str) -> None:
+    if text.startswith("\0") or ("/" in text and "://" not in text and not text.startswith("unix:")):
+        return
+    scheme, _, rest = text.rpartition("://")
+    host, colon, port = rest.split("/")[0].rpartition(":")
+    if text.startswith("unix:"):
+        write = "the path alone, or UnixAddress(path, mode, group)"
+    elif colon and port.isdecimal() and not host.endswith(":"):
+        write = f"({host.removeprefix('[').removesuffix(']')!r}, {int(port)}), host and port"
+    elif scheme:
+        write = f"({rest.split('/')[0]!r}, {443 if scheme == 'https' else 80}), host and port"
+    else:
+        write = f"({text!r}, 8000), host and port"
+        write += f"; or './{text}', if it is the path of a unix socket" if text else ""
+    raise ValueError(f"{text!r} is no address: write {write}")
+
+
+def _check_host(address: tuple[Any, ...]) -> None:
+    if not 2 <= len(address) <= 4 or isinstance(address[0], (tuple, socket.socket)):
+        raise TypeError(f"{address!r} is no address: write (host, port); several of them are a list")
+    host, port = address[:2]
+    if isinstance(host, int):
+        raise TypeError(f"the host is {host!r}: write port={host} for a port, and the host as a text: '127.0.0.1'")
+    if host is not None and not isinstance(host, str):
+        raise TypeError(f"the host is a text, not {host!r}: '127.0.0.1', say")
+    name, _, digits = (host or "").rpartition(":")
+    if digits.isdecimal() and (":" not in name or name.endswith("]")):
+        raise ValueError(
+            f"the host {host!r} has a port in it: write ({name.strip('[]')!r}, {int(digits)}), host and port"
+        )
+    if isinstance(port, str) and port.isascii() and port.isdigit():
+        port = int(port)
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"the port is a number, not {port!r}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{port} is no port: they are 0 to 65535")
+
+
 def listen(
     address: ServerAddress | list[ServerAddress], backlog: int, *, reuse_port: bool = False
 ) -> list[socket.socket]:
@@ -55,7 +124,8 @@ def listen(
 
     An empty host, ``None`` or ``"::"`` stands for all addresses of the machine, IPv4 and IPv6 alike, each with
     a socket of its own. A name is resolved once, here. Port 0 takes a free port, the same for all
-    addresses of one name. Closing a unix socket that was made here removes it from its folder.
+    addresses of one name. ``"localhost"`` is 127.0.0.1 and ::1, as far as the machine has them. Closing a unix socket
+    that was made here removes it from its folder.
 
     Args:
         address: one address, or a list of several.
@@ -89,12 +159,27 @@ def bind_beside(sock: socket.socket) -> socket.socket:
 
 
 def url_of(name: Any, *, tls: bool = False) -> str:
-    """The URL under which the name of a listening socket is reached, ``http://127.0.0.1:8000/`` say."""
+    """The URL under which the name of a listening socket is reached, ``http://127.0.0.1:8000`` say."""
     if not isinstance(name, tuple):
         return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
     scheme, usual = ("https", 443) if tls else ("http", 80)
-    return f"{scheme}://{host}/" if name[1] == usual else f"{scheme}://{host}:{name[1]}/"
+    return f"{scheme}://{_host_of(name)}" if name[1] == usual else f"{scheme}://{_host_of(name)}:{name[1]}"
+
+
+def root_of(url: str) -> str:
+    """A URL of `url_of` as people and browsers are given it."""
+    return url if url.startswith("unix:") else f"{url}/"
+
+
+def _host_of(name: Any) -> str:
+    """The host of a socket's name as one writes it; with its zone, RFC 9844, since it means nothing without."""
+    host = str(name[0])
+    if len(name) == 4 and name[3] and "%" not in host:
+        try:
+            host += f"%{socket.if_indextoname(name[3])}"
+        except OSError:  # the interface is gone, or was never there
+            host += f"%{name[3]}"
+    return f"[{host}]" if ":" in host else host
 
 
 def _listen(address: ServerAddress, others: list[ServerAddress], backlog: int, reuse_port: bool) -> list[socket.socket]:
@@ -106,11 +191,13 @@ def _listen(address: ServerAddress, others: list[ServerAddress], backlog: int, r
         return [_listen_unix(address, backlog)]
     if isinstance(address, (str, bytes, os.PathLike)):
         return [_listen_unix(UnixAddress(os.fsdecode(address)), backlog)]
+    _check_host(address)
     host, port = address[:2]
-    # Who names IPv4 besides means IPv6 by "::".
-    hosts = ["::", "0.0.0.0"] if host == "::" and ("0.0.0.0", port) not in others else [host or None]
+    zone: tuple[int, ...] = address[3:]  # what getsockname() says may have one
+    if any(zone) and "%" not in host:
+        host = f"{host}%{zone[0]}"  # as it can be resolved
+    hosts, everywhere = _hosts(host, port, others)
     resolved = [found for name in hosts for found in _resolve(name, port)]
-    everywhere = hosts in (["::", "0.0.0.0"], [None])
     for left in reversed(range(_TRIES)):
         try:
             return _listen_all(resolved, backlog, reuse_port, everywhere=everywhere)
@@ -119,6 +206,16 @@ def _listen(address: ServerAddress, others: list[ServerAddress], backlog: int, r
             if not left or port or len(resolved) == 1 or error.errno != errno.EADDRINUSE:
                 raise
     raise AssertionError
+
+
+def _hosts(host: str | None, port: int, others: list[ServerAddress]) -> tuple[list[str | None], bool]:
+    """What a host stands for; and whether that may be less, as a kernel may be without one of the two families."""
+    if host == "::" and ("0.0.0.0", port) not in others:
+        return ["::", "0.0.0.0"], True
+    if host and host.lower().removesuffix(".") == "localhost":
+        return [name for name in _LOCALHOST if (name, port) not in others], True
+    # Who names IPv4 besides means IPv6 by "::".
+    return [host or None], not host
 
 
 def _resolve(host: str | None, port: int) -> list[tuple[int, _SockAddr]]:
@@ -143,7 +240,7 @@ def _listen_all(
             try:
                 sock = _listen_tcp(family, sockaddr, backlog, reuse_port)
             except BindError as error:
-                # "All addresses" are those that there are: a kernel may be without one of the two families.
+                # "All addresses" are those that there are.
                 if not everywhere or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
                 missing = error
@@ -162,7 +259,7 @@ def _listen_tcp(family: int, sockaddr: _SockAddr, backlog: int, reuse_port: bool
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise _explained(f"{sockaddr[0]}:{sockaddr[1]}", error) from None
+        raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
     return sock
 
 
@@ -170,13 +267,13 @@ def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool) -> socket.s
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise _explained(f"{sockaddr[0]}:{sockaddr[1]}", error) from None
+        raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
     try:
         if os.name == "posix" and sys.platform != "cygwin":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not while another listens
         if reuse_port:
             if not hasattr(socket, "SO_REUSEPORT"):
-                raise OSError("this system cannot share a port (--reuse-port)")
+                raise OSError("this system cannot share a port (reuse_port)")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
@@ -184,7 +281,7 @@ def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool) -> socket.s
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise _explained(f"{sockaddr[0]}:{sockaddr[1]}", error) from None
+        raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
     return sock
 
 
@@ -300,7 +397,7 @@ def _explained(where: str, error: OSError | LookupError) -> BindError:
     if isinstance(error, LookupError):
         why = str(error.args[0]) if error.args else str(error)
     elif number == errno.EADDRINUSE:
-        why = "it is in use: is another server running?" + ("" if unix else " Choose another with --port")
+        why = "it is in use: is another server running?"
     elif number in (errno.EACCES, errno.EPERM):
         why = "it is not allowed" if unix else "it is not allowed: ports below 1024 are for root"
     elif number == errno.EADDRNOTAVAIL:

@@ -27,7 +27,7 @@ def watcher(*folders: str) -> Callable[[Callable[[str], None]], Coroutine[Any, A
     try:
         import watchfiles  # noqa: F401
     except ImportError:
-        raise ValueError("--reload needs watchfiles: pip install 'aiohttpd[reload]'") from None
+        raise ValueError("reload needs watchfiles: pip install 'aiohttpd[reload]'") from None
     paths = {os.path.abspath(folder) for folder in folders if os.path.isdir(folder)}
     return partial(_watch, [path for path in paths if not any(path.startswith(other + os.sep) for other in paths)])
 

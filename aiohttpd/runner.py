@@ -16,9 +16,9 @@ from ssl import SSLContext
 from typing import Any, Literal, Protocol
 
 from .access_log import AccessLog
-from .config import Config
+from .config import Config, misspelt_variables
 from .errors import TLSError
-from .listeners import ServerAddress, url_of
+from .listeners import ServerAddress, check_address, root_of, url_of
 from .live import report
 from .program import (
     allow_open_files,
@@ -97,7 +97,9 @@ def run(
         options: fields of `Config`; what is not given is looked up in the environment (``AIOHTTPD_*``).
 
     Raises:
-        TypeError: an unknown option (the text names the nearest); what cannot be handed to a worker.
+        TypeError: an unknown option (the text names the nearest); what is no App, or no address; what cannot be handed
+            to a worker.
+        ValueError: an option out of its range; no such port.
         BindError: the address cannot be listened on.
         TLSError: a file of `Certificates` cannot be used.
         SystemExit: no worker can start.
@@ -105,6 +107,13 @@ def run(
     refuse_import()
     address = (host or "", port) if bind is None else bind
     config = Config.from_options(options, os.environ)
+    check_address(address)
+    if address == []:
+        raise ValueError("no address to listen on: bind is an empty list")
+    if not isinstance(app, str):
+        resolve_app(app)  # better here than in each worker
+    for text in misspelt_variables(os.environ):
+        say(text)
     if workers is None and not reload:
         app = load_target(app) if isinstance(app, str) else app
         serve(app, address, config, lifespan=lifespan, ssl=ssl)
@@ -313,7 +322,7 @@ class _Program:
         self._manager.ready(self._status())
 
     def _status(self) -> str:
-        return f"Serving on {', '.join(self._server.urls)}"
+        return f"Serving on {', '.join(map(root_of, self._server.urls))}"
 
 
 def announce(server: Listening, folder: str | None = None) -> None:
@@ -326,7 +335,7 @@ def announce(server: Listening, folder: str | None = None) -> None:
     what = "" if folder is None else " this folder" if folder == "." else f" {folder}"
     hosts = [address[0] for address in server.addresses if isinstance(address, tuple)]
     if not any(host in _ALL for host in hosts):
-        say(f"Serving{what} on {', '.join(server.urls)} (Ctrl-C stops)")
+        say(f"Serving{what} on {', '.join(map(root_of, server.urls))} (Ctrl-C stops)")
         if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
             say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
         return
@@ -336,7 +345,7 @@ def announce(server: Listening, folder: str | None = None) -> None:
     say(f"Serving{what} on port {port} of all addresses (Ctrl-C stops)")
     own = ["127.0.0.1"] if "0.0.0.0" in hosts else ["::1"]
     for host in own + addresses(ipv4="0.0.0.0" in hosts, ipv6="::" in hosts):
-        say(f"  {url_of((host, port), tls=server.tls)}")
+        say(f"  {root_of(url_of((host, port), tls=server.tls))}")
 
 
 def local_url(server: Listening) -> str | None:
@@ -344,7 +353,7 @@ def local_url(server: Listening) -> str | None:
     for address in server.addresses:
         if isinstance(address, tuple):
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
-            return url_of((host, address[1]), tls=server.tls)
+            return root_of(url_of((host, *address[1:]), tls=server.tls))
     return None
 
 

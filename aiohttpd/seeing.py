@@ -6,7 +6,7 @@ Owns the server of the address that the option ``metrics`` names, for one proces
 from typing import Protocol
 
 from .config import Config
-from .listeners import ServerAddress
+from .listeners import ServerAddress, UnixAddress
 from .log_format import LineFormat
 from .pages import Snapshots, health_page, is_path, metrics_page, not_found, with_pages
 from .server import HTTPServer
@@ -61,7 +61,7 @@ def metrics_server(watched: Watched) -> HTTPServer | None:
 
 def _address(text: str) -> ServerAddress:
     if text.startswith("unix:"):
-        return text.removeprefix("unix:")
+        return UnixAddress(text.removeprefix("unix:"))
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"metrics {text!r}: write /PATH, HOST:PORT or unix:PATH")

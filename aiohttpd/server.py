@@ -19,7 +19,7 @@ from .assembly import connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
 from .half_closing import half_closable
-from .listeners import ServerAddress, listen, url_of
+from .listeners import ServerAddress, check_address, listen, url_of
 from .metrics import Metrics, Snapshot
 from .pages import Snapshots
 from .service import AccessLogger, App, Service, error_logger, log_error, resolve_app
@@ -49,8 +49,8 @@ class HTTPServer:
     Handlers find it as ``self.server``, with every attribute that you or ``lifespan`` set on it.
 
     Args:
-        server_address: ``(host, port)``, the path of a unix socket, a listening socket, or a list of
-            these. Port 0 takes a free one. The sockets are closed when it stops, those that were given too.
+        server_address: ``(host, port)``, the path of a unix socket (with a slash in it), a listening socket, or a list
+            of these. Port 0 takes a free one. The sockets are closed when it stops, those that were given too.
         app: a handler class, or another App.
         config: the options.
         lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is
@@ -60,7 +60,8 @@ class HTTPServer:
             if that has a handler or a level of its own when the server starts.
 
     Raises:
-        TypeError: ``app`` is no App.
+        TypeError: ``app`` is no App, or ``server_address`` no address; the text says what to write.
+        ValueError: ``server_address`` looks like another address than it would be; or there is no such port.
 
     Attributes:
         shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
@@ -82,6 +83,7 @@ class HTTPServer:
         access_log: AccessLogger | None = None,
     ) -> None:
         resolve_app(app)  # what is no App is better told here than once it listens
+        check_address(server_address)
         self.app = app
         self.config = config or Config()
         self.sockets: list[socket.socket] = []
@@ -127,7 +129,7 @@ class HTTPServer:
 
     @property
     def url(self) -> str:
-        """Where it is reached, ``http://127.0.0.1:8000/`` say."""
+        """Where it is reached, ``http://127.0.0.1:8000`` say: ``server.url + "/path"``."""
         if not self._names:
             raise RuntimeError("the server has no URL before it has been started")
         return self.urls[0]

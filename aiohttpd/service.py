@@ -5,14 +5,17 @@ Owns no socket: `aiohttpd.server` puts one on the network, `aiohttpd.testing` fe
 
 import asyncio
 import contextvars
+import functools
 import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .access_log import AccessLog, access_logger
+from .apps import check_callable, explain_class, explain_value
 from .clock import Clock
 from .config import Config
 from .deadlines import FINEST, Deadlines, Fifo
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from .threads.running import Threads
     from .writer import StreamWriter
 
-__all__ = ["AccessLogger", "Answer", "App", "Service", "is_handler_class", "refused_as", "resolve_app"]
+__all__ = ["AccessLogger", "Answer", "App", "Service", "handlers_in", "is_handler_class", "refused_as", "resolve_app"]
 
 App = Callable[[Request, "StreamWriter"], Awaitable[None]]
 Recorder = Callable[[Request, "Answer", float], None]
@@ -90,12 +93,13 @@ def resolve_app(app: Any) -> App:
     if _is_of_http_server(app):
         return import_module("aiohttpd.threads.legacy").blocking(app)  # type: ignore[no-any-return]
     if isinstance(app, type):
-        serve = getattr(app, "serve", None)
-        if serve is None and not hasattr(app, "__await__"):
-            raise TypeError(f"{app.__qualname__} is no handler class: derive it from aiohttpd.BaseHTTPRequestHandler")
-        return app if serve is None else serve
+        return _resolve_class(app)  # type: ignore[no-any-return]
     if not callable(app):
-        raise TypeError(f"{app!r} is no App: a handler class, or 'async def app(request, response)'")
+        raise TypeError(explain_value(app, handlers=handlers_in(app), makes_handlers=is_handler_class(type(app))))
+    if isinstance(app, functools.partial) and isinstance(app.func, type):
+        _resolve_class(app.func)
+    else:
+        check_callable(app)
     return app  # type: ignore[no-any-return]
 
 
@@ -109,12 +113,28 @@ def refused_as(outer: App, inner: Any) -> App:
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
     if _is_of_http_server(app):  # which may mean another thing by it
         return ()
-    return tuple(getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ()))
+    fields = getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ())
+    return tuple(fields) if isinstance(fields, (tuple, list)) else ()  # a mock has everything
+
+
+def _resolve_class(cls: type) -> Any:
+    serve = getattr(cls, "serve", None)
+    if serve is None and not hasattr(cls, "__await__"):
+        raise TypeError(explain_class(cls))
+    return cls if serve is None else serve
 
 
 def is_handler_class(cls: type) -> bool:
     """Whether a class makes handlers: ours, or those of ``http.server``."""
     return hasattr(cls, "serve") or _is_of_http_server(cls)
+
+
+def handlers_in(module: Any) -> list[str]:
+    """The names of the handler classes that a module defines; none if this is no module."""
+    if not isinstance(module, ModuleType):
+        return []
+    own = [(name, value) for name, value in vars(module).items() if isinstance(value, type)]
+    return [name for name, value in own if value.__module__ == module.__name__ and is_handler_class(value)]
 
 
 def _is_of_http_server(app: Any) -> bool:

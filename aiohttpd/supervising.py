@@ -21,7 +21,7 @@ from collections.abc import Callable
 from multiprocessing import resource_tracker
 
 from .config import Config
-from .listeners import ServerAddress
+from .listeners import ServerAddress, root_of
 from .program import allow_open_files, ends_with_terminal, has_terminal, say
 from .seeing import metrics_server
 from .shared_stream import SharedStream, shared_file
@@ -101,7 +101,7 @@ async def _oversee(supervisor: Supervisor, watch: Watch | None, started: Callabl
         manager.watch(loop)
 
     def status() -> str:
-        return f"Serving on {', '.join(supervisor.urls)}"
+        return f"Serving on {', '.join(map(root_of, supervisor.urls))}"
 
     def stop() -> None:
         manager.stopping("Finishing what is in flight")

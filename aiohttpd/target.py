@@ -11,7 +11,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .service import App, is_handler_class, resolve_app
+from .apps import LooksLikeWSGI
+from .service import App, handlers_in, resolve_app
 
 __all__ = ["TargetError", "TargetFailed", "load_target", "target_app"]
 
@@ -53,8 +54,7 @@ def load_target(target: str, *, wsgi: bool = False) -> App:
     """
     place, colon, attribute = target.rpartition(":")
     if colon and attribute.isdigit():
-        option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {attribute}"
-        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
+        raise TargetError(f"{target!r} names no handler, but an address: that is host and port, or bind")
     if not colon or not place or not attribute:
         raise TargetError(f"{target!r} is no folder, and names no handler: {_missing(target)}")
     module = _load_file(place) if place.endswith(".py") else _load_module(place)
@@ -83,7 +83,16 @@ def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
         auth: ``name:password``, or None.
         wsgi: as for `load_target`.
     """
-    app = load_target(target, wsgi=wsgi)
+    place, colon, port = target.rpartition(":")
+    if colon and port.isdigit():
+        option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {port}"
+        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
+    try:
+        app = load_target(target, wsgi=wsgi)
+    except TargetError as error:
+        if isinstance(error.__context__, LooksLikeWSGI):
+            raise TargetError(f"{target} looks like a WSGI application (environ, start_response): add --wsgi") from None
+        raise
     if auth is not None:
         from .auth import basic_auth  # with hashlib and more
 
@@ -136,9 +145,5 @@ def _missing(target: str) -> str:
 
 
 def _hint(module: ModuleType) -> str:
-    handlers = [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__ and is_handler_class(value)
-    ]
+    handlers = handlers_in(module)
     return f"; it has {', '.join(handlers)}" if handlers else ""

@@ -55,7 +55,7 @@ class Certificates:
 
         def ask() -> bytes:
             if password is None:
-                raise TLSError(f"{key} is encrypted: give its password with --tls-password-file")
+                raise TLSError(f"{key} is encrypted: give its password with password_file")
             return password  # without this function the terminal would be asked
 
         try:
@@ -72,7 +72,7 @@ class Certificates:
         if self.password_file is not None:  # OpenSSL does not always say why
             return f"{key or certificate} cannot be read with the password in {self.password_file}"
         if key is None:
-            return f"{certificate} does not hold a certificate and its key in PEM; a key of its own goes to --tls-key"
+            return f"{certificate} does not hold a certificate and its key in PEM; a key of its own goes to key"
         return f"{certificate} and {key} are not a certificate and a key in PEM"
 
 

@@ -324,6 +324,11 @@ class StreamWriter:
         """Have an error logged that the handler did not catch, once."""
         self._sink.report(error, self.request)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there may be content, and none has been written."""
+        return not (self._discards or self.size or self._parts)
+
     # The inner side.
 
     def _decide(self, status: int, fields: ResponseFields) -> None:

@@ -51,7 +51,7 @@ async def counting(server):
 
 async def main(port=8080):
     async with aiohttpd.HTTPServer(("127.0.0.1", port), Handler, lifespan=counting) as server:
-        print(f"Serving on {server.url} (Ctrl-C stops)", file=sys.stderr)
+        print(f"Serving on {server.url}/ (Ctrl-C stops)", file=sys.stderr)
         await server.serve_forever()
 
 

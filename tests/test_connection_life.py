@@ -1088,7 +1088,7 @@ async def test_several_addresses_and_free_ports() -> None:
     async with HTTPServer([("127.0.0.1", 0), ("127.0.0.1", 0)], echo_path) as server:
         ports = [sock.getsockname()[1] for sock in server.sockets]
         assert len(set(ports)) == 2
-        assert server.urls == [f"http://127.0.0.1:{port}/" for port in ports]
+        assert server.urls == [f"http://127.0.0.1:{port}" for port in ports]
         assert (server.url, server.server_port, server.server_name) == (server.urls[0], ports[0], "127.0.0.1")
         for port in ports:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -13,7 +13,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
 FLOORS = [
-    ["errors", "version", "json_text", "trust", "hosts", "program", "channel", "shared_stream", "reload", "balance"],
+    [
+        "errors", "version", "apps", "json_text", "trust", "hosts", "program", "channel", "shared_stream", "reload",
+        "balance",
+    ],  # fmt: skip
     ["config", "clock"],
     ["wire.headers"],
     ["wire.request"],

@@ -375,7 +375,7 @@ class TestStart:
 
     @pytest.mark.parametrize("workers", [None, 1])
     async def test_a_program_that_is_its_own_module(self, folder: Path, workers: int | None) -> None:
-        run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), 's'], workers={workers})"
+        run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), './s'], workers={workers})"
         (folder / "program.py").write_text(f"{APP}\nif __name__ == '__main__':\n    {run}\n")
         async with program(folder, "program.py") as server:
             pid = await ask(await server.port())
@@ -392,10 +392,10 @@ class TestStart:
             assert len(errors) == 1
 
     def test_what_cannot_be_handed_over(self) -> None:
-        def local(request: object, response: object) -> None: ...
+        async def local(request: object, response: object) -> None: ...
 
         with pytest.raises(TypeError, match=r"local cannot be handed to other processes .*'module:name'"):
-            aiohttpd.run(local, port=0, workers=2)  # type: ignore[arg-type]
+            aiohttpd.run(local, port=0, workers=2)
 
     @pytest.mark.parametrize("count", ["0", "-1", "many"])
     async def test_no_such_number(self, folder: Path, count: str) -> None:

@@ -425,7 +425,9 @@ class TestRace:
         """Of ten uploads of one name exactly one gets it, and its content is no mixture."""
         contents = [bytes([number]) * MIB for number in range(10)]
         async with running(uploads(folder), access_log=False) as server, httpx.AsyncClient() as client:
-            answers = await asyncio.gather(*(client.put(f"{server.url}sub/a", content=content) for content in contents))
+            answers = await asyncio.gather(
+                *(client.put(f"{server.url}/sub/a", content=content) for content in contents)
+            )
             statuses = [answer.status_code for answer in answers]
             assert sorted(statuses) == [201] + [409] * 9
             assert (folder / "sub" / "a").read_bytes() == contents[statuses.index(201)]
@@ -485,7 +487,7 @@ class TestRace:
 
         monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), "link": link}))
         async with running(uploads(folder), access_log=False) as server, httpx.AsyncClient() as client:
-            answers = await asyncio.gather(*(client.put(f"{server.url}a", content=b"%d" % n) for n in range(5)))
+            answers = await asyncio.gather(*(client.put(f"{server.url}/a", content=b"%d" % n) for n in range(5)))
             statuses = [answer.status_code for answer in answers]
         assert sorted(statuses) == [201] + [409] * 4
         assert tree(folder) == OLD | {"a": b"%d" % statuses.index(201)}

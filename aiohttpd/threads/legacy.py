@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from ..apps import check_factory
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
 from .exchange import Exchange
@@ -40,6 +41,7 @@ class HandlerApp:
     def __init__(
         self, factory: Factory, *, finish: Finish | None = None, workers: Workers | None = None, logs: bool = True
     ) -> None:
+        self._given = factory
         kind = Kind.of(factory)
         self._minds_connections = kind.minds_connections
         self._factory = served(factory, quiet=logs)
@@ -50,6 +52,9 @@ class HandlerApp:
         # An override may refuse before the body comes, so it is asked first, in the thread.
         self._asks = not kind.keeps("handle_expect_100")
         self._sessions: dict[Any, Session] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HandlerApp, (self._given,)  # to workers; what has more belongs to a server of this process
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         if self._logs_itself:
@@ -104,5 +109,9 @@ def blocking(factory: Factory) -> HandlerApp:
 
     Args:
         factory: takes ``(request, client_address, server)``. Classes, and partials of them, are Apps as they are.
+
+    Raises:
+        TypeError: it cannot be called so, or makes handlers of aiohttpd.
     """
+    check_factory(factory, makes_handlers=isinstance(factory, type) and hasattr(factory, "serve"))
     return HandlerApp(factory)

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
+from ..apps import check_wsgi
 from ..errors import ContractError
-from ..service import App
+from ..service import App, is_handler_class
 from ..version import __version__
 from ..wire.request import Request
 from ..writer import StreamWriter
@@ -43,18 +44,23 @@ def wsgi(application: WSGIApplication) -> App:
     """Make an App of a WSGI application.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: it is none: it cannot be called, or is an App already.
     """
-    if not callable(application):
-        raise TypeError(f"{application!r} is no WSGI application: it takes (environ, start_response)")
+    check_wsgi(application, makes_handlers=isinstance(application, type) and is_handler_class(application))
+    return _Application(application)
 
-    async def app(request: Request, response: StreamWriter) -> None:
+
+class _Application:
+    """A WSGI application as an App; it can be handed to workers if the application can."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    async def __call__(self, request: Request, response: StreamWriter) -> None:
         def call(rfile: io.BufferedIOBase, wfile: BlockingWriter) -> None:
-            _Answer(wfile).give(application, environment(request, rfile))
+            _Answer(wfile).give(self._application, environment(request, rfile))
 
         await call_in_thread(request, response, call)
-
-    return app
 
 
 def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:

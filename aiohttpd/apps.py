@@ -1,0 +1,237 @@
+"""Apps: whether something can be one, and what it rather looks like.
+
+Owns the questions that are asked once, when a server is made, and what is said then. What cannot be told for certain
+passes. It knows no handler and calls nothing of what it looks at.
+"""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+__all__ = [
+    "LooksLikeWSGI",
+    "check_callable",
+    "check_factory",
+    "check_wsgi",
+    "describe",
+    "explain_class",
+    "explain_value",
+]
+
+_APP = "a handler class, or 'async def app(request, response)'"
+_SHOWN = 60  # characters of a value in a message
+_PLAIN = ("RETURN_CONST", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "BUILD_")  # begin of operations
+
+
+class LooksLikeWSGI(TypeError):
+    """This is no App, but an application of PEP 3333."""
+
+
+class _Call(NamedTuple):
+    """The plain function that is run in the end when something is called.
+
+    Attributes:
+        function: the function.
+        args: what it is given before the arguments of the caller: an instance, what a ``functools.partial`` holds.
+        keywords: what it is given by name.
+    """
+
+    function: FunctionType
+    args: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters that are left for the caller."""
+        code = self.function.__code__
+        names = code.co_varnames[len(self.args) : code.co_argcount]
+        return [name for name in names if name not in self.keywords]
+
+    @property
+    def asynchronous(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no way through it gives something to be awaited."""
+        return not self.asynchronous and _returns_plain(self.function.__code__)
+
+    def takes(self, count: int) -> bool:
+        """Whether it can be called with so many arguments."""
+        # A copy, since a decorator may have set what inspect would rather believe: __wrapped__, __signature__.
+        it: Any = self.function
+        copy = FunctionType(it.__code__, it.__globals__, it.__name__, it.__defaults__, it.__closure__)
+        copy.__kwdefaults__ = it.__kwdefaults__
+        try:
+            inspect.signature(copy).bind(*self.args, *[None] * count, **self.keywords)
+        except TypeError:
+            return False
+        return True
+
+
+def check_callable(app: Any) -> None:
+    """Refuse what can be called, but never as an App.
+
+    Raises:
+        TypeError: that is so; the text says what it looks like, and what to do.
+    """
+    call = _call_of(app)
+    if call is None:
+        return
+    what, names = describe(app), call.names
+    if (
+        names[:3] == ["scope", "receive", "send"]
+        or names == ["scope"]
+        or (call.asynchronous and not call.takes(2) and call.takes(3))
+    ):
+        raise TypeError(
+            f"{what} is no App: it looks like an ASGI application (scope, receive, send), which wants a server for "
+            f"these, uvicorn say; an App is {_APP}"
+        )
+    if not call.asynchronous and _is_wsgi(names):
+        raise LooksLikeWSGI(
+            f"{what} is no App: it looks like a WSGI application (environ, start_response): give aiohttpd.wsgi(it)"
+        )
+    if not call.takes(2):
+        if call.takes(3):
+            raise TypeError(
+                f"{what} is no App: it takes three arguments, as what makes a handler of http.server: "
+                "give aiohttpd.blocking(it)"
+            )
+        raise TypeError(f"{what} is no App: it cannot be called with (request, response). An App is {_APP}")
+    if inspect.isgeneratorfunction(call.function) or inspect.isasyncgenfunction(call.function):
+        raise TypeError(f"{what} is no App: it yields, which nobody waits for; write to the response. An App is {_APP}")
+    if call.is_plain:
+        raise TypeError(
+            f"{what} is no App: it is a plain function. Write 'async def', or, for code that blocks, "
+            "a handler class with 'def do_GET(self)', which runs in a thread"
+        )
+
+
+def explain_class(cls: type) -> str:
+    """What to say of a class that makes no handlers."""
+    what = cls.__qualname__
+    init = vars(cls).get("__init__")
+    if isinstance(init, FunctionType) and _is_wsgi(list(init.__code__.co_varnames[1:3])):
+        return f"{what} is no handler class: it looks like a WSGI application: give aiohttpd.wsgi({what})"
+    if isinstance(vars(cls).get("__call__"), FunctionType):
+        return f"{what} is no handler class: its instances can be called, so give one of them: {what}(...)"
+    return f"{what} is no handler class: derive it from aiohttpd.BaseHTTPRequestHandler"
+
+
+def explain_value(app: Any, *, handlers: list[str], makes_handlers: bool) -> str:
+    """What to say of something that cannot be called.
+
+    Args:
+        app: the thing.
+        handlers: the names of handler classes in it, if it is a module.
+        makes_handlers: its class is a handler class.
+    """
+    if isinstance(app, ModuleType):
+        more = f": give what is in it, {app.__name__}.{handlers[0]}" if handlers else ", and has no handler class in it"
+        return f"{app.__name__} is no App: it is a module{more}"
+    if inspect.isawaitable(app) and (makes_handlers or inspect.iscoroutine(app)):
+        if inspect.iscoroutine(app):
+            app.close()  # or it would complain that nobody has awaited it
+            return f"{app.__qualname__}() is no App: it has been called already; give the function itself"
+        name = type(app).__qualname__
+        return f"an instance of {name} is no App: give the class, {name}"
+    text = f"{_short(app)} is no App: {_APP}"
+    return f"{text}; run() and the command import what a text names, 'module:name'" if isinstance(app, str) else text
+
+
+def check_wsgi(application: Any, *, makes_handlers: bool) -> None:
+    """Refuse what is certainly no WSGI application.
+
+    Raises:
+        TypeError: that is so.
+    """
+    if not callable(application):
+        raise TypeError(f"{_short(application)} is no WSGI application: it takes (environ, start_response)")
+    if makes_handlers:
+        raise TypeError(f"{describe(application)} is no WSGI application but a handler class: it is an App as it is")
+    call = _call_of(application)
+    if call is not None and call.asynchronous:
+        raise TypeError(f"{describe(application)} is no WSGI application: it is asynchronous")
+    if call is not None and not call.takes(2):
+        raise TypeError(
+            f"{describe(application)} is no WSGI application: it cannot be called with (environ, start_response)"
+        )
+
+
+def check_factory(factory: Any, *, makes_handlers: bool) -> None:
+    """Refuse what certainly makes no handlers of http.server.
+
+    Raises:
+        TypeError: that is so.
+    """
+    call = _call_of(factory)
+    if not callable(factory) or makes_handlers or (call is not None and (call.asynchronous or not call.takes(3))):
+        raise TypeError(
+            f"{describe(factory)} makes no handlers of http.server: it is called with (request, client_address, server)"
+        )
+
+
+def describe(thing: Any) -> str:
+    """What to call a thing in a message."""
+    name = getattr(thing, "__qualname__", None)
+    if isinstance(thing, type) or (isinstance(name, str) and not isinstance(thing, (FunctionType, MethodType))):
+        return str(name)
+    if isinstance(name, str):
+        return f"{name}()"
+    if isinstance(thing, functools.partial):
+        return f"a partial of {describe(thing.func)}"
+    return f"an instance of {type(thing).__qualname__}"
+
+
+def _call_of(thing: Any) -> _Call | None:
+    """What is run when this is called; None where it cannot be told: classes, code in C, stand-ins."""
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    while True:
+        kind = type(thing)  # not what __class__ pretends
+        if kind is FunctionType:
+            return _Call(thing, args, keywords)
+        if kind is functools.partial:
+            if any(type(value).__name__ == "_PlaceholderType" for value in thing.args):  # from Python 3.14 on
+                return None
+            args, keywords, thing = (*thing.args, *args), {**thing.keywords, **keywords}, thing.func
+        elif kind is MethodType:
+            args, thing = (thing.__self__, *args), thing.__func__
+        elif (
+            not isinstance(thing, type) and type(call := inspect.getattr_static(kind, "__call__", None)) is FunctionType
+        ):
+            args, thing = (thing, *args), call
+        else:
+            return None
+
+
+def _is_wsgi(names: list[str]) -> bool:
+    return len(names) == 2 and (names[1] == "start_response" or names[0] in ("environ", "env"))
+
+
+def _returns_plain(code: CodeType) -> bool:
+    """Whether a function returns in any case, and nothing but constants and what is put together in the statement."""
+    import dis  # for plain functions only, of which there are few
+
+    returns = False
+    before: dis.Instruction | None = None
+    for instruction in dis.get_instructions(code):
+        if instruction.opname.startswith("RETURN_") and instruction.opname != "RETURN_GENERATOR":
+            # The constant is part of the instruction in Python 3.12 and 3.13, and loaded by the one before in others.
+            source = instruction if instruction.opname == "RETURN_CONST" else before
+            if source is None or not source.opname.startswith(_PLAIN):
+                return False
+            returns = True
+        before = instruction
+    return returns
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"an instance of {type(value).__qualname__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
