@@ -20,6 +20,7 @@ __all__ = [
     "ends_with_terminal",
     "has_terminal",
     "loop_factory",
+    "open_standard_streams",
     "refuse_import",
     "say",
 ]
@@ -27,8 +28,28 @@ __all__ = [
 
 def say(text: str) -> None:
     """Tell the person at the terminal, if there still is one."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # else print() would take stdout
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def open_standard_streams() -> None:
+    """Open the null device on what is closed of stdin, stdout and stderr, before anything else is opened there.
+
+    Whatever took such a number would get what is meant for stdout and stderr, in programs that we start too, and
+    libuv ends the process rather than close it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        null: int | str = os.devnull
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # this number, since it is the lowest that is free
+            os.set_inheritable(null, True)
+        if getattr(sys, name) is None:  # it was closed when Python began
+            mode = "w" if number else "r"
+            closefd = isinstance(null, str)
+            setattr(sys, name, open(null, mode, errors="backslashreplace", closefd=closefd))  # noqa: SIM115
 
 
 def ends_with_terminal() -> bool:

@@ -27,12 +27,14 @@ from .program import (
     ends_with_terminal,
     has_terminal,
     loop_factory,
+    open_standard_streams,
     refuse_import,
     say,
 )
 from .seeing import metrics_server
 from .server import HTTPServer, Lifespan
 from .service import App, resolve_app
+from .stderr import own_stderr
 from .systemd import Notifier
 from .target import load_target
 from .tls import Certificates
@@ -103,6 +105,7 @@ def run(
         SystemExit: no worker can start.
     """
     refuse_import()
+    open_standard_streams()
     address = (host or "", port) if bind is None else bind
     config = Config.from_options(options, os.environ)
     if workers is None and not reload:
@@ -194,7 +197,11 @@ def serve(
     certificates = ssl if isinstance(ssl, Certificates) else None
     context = ssl.context() if isinstance(ssl, Certificates) else ssl
     allow_open_files()
-    with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with (
+        own_stderr(config.access_log_format),
+        ended_within(_AFTERWARDS) as end,
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
         try:
             runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
         except BaseException as error:

@@ -24,7 +24,8 @@ from .config import Config
 from .listeners import ServerAddress
 from .program import allow_open_files, ends_with_terminal, has_terminal, say
 from .seeing import metrics_server
-from .shared_stream import SharedStream, shared_file
+from .shared_stream import shared_file
+from .stderr import own_stderr
 from .supervisor import Supervisor, Watch
 from .systemd import Notifier
 from .worker import Target
@@ -81,7 +82,7 @@ def supervise(
     resource_tracker.ensure_running()  # multiprocessing wants it, and it would undo what we do to signals
     with (
         shared_file() as shared,
-        contextlib.redirect_stderr(SharedStream(2, shared.fileno())),
+        own_stderr(config.access_log_format, shared.fileno()),
         asyncio.Runner() as runner,
     ):
         supervisor = Supervisor(address, pickled, config, workers, shared.fileno(), tls=target.certificates is not None)

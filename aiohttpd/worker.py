@@ -29,10 +29,10 @@ from .channel import Channel, Message, encode
 from .config import Config
 from .errors import TLSError
 from .live import report
-from .program import allow_open_files, ended_within, loop_factory, say
+from .program import allow_open_files, ended_within, loop_factory, open_standard_streams, say
 from .server import HTTPServer, Lifespan
 from .service import App, resolve_app
-from .shared_stream import SharedStream
+from .stderr import own_stderr
 from .target import TargetError, TargetFailed
 from .tls import Certificates
 from .wire.request import Request
@@ -115,12 +115,17 @@ class _CannotStart(Exception):
 
 def work(job: Job) -> None:
     """Be a worker: the main function of the process."""
+    open_standard_streams()
     for number in HANDED:
         signal.signal(number, _ignore)  # not SIG_IGN, which the programs that an App starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
     threading.Thread(target=_end_with_parent, args=(job.config,), daemon=True).start()
     job.channel.set_inheritable(False)
-    sys.stderr = SharedStream(2, job.shared.number)
+    with own_stderr(job.config.access_log_format, job.shared.number):
+        _work(job)
+
+
+def _work(job: Job) -> None:
     job.channel.sendall(encode("begun"))
     allow_open_files()
     try:
@@ -140,6 +145,9 @@ def work(job: Job) -> None:
     except _CannotStart as error:
         _tell(job, error)
         sys.exit(error.status)
+    except Exception as error:
+        say(_formatted(error))
+        sys.exit(1)
 
 
 def _tell(job: Job, error: "_CannotStart") -> None:

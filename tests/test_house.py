@@ -22,7 +22,7 @@ FLOORS = [
     ["wire.parser", "wire.body", "wire.preamble"],
     ["wire.forwarded", "error_body"],
     ["accepting", "deadlines", "progress", "sending", "log_format", "metrics", "listeners", "tls", "reachable"],
-    ["systemd", "processes", "sharing"],
+    ["systemd", "processes", "sharing", "stderr"],
     ["transfer", "access_log", "binding"],
     ["threads.pool", "threads.outbox", "threads.incoming", "threads.__init__"],
     ["threads.running"],
