@@ -26,6 +26,7 @@ _MOST = 1024 * 1024  # bytes that wait for a reader of stderr; what comes then i
 _PATIENCE = 0.05  # seconds that a writer waits for its text to be out
 _STALLED = 1.0  # seconds in which nobody waits, after one has waited in vain
 _LAST_WORDS = 1.0  # seconds at the end for what waits
+_LONGEST = 64 * 1024  # characters of one message
 _NEWLINE = 0x0A
 
 _streams: "weakref.WeakSet[SharedStream]" = weakref.WeakSet()
@@ -124,16 +125,21 @@ class SharedStream(io.TextIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        """Write what ends a line; keep the rest until its line ends."""
+        """Write what ends a line; keep the rest until its line ends.
+
+        What becomes a message is kept until the text ends with a line, as that of ``print`` and of tracebacks does.
+        """
         with self._changed:
-            head, newline, rest = text.rpartition("\n")
-            if newline:
-                lines, self._begun = self._begun + head + newline, rest
-                self._put(lines if self._message is None or _are_objects(lines) else self._message(lines))
+            self._begun += text
+            if "\n" in text and (self._message is None or text.endswith("\n") or len(self._begun) > _LONGEST):
+                self._put_lines()
                 self._wait()
-            else:
-                self._begun += text
         return len(text)
+
+    def _put_lines(self) -> None:
+        head, newline, self._begun = self._begun.rpartition("\n")
+        lines = head + newline
+        self._put(lines if self._message is None or _are_objects(lines) else self._message(lines))
 
     def log(self, lines: str) -> None:
         """Write lines that are as the log wants them, and wait for nothing."""
