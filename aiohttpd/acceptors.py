@@ -7,14 +7,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from time import monotonic
 
 from .assembly import accept
+from .forking import keep_from_children
 from .load import ProtocolFactory
 from .service import Service, error_logger
 
 __all__ = ["Acceptors", "turns"]
 
 _REST = 1.0  # seconds without descriptors before we look whether there are some again
+_QUIET = 60.0  # seconds from one line about that to the next
 
 
 class Acceptors:
@@ -37,7 +40,20 @@ class Acceptors:
         self._turn = asyncio.Lock()  # it begins or ends
         self._ended = False
         self._resting: asyncio.Task[None] | None = None
+        self._quiet_until = 0.0
         self.accepted: Callable[[], None] | None = None
+        keep_from_children(self)
+
+    def descriptors(self) -> Iterator[int]:
+        """Those of the sockets and of the connections, which children must not keep open."""
+        for sock in self._sockets:
+            yield sock.fileno()
+        for server in self._servers:
+            for listener in server.sockets:
+                yield listener.fileno()
+        for connection in tuple(self._service.connections):
+            with contextlib.suppress(Exception):  # it has been closed meanwhile
+                yield connection.get_extra_info("socket").fileno()
 
     @property
     def load(self) -> int:
@@ -73,7 +89,10 @@ class Acceptors:
     def _exhausted(self, error: OSError) -> None:
         """There are no descriptors left for a connection: all that come have to wait."""
         if self._resting is None:
-            error_logger.warning("no connection can be accepted: %s", error.strerror)
+            now = monotonic()
+            if now >= self._quiet_until:
+                self._quiet_until = now + _QUIET
+                error_logger.warning("no connection can be accepted: %s", error.strerror)
             self._resting = self._service.loop.create_task(self._rest())
 
     async def _rest(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from .access_log import AccessLog
 from .config import Config
 from .errors import TLSError
+from .forking import end_child, not_for_children
 from .listeners import ServerAddress, url_of
 from .live import report
 from .program import (
@@ -199,15 +200,19 @@ def serve(
     allow_open_files()
     with (
         own_stderr(config.access_log_format),
+        not_for_children() as is_loop,
         ended_within(_AFTERWARDS) as end,
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
+        is_loop(runner.get_loop())
         try:
             runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
         except BaseException as error:
+            end_child(error)
             end(1, error)
             raise
         else:
+            end_child(None)
             end()
 
 

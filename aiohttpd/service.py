@@ -18,6 +18,7 @@ from .config import Config
 from .deadlines import Deadlines, Fifo
 from .error_body import error_body_of
 from .errors import WireError
+from .forking import end_child
 from .metrics import Metrics
 from .version import __version__
 from .wire.request import Address, Request
@@ -227,6 +228,7 @@ class Service:
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """A handler raised what it should have caught."""
+        end_child(error)
         handle = getattr(self.server, "handle_error", None) or log_error
         try:
             handle(error, request)

@@ -28,6 +28,7 @@ from .balance import Balance, Table
 from .channel import Channel, Message, encode
 from .config import Config
 from .errors import TLSError
+from .forking import end_child, not_for_children
 from .live import report
 from .program import allow_open_files, ended_within, loop_factory, open_standard_streams, say
 from .server import HTTPServer, Lifespan
@@ -116,21 +117,27 @@ class _CannotStart(Exception):
 def work(job: Job) -> None:
     """Be a worker: the main function of the process."""
     open_standard_streams()
+    with not_for_children() as is_loop:
+        _begin(job, is_loop)
+
+
+def _begin(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> None:
     for number in HANDED:
         signal.signal(number, _ignore)  # not SIG_IGN, which the programs that an App starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
     threading.Thread(target=_end_with_parent, args=(job.config,), daemon=True).start()
     job.channel.set_inheritable(False)
     with own_stderr(job.config.access_log_format, job.shared.number):
-        _work(job)
+        _work(job, is_loop)
 
 
-def _work(job: Job) -> None:
+def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> None:
     job.channel.sendall(encode("begun"))
     allow_open_files()
     try:
         app, lifespan, context = _load(job.target)
         with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
+            is_loop(runner.get_loop())
             try:
                 runner.run(_serve(job, app, lifespan, context))
             except _CannotStart as error:
@@ -138,9 +145,11 @@ def _work(job: Job) -> None:
                 end(error.status)
                 sys.exit(error.status)
             except BaseException as error:
+                end_child(error)
                 end(1, error)
                 raise
             else:
+                end_child(None)
                 end()
     except _CannotStart as error:
         _tell(job, error)

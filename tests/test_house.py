@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
 FLOORS = [
-    ["errors", "version", "json_text", "trust", "program", "channel", "shared_stream", "reload", "balance"],
+    ["errors", "version", "json_text", "trust", "program", "channel", "shared_stream", "forking", "reload", "balance"],
     ["config", "clock"],
     ["wire.headers"],
     ["wire.request"],
