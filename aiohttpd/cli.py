@@ -20,6 +20,7 @@ from .binding import is_local, read_addresses
 from .config import Config, Option, options, read_size
 from .errors import HTTPError, TLSError
 from .files.tree import open_inside
+from .first_process import leave_first_process
 from .listeners import BindError
 from .program import open_standard_streams, say
 from .runner import Listening, announce, local_url, serve_many
@@ -128,6 +129,7 @@ def _serve_hint(arguments: list[str]) -> str:
 def main() -> None:
     """http.server, grown up for asyncio."""
     open_standard_streams()
+    leave_first_process()
 
 
 class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only

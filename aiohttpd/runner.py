@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from .access_log import AccessLog
 from .config import Config
 from .errors import TLSError
+from .first_process import leave_first_process
 from .forking import end_child, not_for_children
 from .listeners import ServerAddress, url_of
 from .live import report
@@ -107,6 +108,7 @@ def run(
     """
     refuse_import()
     open_standard_streams()
+    leave_first_process()
     address = (host or "", port) if bind is None else bind
     config = Config.from_options(options, os.environ)
     if workers is None and not reload:

@@ -13,7 +13,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
 FLOORS = [
-    ["errors", "version", "json_text", "trust", "program", "channel", "shared_stream", "forking", "reload", "balance"],
+    ["errors", "version", "json_text", "trust", "program", "channel", "shared_stream", "reload", "balance"],
+    ["first_process", "forking"],
     ["config", "clock"],
     ["wire.headers"],
     ["wire.request"],
