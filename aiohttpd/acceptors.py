@@ -5,10 +5,12 @@ Owns beginning, pausing and ending. None of them may lose a connection that the 
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from time import monotonic
 
+from .accepting import EXHAUSTED
 from .assembly import accept
 from .forking import keep_from_children
 from .load import ProtocolFactory
@@ -41,6 +43,7 @@ class Acceptors:
         self._ended = False
         self._resting: asyncio.Task[None] | None = None
         self._quiet_until = 0.0
+        self._tells = isinstance(service.loop, asyncio.SelectorEventLoop)  # of itself that there are none
         self.accepted: Callable[[], None] | None = None
         keep_from_children(self)
 
@@ -89,11 +92,14 @@ class Acceptors:
     def _exhausted(self, error: OSError) -> None:
         """There are no descriptors left for a connection: all that come have to wait."""
         if self._resting is None:
-            now = monotonic()
-            if now >= self._quiet_until:
-                self._quiet_until = now + _QUIET
-                error_logger.warning("no connection can be accepted: %s", error.strerror)
+            self._tell(error)
             self._resting = self._service.loop.create_task(self._rest())
+
+    def _tell(self, error: OSError) -> None:
+        now = monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            error_logger.warning("no connection can be accepted: %s", error.strerror)
 
     async def _rest(self) -> None:
         await self.pause()
@@ -123,6 +129,12 @@ class Acceptors:
     def _make(self) -> asyncio.Protocol:
         if self.accepted is not None:
             self.accepted()
+        if not self._tells:
+            try:
+                os.close(os.dup(self._sockets[0].fileno()))
+            except OSError as error:  # it was the last one; libuv closes those that come now
+                if error.errno in EXHAUSTED:
+                    self._tell(error)
         return self._factory()
 
     async def _close(self) -> None:

@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from .forking import end_child, not_for_children
 from .listeners import ServerAddress, url_of
 from .live import report
 from .program import (
+    Repeated,
     allow_open_files,
     cores,
     ended_within,
@@ -31,13 +33,14 @@ from .program import (
     loop_factory,
     open_standard_streams,
     refuse_import,
+    refuse_loop,
     say,
 )
 from .seeing import metrics_server
 from .server import HTTPServer, Lifespan
 from .service import App, resolve_app
 from .stderr import own_stderr
-from .systemd import Notifier
+from .systemd import Notifier, forget_descriptors
 from .target import load_target
 from .tls import Certificates
 
@@ -83,8 +86,8 @@ def run(
 ) -> None:
     """Serve an App until SIGINT or SIGTERM; then finish what is in flight, and return.
 
-    A second signal stops at once. SIGHUP reads the files of `Certificates` again. uvloop is used where it is
-    installed. A service manager that asks for it (systemd) is told how things are.
+    A second signal, a moment later, stops at once. SIGHUP reads the files of `Certificates` again. uvloop is used
+    where it is installed. A service manager that asks for it (systemd) is told how things are.
 
     Args:
         app: a handler class, another App, or ``"module:name"`` of one.
@@ -104,9 +107,11 @@ def run(
         TypeError: an unknown option (the text names the nearest); what cannot be handed to a worker.
         BindError: the address cannot be listened on.
         TLSError: a file of `Certificates` cannot be used.
+        RuntimeError: an event loop runs here; workers are asked for in a thread, or by a program that is no file.
         SystemExit: no worker can start.
     """
     refuse_import()
+    refuse_loop()
     open_standard_streams()
     leave_first_process()
     address = (host or "", port) if bind is None else bind
@@ -159,6 +164,11 @@ def serve_many(
     """
     if os.name != "posix":
         raise ValueError("workers want a POSIX system: descriptors and signals are handed to them")
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "run() with workers or reload belongs to the main thread, which alone gets signals: call it there, "
+            "or run() without them here"
+        )
     from .supervising import Target, supervise
 
     count = cores() if workers == "auto" else 1 if workers is None else workers
@@ -197,6 +207,7 @@ def serve(
         ssl: as for `run`.
         started: called once connections are accepted; by default it says where, on stderr.
     """
+    forget_descriptors(os.environ)
     certificates = ssl if isinstance(ssl, Certificates) else None
     context = ssl.context() if isinstance(ssl, Certificates) else ssl
     allow_open_files()
@@ -261,6 +272,7 @@ class _Program:
         self._stops: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
         self._ends_with_terminal = ends_with_terminal()
+        self._repeated = Repeated()
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """What is done about signals, by their names."""
@@ -298,7 +310,9 @@ class _Program:
         self._manager.close()
 
     def stop(self) -> None:
-        """SIGINT and SIGTERM: finish what is in flight; the second time wait for nothing."""
+        """SIGINT and SIGTERM: finish what is in flight; the second time, a moment later, wait for nothing."""
+        if self._repeated.is_same():
+            return
         if self._starting is not None:
             self._starting.cancel()
             return
