@@ -75,16 +75,16 @@ def not_for_children() -> Iterator[Callable[[asyncio.AbstractEventLoop], None]]:
         _program = outer
 
 
-def end_child(error: BaseException | None, parent: int | None = None) -> None:
+def end_child(error: BaseException | None, parent: int) -> None:
     """End the process here, if it is a child that has come back from its handler into the server.
 
     It must not go on: it would take the requests of others, remove files at the end, and write what waits once more.
 
     Args:
         error: it has come by.
-        parent: the process of the server; by default that of the program.
+        parent: the process of the server.
     """
-    if os.getpid() == (_program.pid if parent is None else parent) or not (_program.pid or parent):
+    if os.getpid() == parent:
         return
     status = 0
     if isinstance(error, SystemExit):
@@ -134,7 +134,7 @@ def _in_child() -> None:
                 _replace(_pollers(empty.fileno()), empty.fileno())
         if _program.loop is not None:
             with contextlib.suppress(Exception):
-                _program.loop.call_soon(end_child, None)
+                _program.loop.call_soon(end_child, None, _program.pid)
     _after_fork()
 
 

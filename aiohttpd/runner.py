@@ -218,14 +218,15 @@ def serve(
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
         is_loop(runner.get_loop())
+        pid = os.getpid()
         try:
             runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
         except BaseException as error:
-            end_child(error)
+            end_child(error, pid)
             end(1, error)
             raise
         else:
-            end_child(None)
+            end_child(None, pid)
             end()
 
 

@@ -6,6 +6,7 @@ Owns no socket: `aiohttpd.server` puts one on the network, `aiohttpd.testing` fe
 import asyncio
 import contextvars
 import logging
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -157,6 +158,7 @@ class Service:
         self.refusal_fields = _refusal_fields(app)
         self.config = config
         self.loop = loop
+        self._pid = os.getpid()
         self.server = server
         self.access_log = access_log if config.access_log else None
         self.metrics = metrics
@@ -228,7 +230,7 @@ class Service:
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """A handler raised what it should have caught."""
-        end_child(error)
+        end_child(error, self._pid)
         handle = getattr(self.server, "handle_error", None) or log_error
         try:
             handle(error, request)

@@ -181,8 +181,10 @@ class SharedStream(io.TextIOBase):
         self._size += len(data)
         self._enqueue(data)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="aiohttpd-stderr", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="aiohttpd-stderr", daemon=True)
+            with contextlib.suppress(RuntimeError):  # there is none for us now; the next line tries again
+                thread.start()
+                self._thread = thread
 
     def _enqueue(self, item: bytes | int) -> None:
         self._waiting.append(item)

@@ -138,6 +138,7 @@ def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> Non
         app, lifespan, context = _load(job.target)
         with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
             is_loop(runner.get_loop())
+            pid = os.getpid()
             try:
                 runner.run(_serve(job, app, lifespan, context))
             except _CannotStart as error:
@@ -145,11 +146,11 @@ def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> Non
                 end(error.status)
                 sys.exit(error.status)
             except BaseException as error:
-                end_child(error)
+                end_child(error, pid)
                 end(1, error)
                 raise
             else:
-                end_child(None)
+                end_child(None, pid)
                 end()
     except _CannotStart as error:
         _tell(job, error)

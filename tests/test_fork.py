@@ -28,6 +28,20 @@ def nap():
 def handlers():
     return [repr(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
 
+def another():
+    # A child may have a server of its own, whose handlers fail as handlers do.
+    async def app(request, response):
+        raise ValueError("in a child")
+
+    async def main():
+        async with aiohttpd.HTTPServer(("127.0.0.1", 0), app) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.server_port)
+            writer.write(b"GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 500")
+            writer.close()
+
+    asyncio.run(main())
+
 class Handler(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self):
         await getattr(self, "get_" + self.path[1:])()
@@ -92,6 +106,13 @@ class Handler(aiohttpd.BaseHTTPRequestHandler):
     async def get_return(self):
         child = os.fork()
         self.send_text(await self.end(child) if child else "never seen")
+
+    async def get_another(self):
+        child = multiprocessing.get_context("fork").Process(target=another)
+        child.start()
+        while child.is_alive():
+            await asyncio.sleep(0.01)
+        self.send_text(str(child.exitcode))
 
     async def get_preexec(self):
         done = subprocess.run(["sh", "-c", "echo done"], preexec_fn=os.setsid, stdout=subprocess.PIPE)
@@ -196,6 +217,13 @@ class TestChild:
                 new.sock.close()
             client.sock.close()
             other.sock.close()
+            assert await server.stops() == 0
+
+    async def test_it_serves_itself(self, how: str, tmp_path: Path) -> None:
+        async with start(tmp_path, how) as server:
+            client = Client(await server.port())
+            assert await asyncio.to_thread(client.ask, "/another") == "0"
+            client.sock.close()
             assert await server.stops() == 0
 
     async def test_a_program_is_executed(self, how: str, tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ async def test_what_is_missing_is_counted(start: str, tmp_path: Path) -> None:
             match = re.fullmatch(r'.*"GET /(\d{6})y{4000}/end HTTP/1\.1" 200 2', line)
             assert match, line
             numbers.append(int(match[1]))
-    assert '"GET /last HTTP/1.1" 200 2' in lines[-1]
+    assert '"GET /last HTTP/1.1" 200 2' in lines[-1] or (
+        start == "workers" and any("GET /last " in line for line in lines)
+    )
     assert dropped > 0
     assert len(numbers) + dropped == count
     assert numbers == sorted(set(numbers)) or start == "workers"  # the two write one after the other, each in order
@@ -226,10 +228,12 @@ class TestStream:
 
     def test_the_description_is_left_as_it_is(self) -> None:
         """It belongs to the shell and to other programs, too."""
-        with ends("pipe") as (_, writing):
+        with ends("pipe") as (reading, writing):
             stream = SharedStream(writing)
             stream.write("a\n" * 100_000)
             assert os.get_blocking(writing)
+            os.close(reading)
+            stream.finish()
 
     def test_one_that_does_not_block(self) -> None:
         """Whoever shares it may have set that: nothing is lost or cut."""
