@@ -120,6 +120,8 @@ def _in_child() -> None:
     for holder in list(_holders):
         with contextlib.suppress(Exception):
             numbers.update(holder.descriptors())
+    if _program.pid:
+        numbers.update(_tracker())
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_RDWR)
         _replace(numbers, null)
@@ -136,6 +138,16 @@ def _in_child() -> None:
             with contextlib.suppress(Exception):
                 _program.loop.call_soon(end_child, None, _program.pid)
     _after_fork()
+
+
+def _tracker() -> list[int]:
+    """The descriptor by which multiprocessing keeps its tracker of resources alive: Python 3.13 waits for that to end.
+
+    No other way tells which one it is, without a lock that a thread of the parent may hold.
+    """
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    number = getattr(getattr(module, "_resource_tracker", None), "_fd", None)
+    return [] if number is None else [number]
 
 
 def _pollers(but: int) -> list[int]:

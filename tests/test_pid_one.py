@@ -77,7 +77,7 @@ async def first(folder: Path, start: str):
     """Run as process 1; gives the program, and its process as we see it."""
     (folder / "app.py").write_text(APP)
     unshare = (
-        "import os, sys; os.execvp('unshare', ['unshare', '--pid', '--fork', '--mount-proc', "
+        "import os, sys; os.execvp('unshare', ['unshare', '--pid', '--fork', "
         "'--kill-child', sys.executable, *sys.argv[1:]])"
     )
     async with program(folder, "-c", unshare, *STARTS[start].split()) as server:
