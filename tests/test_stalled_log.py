@@ -292,6 +292,7 @@ class TestStream:
             stream.finish()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
     def test_a_child_writes_too(self) -> None:
         """It has no thread, and what waits is not its own."""
         with ends("pipe") as (reading, writing):
