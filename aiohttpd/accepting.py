@@ -12,9 +12,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Listener"]
+__all__ = ["EXHAUSTED", "Listener"]
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener(socket.socket):
@@ -39,7 +39,7 @@ class Listener(socket.socket):
         try:
             return super().accept()
         except OSError as error:
-            if error.errno not in _EXHAUSTED:
+            if error.errno not in EXHAUSTED:
                 raise
             self._without(error)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None

@@ -5,16 +5,21 @@ Owns beginning, pausing and ending. None of them may lose a connection that the 
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
+from time import monotonic
 
+from .accepting import EXHAUSTED
 from .assembly import accept
+from .forking import keep_from_children
 from .load import ProtocolFactory
 from .service import Service, error_logger
 
 __all__ = ["Acceptors", "turns"]
 
 _REST = 1.0  # seconds without descriptors before we look whether there are some again
+_QUIET = 60.0  # seconds from one line about that to the next
 
 
 class Acceptors:
@@ -37,7 +42,21 @@ class Acceptors:
         self._turn = asyncio.Lock()  # it begins or ends
         self._ended = False
         self._resting: asyncio.Task[None] | None = None
+        self._quiet_until = 0.0
+        self._tells = isinstance(service.loop, asyncio.SelectorEventLoop)  # of itself that there are none
         self.accepted: Callable[[], None] | None = None
+        keep_from_children(self)
+
+    def descriptors(self) -> Iterator[int]:
+        """Those of the sockets and of the connections, which children must not keep open."""
+        for sock in self._sockets:
+            yield sock.fileno()
+        for server in self._servers:
+            for listener in server.sockets:
+                yield listener.fileno()
+        for connection in tuple(self._service.connections):
+            with contextlib.suppress(Exception):  # it has been closed meanwhile
+                yield connection.get_extra_info("socket").fileno()
 
     @property
     def load(self) -> int:
@@ -73,8 +92,14 @@ class Acceptors:
     def _exhausted(self, error: OSError) -> None:
         """There are no descriptors left for a connection: all that come have to wait."""
         if self._resting is None:
-            error_logger.warning("no connection can be accepted: %s", error.strerror)
+            self._tell(error)
             self._resting = self._service.loop.create_task(self._rest())
+
+    def _tell(self, error: OSError) -> None:
+        now = monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            error_logger.warning("no connection can be accepted: %s", error.strerror)
 
     async def _rest(self) -> None:
         await self.pause()
@@ -104,6 +129,12 @@ class Acceptors:
     def _make(self) -> asyncio.Protocol:
         if self.accepted is not None:
             self.accepted()
+        if not self._tells:
+            try:
+                os.close(os.dup(self._sockets[0].fileno()))
+            except OSError as error:  # it was the last one; libuv closes those that come now
+                if error.errno in EXHAUSTED:
+                    self._tell(error)
         return self._factory()
 
     async def _close(self) -> None:

@@ -43,6 +43,7 @@ class AccessLog:
 
     def __init__(self, stream: TextIO, loop: asyncio.AbstractEventLoop, format: str = "http.server") -> None:
         self._stream = stream
+        self._write = getattr(stream, "log", stream.write)  # of a `SharedStream`: it waits for nothing
         self._loop = loop
         self._format = LineFormat(format)
         self.timed = self._format.timed
@@ -97,7 +98,7 @@ class AccessLog:
         if not text:
             return
         try:
-            self._stream.write(text)
+            self._write(text)
             self._stream.flush()
         except (OSError, ValueError):
             pass  # a log that is gone (a closed pipe, a full disk) must not stop the server

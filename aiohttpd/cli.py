@@ -21,13 +21,15 @@ from .binding import is_local, read_addresses
 from .config import Config, Option, misspelt_variables, options, read_size
 from .errors import HTTPError, TLSError
 from .files.tree import open_inside
+from .first_process import leave_first_process
 from .listeners import BindError, UnixAddress
-from .program import say
+from .program import open_standard_streams, say
 from .runner import Listening, announce, local_url, serve_many
 from .runner import serve as serve_app
 from .seeing import check_seeing
 from .service import App
 from .site import folder_app
+from .stderr import own_stderr
 from .target import TargetError, TargetFailed, target_app
 from .tls import Certificates
 from .version import __version__
@@ -149,6 +151,8 @@ def _serve_hint(arguments: list[str]) -> str:
 @click.version_option(__version__, message="aiohttpd %(version)s")
 def main() -> None:
     """http.server, grown up for asyncio."""
+    open_standard_streams()
+    leave_first_process()
 
 
 class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
@@ -338,6 +342,7 @@ def serve(
     try:
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
         check_seeing(config)
+        click.get_current_context().with_resource(own_stderr(config.access_log_format))
         make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
@@ -346,7 +351,7 @@ def serve(
     except (TargetError, ValueError) as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
-        traceback.print_exception(failed.error)
+        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
         sys.exit(1)
 
     for text in misspelt_variables(os.environ):
@@ -465,5 +470,5 @@ def _open(server: Listening) -> None:
 
 
 def _fail(text: str, status: int) -> None:
-    click.echo(f"aiohttpd: {text}", err=True)
+    say(f"aiohttpd: {text}")
     sys.exit(status)

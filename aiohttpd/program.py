@@ -10,25 +10,52 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 
 __all__ = [
+    "TWICE",
+    "Repeated",
     "allow_open_files",
     "cores",
     "ended_within",
     "ends_with_terminal",
     "has_terminal",
     "loop_factory",
+    "open_standard_streams",
     "refuse_import",
+    "refuse_loop",
     "say",
 ]
+
+TWICE = 0.3  # seconds in which another signal to stop is the same: a supervisor and its group pass on what all got
 
 
 def say(text: str) -> None:
     """Tell the person at the terminal, if there still is one."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # else print() would take stdout
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def open_standard_streams() -> None:
+    """Open the null device on what is closed of stdin, stdout and stderr, before anything else is opened there.
+
+    Whatever took such a number would get what is meant for stdout and stderr, in programs that we start too, and
+    libuv ends the process rather than close it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        null: int | str = os.devnull
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # this number, since it is the lowest that is free
+            os.set_inheritable(null, True)
+        if getattr(sys, name) is None:  # it was closed when Python began
+            mode = "w" if number else "r"
+            closefd = isinstance(null, str)
+            setattr(sys, name, open(null, mode, errors="backslashreplace", closefd=closefd))  # noqa: SIM115
 
 
 def ends_with_terminal() -> bool:
@@ -58,6 +85,37 @@ def refuse_import() -> None:
         raise RuntimeError(
             "run() is called while a process imports the program: put it below if __name__ == '__main__':"
         )
+
+
+def refuse_loop() -> None:
+    """Refuse to begin a program where an event loop runs already.
+
+    Raises:
+        RuntimeError: that is so.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "run() is called where an event loop runs already, as in a notebook or an async function: write "
+        "'async with aiohttpd.HTTPServer((host, port), app) as server: await server.serve_forever()' there"
+    )
+
+
+class Repeated:
+    """Tells a second signal to stop from the same one that comes twice."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None  # when the first of the last ones came
+
+    def is_same(self) -> bool:
+        """Whether a signal that comes now belongs to one that has come a moment ago."""
+        now = time.monotonic()
+        if self._last is not None and now < self._last + TWICE:
+            return True
+        self._last = now
+        return False
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,22 +19,28 @@ from typing import Any, Literal, Protocol
 from .access_log import AccessLog
 from .config import Config, misspelt_variables
 from .errors import TLSError
+from .first_process import leave_first_process
+from .forking import end_child, not_for_children
 from .listeners import ServerAddress, check_address, root_of, url_of
 from .live import report
 from .program import (
+    Repeated,
     allow_open_files,
     cores,
     ended_within,
     ends_with_terminal,
     has_terminal,
     loop_factory,
+    open_standard_streams,
     refuse_import,
+    refuse_loop,
     say,
 )
 from .seeing import metrics_server
 from .server import HTTPServer, Lifespan
 from .service import App, resolve_app
-from .systemd import Notifier
+from .stderr import own_stderr
+from .systemd import Notifier, forget_descriptors
 from .target import load_target
 from .tls import Certificates
 
@@ -79,8 +86,8 @@ def run(
 ) -> None:
     """Serve an App until SIGINT or SIGTERM; then finish what is in flight, and return.
 
-    A second signal stops at once. SIGHUP reads the files of `Certificates` again. uvloop is used where it is
-    installed. A service manager that asks for it (systemd) is told how things are.
+    A second signal, a moment later, stops at once. SIGHUP reads the files of `Certificates` again. uvloop is used
+    where it is installed. A service manager that asks for it (systemd) is told how things are.
 
     Args:
         app: a handler class, another App, or ``"module:name"`` of one.
@@ -102,9 +109,13 @@ def run(
         ValueError: an option out of its range; no such port.
         BindError: the address cannot be listened on.
         TLSError: a file of `Certificates` cannot be used.
+        RuntimeError: an event loop runs here; workers are asked for in a thread, or by a program that is no file.
         SystemExit: no worker can start.
     """
     refuse_import()
+    refuse_loop()
+    open_standard_streams()
+    leave_first_process()
     address = (host or "", port) if bind is None else bind
     config = Config.from_options(options, os.environ)
     check_address(address)
@@ -162,6 +173,11 @@ def serve_many(
     """
     if os.name != "posix":
         raise ValueError("workers want a POSIX system: descriptors and signals are handed to them")
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "run() with workers or reload belongs to the main thread, which alone gets signals: call it there, "
+            "or run() without them here"
+        )
     from .supervising import Target, supervise
 
     count = cores() if workers == "auto" else 1 if workers is None else workers
@@ -200,16 +216,26 @@ def serve(
         ssl: as for `run`.
         started: called once connections are accepted; by default it says where, on stderr.
     """
+    forget_descriptors(os.environ)
     certificates = ssl if isinstance(ssl, Certificates) else None
     context = ssl.context() if isinstance(ssl, Certificates) else ssl
     allow_open_files()
-    with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with (
+        own_stderr(config.access_log_format),
+        not_for_children() as is_loop,
+        ended_within(_AFTERWARDS) as end,
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
+        is_loop(runner.get_loop())
+        pid = os.getpid()
         try:
             runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
         except BaseException as error:
+            end_child(error, pid)
             end(1, error)
             raise
         else:
+            end_child(None, pid)
             end()
 
 
@@ -256,6 +282,7 @@ class _Program:
         self._stops: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
         self._ends_with_terminal = ends_with_terminal()
+        self._repeated = Repeated()
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """What is done about signals, by their names."""
@@ -293,7 +320,9 @@ class _Program:
         self._manager.close()
 
     def stop(self) -> None:
-        """SIGINT and SIGTERM: finish what is in flight; the second time wait for nothing."""
+        """SIGINT and SIGTERM: finish what is in flight; the second time, a moment later, wait for nothing."""
+        if self._repeated.is_same():
+            return
         if self._starting is not None:
             self._starting.cancel()
             return

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import functools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,7 @@ from .config import Config
 from .deadlines import FINEST, Deadlines, Fifo
 from .error_body import error_body_of
 from .errors import WireError
+from .forking import end_child
 from .metrics import Metrics
 from .version import __version__
 from .wire.request import Address, Request
@@ -185,6 +187,7 @@ class Service:
         self.silence: float | None = getattr(self.app, "aiohttpd_silence", None)
         self.config = config
         self.loop = loop
+        self._pid = os.getpid()
         self.server = server
         self.access_log = access_log if config.access_log else None
         self.metrics = metrics
@@ -257,6 +260,7 @@ class Service:
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """A handler raised what it should have caught."""
+        end_child(error, self._pid)
         handle = getattr(self.server, "handle_error", None) or log_error
         try:
             handle(error, request)

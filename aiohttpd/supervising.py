@@ -5,7 +5,7 @@ Owns what is done when. How workers come and go is `supervisor`'s.
 =================  =====================================================================================
 signal             what it does
 =================  =====================================================================================
-SIGTERM, SIGINT    stop: finish what is in flight, within timeout_grace; a second one stops at once
+SIGTERM, SIGINT    stop: finish what is in flight, within timeout_grace; a second one, a moment later, stops at once
 SIGHUP             roll: a new worker for each, one after the other; the old one ends when the new is ready
 SIGTTIN, SIGTTOU   one worker more, one less
 SIGUSR1            each worker writes its connections, and what their handlers wait for
@@ -14,19 +14,23 @@ SIGUSR1            each worker writes its connections, and what their handlers w
 
 import asyncio
 import contextlib
+import io
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing import resource_tracker
+from typing import Any
 
 from .config import Config
 from .listeners import ServerAddress, root_of
-from .program import allow_open_files, ends_with_terminal, has_terminal, say
+from .program import Repeated, allow_open_files, ends_with_terminal, has_terminal, say
 from .seeing import metrics_server
-from .shared_stream import SharedStream, shared_file
+from .shared_stream import shared_file
+from .stderr import own_stderr
 from .supervisor import Supervisor, Watch
-from .systemd import Notifier
+from .systemd import Notifier, forget_descriptors
 from .worker import Target
 
 __all__ = ["Target", "handed_over", "supervise"]
@@ -40,7 +44,9 @@ def handed_over(target: Target) -> bytes:
     """
     for thing in (*getattr(target.make_app, "args", ()), target.lifespan):
         try:
-            pickle.dumps(thing)
+            _Looking(io.BytesIO(pickle.dumps(thing))).load()
+        except RuntimeError:
+            raise
         except Exception as error:
             what = getattr(thing, "__qualname__", None) or repr(thing)
             raise TypeError(
@@ -48,6 +54,33 @@ def handed_over(target: Target) -> bytes:
                 "or name it as 'module:name'"
             ) from None
     return pickle.dumps(target)
+
+
+class _Looking(pickle.Unpickler):
+    """Looks whether workers can import what they are given from the program."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__main__" and not _main_file():
+            raise RuntimeError(_NO_FILE)
+        return super().find_class(module, name)
+
+
+_NO_FILE = (
+    "workers import the program, and this one is no file (it comes from stdin, python -c or a prompt): save it to one, "
+    "or run() without workers"
+)
+
+
+def _main_file() -> str | None:
+    return getattr(sys.modules["__main__"], "__file__", None)
+
+
+def _check_main() -> None:
+    """Refuse a program that was read from stdin: each spawned process would look for the file."""
+    main = sys.modules["__main__"]
+    file = _main_file()
+    if getattr(main, "__spec__", None) is None and file is not None and not os.path.exists(file):
+        raise RuntimeError(_NO_FILE)
 
 
 def supervise(
@@ -75,13 +108,16 @@ def supervise(
     Raises:
         BindError: the address cannot be listened on.
         TypeError: the target cannot be handed to other processes.
+        RuntimeError: the program is no file that they could import.
     """
+    _check_main()
     pickled = handed_over(target)
+    forget_descriptors(os.environ)
     allow_open_files()
     resource_tracker.ensure_running()  # multiprocessing wants it, and it would undo what we do to signals
     with (
         shared_file() as shared,
-        contextlib.redirect_stderr(SharedStream(2, shared.fileno())),
+        own_stderr(config.access_log_format, shared.fileno()),
         asyncio.Runner() as runner,
     ):
         supervisor = Supervisor(address, pickled, config, workers, shared.fileno(), tls=target.certificates is not None)
@@ -94,6 +130,7 @@ async def _oversee(supervisor: Supervisor, watch: Watch | None, started: Callabl
     manager = Notifier(os.environ)
     terminal = ends_with_terminal()
     rolls: set[asyncio.Task[None]] = set()
+    repeated = Repeated()
 
     def begun(_: Supervisor) -> None:
         started(supervisor)
@@ -104,6 +141,8 @@ async def _oversee(supervisor: Supervisor, watch: Watch | None, started: Callabl
         return f"Serving on {', '.join(map(root_of, supervisor.urls))}"
 
     def stop() -> None:
+        if repeated.is_same():
+            return
         manager.stopping("Finishing what is in flight")
         supervisor.stop()
 

@@ -76,7 +76,6 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._roll_waits = False
         self._recycle_after = 0.0  # the loop's time
-        self._orphan = 0  # a process that is dead and not ours, when we looked
 
     # What it is called, as `HTTPServer` has it.
 
@@ -327,28 +326,12 @@ class Supervisor:
         late, self._looked = now - self._looked - BEAT, now
         for worker in tuple(self._workers):
             worker.look(now, late if late > _LATE else 0)
-        if os.getpid() == 1:
-            self._bury()
         if self._stopping or self._turn.locked() or now < self._recycle_after:
             return
         for worker in self._active:
             if worker.state is State.READY and (why := worker.worn(now)) is not None:
                 self._begin(self._recycle(worker, why))
                 return  # one at a time
-
-    def _bury(self) -> None:
-        """In a container we may be the first process, whose children are what the dead leave behind: pools, say.
-
-        Whoever waits for a child of his own has done so before we look again.
-        """
-        with contextlib.suppress(ChildProcessError):
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            orphan = found.si_pid if found else 0
-            if orphan in {worker.pid for worker in self._workers}:
-                orphan = 0
-            if orphan and orphan == self._orphan:
-                os.waitpid(orphan, os.WNOHANG)
-            self._orphan = orphan
 
     def _answer(self, worker: WatchedWorker, number: int) -> None:
         """A worker asks what all of them have counted."""

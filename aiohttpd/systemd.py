@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Mapping, MutableMapping
 
-__all__ = ["Notifier", "inherited_socket", "passed_descriptors"]
+__all__ = ["Notifier", "forget_descriptors", "inherited_socket", "passed_descriptors"]
 
 _FIRST = 3  # descriptor of the first socket, SD_LISTEN_FDS_START
 _PATIENCE = 1.0  # seconds for the manager to take a message
@@ -35,6 +35,12 @@ def passed_descriptors(environment: Mapping[str, str]) -> list[tuple[str, int]]:
     if not (count.isascii() and count.isdigit()):
         raise ValueError(f"LISTEN_FDS: {count!r} is no number")
     return [(names[number] if number < len(names) else "", _FIRST + number) for number in range(int(count))]
+
+
+def forget_descriptors(environment: MutableMapping[str, str]) -> None:
+    """Remove what is said of the sockets, once they have been taken: it is not for programs that we start."""
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"):
+        environment.pop(name, None)
 
 
 def inherited_socket(descriptor: int) -> socket.socket:

@@ -110,6 +110,8 @@ def _load_module(name: str) -> ModuleType:
             raise TargetFailed(error) from error  # the target is there, and imports what is not
         hint = f"; did you mean '{name}.py:...'?" if os.path.exists(f"{name}.py") else ""
         raise TargetError(f"no module named {error.name!r}{hint}") from None
+    except SystemExit as end:
+        raise _ended(name, end) from None
     except Exception as error:
         raise TargetFailed(error) from error
 
@@ -130,9 +132,17 @@ def _load_file(path: str) -> ModuleType:
         sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except SystemExit as end:
+        raise _ended(path, end) from None
     except Exception as error:
         raise TargetFailed(error) from error
     return module
+
+
+def _ended(name: str, end: SystemExit) -> TargetError:
+    """What is said of a module that ends the program while it is imported."""
+    code = "" if end.code is None else repr(end.code)
+    return TargetError(f"{name} calls sys.exit({code}) when it is imported: put that below if __name__ == '__main__':")
 
 
 def _missing(target: str) -> str:

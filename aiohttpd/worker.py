@@ -28,11 +28,12 @@ from .balance import Balance, Table
 from .channel import Channel, Message, encode
 from .config import Config
 from .errors import TLSError
+from .forking import end_child, not_for_children
 from .live import report
-from .program import allow_open_files, ended_within, loop_factory, say
+from .program import allow_open_files, ended_within, loop_factory, open_standard_streams, say
 from .server import HTTPServer, Lifespan
 from .service import App, resolve_app
-from .shared_stream import SharedStream
+from .stderr import own_stderr
 from .target import TargetError, TargetFailed
 from .tls import Certificates
 from .wire.request import Request
@@ -115,17 +116,29 @@ class _CannotStart(Exception):
 
 def work(job: Job) -> None:
     """Be a worker: the main function of the process."""
+    open_standard_streams()
+    with not_for_children() as is_loop:
+        _begin(job, is_loop)
+
+
+def _begin(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> None:
     for number in HANDED:
         signal.signal(number, _ignore)  # not SIG_IGN, which the programs that an App starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
     threading.Thread(target=_end_with_parent, args=(job.config,), daemon=True).start()
     job.channel.set_inheritable(False)
-    sys.stderr = SharedStream(2, job.shared.number)
+    with own_stderr(job.config.access_log_format, job.shared.number):
+        _work(job, is_loop)
+
+
+def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> None:
     job.channel.sendall(encode("begun"))
     allow_open_files()
     try:
         app, lifespan, context = _load(job.target)
         with ended_within(_AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
+            is_loop(runner.get_loop())
+            pid = os.getpid()
             try:
                 runner.run(_serve(job, app, lifespan, context))
             except _CannotStart as error:
@@ -133,13 +146,18 @@ def work(job: Job) -> None:
                 end(error.status)
                 sys.exit(error.status)
             except BaseException as error:
+                end_child(error, pid)
                 end(1, error)
                 raise
             else:
+                end_child(None, pid)
                 end()
     except _CannotStart as error:
         _tell(job, error)
         sys.exit(error.status)
+    except Exception as error:
+        say(_formatted(error))
+        sys.exit(1)
 
 
 def _tell(job: Job, error: "_CannotStart") -> None:

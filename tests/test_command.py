@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 import aiohttpd
 from aiohttpd.config import Config, options
+from aiohttpd.program import TWICE
 
 HELLO = """
 import aiohttpd
@@ -112,6 +114,7 @@ class TestServe:
                 assert process.stderr is not None
                 line = process.stderr.readline()
                 assert line == "Finishing 1 request, at most 3600 s (Ctrl-C again stops at once)\n"
+                time.sleep(TWICE)
                 process.send_signal(signal.SIGINT)
                 assert process.wait(timeout=10) == 0
 

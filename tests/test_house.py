@@ -13,10 +13,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
 FLOORS = [
-    [
-        "errors", "version", "apps", "json_text", "trust", "hosts", "program", "channel", "shared_stream", "reload",
-        "balance",
-    ],  # fmt: skip
+    ["errors", "version", "apps", "json_text", "trust", "hosts", "program", "channel"],
+    ["shared_stream", "reload", "balance"],
+    ["first_process", "forking"],
     ["config", "clock"],
     ["wire.headers"],
     ["wire.request"],
@@ -26,7 +25,7 @@ FLOORS = [
     ["wire.forwarded", "error_body"],
     ["accepting", "deadlines", "half_closing", "progress", "sending", "log_format", "metrics", "listeners", "tls"],
     ["reachable"],
-    ["systemd", "processes", "sharing"],
+    ["systemd", "processes", "sharing", "stderr"],
     ["transfer", "access_log", "binding"],
     ["threads.pool", "threads.outbox", "threads.incoming", "threads.__init__"],
     ["threads.running"],

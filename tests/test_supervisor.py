@@ -19,6 +19,7 @@ import trustme
 import aiohttpd
 from aiohttpd.channel import Channel, encode
 from aiohttpd.config import Config
+from aiohttpd.program import TWICE
 from aiohttpd.shared_stream import SharedStream
 from aiohttpd.supervisor import Supervisor
 
@@ -245,6 +246,7 @@ class TestStop:
                 await server.says("begun")
                 server.send(signal.SIGINT)
                 await server.says("^Finishing what is in flight, at most 3600 s")
+                await asyncio.sleep(TWICE)
                 server.send(signal.SIGINT)
                 assert await server.ends() == 0
 
@@ -264,6 +266,7 @@ class TestStop:
             await server.port()
             server.send(signal.SIGTERM)
             await server.says("^leaves")
+            await asyncio.sleep(TWICE)
             assert await server.stops() == 0
 
     async def test_a_supervisor_that_dies_takes_all_with_it(self, folder: Path) -> None:

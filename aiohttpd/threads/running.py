@@ -6,12 +6,14 @@ Owns the seam between loop and thread. What is called, and what its bytes mean, 
 import asyncio
 import contextvars
 import logging
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..config import Config
 from ..errors import ClientDisconnected, ContractError
+from ..forking import end_child
 from .outbox import Outbox
 from .pool import WorkerPool, Workers
 
@@ -180,6 +182,7 @@ class Run:
             self.outbox.end()
             return
         self.begun = True
+        pid = os.getpid()
         try:
             self.result = self._context.run(self._call, self.outbox)
         except KeyboardInterrupt:  # it has not come from the terminal, that is the main thread's
@@ -187,4 +190,5 @@ class Run:
         except BaseException as error:  # sys.exit() as well: the thread is not the handler's to end
             self.error = error
         finally:
+            end_child(self.error, pid)
             self.outbox.end()
