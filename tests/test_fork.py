@@ -36,7 +36,7 @@ def another():
     async def main():
         async with aiohttpd.HTTPServer(("127.0.0.1", 0), app) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.server_port)
-            writer.write(b"GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n")
+            writer.write(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
             assert (await reader.read()).startswith(b"HTTP/1.1 500")
             writer.close()
 
@@ -149,7 +149,7 @@ class Client:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
 
     def ask(self, path: str, method: str = "GET") -> str:
-        self.sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode())
+        self.sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
         answer = b""
         while True:
             head, end, content = answer.partition(b"\r\n\r\n")
@@ -241,7 +241,7 @@ async def test_a_socket_in_a_folder_stays(tmp_path: Path) -> None:
         await server.says("Serving")
         for _ in range(2):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "sock")
-            writer.write(b"GET /exit HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            writer.write(b"GET /exit HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert (await reader.read()).endswith(b"\r\n\r\n7")
             writer.close()
         assert await server.stops() == 0
@@ -257,7 +257,7 @@ async def test_an_embedded_server() -> None:
     async with aiohttpd.HTTPServer(("127.0.0.1", 0), app) as server:
         assert server.server_port is not None
         reader, writer = await asyncio.open_connection("127.0.0.1", server.server_port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readuntil(b"ok")
         child = os.fork()
         if not child:
@@ -266,7 +266,7 @@ async def test_an_embedded_server() -> None:
         try:
             port = server.server_port
             other_reader, other = await asyncio.open_connection("127.0.0.1", port)
-            other.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            other.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await other_reader.readuntil(b"ok")
             await server.shutdown()
             assert await reader.read() == b""

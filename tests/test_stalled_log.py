@@ -43,7 +43,7 @@ class Handler(aiohttpd.BaseHTTPRequestHandler):
         self.send_text("ok")
 
 if __name__ == "__main__":
-    aiohttpd.run(Handler, bind="sock", workers=int(sys.argv[1]) if len(sys.argv) > 1 else None)
+    aiohttpd.run(Handler, bind="./sock", workers=int(sys.argv[1]) if len(sys.argv) > 1 else None)
 """
 SERVE = ("-W", "always", "-m", "aiohttpd", "serve", "app:Handler", "--bind", "unix:sock", "--health", "/healthz")
 NO_UVLOOP = "import sys; sys.modules['uvloop'] = None; from aiohttpd.cli import main; main()"
@@ -93,7 +93,7 @@ class Stalled:
         async with asyncio.timeout(WAIT):
             reader, writer = await asyncio.open_unix_connection(self.folder / "sock")
             for _ in range(count):
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = re.search(rb"(?i)content-length: (\d+)", head)
                 assert length, head
