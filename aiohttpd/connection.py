@@ -276,6 +276,7 @@ class HTTPConnection(Handling):
             # The rest of a body that is wrong cannot be trusted; one whom we cancel is the last.
             self._last = self._last or isinstance(meant, WireError) or response.is_ours(meant)
             answer_failure(meant, response, self.service.error_body, self.service.refusal_fields)
+            del meant  # its traceback has this frame, and would keep alive all that the handler has seen
         if self._task is None and self._body is None and not self._last and not response.close_connection:
             record = self.service.record if response.log is None else self.service.record_own
             if record is not None:

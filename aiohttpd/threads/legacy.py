@@ -113,5 +113,6 @@ def blocking(factory: Factory) -> HandlerApp:
     Raises:
         TypeError: it cannot be called so, or makes handlers of aiohttpd.
     """
-    check_factory(factory, makes_handlers=isinstance(factory, type) and hasattr(factory, "serve"))
+    ours = isinstance(factory, type) and hasattr(factory, "serve") and Kind.of(factory).cls is None  # it may have one
+    check_factory(factory, makes_handlers=ours)
     return HandlerApp(factory)
