@@ -184,7 +184,8 @@ class Service:
             getattr(app, "instant", None) if isinstance(app, type) and not _is_of_http_server(app) else None
         )
         self.refusal_fields = _refusal_fields(app)
-        self.silence: float | None = getattr(self.app, "aiohttpd_silence", None)
+        silence = getattr(self.app, "aiohttpd_silence", None)
+        self.silence: float | None = silence if isinstance(silence, (int, float)) else None  # a mock has everything
         self.config = config
         self.loop = loop
         self._pid = os.getpid()

@@ -70,7 +70,7 @@ NO_ADDRESS: list[tuple[Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("address", "kind", "text"), NO_ADDRESS, ids=lambda value: repr(value)[:40])
-async def test_what_is_no_address(address: Any, kind: type[Exception], text: str) -> None:
+def test_what_is_no_address(address: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as caught:
         aiohttpd.HTTPServer(address, Target)
     assert text in str(caught.value)

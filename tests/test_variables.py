@@ -21,7 +21,7 @@ from aiohttpd.config import _OF_COMMAND, Config, misspelt_variables, options
         ("aiohttpd_limit_body", "did you mean AIOHTTPD_LIMIT_BODY?"),
         ("AIOHTTPD_BINDS", "did you mean AIOHTTPD_BIND?"),
         ("AIOHTTPD_WORKER", "did you mean AIOHTTPD_WORKERS?"),
-        ("AIOHTTPD_HOME", "AIOHTTPD_HOME is no option of aiohttpd, and is ignored"),
+        ("AIOHTTPD_WHATEVER_ELSE", "AIOHTTPD_WHATEVER_ELSE is no option of aiohttpd, and is ignored"),
     ],
 )
 def test_a_misspelt_one(name: str, told: str) -> None:
@@ -42,7 +42,8 @@ def test_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("text", ["", " "])
 def test_an_empty_one(text: str) -> None:
-    assert Config.from_options({}, {option.variable: text for option in options()}) == Config()
+    empty = {option.variable: text for option in options()}
+    assert Config.from_options({}, empty) == Config.from_options({}, {})
 
 
 PROGRAM = """
