@@ -176,7 +176,7 @@ async def test_what_is_missing_is_counted(start: str, tmp_path: Path) -> None:
     count = 600
     async with stalled(tmp_path, "pipe", *STARTS[start]) as program:
         for number in range(count):
-            await program.ask(f"/{number:06d}{'y' * 4000}/end")
+            await program.ask(f"/{number:06d}{'y' * 8000}/end")
         lines = program.listen()
         await until(lambda: b" dropped: " in program.found, WAIT)
         await program.ask("/last")
@@ -187,7 +187,7 @@ async def test_what_is_missing_is_counted(start: str, tmp_path: Path) -> None:
         if match := re.fullmatch(r"\.\.\. (\d+) lines? dropped: nobody read stderr", line):
             dropped += int(match[1])
         elif " /0" in line:
-            match = re.fullmatch(r'.*"GET /(\d{6})y{4000}/end HTTP/1\.1" 200 2', line)
+            match = re.fullmatch(r'.*"GET /(\d{6})y{8000}/end HTTP/1\.1" 200 2', line)
             assert match, line
             numbers.append(int(match[1]))
     assert '"GET /last HTTP/1.1" 200 2' in lines[-1] or (
