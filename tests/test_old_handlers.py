@@ -297,7 +297,8 @@ CASES: dict[str, tuple[bytes, Any, bool, str | None]] = {
     "nothing": (b"", (500, None), True, "returned without an answer"),
     "a part of a head": (OK + b"Content-Len", (500, None), True, "returned without an answer"),
     "an endless head": (OK + 300_000 * b"a", (500, None), True, "status line"),
-    "204": (b"HTTP/1.1 204 None\r\nContent-Length: 2\r\n\r\nab", (204, b""), True, None),
+    "204": (b"HTTP/1.1 204 None\r\nContent-Length: 0\r\n\r\n", (204, b""), True, None),
+    "204 with content": (b"HTTP/1.1 204 None\r\nContent-Length: 2\r\n\r\nab", (204, b""), False, None),
     "304": (b"HTTP/1.1 304 Same\r\n\r\nab", (304, b""), True, None),
     "304 and a length": (b"HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n", (304, b""), True, None),
     "100, nobody waits": (

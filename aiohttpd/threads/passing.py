@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..answer import Framing, State, check_chunks
 from ..errors import ContractError
+from ..wire.headers import FIELD_VALUE, OWS, TOKEN
 from ..writer import StreamWriter
 
 __all__ = ["PassingWriter"]
@@ -20,10 +21,14 @@ AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
 
 _LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
 _SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
-_BARE_CR = re.compile(rb"\r(?!\n)")  # RFC 9112 section 2.2
+_OWS = OWS.encode()
+_LONGEST_LENGTH = 19  # digits
+# RFC 9112 sections 2.2, 4 and 5. Scripts and their like end lines by LF alone, and leave the space before an empty
+# reason out: that is put right.
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])((?: %b)?)\r?\n" % FIELD_VALUE.encode("latin-1"))
+_FIELD_LINE = re.compile(rb"(%b):(%b)\r?\n" % (TOKEN.encode(), FIELD_VALUE.encode("latin-1")))
 _END = re.compile(rb"\r?\n\r?\n")
-_DECIDING = re.compile(rb"(?im)^(content-length|transfer-encoding|connection):[\t ]*([^\r\n]*?)[\t ]*\r?$")
+_FOLD = re.compile(rb"\r?\n[ \t]++(?=[^\r\n])")
 
 
 class _Head(NamedTuple):
@@ -34,9 +39,13 @@ class _Head(NamedTuple):
     length: int | None
     chunked: bool
     connection: list[bytes]  # lower case
+    text: bytes  # as it may be sent
+    folded: bool  # its lines were
 
     @property
     def closes(self) -> bool:
+        if self.folded or (self.http10 and self.chunked):
+            return True  # RFC 9112 section 6.1: chunks are faulty for whoever looks at the version
         return b"close" in self.connection or (self.http10 and b"keep-alive" not in self.connection)
 
 
@@ -131,37 +140,43 @@ class PassingWriter(StreamWriter):
     def _take_head(self, head: bytes) -> list[bytes]:
         """Decide by a head how the answer goes on; return it as it is to be sent."""
         facts = _read_known_head(head) if len(head) <= _SHORT_HEAD else _read_head(head)
+        head = facts.text
         if 100 <= facts.status < 200:
-            return self._take_interim(facts, head)
+            return self._take_interim(facts, _without_framing(head))
         request = self.request
         self.status = facts.status
         self.state = SENT
         close = facts.closes
+        if facts.chunked and (request.http10 or facts.length is not None):
+            # RFC 9112 sections 6.1 and 6.2: an old client knows no chunks, they are taken apart for it.
+            head = _without(head, b"transfer-encoding" if request.http10 else b"content-length")
+        if facts.chunked and request.http10:
+            head = _without(head, b"content-length")
+            close = True
         if request.method == "CONNECT" and facts.status < 300:
+            head = _without_framing(head)
             self._open_tunnel()
         elif request.method == "HEAD" or facts.status in (204, 304):
             self._framing = NONE
             self._discards = True
+            if facts.status == 204:
+                head = _without_framing(head)
+                # Nobody knows what a handler thinks that comes next which announces content.
+                close = close or facts.chunked or bool(facts.length)
         elif facts.chunked:
             self._framing = MANUAL
             self._checker = self._sink.check_chunks()
-            head = _without(head, b"content-length")  # RFC 9112 section 6.3
-            if request.http10:
-                head = _without(head, b"transfer-encoding")  # it knows no chunks: they are taken apart
-                close = True
         elif facts.length is not None:
             self._framing = LENGTH
             self._length = facts.length
         else:
             self._framing = CLOSE
             close = True
-        if close or self.close_connection:
+        if close or self.close_connection or not self._sink.persists:
             self.close_connection = True
-        elif not self._sink.persists:
-            self.close_connection = True
-            head = _without(head, b"connection")
-            end = head.index(b"\n") + 1  # after the status line
-            head = head[:end] + b"Connection: close\r\n" + head[end:]
+            said = b"close" in facts.connection or (facts.http10 and not facts.connection)
+            if not (said or self.tunnelled):
+                head = _closing(head)  # RFC 9112 section 9.6
         return [head]
 
     def _take_interim(self, facts: _Head, head: bytes) -> list[bytes]:
@@ -214,27 +229,51 @@ def _read_head(head: bytes) -> _Head:
         ContractError: it is no head, or contradicts itself.
     """
     line = _STATUS_LINE.match(head)
-    if _BARE_CR.search(head):
-        raise ContractError("a bare CR in the head of an answer, which some take for the end of a line")
     if line is None:
         raise ContractError(f"{head[:40]!r} is no status line")
-    lengths: set[bytes] = set()
+    lines = [b"HTTP/1.%b %b%b\r\n" % (line[1], line[2], line[3] or b" ")]
+    lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
-    for name, value in _DECIDING.findall(head):
-        name = name.lower()
+    at = line.end()
+    # RFC 9112 section 5.2; xmlrpc.server sends tracebacks like that.
+    head, folds = _FOLD.subn(b" ", head) if head[at : at + 1] not in (b" ", b"\t") else (head, 0)
+    end = len(head) - (2 if head.endswith(b"\r\n") else 1)  # the empty line
+    while at < end:
+        field = _FIELD_LINE.match(head, at)
+        if field is None:
+            raise ContractError(_why_no_field(head[at:].split(b"\n", 1)[0]))
+        at = field.end()
+        name, value = field[1].lower(), field[2].strip(_OWS)
         if name == b"content-length":
-            lengths.add(value)
+            lengths.append(value)
+            if len(lengths) > 1:
+                continue  # RFC 9110 section 8.6: the same again is left out
         elif name == b"connection":
-            connection += [token.strip() for token in value.lower().split(b",")]
-        else:
+            connection += [token.strip(_OWS) for token in value.lower().split(b",")]
+        elif name == b"transfer-encoding":
             codings.append(value.lower())
-    length = lengths.pop() if lengths else None
-    if lengths or (length is not None and not length.isdigit()):
-        raise ContractError(f"Content-Length contradicts itself: {sorted({*lengths, length or b''})!r}")
+        lines.append(b"%b:%b\r\n" % field.groups())
+    if len(set(lengths)) > 1 or any(not n.isdigit() or len(n) > _LONGEST_LENGTH for n in lengths):
+        raise ContractError(f"Content-Length contradicts itself, or is no number: {[n[:40] for n in lengths]!r}")
     if codings and codings != [b"chunked"]:
         raise ContractError(f"Transfer-Encoding can be 'chunked' only, not {b', '.join(codings)!r}")
-    return _Head(int(line[2]), line[1] == b"0", None if length is None else int(length), bool(codings), connection)
+    length = int(lengths[0]) if lengths else None
+    return _Head(int(line[2]), line[1] == b"0", length, bool(codings), connection, b"".join(lines) + b"\r\n", folds > 0)
+
+
+def _why_no_field(line: bytes) -> str:
+    """Say what is wrong with a line that is no field, RFC 9112 section 5."""
+    name, colon, _ = line.partition(b":")
+    if line[:1] in (b" ", b"\t"):
+        why = "it begins with white space, as folded lines do"
+    elif not colon:
+        why = "it has no colon"
+    elif name.rstrip(_OWS) != name:
+        why = "white space before the colon"
+    else:
+        why = "a character that may not stand there; a bare CR, say, which some take for the end of a line"
+    return f"{line[:80]!r} in the head of an answer is no field: {why}"
 
 
 # Most answers of a second have the same head.
@@ -244,3 +283,15 @@ _read_known_head = functools.lru_cache(64)(_read_head)
 def _without(head: bytes, name: bytes) -> bytes:
     """A head without the fields of a name."""
     return re.sub(rb"(?im)^" + name + rb":[^\n]*\n", b"", head)
+
+
+def _without_framing(head: bytes) -> bytes:
+    """A head that must not announce content (RFC 9110 section 8.6): of 1xx, 204, and 2xx to CONNECT."""
+    return _without(_without(head, b"content-length"), b"transfer-encoding")
+
+
+def _closing(head: bytes) -> bytes:
+    """A head that says that the connection closes."""
+    head = _without(head, b"connection")
+    end = head.index(b"\n") + 1  # after the status line
+    return head[:end] + b"Connection: close\r\n" + head[end:]

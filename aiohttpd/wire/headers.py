@@ -8,7 +8,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["FIELD_LINE", "TOKEN", "Headers", "is_token", "is_field_value", "list_elements", "without_escapes"]
+__all__ = [
+    "FIELD_LINE", "FIELD_VALUE", "OWS", "TOKEN", "Headers", "is_token", "is_field_value", "list_elements",
+    "without_escapes",
+]  # fmt: skip
 
 # RFC 9110 section 5.6.2. Possessive quantifiers (++, *+) never backtrack, so every pattern that is
 # built of these is linear in its input.
