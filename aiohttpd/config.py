@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from .hosts import AllowedHosts
 from .trust import TrustedProxies, read_fields
 
-__all__ = ["Config", "Option", "misspelt_variables", "options", "read_size"]
+__all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -26,6 +26,10 @@ _POSITIVE = (
 _PREFIX = "AIOHTTPD_"
 _OF_COMMAND = ("BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH")  # options of the command that are none here
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
+
+
+class Preset(int):
+    """A number that nobody has set: the same one, set by somebody, is a plain ``int``."""
 
 
 def _option(default: Any, text: str, *, unit: str = "", group: str, one: str = "") -> Any:
@@ -105,7 +109,10 @@ class Config:
     limit_elements: int = _option(
         1000, "number of elements in fields that are lists: Cookie, Accept, Forwarded ... (431)", group="Limits"
     )
-    limit_body: int = _option(64 * MIB, "a request body that a handler reads (413)", unit="bytes", group="Limits")
+    limit_body: int = _option(
+        Preset(64 * MIB), "a request body that a handler reads (413); of http.server's handlers only if set",
+        unit="bytes", group="Limits",
+    )  # fmt: skip
     limit_json: int = _option(MIB, "a request body that a handler reads as JSON (413)", unit="bytes", group="Limits")
     limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
     limit_chunk_extensions: int = _option(16 * KIB, "chunk extensions of one body (400)", unit="bytes", group="Limits")
@@ -124,6 +131,10 @@ class Config:
     max_in_flight: int = _option(0, "requests of a process at a time, others get 503; 0: any number", group="Limits")
     worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
     limit_queue: int = _option(1024, "requests that wait for a thread (503)", group="Limits")
+    limit_spools: int = _option(
+        512 * MIB, "what waits in files between threads and clients; request bodies a quarter of it (503)",
+        unit="bytes", group="Limits",
+    )  # fmt: skip
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
     reuse_port: bool = _option(
         False, "share the port with other servers of this user; a taken one is no error then", group="Limits"

@@ -26,7 +26,7 @@ FLOORS = [
     ["accepting", "deadlines", "half_closing", "progress", "sending", "log_format", "metrics", "listeners", "tls"],
     ["reachable"],
     ["systemd", "processes", "sharing", "stderr"],
-    ["transfer", "access_log", "binding"],
+    ["transfer", "access_log", "binding", "threads.spools"],
     ["threads.pool", "threads.outbox", "threads.incoming", "threads.__init__"],
     ["threads.running"],
     ["service", "reader"],

@@ -14,6 +14,7 @@ from ..errors import BodyTimeout, IncompleteBody
 from ..wire.headers import Headers
 from ..wire.request import Body, Request
 from ..wire.response import LAST_CHUNK
+from .spools import Spools
 
 __all__ = ["Incoming", "Read", "gather"]
 
@@ -34,10 +35,17 @@ class Incoming:
         rest: reads those that have not arrived; None if all have.
     """
 
-    def __init__(self, content: bytes, file: IO[bytes] | None = None, rest: Read | None = None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        file: IO[bytes] | None = None,
+        rest: Read | None = None,
+        forget: Callable[[], None] | None = None,
+    ) -> None:
         self.content = content
         self.file = file
         self.rest = rest
+        self._forget = forget
 
     def open(self, loop: asyncio.AbstractEventLoop, before: bytes = b"") -> io.BufferedIOBase:
         """Make the file that the thread reads; ``before`` comes before the body."""
@@ -50,6 +58,9 @@ class Incoming:
         """Forget what is in a file."""
         if self.file is not None:
             self.file.close()
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
 
 
 async def gather(request: Request, *, framed: bool = False, now: bool = True) -> Incoming:
@@ -60,7 +71,7 @@ async def gather(request: Request, *, framed: bool = False, now: bool = True) ->
         framed: keep the chunks of a body that came in chunks, for code that takes them apart itself.
         now: False leaves all of it to the thread, which then decides whether it wants it at all.
 
-    Raises what reading the body raises.
+    Raises what reading the body raises; `SpoolsFull`.
     """
     if not request.framing.has_body:
         return Incoming(b"")
@@ -77,24 +88,50 @@ async def gather(request: Request, *, framed: bool = False, now: bool = True) ->
         if not part:
             return Incoming(bytes(content))
         content += part
-    return await _spool(bytes(content), read)
+    return await _spool(bytes(content), read, request.peer.threads.spools)
 
 
-async def _spool(content: bytes, read: Read) -> Incoming:
+async def _spool(content: bytes, read: Read, spools: Spools) -> Incoming:
+    """Write to a file what follows, while there is space; the rest of it is for the thread to wait for."""
+    space = spools.for_body()
+    waits = False
+
+    def forget() -> None:
+        space.close()
+        if waits:
+            spools.end_reading()
+
     file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until Incoming.close()
+    incoming = Incoming(content, file, forget=forget)
     try:
-        size = 0
-        while size < _SPOOLED:
+        more = True
+        while more and space.size < _SPOOLED:
             part = await read(_PIECE)
             if not part:
                 break
-            await asyncio.to_thread(file.write, part)
-            size += len(part)
+            room = space.grow(len(part))
+            await asyncio.to_thread(file.write, part[:room])
+            more = room == len(part)
+        else:
+            spools.begin_to_read()
+            waits = True
+            incoming.rest = read if more else _after(part[room:], read)
         file.seek(0)
     except BaseException:
-        file.close()
+        incoming.close()
         raise
-    return Incoming(content, file, read if size >= _SPOOLED else None)
+    return incoming
+
+
+def _after(content: bytes, read: Read) -> Read:
+    """Read content that is here already, and then the rest."""
+
+    async def first(n: int) -> bytes:
+        nonlocal content
+        part, content = content[:n], content[n:]
+        return part or await read(n)
+
+    return first
 
 
 def _framed(body: Body, request: Request) -> Read:

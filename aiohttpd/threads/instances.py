@@ -57,6 +57,17 @@ class Kind(NamedTuple):
             and self.cls.__new__ is object.__new__
         )
 
+    def may_have(self, method: str) -> bool:
+        """Whether an instance has to be expected to answer this method.
+
+        If not, it is asked before the body comes, which it may want after all: its ``__init__`` can set ``do_*``.
+        """
+        return (
+            not self.keeps("handle", "handle_one_request", "parse_request", "__getattribute__")
+            or hasattr(self.cls, "__getattr__")
+            or hasattr(self.cls, "do_" + method)
+        )
+
     @property
     def logs_as_usual(self) -> bool:
         """Whether the lines of its log are those that ``http.server`` writes."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..apps import check_factory
+from ..config import Preset
+from ..errors import ContentTooLarge
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
 from .exchange import Exchange
@@ -42,7 +44,7 @@ class HandlerApp:
         self, factory: Factory, *, finish: Finish | None = None, workers: Workers | None = None, logs: bool = True
     ) -> None:
         self._given = factory
-        kind = Kind.of(factory)
+        kind = self._kind = Kind.of(factory)
         self._minds_connections = kind.minds_connections
         self._factory = served(factory, quiet=logs)
         self._finish = finish or self._make
@@ -59,11 +61,7 @@ class HandlerApp:
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         if self._logs_itself:
             response.log = _already_logged
-        if request.framing.has_body:
-            request.body.limit = None  # what is too much for memory goes to a file, and then the client has to wait
-            incoming = await gather(request, framed=True, now=not (self._asks and request.expects_continue))
-        else:
-            incoming = Incoming(b"")
+        incoming = await self._incoming(request) if request.framing.has_body else Incoming(b"")
         exchange = Exchange(request, PassingWriter.begin(response), incoming, asyncio.get_running_loop())
         try:
             if self._minds_connections:
@@ -74,6 +72,20 @@ class HandlerApp:
             exchange.release()
         if exchange.closes:
             exchange.writer.close_connection = True
+
+    async def _incoming(self, request: Request) -> Incoming:
+        """The body, gathered if the handler will want it.
+
+        Raises:
+            ContentTooLarge: the operator has set a limit, and it is passed.
+        """
+        limit = request.peer.threads.config.limit_body  # of itself, it is none: they have always read what comes
+        body = request.body
+        body.limit = None if isinstance(limit, Preset) else limit
+        if body.limit is not None and (request.content_length or 0) > body.limit:
+            raise ContentTooLarge(body.limit)
+        asks = self._asks and request.expects_continue
+        return await gather(request, framed=True, now=not asks and self._kind.may_have(request.method))
 
     async def _serve(self, exchange: Exchange) -> None:
         connection = Connection(exchange)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import IO
 
 from ..errors import ClientDisconnected
+from .spools import Space
 
 __all__ = ["Outbox"]
 
@@ -26,6 +27,11 @@ _PIECE = 256 * KIB  # bytes that are taken at once
 class Outbox:
     """What one thread has for one client.
 
+    Args:
+        loop: that takes it.
+        wake: has the loop take something.
+        space: for the file; without one it is bounded by 64 MiB alone.
+
     Attributes:
         waiting: bytes that the loop has not taken.
         ended: the thread will write no more.
@@ -35,14 +41,18 @@ class Outbox:
 
     nudge: Callable[[], None] | None = None
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[["Outbox"], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wake: Callable[["Outbox"], None], space: Space | None = None
+    ) -> None:
         self._loop = loop
+        self._space = space
         self._wake = wake
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._parts: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
         self._read_at = self._write_at = 0  # in the file
+        self._taken = 0  # times that the loop has taken something
         self.closed = False
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
@@ -89,24 +99,45 @@ class Outbox:
     def _spool(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            while self._write_at - self._read_at >= _SPOOLED and not self.closed:
-                self._lock.release()
-                try:
-                    self.wake()  # which may close it
-                finally:
-                    self._lock.acquire()
-                if self._write_at - self._read_at >= _SPOOLED and not self.closed:
-                    self._room.wait()
             if self.closed:
                 raise ClientDisconnected("the client is gone")
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until close()
-            at = self._write_at % _SPOOLED  # it is a ring
-            part = view[: min(_SPOOLED - (self._write_at - self._read_at), _SPOOLED - at)]
-            written = os.pwrite(self._file.fileno(), part, at)
-            self._write_at += written
-            self.waiting += written
-            view = view[written:]
+            if room := self._room_in_file(len(view)):
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until close()
+                written = os.pwrite(self._file.fileno(), view[:room], self._write_at % _SPOOLED)
+                self._write_at += written
+                self.waiting += written
+                view = view[written:]
+            elif self._file is None and self.waiting < _MEMORY:  # there is no space for a file
+                part = bytes(view[: _MEMORY - self.waiting])
+                self._parts.append(part)
+                self.waiting += len(part)
+                view = view[len(part) :]
+            else:
+                self._wait_for_room()
+
+    def _room_in_file(self, wanted: int) -> int:
+        """How many bytes can be written to the file in one piece: it is a ring, and grows while there is space."""
+        at = self._write_at % _SPOOLED
+        room = min(wanted, _SPOOLED - (self._write_at - self._read_at), _SPOOLED - at)
+        if self._space is None:
+            return room
+        missing = max(0, min(self._write_at + room, _SPOOLED) - self._space.size)
+        room -= missing - self._space.grow(missing)
+        if self._file is None and room < min(wanted, _PIECE):  # a file of so little would only be in the way
+            self._space.close()
+            return 0
+        return room
+
+    def _wait_for_room(self) -> None:
+        waited_for = self._taken
+        self._lock.release()
+        try:
+            self.wake()  # which may close it
+        finally:
+            self._lock.acquire()
+        if self._taken == waited_for and not self.closed:
+            self._room.wait()
 
     # In the loop.
 
@@ -140,10 +171,11 @@ class Outbox:
                 self._read_at += size
                 if self._read_at == self._write_at:
                     self._drop_file()
-                self._room.notify_all()
             else:
                 return []
             self.waiting -= size
+            self._taken += 1
+            self._room.notify_all()
             return parts
 
     def close(self) -> None:
@@ -159,6 +191,8 @@ class Outbox:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._space is not None:
+            self._space.close()
         self._read_at = self._write_at = 0
 
     def tell(self) -> None:

@@ -16,6 +16,7 @@ from ..errors import ClientDisconnected, ContractError
 from ..forking import end_child
 from .outbox import Outbox
 from .pool import WorkerPool, Workers
+from .spools import Spools
 
 __all__ = ["Run", "Threads"]
 
@@ -35,7 +36,9 @@ class Threads:
     """The worker threads of one server, and what they have under way."""
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
         self.pool = WorkerPool(config.worker_threads, config.limit_queue)
+        self.spools = Spools(config)
         self._loop = loop
         self._outboxes: set[Outbox] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -70,7 +73,7 @@ class Threads:
         Raises:
             PoolFull: there is none for it.
         """
-        outbox = Outbox(self._loop, self._wake)
+        outbox = Outbox(self._loop, self._wake, self.spools.for_answer())
         run = Run(call, outbox)
         (workers or self.pool).submit(run)
         self._outboxes.add(outbox)
