@@ -7,6 +7,7 @@ derives from it.
 
 import math
 
+from .errors import ClientDisconnected
 from .link import Link
 from .progress import Pace
 from .reader import StreamReader
@@ -136,12 +137,46 @@ class Intake(Link):
         owed, self._owes_100 = self._owes_100, False
         return owed
 
-    def open_tunnel(self) -> StreamReader:
-        """What arrives from now on is no HTTP, and is given as it comes, for as long as the connection lasts."""
-        self._last = True
-        self._timeout = math.inf  # nobody knows whose turn it is
-        self._body = StreamReader(self, Unframed(), None, self.service.loop)
+    def open_tunnel(self, *, last: bool) -> StreamReader:
+        """What arrives from now on may be no HTTP, and is given as it comes.
+
+        Args:
+            last: it is none, for as long as the connection lasts; else `close_tunnel` may follow.
+        """
+        if last:
+            self._last = True
+            self._timeout = math.inf  # nobody knows whose turn it is
+        self._receive_pace = None
+        self._body = StreamReader(_Patient(self), Unframed(), None, self.service.loop)
         if self._parser.buffer:
-            self._body.feed(self._parser)
+            self._feed_body(self._body)
+        elif self.eof:
+            self._body.feed_eof()
+        if self.out.lost:
+            self._body.fail(ClientDisconnected("the client is gone"))
         self._regulate()
         return self._body
+
+    def close_tunnel(self, unread: bytes) -> None:
+        """What arrives is HTTP after all, what nobody has read included."""
+        body, self._body = self._body, None
+        if body is not None:
+            unread += body.take_back()
+        if unread:
+            self._parser.feed(unread + self._parser.take())
+
+
+class _Patient:
+    """The source of a tunnel: the client may be silent for as long as it likes."""
+
+    __slots__ = ("pause_body", "resume_body")
+
+    def __init__(self, intake: Intake) -> None:
+        self.pause_body = intake.pause_body
+        self.resume_body = intake.resume_body
+
+    def body_wanted(self) -> None:
+        """No pace is kept."""
+
+    def body_arrived(self) -> None:
+        """No pace is kept."""

@@ -249,6 +249,10 @@ class StreamReader:
         self._start = self._waiting = self._framing = self._scanned = 0
         return size
 
+    def take_back(self) -> bytes:
+        """What has arrived and nobody has read."""
+        return self._take(self._waiting) if self._waiting else b""
+
     # The inner side of reading.
 
     def _called(self, call: Coroutine[Any, Any, bytes]) -> Coroutine[Any, Any, bytes]:

@@ -7,17 +7,20 @@ connection over gets a `tunnel`.
 import asyncio
 import contextlib
 import io
+import os
 import socket
 from typing import Any
 
 from ..errors import ClientDisconnected
 from ..wire.request import Request
-from .incoming import Incoming
+from .incoming import Incoming, Source
 from .outbox import Outbox
 from .passing import PassingWriter
 from .tunnel import Tunnel
 
 __all__ = ["Exchange"]
+
+_BUFFER = 256 * 1024  # bytes, for a body that is not in memory
 
 
 class Exchange:
@@ -28,7 +31,6 @@ class Exchange:
         writer: checks the answer.
         outbox: takes it from the thread.
         closes: the handler wants no other request on the connection.
-        answered: the answer has begun, interim ones apart.
     """
 
     outbox: Outbox
@@ -39,26 +41,28 @@ class Exchange:
         self.request = request
         self.writer = writer
         self.closes = False
-        self.answered = False
+        self._answered = False
         self._incoming = incoming
         self._loop = loop
         self._tunnel: Tunnel | None = None
-        self._rfile: io.BufferedIOBase | None = None
+        self._source: Source | None = None
+        self._rfile: io.BufferedReader | None = None
+        self._process = os.getpid()
 
     # In the thread.
 
-    def open(self, *, with_head: bool) -> io.BufferedIOBase:
+    def open(self, *, with_head: bool) -> io.BufferedReader:
         """What is to be read; it ends where the body ends, or with the connection once that is no HTTP any more."""
-        if self.request.method == "CONNECT" or self.request.upgrade is not None:
-            before = self._incoming.rest
-
-            async def rest(n: int) -> bytes:
-                data = await before(n) if before is not None else b""
-                return data or await self._after_head(n)
-
-            self._incoming.rest = rest
-        self._rfile = self._incoming.open(self._loop, replay_head(self.request) if with_head else b"")
+        incoming = self._incoming
+        small = incoming.file is None and incoming.rest is None
+        self._source = incoming.open_for(self, self._loop, replay_head(self.request) if with_head else b"")
+        self._rfile = io.BufferedReader(self._source, io.DEFAULT_BUFFER_SIZE if small else _BUFFER)
         return self._rfile
+
+    @property
+    def answered(self) -> bool:
+        """The answer has begun, interim ones apart."""
+        return self._answered or self.writer.status > 0
 
     def send(self, data: Any) -> None:
         """Send bytes of the answer; this waits only if the client is very far behind.
@@ -66,12 +70,14 @@ class Exchange:
         Raises:
             ClientDisconnected: it is gone.
         """
+        if not self._answered:
+            begin = bytes(data[:12])
+            self._answered = begin[:10] != b"HTTP/1.1 1" or begin == b"HTTP/1.1 101"  # else an interim one
         if self.taken_over is not None:
             self.taken_over.sendall(data)
             return
         if self.writer.is_closing():
             raise ClientDisconnected("the client is gone")
-        self.answered = self.answered or bytes(data[:10]) != b"HTTP/1.1 1"  # an interim one
         self.outbox.put(data if type(data) is bytes else bytes(data))
 
     def set_silence(self, seconds: float | None) -> None:
@@ -89,29 +95,58 @@ class Exchange:
         return None if self._tunnel is None else self._tunnel.theirs
 
     def take_over(self) -> socket.socket:
-        """Get a real socket, made when it is first asked for."""
+        """Get a real socket, made when it is first asked for; what has not been read of the request is read from it.
+
+        Raises:
+            OSError: this is another process.
+        """
         if self.taken_over is None:
-            rfile = self._rfile
-            # What has not been read is in both: nobody knows from where it will be.
-            waiting = bytes(rfile.getbuffer()[rfile.tell() :]) if isinstance(rfile, io.BytesIO) else b""
-            asyncio.run_coroutine_threadsafe(self._pair(waiting), self._loop).result()
+            if os.getpid() != self._process:
+                raise OSError("a child has no socket that its parent has not asked for: call fileno() before the fork")
+            if self._rfile is None:
+                self.open(with_head=False)
+            asyncio.run_coroutine_threadsafe(self._pair(self._unread()), self._loop).result()
         assert self.taken_over is not None
+        assert self._source is not None
+        self._source.switch(self.taken_over)
         return self.taken_over
+
+    def _unread(self) -> bytes:
+        """What is in the buffer."""
+        assert self._rfile is not None
+        assert self._source is not None
+        if self._rfile.closed:
+            return b""
+        size = self._source.tell() - self._rfile.tell()
+        return self._rfile.read(size) if size else b""
 
     # In the loop.
 
     async def ended(self) -> None:
-        """Wait until all has been passed on that was written to a real socket."""
-        if self._tunnel is not None:
-            await self._tunnel.ended()
+        """Wait until all has been passed on that was written to a real socket.
+
+        What the handler has not read of what follows its request is the next one; if it has, there is none.
+        """
+        tunnel = self._tunnel
+        if tunnel is None:
+            return
+        await tunnel.ended()
+        unread = None if self.writer.tunnelled else await tunnel.end()
+        if unread is None:
+            self.closes = True
+        else:
+            tunnel.give_back(unread)
 
     def release(self) -> None:
         """The request is over."""
         if self._tunnel is not None:
+            if self._tunnel.is_open:
+                self.writer.close_connection = True
             self._tunnel.close()
         self._incoming.close()
+        self._rfile = self._source = None
 
-    async def _after_head(self, n: int) -> bytes:
+    async def read_after(self, n: int) -> bytes:
         """Read what follows an answer that changes the protocol; nothing before."""
         self._deliver()
         return await self._open_tunnel().read(n) if self.writer.tunnelled else b""
@@ -127,8 +162,9 @@ class Exchange:
 
     async def _pair(self, waiting: bytes) -> None:
         self._deliver()  # what has been written before goes before
-        self.closes = True
-        self._open_tunnel().pair(waiting, self._incoming)
+        assert self._source is not None
+        content, file, rest = self._source.hand_over()
+        self._open_tunnel().pair(waiting + content, file, rest)
 
 
 def replay_head(request: Request) -> bytes:

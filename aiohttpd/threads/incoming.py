@@ -6,9 +6,10 @@ which the thread reads it: real ``io`` objects, which end where the body ends.
 
 import asyncio
 import io
+import socket
 import tempfile
 from collections.abc import Awaitable, Callable
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from ..errors import BodyTimeout, IncompleteBody
 from ..wire.headers import Headers
@@ -16,7 +17,7 @@ from ..wire.request import Body, Request
 from ..wire.response import LAST_CHUNK
 from .spools import Spools
 
-__all__ = ["Incoming", "Read", "gather"]
+__all__ = ["Incoming", "Owner", "Read", "Source", "gather"]
 
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes of a body that are kept in memory
@@ -52,7 +53,11 @@ class Incoming:
         content = before + self.content if before else self.content
         if self.file is None and self.rest is None:
             return io.BytesIO(content)
-        return io.BufferedReader(_Raw(content, self.file, self.rest, loop), _PIECE)
+        return io.BufferedReader(Source(content, self, loop), _PIECE)
+
+    def open_for(self, owner: "Owner", loop: asyncio.AbstractEventLoop, before: bytes = b"") -> "Source":
+        """Make what the thread reads in a buffer of its own, and what a socket can take the place of."""
+        return Source(before + self.content if before else self.content, self, loop, owner)
 
     def close(self) -> None:
         """Forget what is in a file."""
@@ -166,23 +171,67 @@ class _TooSlow(BodyTimeout, TimeoutError):
     """What sockets raise; uncaught it is the client's fault, not the handler's."""
 
 
-class _Raw(io.RawIOBase):
-    """Content, then a file, then what is still to come, in one row."""
+class Owner(Protocol):
+    """Who knows what follows a body."""
+
+    @property
+    def answered(self) -> bool:
+        """The answer has begun."""
+
+    async def read_after(self, n: int) -> bytes:
+        """Read what follows if the protocol has been changed; nothing if it has not."""
+
+    def take_over(self) -> socket.socket:
+        """Get a real socket, and `Source.switch` to it."""
+
+
+class Source(io.RawIOBase):
+    """Content, then a file, then what is still to come, in one row; then what follows that, or a socket instead."""
 
     def __init__(
-        self, content: bytes, file: IO[bytes] | None, rest: Read | None, loop: asyncio.AbstractEventLoop
+        self, content: bytes, incoming: Incoming, loop: asyncio.AbstractEventLoop, owner: Owner | None = None
     ) -> None:
         self._content = memoryview(content)
-        self._file = file
-        self._rest = rest
+        self._file = incoming.file
+        self._rest = incoming.rest
         self._left = b""  # of the rest, what has come and was more than was asked for
         self._loop = loop
+        self._owner = owner
+        self._sock: socket.socket | None = None
+        self._given = 0
 
     def readable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        """Bytes that have been read; with it a buffer knows what of them it has still got."""
+        return self._given
+
+    def fileno(self) -> int:
+        """The descriptor of a real socket, from which all is read from now on."""
+        if self._owner is None:
+            return super().fileno()
+        return self._owner.take_over().fileno()
+
+    def hand_over(self) -> tuple[bytes, IO[bytes] | None, Read | None]:
+        """What has not been read: bytes, a file, and the way to the rest. Nothing is left here."""
+        here = bytes(self._content) + self._left
+        found = here, self._file, self._rest
+        self._content, self._left = memoryview(b""), b""
+        self._file = self._rest = None
+        return found
+
+    def switch(self, sock: socket.socket) -> None:
+        """Read from a socket from now on."""
+        self._sock = sock
+
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
+        size = self._read(view) if self._sock is None else self._sock.recv_into(view)
+        self._given += size
+        return size
+
+    def _read(self, view: memoryview) -> int:
         if self._content:
             return self._give(view, self._content, "_content")
         if self._file is not None:
@@ -191,7 +240,11 @@ class _Raw(io.RawIOBase):
                 return int(size)
             self._file = None
         if not self._left and self._rest is not None:
-            self._left = self._wait(len(view))
+            self._left = self._wait(self._rest, len(view))
+            if not self._left:
+                self._rest = None
+        if not self._left and self._owner is not None and self._owner.answered:
+            self._left = self._wait(self._owner.read_after, len(view))
         return self._give(view, self._left, "_left")
 
     def _give(self, view: memoryview, source: Any, name: str) -> int:
@@ -200,24 +253,20 @@ class _Raw(io.RawIOBase):
         setattr(self, name, source[size:])
         return size
 
-    def _wait(self, n: int) -> bytes:
+    def _wait(self, read: Read, n: int) -> bytes:
         """Have the loop read, and wait for it.
 
         Raises:
             TimeoutError: the client is too slow.
             ConnectionError: the client is gone, or has closed in the middle of the body.
         """
-        assert self._rest is not None
-        future = asyncio.run_coroutine_threadsafe(_call(self._rest, n), self._loop)
+        future = asyncio.run_coroutine_threadsafe(_call(read, n), self._loop)
         try:
-            data = future.result()
+            return future.result()
         except BodyTimeout as error:
             raise _TooSlow from error
         except IncompleteBody as error:
             raise _Incomplete from error
-        if not data:
-            self._rest = None
-        return data
 
 
 async def _call(read: Read, n: int) -> bytes:

@@ -46,6 +46,7 @@ class HandlerApp:
         self._given = factory
         kind = self._kind = Kind.of(factory)
         self._minds_connections = kind.minds_connections
+        self._by_lines = not kind.keeps("handle_one_request", "parse_request")
         self._factory = served(factory, quiet=logs)
         self._finish = finish or self._make
         self._workers = workers
@@ -104,7 +105,9 @@ class HandlerApp:
         peer = request.peer
         session = self._sessions.get(peer)
         if session is None:
-            session = Session(request, self._finish, self._workers, lambda: self._sessions.pop(peer, None))
+            session = Session(
+                request, self._finish, self._workers, lambda: self._sessions.pop(peer, None), by_lines=self._by_lines
+            )
             self._sessions[peer] = session
         return session
 

@@ -7,6 +7,7 @@ answer.
 
 import functools
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..answer import Framing, State, check_chunks
@@ -56,12 +57,13 @@ class PassingWriter(StreamWriter):
 
     Attributes:
         tunnelled: what follows the head is no HTTP: after 101, and after 2xx to CONNECT.
-        unfinished: content that is missing, or too much, has been reported.
+        spoken: whether the handler has read what follows its request from a socket; None if it has none.
     """
 
     _head_bytes: bytes
     _interim: bool
     tunnelled: bool
+    spoken: Callable[[], bool] | None
 
     @classmethod
     def begin(cls, response: StreamWriter) -> "PassingWriter":
@@ -70,6 +72,7 @@ class PassingWriter(StreamWriter):
         assert isinstance(response, PassingWriter)
         response._head_bytes = b""
         response._interim = response.tunnelled = False
+        response.spoken = None
         response._plain = False
         response._cap = response._room = 0
         return response
@@ -199,12 +202,16 @@ class PassingWriter(StreamWriter):
 
     def _content_of(self, parts: list[bytes]) -> list[bytes]:
         """What may be passed on of content."""
-        if self._discards:
+        if self._discards and not self._is_no_http():
             return []
         if self._framing is MANUAL:
-            parts = [check_chunks(self._checker, b"".join(parts), keep=not self.request.http10)]
+            data = b"".join(parts)
+            if self._checker.complete and data and self._is_no_http():
+                parts = [data]
+            else:
+                parts = [check_chunks(self._checker, data, keep=not self.request.http10)]
         size = sum(map(len, parts))
-        if self._framing is LENGTH and self.size + size > self._length:
+        if self._framing is LENGTH and self.size + size > self._length and not self._is_no_http():
             parts = [b"".join(parts)[: self._length - self.size]]
             size = len(parts[0])
             if not self.close_connection:
@@ -212,6 +219,14 @@ class PassingWriter(StreamWriter):
                 self.report(ContractError(f"more content than Content-Length says, {self._length} bytes; it is cut"))
         self.size += size
         return parts if size else []
+
+    def _is_no_http(self) -> bool:
+        """Whether what comes after an answer belongs to it, since the two of them have begun to speak otherwise."""
+        if self.spoken is None or not self.spoken():
+            return False
+        self._discards = False
+        self._open_tunnel()
+        return True
 
 
 def _check_beginning(data: bytes) -> None:

@@ -8,6 +8,7 @@ answer on its way out, as with all others.
 import asyncio
 import io
 import queue
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from .stand_in import Connection
 
 __all__ = ["Session"]
 
+_REQUEST_LINE = 65537  # bytes that http.server reads of one at most
+
 
 class Session:
     """A connection and its handler.
@@ -29,6 +32,7 @@ class Session:
         finish: makes the handler, in the thread; it returns when the connection is over.
         workers: threads other than those of the server.
         forget: called once the session is over.
+        by_lines: it looks for a request with any line that it reads, as handlers do that have a loop of their own.
     """
 
     def __init__(
@@ -37,7 +41,10 @@ class Session:
         finish: Callable[[Connection, Any], None],
         workers: Workers | None,
         forget: Callable[[], object],
+        *,
+        by_lines: bool,
     ) -> None:
+        self._by_lines = by_lines
         self._peer: Any = request.peer
         self._finish = finish
         self._workers = workers
@@ -117,11 +124,12 @@ class Session:
         first.outbox = outbox
         self._connection = connection = Connection(first)
         connection.open = self._open
+        connection.sees_requests = False
         self._finish(connection, first.request.client_address)
 
-    def _open(self) -> io.BufferedIOBase:
+    def _open(self, buffered: bool) -> io.BufferedIOBase:
         assert self._connection is not None
-        return _Requests(self._connection, self._next)
+        return _Requests(self._connection, self._next, buffered=buffered, by_lines=self._by_lines)
 
     def _next(self) -> Exchange | None:
         """Say that the answer is complete, and wait for the next request; None if there will be none."""
@@ -138,33 +146,60 @@ class _Requests(io.BufferedIOBase):
     """All requests of a connection, one after the other, as a handler reads them from a socket.
 
     No read goes over the end of a request, and a body that was not read before the answer began is the last thing
-    there is: what is left of it must not become the beginning of the next request.
+    there is: what is left of it must not become the beginning of the next request. After an answer, who looks for a
+    request line gets the next request; who reads otherwise speaks another protocol, and gets the bytes as they come.
     """
 
-    def __init__(self, connection: Connection, following: Callable[[], Exchange | None]) -> None:
+    def __init__(
+        self, connection: Connection, following: Callable[[], Exchange | None], *, buffered: bool, by_lines: bool
+    ) -> None:
         self._connection = connection
-        self._file: Any = connection.exchange.open(with_head=True)
         self._following = following
+        self._buffered = buffered
+        self._by_lines = by_lines
         self._late = False  # something of the request has been read after its answer began
+        self._file: Any = self._opened(connection.exchange)
 
     def readable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        """The descriptor of a real socket, from which what has not been read is read."""
+        return self._connection.take_over().fileno()
 
     def read(self, size: int | None = -1) -> bytes:
         return self._take(lambda file: file.read(size)) if size != 0 else b""
 
     def read1(self, size: int = -1) -> bytes:
-        return self._take(lambda file: file.read1(size)) if size != 0 else b""
+        return self._take(lambda file: (file.read1 if self._buffered else file.read)(size)) if size != 0 else b""
+
+    def peek(self, size: int = 0) -> bytes:
+        """What is here of a request; nothing between requests."""
+        return bytes(self._file.peek(size)) if self._buffered and self._file is not None else b""
 
     def readline(self, size: int | None = -1) -> bytes:
-        return self._take(lambda file: file.readline(size)) if size != 0 else b""
+        looks = size == _REQUEST_LINE or self._by_lines
+        return self._take(lambda file: file.readline(size), looks=looks) if size != 0 else b""
 
-    def _take(self, read: Callable[[Any], bytes]) -> bytes:
+    def _opened(self, exchange: Exchange) -> Any:
+        file = exchange.open(with_head=True)
+        return file if self._buffered else socket.SocketIO(exchange.take_over(), "r")
+
+    def _take(self, read: Callable[[Any], bytes], *, looks: bool = False) -> bytes:
+        """Read; with ``looks`` it is a request line that is looked for."""
         while self._file is not None:
-            data = read(self._file)
-            if data:
-                self._late = self._late or self._connection.exchange.answered
-                return data
-            exchange = None if self._late else self._following()
-            self._file = None if exchange is None else exchange.open(with_head=True)
+            exchange = self._connection.exchange
+            real, answered = exchange.taken_over is not None, exchange.answered
+            if not (looks and real and answered):  # else what waits there is taken back, and is the next request
+                data = read(self._file)
+                if data:
+                    self._late = self._late or answered
+                    return data
+                if real or exchange.writer.tunnelled:
+                    return b""
+            if answered and not looks and not self._late:
+                self._connection.take_over()
+                continue
+            following = None if self._late and not (looks and real) else self._following()
+            self._file = None if following is None else self._opened(following)
         return b""

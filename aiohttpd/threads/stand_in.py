@@ -5,6 +5,7 @@ Owns the part of a socket's surface that such handlers use. Everything else is a
 
 import io
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -17,29 +18,45 @@ class Connection:
     """What a handler finds as ``self.request`` and ``self.connection``.
 
     It has what ``StreamRequestHandler`` needs of a socket. Whoever wants more (``fileno``, ``detach``, …) gets a real
-    socket, whose other end is pumped by the loop, and talks to that from then on.
+    socket, whose other end is pumped by the loop, and talks to that from then on. What such code has read of the
+    connection is its own; what it has not is the next request.
 
     Attributes:
         exchange: the request, and the way of its answer.
         head_is_known: the handler does not want to read the head.
-        open: makes the file to read from.
+        open: makes the file to read from; False asks for one without a buffer.
+        sees_requests: it is for one request, and not for all of a connection.
         on_close: called when the handler, or ``socketserver``, closes it.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.head_is_known = False
-        self.open: Callable[[], io.BufferedIOBase] = self._open
+        self.open: Callable[[bool], Any] = self._open
+        self.sees_requests = True
         self.on_close: Callable[[], None] | None = None
-        self._rfile: io.BufferedIOBase | None = None
+        self._rfile: Any = None
         self._timeout: float | None = None
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """For ``isinstance``, which programs ask whether there is TLS."""
+        return socket.socket if self._tls() is None else ssl.SSLSocket
+
     def __getattr__(self, name: str) -> Any:
+        if name in _OF_TLS:
+            return self._of_tls(name)
         if not hasattr(socket.socket, name):  # somebody only looks whether it is there
             raise AttributeError(f"a socket has no {name!r}")
+        return getattr(self.take_over(), name)
+
+    def take_over(self) -> socket.socket:
+        """Get a real socket, from which all is read that has not been read yet."""
+        if self._rfile is None:
+            self._rfile = self.open(True)
         sock = self.exchange.take_over()
         sock.settimeout(self._timeout)
-        return getattr(sock, name)
+        return sock
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> Any:
         """The request as it was sent, or the way of the answer, as a file."""
@@ -47,12 +64,16 @@ class Connection:
             file: Any = _AnswerFile(self)
             if buffering is None or buffering > 1:
                 file = io.BufferedWriter(file, buffering or io.DEFAULT_BUFFER_SIZE)
+        elif self._rfile is not None and not self._rfile.closed:
+            file = self._rfile
         else:
-            file = self._rfile = self.open()
+            file = self._rfile = self.open(buffering != 0)
         return file if "b" in mode else io.TextIOWrapper(file, **options)
 
-    def _open(self) -> io.BufferedIOBase:
-        return self.exchange.open(with_head=not self.head_is_known)
+    def _open(self, buffered: bool) -> Any:
+        file = self.exchange.open(with_head=not self.head_is_known)
+        # Without a buffer, for code that forks and hands the descriptor on: it has to be there before.
+        return file if buffered else socket.SocketIO(self.exchange.take_over(), "r")
 
     def sendall(self, data: Any, *flags: int) -> None:
         """Send all of it; this waits only if the client is very far behind."""
@@ -64,13 +85,14 @@ class Connection:
         return memoryview(data).nbytes
 
     def recv(self, size: int, *flags: int) -> bytes:
-        """Receive what has not been read yet."""
-        sock = self.exchange.taken_over
-        if sock is not None:
-            return sock.recv(size, *flags)
-        if self._rfile is None:
-            self._rfile = self.open()
-        return self._rfile.read1(size)
+        """Receive what has not been read of the request; after its answer, whatever comes."""
+        if self.exchange.taken_over is None and not any(flags):
+            if self._rfile is None:
+                self._rfile = self.open(True)
+            data: bytes = self._rfile.read1(size)
+            if data or not self.sees_requests or not self.exchange.answered or self.exchange.writer.tunnelled:
+                return data
+        return self.take_over().recv(size, *flags)
 
     def getpeername(self) -> Any:
         """The address of the client."""
@@ -84,6 +106,20 @@ class Connection:
     def family(self) -> Any:
         """The address family of the client's socket."""
         return self.exchange.writer.get_extra_info("socket").family
+
+    @property
+    def type(self) -> Any:
+        """The kind of the client's socket."""
+        return self.exchange.writer.get_extra_info("socket").type
+
+    @property
+    def proto(self) -> Any:
+        """The protocol of the client's socket."""
+        return self.exchange.writer.get_extra_info("socket").proto
+
+    def getsockopt(self, *arguments: Any) -> Any:
+        """As the client's socket has it."""
+        return self.exchange.writer.get_extra_info("socket").getsockopt(*arguments)
 
     def settimeout(self, seconds: float | None) -> None:
         """Say how long the client may be silent, from now on and on this connection."""
@@ -115,29 +151,45 @@ class Connection:
         if self.on_close is not None:
             self.on_close()
 
-    # TLS.
+    # TLS: it is the server's, and has been agreed upon.
 
-    def getpeercert(self, binary_form: bool = False) -> Any:
-        """The certificate of the client; as of an ``ssl.SSLSocket``."""
-        return self._of_tls("getpeercert", binary_form)
+    def _tls(self) -> Any:
+        return self.exchange.writer.get_extra_info("ssl_object")
 
-    def cipher(self) -> Any:
-        """The cipher; as of an ``ssl.SSLSocket``."""
-        return self._of_tls("cipher")
-
-    def version(self) -> Any:
-        """The version of TLS; as of an ``ssl.SSLSocket``."""
-        return self._of_tls("version")
-
-    def selected_alpn_protocol(self) -> Any:
-        """The protocol agreed on; as of an ``ssl.SSLSocket``."""
-        return self._of_tls("selected_alpn_protocol")
-
-    def _of_tls(self, name: str, *arguments: Any) -> Any:
-        ssl_object = self.exchange.writer.get_extra_info("ssl_object")
-        if ssl_object is None:
+    def _of_tls(self, name: str) -> Any:
+        """What an ``ssl.SSLSocket`` has; there is nothing of it without TLS."""
+        tls = self._tls()
+        if tls is None:
             raise AttributeError(f"{name}: this connection has no TLS")
-        return getattr(ssl_object, name)(*arguments)
+        return getattr(self, "_tls_" + name) if name in _OWN_OF_TLS else getattr(tls, name)
+
+    def _tls_do_handshake(self, block: bool = False) -> None:
+        """It has been done."""
+
+    def _tls_pending(self) -> int:
+        """Bytes of the request that can be read without waiting; a real socket is to be asked by ``select``."""
+        return 0 if self._rfile is None or self.exchange.taken_over is not None else len(self._rfile.peek())
+
+    def _tls_unwrap(self) -> "Connection":
+        """TLS ends with the connection, and that with the answer."""
+        self.exchange.closes = True
+        return self
+
+    def _tls_read(self, size: int = 1024, buffer: Any = None) -> bytes | int:
+        if buffer is None:
+            return self.recv(size)
+        data = self.recv(min(size, len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _tls_write(self, data: Any) -> int:
+        return self.send(data)
+
+
+_OWN_OF_TLS = frozenset(("do_handshake", "pending", "unwrap", "read", "write"))
+_OF_TLS = _OWN_OF_TLS | {
+    name for name in (*dir(ssl.SSLSocket), *dir(ssl.SSLObject)) if name[0] != "_" and not hasattr(socket.socket, name)
+}
 
 
 class _AnswerFile(io.RawIOBase):
