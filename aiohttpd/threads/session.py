@@ -190,7 +190,8 @@ class _Requests(io.BufferedIOBase):
         while self._file is not None:
             exchange = self._connection.exchange
             real, answered = exchange.taken_over is not None, exchange.answered
-            if not (looks and real and answered):  # else what waits there is taken back, and is the next request
+            done = answered and (real or (exchange.writer.tunnelled and not self._by_lines))
+            if not (looks and done):  # else what waits there is taken back, and is the next request
                 data = read(self._file)
                 if data:
                     self._late = self._late or answered
