@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .runner import run
     from .server import HTTPServer
     from .service import App
+    from .threads.handler import BlockingHTTPRequestHandler
     from .threads.legacy import blocking
     from .threads.wsgi import wsgi
     from .tls import Certificates
@@ -43,6 +44,7 @@ __all__ = [
     "App",
     "BaseHTTPRequestHandler",
     "BindError",
+    "BlockingHTTPRequestHandler",
     "BodyTimeout",
     "Certificates",
     "ClientDisconnected",
@@ -73,6 +75,7 @@ __all__ = [
 _LATER = {
     "App": "service",
     "BindError": "listeners",
+    "BlockingHTTPRequestHandler": "threads.handler",
     "Certificates": "tls",
     "Config": "config",
     "FormData": "forms",

@@ -52,7 +52,7 @@ FLOORS = [
     ["files.answering", "compression"],
     ["input", "output", "methods"],
     ["handler"],
-    ["files.handler"],
+    ["files.handler", "threads.handler", "compat.ours"],
     ["files.uploading"],
     ["files.__init__"],
     ["live", "seeing"],

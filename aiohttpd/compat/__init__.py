@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from socketserver import BaseRequestHandler, BaseServer, StreamRequestHandler, ThreadingMixIn
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from .engine import Engine
@@ -34,6 +34,10 @@ class _Blocking:
     """
 
     aiohttpd_config = Config(access_log=False, timeout_drain_idle=0)
+
+    if TYPE_CHECKING:  # handlers of this package, too
+
+        def __init__(self, server_address: Any, RequestHandlerClass: Any, bind_and_activate: bool = True) -> None: ...  # noqa: N803
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `shutdown`; see ``socketserver``. ``service_actions`` is called at least so often, in seconds."""

@@ -25,6 +25,7 @@ from ..threads.legacy import HandlerApp
 from ..threads.stand_in import Connection
 from .calling import CallingThread
 from .loop_thread import LoopThread
+from .ours import Ours
 
 __all__ = ["Engine"]
 
@@ -209,15 +210,13 @@ class Engine:
         if isinstance(server.socket, ssl.SSLSocket):
             context = server.socket.context
             vars(server.socket)["do_handshake_on_connect"] = False  # it is ours to do, and must not stop accept()
-        app = HandlerApp(
-            server.RequestHandlerClass,
-            finish=self._finish,
-            workers=self._caller if _is_serial(server) else None,
-            logs=False,
-        )
+        workers = self._caller if _is_serial(server) else None
+        app = HandlerApp(server.RequestHandlerClass, finish=self._finish, workers=workers, logs=False)
         app.aiohttpd_silence = app.aiohttpd_silence or socket.getdefaulttimeout()
+        hooks = [name for name in ("process_request", "finish_request") if _overridden(server, name)]
+        ours = Ours(server, app, workers=workers, inside=self._caller.inside, hooks=hooks)
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
-        engine = Server(sockets, app, config=server.aiohttpd_config, ssl=context)
+        engine = Server(sockets, ours, ssl=context, **ours.options(server.aiohttpd_config))
         engine.last = False  # who waits is for the next call, or goes with the socket
         patient = isinstance(server, socketserver.ThreadingMixIn) and not server.daemon_threads
         return LoopThread(engine, patient=patient)

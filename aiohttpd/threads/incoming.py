@@ -48,12 +48,11 @@ class Incoming:
         self.rest = rest
         self._forget = forget
 
-    def open(self, loop: asyncio.AbstractEventLoop, before: bytes = b"") -> io.BufferedIOBase:
-        """Make the file that the thread reads; ``before`` comes before the body."""
-        content = before + self.content if before else self.content
+    def open(self, loop: asyncio.AbstractEventLoop) -> io.BufferedReader:
+        """Make the file that the thread reads."""
         if self.file is None and self.rest is None:
-            return io.BytesIO(content)
-        return io.BufferedReader(Source(content, self, loop), _PIECE)
+            return io.BufferedReader(io.BytesIO(self.content))  # which has peek()
+        return io.BufferedReader(Source(self.content, self, loop), _PIECE)
 
     def open_for(self, owner: "Owner", loop: asyncio.AbstractEventLoop, before: bytes = b"") -> "Source":
         """Make what the thread reads in a buffer of its own, and what a socket can take the place of."""

@@ -33,11 +33,16 @@ _GROWTH = 0.002
 
 
 class Threads:
-    """The worker threads of one server, and what they have under way."""
+    """The worker threads of one server, and what they have under way.
+
+    Attributes:
+        workers: where calls go that name no threads; at first the pool.
+    """
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
         self.pool = WorkerPool(config.worker_threads, config.limit_queue)
+        self.workers: Workers = self.pool
         self.spools = Spools(config)
         self._loop = loop
         self._outboxes: set[Outbox] = set()
@@ -75,7 +80,7 @@ class Threads:
         """
         outbox = Outbox(self._loop, self._wake, self.spools.for_answer())
         run = Run(call, outbox)
-        (workers or self.pool).submit(run)
+        (workers or self.workers).submit(run)
         self._outboxes.add(outbox)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP, self._sweep)
