@@ -320,6 +320,9 @@ class Service:
         """Log the refusal of what is no request but began with ``line``, and count it."""
         if self.metrics is not None:
             self.metrics.refused(error.status)
+        tell = getattr(self.app, "aiohttpd_refused", None)  # an App that knows what its program meant
+        if tell is not None:
+            tell(line)
         if self.access_log is not None:
             self.access_log.refused(client_address, str(line, "latin-1"), error.status)
 

@@ -17,8 +17,10 @@ from ..access_log import AccessLog
 from ..config import Config
 from ..contract import explain_init
 from ..handler import BaseHTTPRequestHandler
-from ..service import App, error_logger
+from ..service import error_logger
+from ..threads.legacy import HandlerApp
 from ..threads.pool import Workers
+from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
 
@@ -39,9 +41,12 @@ class Ours:
         TypeError: nobody would call these hooks.
     """
 
-    def __init__(self, server: Any, other: App, *, workers: Workers | None, inside: Any, hooks: list[str]) -> None:
+    def __init__(
+        self, server: Any, other: HandlerApp, *, workers: Workers | None, inside: Any, hooks: list[str]
+    ) -> None:
         self._server = weakref.ref(server)
         self._other = other
+        self._hooks = hooks
         self._workers = workers
         self._inside = inside
         self._log = _Log()
@@ -53,6 +58,13 @@ class Ours:
                 "and give arguments of the handler by functools.partial"
             )
         self.aiohttpd_silence: float | None = getattr(other, "aiohttpd_silence", None)
+
+    def aiohttpd_refused(self, line: bytes) -> None:
+        """Something has been refused that is no request."""
+        if line == TLS_HANDSHAKE and self._hooks:
+            self._other.explain_tls()
+        else:
+            self._other.aiohttpd_refused(line)
 
     def options(self, config: Config) -> dict[str, Any]:
         """What the server of the engine is made with."""

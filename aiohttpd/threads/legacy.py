@@ -11,6 +11,8 @@ from typing import Any
 from ..apps import check_factory
 from ..config import Preset
 from ..errors import ContentTooLarge
+from ..service import error_logger
+from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
 from .exchange import Exchange
@@ -23,6 +25,13 @@ from .session import Session
 from .stand_in import Connection
 
 __all__ = ["HandlerApp", "blocking"]
+
+_TLS_IS_OURS = (
+    "a client has begun a TLS handshake, and has been refused: requests are read before a handler could wrap its "
+    "connection, in setup() or in finish_request(), say. Wrap the listening socket, "
+    "server.socket = context.wrap_socket(server.socket, server_side=True), or what get_request() returns; "
+    "without a server of your own, give --tls-cert and --tls-key, or ssl="
+)
 
 Finish = Callable[[Connection, Address], None]
 
@@ -55,6 +64,7 @@ class HandlerApp:
         # An override may refuse before the body comes, so it is asked first, in the thread.
         self._asks = not kind.keeps("handle_expect_100")
         self._sessions: dict[Any, Session] = {}
+        self._explained_tls = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return HandlerApp, (self._given,)  # to workers; what has more belongs to a server of this process
@@ -73,6 +83,17 @@ class HandlerApp:
             exchange.release()
         if exchange.closes:
             exchange.writer.close_connection = True
+
+    def aiohttpd_refused(self, line: bytes) -> None:
+        """Something has been refused that is no request; told once where the class may have meant to do TLS itself."""
+        if line == TLS_HANDSHAKE and self._minds_connections:
+            self.explain_tls()
+
+    def explain_tls(self) -> None:
+        """Say what to do for TLS, once: the first bytes of a connection are read before there is a handler."""
+        if not self._explained_tls:
+            self._explained_tls = True
+            error_logger.warning("%s", _TLS_IS_OURS)
 
     async def _incoming(self, request: Request) -> Incoming:
         """The body, gathered if the handler will want it.

@@ -163,6 +163,9 @@ class Connection:
             raise AttributeError(f"{name}: this connection has no TLS")
         return getattr(self, "_tls_" + name) if name in _OWN_OF_TLS else getattr(tls, name)
 
+    _tls_do_handshake_on_connect = False
+    _tls_suppress_ragged_eofs = True
+
     def _tls_do_handshake(self, block: bool = False) -> None:
         """It has been done."""
 
@@ -185,8 +188,13 @@ class Connection:
     def _tls_write(self, data: Any) -> int:
         return self.send(data)
 
+    def _tls_verify_client_post_handshake(self) -> None:
+        raise NotImplementedError(
+            "a certificate is asked for in the handshake: context.verify_mode = ssl.CERT_REQUIRED"
+        )
 
-_OWN_OF_TLS = frozenset(("do_handshake", "pending", "unwrap", "read", "write"))
+
+_OWN_OF_TLS = frozenset(name[5:] for name in vars(Connection) if name.startswith("_tls_"))
 _OF_TLS = _OWN_OF_TLS | {
     name for name in (*dir(ssl.SSLSocket), *dir(ssl.SSLObject)) if name[0] != "_" and not hasattr(socket.socket, name)
 }

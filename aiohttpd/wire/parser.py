@@ -17,7 +17,7 @@ from .framing import decide_framing
 from .headers import FIELD_LINE, TOKEN, Headers
 from .request import Framing, Request
 
-__all__ = ["Decoder", "RequestParser"]
+__all__ = ["TLS_HANDSHAKE", "Decoder", "RequestParser"]
 
 # RFC 9112 section 3: method SP request-target SP HTTP-version. The target is visible ASCII without
 # "#": no controls, no raw non-ASCII, no fragment. Minor versions above 1 are spoken to as 1.1.
@@ -36,6 +36,7 @@ _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
 _USUAL = 2048  # bytes of a head that is matched without a look for its end
 _REMEMBERED = 200  # bytes of a refused message
+TLS_HANDSHAKE = b"TLS handshake on a port without TLS"
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
 
 
@@ -236,7 +237,7 @@ class RequestParser:
         """Forget everything: what follows a refused message is not to be read as a request."""
         line = bytes(self.buffer[self._start : self._start + _REMEMBERED]).split(_CRLF, 1)[0]
         # A record of TLS that begins a handshake, RFC 8446 section 5.1: its bytes would tell nobody.
-        self.refused = b"TLS handshake on a port without TLS" if line.startswith(b"\x16\x03") else line
+        self.refused = TLS_HANDSHAKE if line.startswith(b"\x16\x03") else line
         self.buffer = b""
         self._start = self._searched = 0
         self._tail = b""
