@@ -13,14 +13,22 @@ from typing import Any
 
 from ..errors import ClientDisconnected
 from ..wire.request import Request
-from .incoming import Incoming, Source
+from .incoming import Content, Incoming, Source
 from .outbox import Outbox
 from .passing import PassingWriter
 from .tunnel import Tunnel
 
 __all__ = ["Exchange"]
 
-_BUFFER = 256 * 1024  # bytes, for a body that is not in memory
+_process = os.getpid()
+
+
+def _forked() -> None:
+    global _process
+    _process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class Exchange:
@@ -45,18 +53,23 @@ class Exchange:
         self._incoming = incoming
         self._loop = loop
         self._tunnel: Tunnel | None = None
-        self._source: Source | None = None
-        self._rfile: io.BufferedReader | None = None
-        self._process = os.getpid()
+        self._source: Content | Source | None = None
+        self._rfile: Content | io.BufferedReader | None = None
+        self._process = _process
 
     # In the thread.
 
-    def open(self, *, with_head: bool) -> io.BufferedReader:
-        """What is to be read; it ends where the body ends, or with the connection once that is no HTTP any more."""
-        incoming = self._incoming
-        small = incoming.file is None and incoming.rest is None
-        self._source = incoming.open_for(self, self._loop, replay_head(self.request) if with_head else b"")
-        self._rfile = io.BufferedReader(self._source, io.DEFAULT_BUFFER_SIZE if small else _BUFFER)
+    def open(self, *, with_head: bool, ends: bool = True) -> Content | io.BufferedReader:
+        """What is to be read; it ends where the body ends, or with the connection once that is no HTTP any more.
+
+        Args:
+            with_head: it begins with the head of the request.
+            ends: it is not asked for what follows, unless the client wants to change the protocol.
+        """
+        request = self.request
+        ends = ends and request.upgrade is None and request.method != "CONNECT"
+        head = replay_head(request) if with_head else b""
+        self._source, self._rfile = self._incoming.open_for(self, self._loop, head, ends=ends)
         return self._rfile
 
     @property
@@ -100,25 +113,24 @@ class Exchange:
         Raises:
             OSError: this is another process.
         """
-        if self.taken_over is None:
-            if os.getpid() != self._process:
+        sock = self.taken_over
+        if sock is None:
+            if _process != self._process:
                 raise OSError("a child has no socket that its parent has not asked for: call fileno() before the fork")
             if self._rfile is None:
                 self.open(with_head=False)
-            asyncio.run_coroutine_threadsafe(self._pair(self._unread()), self._loop).result()
-        assert self.taken_over is not None
-        assert self._source is not None
-        self._source.switch(self.taken_over)
-        return self.taken_over
+            assert self._source is not None
+            sock = asyncio.run_coroutine_threadsafe(self._pair(self._unread()), self._loop).result()
+            self._source.switch(sock)
+        return sock
 
     def _unread(self) -> bytes:
         """What is in the buffer."""
-        assert self._rfile is not None
-        assert self._source is not None
-        if self._rfile.closed:
+        rfile, source = self._rfile, self._source
+        if source is None or rfile is None or rfile is source or rfile.closed:
             return b""
-        size = self._source.tell() - self._rfile.tell()
-        return self._rfile.read(size) if size else b""
+        size = source.tell() - rfile.tell()
+        return rfile.read(size) if size else b""
 
     # In the loop.
 
@@ -160,11 +172,11 @@ class Exchange:
             self._tunnel = Tunnel(self.writer, self.request)
         return self._tunnel
 
-    async def _pair(self, waiting: bytes) -> None:
+    async def _pair(self, waiting: bytes) -> socket.socket:
         self._deliver()  # what has been written before goes before
         assert self._source is not None
         content, file, rest = self._source.hand_over()
-        self._open_tunnel().pair(waiting + content, file, rest)
+        return self._open_tunnel().pair(waiting + content, file, rest)
 
 
 def replay_head(request: Request) -> bytes:

@@ -17,7 +17,7 @@ from ..wire.request import Body, Request
 from ..wire.response import LAST_CHUNK
 from .spools import Spools
 
-__all__ = ["Incoming", "Owner", "Read", "Source", "gather"]
+__all__ = ["Content", "Incoming", "Owner", "Read", "Source", "gather"]
 
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes of a body that are kept in memory
@@ -54,9 +54,25 @@ class Incoming:
             return io.BufferedReader(io.BytesIO(self.content))  # which has peek()
         return io.BufferedReader(Source(self.content, self, loop), _PIECE)
 
-    def open_for(self, owner: "Owner", loop: asyncio.AbstractEventLoop, before: bytes = b"") -> "Source":
-        """Make what the thread reads in a buffer of its own, and what a socket can take the place of."""
-        return Source(before + self.content if before else self.content, self, loop, owner)
+    def open_for(
+        self, owner: "Owner", loop: asyncio.AbstractEventLoop, before: bytes, *, ends: bool
+    ) -> "tuple[Content | Source, Content | io.BufferedReader]":
+        """Make what the thread reads, and what a socket can take the place of; that may be the same.
+
+        Args:
+            owner: knows what follows.
+            loop: reads what has not arrived.
+            before: comes before the body.
+            ends: nothing follows that is to be read from there.
+        """
+        content = before + self.content if before else self.content
+        small = self.file is None and self.rest is None
+        if small and ends:
+            made = Content(content)
+            made.owner = owner
+            return made, made
+        source = Source(content, self, loop, owner)
+        return source, io.BufferedReader(source, io.DEFAULT_BUFFER_SIZE if small else _PIECE)
 
     def close(self) -> None:
         """Forget what is in a file."""
@@ -182,6 +198,36 @@ class Owner(Protocol):
 
     def take_over(self) -> socket.socket:
         """Get a real socket, and `Source.switch` to it."""
+
+
+class Content(io.BytesIO):
+    """A body that is in memory, whole; or what comes from a socket instead."""
+
+    owner: Owner
+
+    def peek(self, size: int = 0) -> bytes:
+        """What is to be read next, and is here."""
+        return bytes(self.getbuffer()[self.tell() :])
+
+    def __next__(self) -> bytes:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def fileno(self) -> int:
+        """The descriptor of a real socket, from which all is read from now on."""
+        return self.owner.take_over().fileno()
+
+    def hand_over(self) -> tuple[bytes, None, None]:
+        """What has not been read. Nothing is left here."""
+        return b"" if self.closed else self.read(), None, None
+
+    def switch(self, sock: socket.socket) -> None:
+        """Read from a socket from now on."""
+        file = io.BufferedReader(socket.SocketIO(sock, "r"))
+        for name in ("peek", "read", "read1", "readinto", "readline", "readlines"):
+            setattr(self, name, getattr(file, name))
 
 
 class Source(io.RawIOBase):

@@ -30,7 +30,7 @@ class Outbox:
     Args:
         loop: that takes it.
         wake: has the loop take something.
-        space: for the file; without one it is bounded by 64 MiB alone.
+        space: makes that for the file; without it is bounded by 64 MiB alone.
 
     Attributes:
         waiting: bytes that the loop has not taken.
@@ -42,10 +42,14 @@ class Outbox:
     nudge: Callable[[], None] | None = None
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, wake: Callable[["Outbox"], None], space: Space | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[["Outbox"], None],
+        space: Callable[[], Space] | None = None,
     ) -> None:
         self._loop = loop
-        self._space = space
+        self._make_space = space
+        self._space: Space | None = None
         self._wake = wake
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -53,6 +57,7 @@ class Outbox:
         self._file: IO[bytes] | None = None
         self._read_at = self._write_at = 0  # in the file
         self._taken = 0  # times that the loop has taken something
+        self._cramped = False  # a thread has waited for room
         self.closed = False
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
@@ -121,7 +126,9 @@ class Outbox:
         at = self._write_at % _SPOOLED
         room = min(wanted, _SPOOLED - (self._write_at - self._read_at), _SPOOLED - at)
         if self._space is None:
-            return room
+            if self._make_space is None:
+                return room
+            self._space = self._make_space()
         missing = max(0, min(self._write_at + room, _SPOOLED) - self._space.size)
         room -= missing - self._space.grow(missing)
         if self._file is None and room < min(wanted, _PIECE):  # a file of so little would only be in the way
@@ -131,6 +138,7 @@ class Outbox:
 
     def _wait_for_room(self) -> None:
         waited_for = self._taken
+        self._cramped = True
         self._lock.release()
         try:
             self.wake()  # which may close it
@@ -175,7 +183,8 @@ class Outbox:
                 return []
             self.waiting -= size
             self._taken += 1
-            self._room.notify_all()
+            if self._cramped:
+                self._room.notify_all()
             return parts
 
     def close(self) -> None:

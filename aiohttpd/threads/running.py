@@ -78,7 +78,7 @@ class Threads:
         Raises:
             PoolFull: there is none for it.
         """
-        outbox = Outbox(self._loop, self._wake, self.spools.for_answer())
+        outbox = Outbox(self._loop, self._wake, self.spools.for_answer)
         run = Run(call, outbox)
         (workers or self.workers).submit(run)
         self._outboxes.add(outbox)

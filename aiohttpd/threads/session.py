@@ -182,7 +182,7 @@ class _Requests(io.BufferedIOBase):
         return self._take(lambda file: file.readline(size), looks=looks) if size != 0 else b""
 
     def _opened(self, exchange: Exchange) -> Any:
-        file = exchange.open(with_head=True)
+        file = exchange.open(with_head=True, ends=False)
         return file if self._buffered else socket.SocketIO(exchange.take_over(), "r")
 
     def _take(self, read: Callable[[Any], bytes], *, looks: bool = False) -> bytes:

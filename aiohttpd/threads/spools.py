@@ -68,9 +68,10 @@ class Space:
 
     def close(self) -> None:
         """The file is no more."""
-        size, self.size = self.size, 0
-        for account, _ in self._accounts:
-            account.give_back(size)
+        if self.size:
+            size, self.size = self.size, 0
+            for account, _ in self._accounts:
+                account.give_back(size)
 
 
 class Spools:

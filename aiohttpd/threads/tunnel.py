@@ -49,8 +49,11 @@ class Tunnel:
             self._reader = self._peer.open_tunnel(last=self._writer.tunnelled)
         return await self._reader.read(n)
 
-    def pair(self, waiting: bytes, file: IO[bytes] | None, rest: Read | None) -> None:
-        """Make a pair of sockets and begin to pump: what waits already, the rest of the body, and what follows."""
+    def pair(self, waiting: bytes, file: IO[bytes] | None, rest: Read | None) -> socket.socket:
+        """Make a pair of sockets and begin to pump: what waits already, the rest of the body, and what follows.
+
+        Returns the handler's end.
+        """
         loop = asyncio.get_running_loop()
         self._ours, self.theirs = socket.socketpair()
         self._ours.setblocking(False)
@@ -58,6 +61,7 @@ class Tunnel:
         self._writer.spoken = self.spoken
         self._incoming = loop.create_task(self._pump_in(waiting, file, rest, self._ours))
         self._outgoing = loop.create_task(self._pump_out(self._ours))
+        return self.theirs
 
     def spoken(self) -> bool:
         """Whether the handler has read of what follows its request: then the two of them speak as they like."""
