@@ -64,12 +64,12 @@ def repeat(port: int, end: float, data: bytes, *, reading: bool = True) -> None:
 
 def pipelining(port: int, end: float) -> None:
     """Requests without a pause; the answers are read."""
-    repeat(port, end, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+    repeat(port, end, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000)
 
 
 def unread(port: int, end: float) -> None:
     """Requests without a pause; the answers are not read."""
-    repeat(port, end, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000, reading=False)
+    repeat(port, end, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000, reading=False)
 
 
 def tiny_chunks(port: int, end: float) -> None:
