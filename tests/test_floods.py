@@ -183,7 +183,7 @@ class TestPipelining:
         go_on = asyncio.Event()
 
         async def app(request: Request, response: StreamWriter) -> None:
-            body = request.peer.open_tunnel()
+            body = request.peer.open_tunnel(last=True)
             bodies.append(body)
             response.close_connection = True
             response.send_head(200, [("Content-Length", 0)])
