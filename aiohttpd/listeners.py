@@ -18,6 +18,7 @@ __all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "check_ad
 
 _TRIES = 8  # to find a port that is free for IPv4 and IPv6 alike
 _PATIENCE = 1.0  # seconds for another server that begins in the same folder
+_SOCKETS = ("sock", "socket", "unix", "ipc")  # what names of sockets end with, and names of hosts do not
 _LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761 section 6.3, whatever the file of hosts has of them
 
 _SockAddr = tuple[str, int] | tuple[str, int, int, int]
@@ -52,7 +53,7 @@ class BindError(OSError):
 def check_address(address: Any) -> None:
     """See that this is an address, or a list of several, as far as it can be told without asking the system.
 
-    A text is the path of a unix socket only if it has a slash; one that has none is rather a host.
+    A text is the path of a unix socket, unless it looks like a host or a URL; ``./localhost`` is a path.
 
     Raises:
         TypeError: it is nothing that an address can be; the text says what to write.
@@ -80,7 +81,7 @@ def _check(address: Any) -> None:
 
 
 def _check_path(text: str) -> None:
-    if text.startswith("\0") or ("/" in text and "://" not in text and not text.startswith("unix:")):
+    if text.startswith("\0") or not _looks_like_host(text):
         return
     scheme, _, rest = text.rpartition("://")
     host, colon, port = rest.split("/")[0].rpartition(":")
@@ -88,12 +89,26 @@ def _check_path(text: str) -> None:
         write = "the path alone, or UnixAddress(path, mode, group)"
     elif colon and port.isdecimal() and not host.endswith(":"):
         write = f"({host.removeprefix('[').removesuffix(']')!r}, {int(port)}), host and port"
+    elif text.isdecimal():
+        write = f"('127.0.0.1', {text}), host and port"
     elif scheme:
         write = f"({rest.split('/')[0]!r}, {443 if scheme == 'https' else 80}), host and port"
     else:
         write = f"({text!r}, 8000), host and port"
         write += f"; or './{text}', if it is the path of a unix socket" if text else ""
     raise ValueError(f"{text!r} is no address: write {write}")
+
+
+def _looks_like_host(text: str) -> bool:
+    """Whether a text that should be a path means something else: a host, with or without a port, or a URL."""
+    if "/" in text:
+        return "://" in text or text.startswith("unix:")
+    if not text or ":" in text or text.lower().removesuffix(".") in ("localhost", "*", socket.gethostname().lower()):
+        return True
+    *labels, last = text.removesuffix(".").split(".")
+    if last.isdecimal():
+        return True  # an address, or a port
+    return bool(labels and all(labels) and last.isascii() and last.isalpha() and len(last) > 1 and last not in _SOCKETS)
 
 
 def _check_host(address: tuple[Any, ...]) -> None:

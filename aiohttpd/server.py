@@ -49,8 +49,8 @@ class HTTPServer:
     Handlers find it as ``self.server``, with every attribute that you or ``lifespan`` set on it.
 
     Args:
-        server_address: ``(host, port)``, the path of a unix socket (with a slash in it), a listening socket, or a list
-            of these. Port 0 takes a free one. The sockets are closed when it stops, those that were given too.
+        server_address: ``(host, port)``, the path of a unix socket, a listening socket, or a list of
+            these. Port 0 takes a free one. The sockets are closed when it stops, those that were given too.
         app: a handler class, or another App.
         config: the options.
         lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is

@@ -378,7 +378,7 @@ class TestStart:
 
     @pytest.mark.parametrize("workers", [None, 1])
     async def test_a_program_that_is_its_own_module(self, folder: Path, workers: int | None) -> None:
-        run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), './s'], workers={workers})"
+        run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), 's'], workers={workers})"
         (folder / "program.py").write_text(f"{APP}\nif __name__ == '__main__':\n    {run}\n")
         async with program(folder, "program.py") as server:
             pid = await ask(await server.port())
