@@ -372,9 +372,10 @@ class HTTPConnection(Handling):
     def _end(self) -> None:
         self._state = CLOSED
         self._disarm()
-        self.out.close()
         if self.scheme == "https":  # whose end the peer has to answer
+            self._resume_reading()
             self._arm(self.service.lingers)
+        self.out.close()
         if self.out.unsent:
             self._watch()
 
@@ -387,8 +388,8 @@ class HTTPConnection(Handling):
         self._linger_left = _LINGER_BYTES
         self._parser.take()
         self._body = None
+        self._resume_reading()  # before the end: TLS has only one, and cannot be told any more
         self.out.write_eof()
-        self._resume_reading()
         self._arm(self.service.lingers)
 
     def _lingered(self, size: int) -> None:

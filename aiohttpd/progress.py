@@ -88,7 +88,7 @@ class Silence:
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:
     """Ask the kernel whether the peer has closed, while we do not read and no loop would tell."""
     sock = transport.get_extra_info("socket")
-    if sock is None or not hasattr(select, "POLLRDHUP"):
+    if sock is None or sock.fileno() < 0 or not hasattr(select, "POLLRDHUP"):
         return False
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLRDHUP)

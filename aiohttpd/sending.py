@@ -206,7 +206,7 @@ class Outgoing:
         if sock is not None:
             import fcntl  # only for connections that end with much, or late
 
-            with contextlib.suppress(OSError, ValueError):  # it has been closed
+            with contextlib.suppress(OSError):  # it has been closed
                 (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
                 waiting += max(0, queued - 1)
         return waiting
@@ -216,7 +216,7 @@ class Outgoing:
         """Whether the peer has answered what it was sent by RST: it has gone before."""
         sock = self._tcp_socket()
         if sock is not None and not self._refused:
-            with contextlib.suppress(OSError, ValueError):  # it has been closed
+            with contextlib.suppress(OSError):  # it has been closed
                 self._refused = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         return self._refused
 
@@ -240,7 +240,9 @@ class Outgoing:
 
     def _tcp_socket(self) -> socket.socket | None:
         sock: socket.socket | None = self._transport.get_extra_info("socket")
-        return sock if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
+        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.fileno() < 0:
+            return None  # of one that is closed, uvloop raises ValueError, asyncio OSError
+        return sock
 
     def _unobstruct(self) -> None:
         if self.held is None and not self.paused and not self.lost and not self._queue:
