@@ -20,6 +20,7 @@ __all__ = ["Source", "StreamReader"]
 READ_AHEAD = 256 * 1024  # bytes that wait for the handler before the peer is paused; the loops read that much at once
 _SMALL = 4096  # bytes of a piece that is joined to the one before: an object for each would cost more than its bytes
 _LINE = 64 * 1024  # the longest line that readline and readuntil look for
+_READS = 1000  # of what is here already, before others have their turn: lines and pieces may be of one byte
 
 
 class Source(Protocol):
@@ -43,8 +44,8 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_call", "_decoder", "_error", "_framing", "_loop", "_pieces", "_scanned", "_source", "_start", "_waiter",
-        "_waiting", "limit", "received",
+        "_call", "_decoder", "_error", "_framing", "_loop", "_pieces", "_reads", "_scanned", "_source", "_start",
+        "_waiter", "_waiting", "limit", "received",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class StreamReader:
         self._waiting = 0
         self._framing = 0  # bytes that the framing took of what waits, or a part of it
         self._scanned = 0  # no separator ends before it in the first piece
+        self._reads = 0  # since others have had their turn
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._call: Coroutine[Any, Any, bytes] | None = None
@@ -164,7 +166,7 @@ class StreamReader:
         return (
             self._waiting + self._framing > READ_AHEAD
             and self._waiting > 0
-            and self._waiter is None  # it wants more than there is
+            and (self._waiter is None or self._waiter.done())  # else it wants more than there is
             and not self._decoder.complete
         )
 
@@ -273,7 +275,7 @@ class StreamReader:
         if self._waiter is not None:
             raise ContractError("the body is being read by another task already")
         self._waiter = self._loop.create_future()
-        self._framing = 0
+        self._framing = self._reads = 0
         self._source.resume_body()
         self._source.body_wanted()
         try:
@@ -317,7 +319,14 @@ class StreamReader:
             self._source.resume_body()
         return found[0] if len(found) == 1 and type(found[0]) is bytes else b"".join(found)
 
+    async def _take_turns(self) -> None:
+        self._reads = 0
+        await asyncio.sleep(0)
+
     async def _read(self, n: int) -> bytes:
+        self._reads += 1
+        if self._reads > _READS:
+            await self._take_turns()
         if n < 0:
             if (content := self.read_at_once()) is not None:
                 return content
@@ -333,6 +342,9 @@ class StreamReader:
     async def _readexactly(self, n: int) -> bytes:
         if n < 0:
             raise ValueError("readexactly() wants a size that is not negative")
+        self._reads += 1
+        if self._reads > _READS:
+            await self._take_turns()
         while self._waiting < n:
             if not await self._more():
                 raise asyncio.IncompleteReadError(self._take(self._waiting), n)
@@ -341,6 +353,9 @@ class StreamReader:
     async def _until(self, separator: bytes, limit: int) -> int:
         """How many bytes there are up to and with the separator, or -1 at the end of the body or past the limit."""
         self._check_limit()
+        self._reads += 1
+        if self._reads > _READS:
+            await self._take_turns()
         self._scanned = 0  # a search that has failed or been cancelled may have been for another separator
         while True:
             if self._pieces:
