@@ -6,6 +6,7 @@ the loaded App) lives on what made it.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -163,6 +164,8 @@ class Config:
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
             if option.type is str:
                 continue  # whoever reads it says what is wrong with it
+            if not math.isfinite(value):
+                raise ValueError(f"{option.name} must be a finite number, not {value!r}")
             if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
                 raise ValueError(f"{option.name} must be positive, not {value!r}")
         AllowedHosts(self.hosts)

@@ -181,8 +181,8 @@ def serve_many(
     from .supervising import Target, supervise
 
     count = cores() if workers == "auto" else 1 if workers is None else workers
-    if count < 1:
-        raise ValueError(f"workers must be at least 1, or 'auto', not {workers}")
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"workers must be at least 1, or 'auto', not {workers!r}")
     watch = None
     if reload:
         from .reload import watcher

@@ -1,5 +1,6 @@
 """What an error answer contains, and who decides it: error_body, overrides of send_error, the default page."""
 
+import copy
 import functools
 import json
 from typing import Any
@@ -221,3 +222,13 @@ class TestErrorBody:
         assert answer.status == 400
         assert "broken" in caplog.text
         caplog.clear()
+
+
+@pytest.mark.parametrize("headers", [{"X-One": "1"}, [("X-One", "1")]], ids=["mapping", "pairs"])
+def test_fields_and_copies_of_an_http_error(headers: Any) -> None:
+    class Mine(aiohttpd.HTTPError):
+        def __init__(self, word: str) -> None:
+            super().__init__(418, word, headers=headers)
+
+    for error in (Mine("tea"), copy.copy(Mine("tea"))):
+        assert (error.status, error.message, error.headers) == (418, "tea", (("X-One", "1"),))

@@ -21,7 +21,7 @@ QUIET = aiohttpd.Config(access_log=False)
 TEXT = "größer\n" * 40_000
 ORIGINAL = TEXT.encode()
 ZIPPED = gzip.compress(ORIGINAL, mtime=0)
-ZSTD = b"\x28\xb5\x2f\xfd and so on"
+ZSTD = b"\x28\xb5\x2f\xfd\x20\x09\x49\0\0and so on"  # one raw block, RFC 8878 section 3.1.1
 OLD = 1e9
 
 
@@ -71,6 +71,8 @@ class TestWhichIsSent:
             (".gz", ZIPPED[:10]), (".gz", ZIPPED[:17]), (".gz", b"\x1f\x8b\x08"), (".zst", ZSTD[:3]),
             (".gz", ZIPPED[: len(ZIPPED) // 4]), (".gz", ZIPPED[:-1]), (".gz", ZIPPED + bytes(1)),
             (".gz", gzip.compress(b"of something else", mtime=0)),
+            (".zst", ZSTD[:-1]), (".zst", ZSTD[:8]), (".zst", ZSTD[:5]), (".zst", ZSTD + b"x"),
+            (".zst", ZSTD + ZSTD[:12]),
         ],
     )  # fmt: skip
     async def test_one_that_is_none(self, site: Path, suffix: str, content: bytes) -> None:
@@ -146,6 +148,19 @@ class TestWhichIsSent:
         os.utime(site / "page.js", ns=(1_700_000_000_123_456_789,) * 2)
         subprocess.run([tool, "-k", str(site / "page.js")], check=True, capture_output=True)
         assert (await coded(site, suffix))["Content-Encoding"] == ACCEPTED[suffix]
+
+    async def test_zstd_that_is_cut(self, site: Path) -> None:
+        """Wherever that is, however it was made."""
+        if shutil.which("zstd") is None:
+            pytest.skip("needs zstd: Debian's package zstd")
+        mixed = os.urandom(200_000) + ORIGINAL
+        for arguments in ((), ("--no-check",), ("-19",)):
+            made = subprocess.run(["zstd", "-c", *arguments], input=mixed, check=True, capture_output=True).stdout
+            put(site / "page.js.zst", b"\x5a\x2a\x4d\x18\x04\0\0\0skip" + made + made)
+            assert (await coded(site, ".zst"))["Content-Encoding"] == "zstd"
+            for end in (4, 10, len(made) // 3, len(made) - 5, len(made) - 1):
+                put(site / "page.js.zst", made[:end])
+                assert (await coded(site, ".zst"))["Content-Encoding"] is None
 
 
 class TestType:

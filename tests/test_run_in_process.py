@@ -152,6 +152,8 @@ RAISED = [
     ((NoException, "oh"), RuntimeError, "has raised: .*NoException: oh"),
     ((Unspeakable,), RuntimeError, "has raised: .*Unspeakable"),
     ((aiohttpd.HTTPError, 404, "no such thing"), aiohttpd.HTTPError, "no such thing"),
+    ((aiohttpd.errors.MissingField, "name"), aiohttpd.HTTPError, "400"),
+    ((aiohttpd.errors.ContentTooLarge, 5), aiohttpd.HTTPError, "larger than 5 bytes"),
     ((KeyError, "k"), KeyError, "k"),
 ]  # fmt: skip
 

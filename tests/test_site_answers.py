@@ -301,3 +301,20 @@ async def test_what_wraps_an_app_refuses_as_it_does(site: Path) -> None:
     for app in (Files, compress(Files), basic_auth(compress(Files), "a:b")):
         [answer] = split(await exchange(app, b"nonsense\r\n\r\n", config=QUIET))
         assert (answer.status, answer[CORS], answer["Content-Type"], answer.body) == (400, "*", "text/odd", b"400")
+
+
+async def test_an_override_that_raises_stop_iteration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is called in a thread, and no future takes that: who waited would wait for ever."""
+
+    class Files(aiohttpd.SimpleHTTPRequestHandler):
+        directory = str(tmp_path)
+
+        def guess_type(self, path: Any) -> str:
+            return next(iter(()))
+
+    (tmp_path / "a.txt").write_text("a")
+    async with asyncio.timeout(30):
+        answer = await exchange(Files, b"GET /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert "guess_type raised StopIteration" in caplog.text
+    caplog.clear()

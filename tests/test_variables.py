@@ -46,6 +46,12 @@ def test_an_empty_one(text: str) -> None:
     assert Config.from_options({}, empty) == Config.from_options({}, {})
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match="timeout_head must be a finite number"):
+        Config.from_options({}, {"AIOHTTPD_TIMEOUT_HEAD": text})
+
+
 PROGRAM = """
 import aiohttpd, os, signal, threading
 

@@ -16,6 +16,9 @@ _COMPLETE: Final = 3.0  # seconds without a change after which nobody writes to 
 
 _GZIP = b"\x1f\x8b\x08"  # RFC 1952 section 2.3.1
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
+_SKIPPED = b"\x2a\x4d\x18"
+_ZSTD_HEAD: Final = 18  # bytes of the longest head of a frame
+_ZSTD_BLOCKS: Final = 10_000  # that are looked at: of a file of a gigabyte
 _GZIP_LEAST: Final = 18  # bytes of head and end
 _ROUNDED: Final = 1000  # nanoseconds by which a date may be less than the one that it is a copy of
 
@@ -58,7 +61,31 @@ def _is_gzip_of(sibling: OpenFile, original: OpenFile) -> bool:
 
 
 def _is_zstd(sibling: OpenFile, original: OpenFile) -> bool:
-    return read_from(sibling.fileno(), 0, len(_ZSTD)) == _ZSTD
+    """It has all its blocks, RFC 8878 section 3.1.1; the head of each tells where the next one is."""
+    descriptor, offset = sibling.fileno(), 0
+    blocks = 0
+    while offset < sibling.size:
+        head = read_from(descriptor, offset, _ZSTD_HEAD)
+        if len(head) >= 8 and head[1:4] == _SKIPPED and head[0] >> 4 == 5:  # section 3.1.2
+            offset += 8 + int.from_bytes(head[4:8], "little")
+            continue
+        if head[:4] != _ZSTD or len(head) < 5:
+            return False
+        kind = head[4]
+        one = bool(kind & 0x20)
+        offset += 5 + (not one) + (0, 1, 2, 4)[kind & 3] + (one, 2, 4, 8)[kind >> 6]
+        last = False
+        while not last:
+            block = int.from_bytes(read_from(descriptor, offset, 3).ljust(3, b"\xff"), "little")
+            last, form, size = bool(block & 1), block >> 1 & 3, block >> 3
+            offset += 3 + (1 if form == 1 else size)
+            blocks += 1
+            if form == 3 or offset > sibling.size:
+                return False
+            if blocks == _ZSTD_BLOCKS:
+                return True
+        offset += 4 * bool(kind & 4)
+    return offset == sibling.size
 
 
 def _is_older(sibling: OpenFile, original: OpenFile) -> bool:

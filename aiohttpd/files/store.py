@@ -359,7 +359,10 @@ class Store:
         return open_inside(self.root, path, follow_symlinks=self.policy.follow_symlinks, unread_folders=True)
 
     def _represent(self, file: OpenFile, path: str, asked: Asked) -> Representation:
-        content_type = asked.guess_type(path)
+        try:
+            content_type = asked.guess_type(path)
+        except StopIteration as error:  # no future takes it, so who waits would wait for ever
+            raise RuntimeError("guess_type raised StopIteration") from error
         known = asked.known
         for _ in range(_TRIES):
             chosen = self._choose(file, path, asked.codings, own_coding(path, content_type))
