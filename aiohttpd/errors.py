@@ -19,7 +19,7 @@
 This module knows nothing of the rest of the package.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "BodyTimeout",
@@ -45,7 +45,7 @@ class HTTPError(Exception):
         status: the status code, 400 to 599.
         message: one line for the status line and the page; by default the standard phrase.
         explain: a longer text for the page; by default the standard description.
-        headers: ``(name, value)`` pairs to send with it, ``Allow`` or ``WWW-Authenticate`` say.
+        headers: ``(name, value)`` pairs to send with it, ``Allow`` or ``WWW-Authenticate`` say; or a dictionary.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class HTTPError(Exception):
         message: str | None = None,
         explain: str | None = None,
         *,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
     ) -> None:
         super().__init__(status, message, explain)
         self.status = status
         self.message = message
         self.explain = explain
-        self.headers = tuple(headers)
+        self.headers: tuple[tuple[str, str], ...] = tuple(headers.items() if isinstance(headers, Mapping) else headers)
 
     def __str__(self) -> str:
         return f"{self.status} {self.message or ''}".rstrip()

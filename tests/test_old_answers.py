@@ -315,6 +315,28 @@ def closes_its_file(self: Any) -> None:
 
 
 @odd(GET)
+def closes_without_a_word(self: Any) -> None:
+    self.connection.close()
+
+
+@odd(GET)
+def shuts_down_without_a_word(self: Any) -> None:
+    self.close_connection = True
+    self.request.shutdown(socket.SHUT_RDWR)
+    self.request.close()
+
+
+@odd(GET)
+def closes_after_its_answer(self: Any) -> None:
+    self.send_response(200)
+    self.end_headers()
+    self.wfile.write(b"content")
+    self.wfile.flush()
+    self.connection.shutdown(socket.SHUT_WR)
+    self.connection.close()
+
+
+@odd(GET)
 def raises_late(self: Any) -> None:
     self.send_response(200)
     self.send_header("Content-Length", "4")
