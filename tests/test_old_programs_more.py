@@ -3,6 +3,7 @@
 As in test_old_programs: each is a function of the module that its names come from, and returns what has been seen.
 """
 
+import asyncio
 import concurrent.futures
 import contextlib
 import functools
@@ -16,6 +17,7 @@ import selectors
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from typing import Any
 import pytest
 import trustme
 
+import aiohttpd
 from aiohttpd import compat
 
 from .old_servers import BOUND, STDLIB, Call, in_thread, lines, no_thread_left, quiet, talk
@@ -532,3 +535,23 @@ def test_an_answer_of_a_child(module: Any) -> None:
     with open(told, "rb") as pipe:
         says = pipe.read()
     assert (answer, says) == (b"of the child", b"") or (answer == b"" and b"call fileno() before the fork" in says)
+
+
+async def test_exit_in_a_thread_of_ours() -> None:
+    """What has been written before ``sys.exit()`` is the answer, for the engine itself as well."""
+
+    class Exits(quiet(http.server.BaseHTTPRequestHandler)):  # type: ignore[misc]
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"done")
+            sys.exit()
+
+    class ByConnection(Exits):
+        def handle(self) -> None:
+            super().handle()
+
+    for cls in (Exits, ByConnection):
+        async with aiohttpd.HTTPServer(HERE, cls) as server:
+            answer = await asyncio.to_thread(talk, ("127.0.0.1", server.server_port), b"GET / HTTP/1.0\r\n\r\n")
+            assert lines(answer) == [b"HTTP/1.0 200 OK", b"", b"done"]
