@@ -62,7 +62,7 @@ class HTTPError(Exception):
         self.status = status
         self.message = message
         self.explain = explain
-        self.headers = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        self.headers: tuple[tuple[str, str], ...] = tuple(headers.items() if isinstance(headers, Mapping) else headers)
 
     def __reduce__(self) -> tuple[Any, ...]:  # without __init__, whose arguments classes below choose themselves
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]

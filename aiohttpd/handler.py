@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -247,7 +247,7 @@ class BaseHTTPRequestHandler(Input, Output):
         message: str | None = None,
         explain: str | None = None,
         *,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
     ) -> None:
         """Answer with an error page, in place of a head that has not left yet.
 
@@ -270,7 +270,7 @@ class BaseHTTPRequestHandler(Input, Output):
             self.wfile.restart()
             self._fields = None
         self.send_response(code, message if is_field_value(message) else phrase)
-        for name, value in headers:
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
             self.send_header(name, value)
         content = b""
         if code >= 200 and code not in (204, 205, 304):

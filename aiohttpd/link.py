@@ -48,11 +48,12 @@ class Link(asyncio.Protocol):
     Attributes:
         eof: the peer has closed its side.
         scheme: ``https`` on TLS, else ``http``.
+        secured: the ``ssl.SSLSocket`` of somebody else, who gives us what he has decrypted.
     """
 
     __slots__ = (
         "_body", "_fifo", "_gone", "_heads", "_idles", "_lost", "_peername", "_reading_paused", "_receive_pace",
-        "_send_pace", "_silence", "_timeout", "_transport", "eof", "out", "scheme", "service",
+        "_send_pace", "_silence", "_timeout", "_transport", "eof", "out", "scheme", "secured", "service",
     )  # fmt: skip
 
     out: Outgoing
@@ -69,6 +70,7 @@ class Link(asyncio.Protocol):
         self._lost: asyncio.Event | None = None
         self._peername: Address | None = None
         self.eof = False
+        self.secured: Any = None
         self._body: StreamReader | None = None  # of the current request, while it arrives or waits to be read
         # Of a transfer that is watched.
         self._timeout: float | None = None
@@ -121,6 +123,8 @@ class Link(asyncio.Protocol):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""
+        if self.secured is not None and name == "ssl_object":
+            return self.secured
         return self._transport.get_extra_info(name, default)
 
     # Output.

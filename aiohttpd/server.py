@@ -260,7 +260,12 @@ class HTTPServer:
         return await self._processes.run(function, *args)
 
     async def serve_connection(
-        self, sock: socket.socket, ssl: ssl_module.SSLContext | None = None, client_address: Address | None = None
+        self,
+        sock: socket.socket,
+        ssl: ssl_module.SSLContext | None = None,
+        client_address: Address | None = None,
+        *,
+        secured: ssl_module.SSLSocket | None = None,
     ) -> HTTPConnection:
         """Serve a connection that somebody else has accepted.
 
@@ -268,6 +273,7 @@ class HTTPServer:
             sock: the connection; it belongs to the server from now on.
             ssl: makes it HTTPS.
             client_address: who is at the other end, if the socket does not know.
+            secured: the TLS that somebody else has in front of it.
 
         Raises:
             RuntimeError: the server is not running.
@@ -284,6 +290,7 @@ class HTTPServer:
         connection = HTTPConnection(service)  # with TLS, uvloop returns a protocol of its own
         if client_address is not None:
             connection.client_address = client_address  # now: its first request may come before we go on
+        connection.secured = secured
         await loop.connect_accepted_socket(lambda: connection, sock, ssl=ssl, **options)
         return connection
 

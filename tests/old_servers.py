@@ -3,14 +3,18 @@
 import contextlib
 import functools
 import http.client
+import http.server
 import socket
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 from typing import Any
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
 HERE = ("127.0.0.1", 0)
+STDLIB: Any = SimpleNamespace(**{**vars(socketserver), **vars(http.server)})  # as compat has the names of both
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -108,3 +112,40 @@ def no_thread_left() -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(BOUND)
         assert not thread.is_alive(), thread
+
+
+def talk(address: Any, *pieces: bytes, end: bool = False) -> bytes:
+    """All that comes until the server closes."""
+    with socket.create_connection(address[:2], BOUND) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+        if end:
+            sock.shutdown(socket.SHUT_WR)
+        with sock.makefile("rb") as file:
+            return file.read()
+
+
+def lines(data: bytes, *without: bytes) -> list[bytes]:
+    """The lines of an answer, but for those that tell the time and the like."""
+    return [line for line in data.split(b"\r\n") if not line.startswith((b"Date:", b"Server:", *without))]
+
+
+@contextlib.contextmanager
+def in_thread(server: Any) -> Iterator[Any]:
+    """As fixtures of tests do it."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(BOUND)
+
+
+def quiet(base: Any) -> Any:
+    class Quiet(base):  # type: ignore[misc]
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    return Quiet

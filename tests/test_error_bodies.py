@@ -53,6 +53,15 @@ class TestOverridesOfSendError:
         assert values(answer, "WWW-Authenticate") == ["Bearer"]
         assert values(answer, "Connection") == ["close"]
 
+    async def test_fields_from_a_dictionary(self) -> None:
+        answer = await ask(handler(do_GET=do(HTTPError(429, headers={"Retry-After": "3"}))))
+        assert (answer.status, values(answer, "Retry-After")) == (429, ["3"])
+
+        async def do_GET(self: BaseHTTPRequestHandler) -> None:
+            self.send_error(429, headers={"Retry-After": "4"})
+
+        assert values(await ask(handler(do_GET=do_GET)), "Retry-After") == ["4"]
+
     async def test_built_in_415(self) -> None:
         async def do_POST(self: BaseHTTPRequestHandler) -> None:
             await self.json()

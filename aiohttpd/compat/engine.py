@@ -33,6 +33,7 @@ _PIECE = 16 * 1024  # bytes, a record of TLS
 _LAST_ANSWER = 1.0  # seconds for the answers that are under way when a serial server stops
 _SOON = 1.0  # seconds within which whoever connects has said something, or does not count
 _LEFT = 1.0  # seconds between two looks whether a client is still there whom no handler has answered
+_PATIENCE = 0.05  # seconds after which a client that is silent stands in nobody's way
 _LOOK = 0.05  # seconds between two looks at a request that is under way when the time is up
 
 
@@ -162,6 +163,7 @@ class Engine:
         until = None if timeout is None else monotonic() + timeout
         ends: list[Future[None]] = []  # of connections that count: those of this call
         worked = False
+        next_one = 0.0  # until then nobody else is accepted: who waits in the backlog is seen by select() on the server
         with self._caller.here(), self._selecting(server) as (bell, selector):
             while not any(map(Future.done, ends)):
                 left = None if until is None else until - monotonic()
@@ -169,7 +171,11 @@ class Engine:
                     if not thread.asked() - self._with_others:
                         break
                     left = _LOOK
-                ready = _ready(selector, left)
+                patience = next_one - monotonic()
+                if patience > 0:
+                    ready = _readable(bell, patience if left is None else min(patience, left))
+                else:
+                    ready = _ready(selector, left)
                 if server in ready:
                     with self._accepting:
                         if server not in _ready(selector, 0):
@@ -180,6 +186,7 @@ class Engine:
                     if until is not None and timeout is not None and not ends:
                         until = max(until, monotonic() + min(timeout, _SOON))
                     self._count(ends, gone)
+                    next_one = monotonic() + _PATIENCE
                 if bell in ready:
                     self._caller.inside.served = None
                     self._caller.answer(bell)
@@ -264,17 +271,23 @@ class Engine:
             self._caller.inside.served = connection.exchange.request.peer
         try:
             try:
-                server.finish_request(connection, client_address)
+                try:
+                    server.finish_request(connection, client_address)
+                finally:
+                    connection.handled = True
             except Exception:
                 self._failed.add(connection)
                 server.handle_error(connection, client_address)  # may raise
             server.shutdown_request(connection)
         except BaseException as error:
             server.shutdown_request(connection)
-            if not _is_serial(server):
+            if _is_serial(server):
+                self._caller.inside.raised = error
+            elif not isinstance(error, SystemExit) or not connection.exchange.answered:
                 raise
-            self._caller.inside.raised = error
-            raise HTTPError(500) from None
+            if not connection.exchange.answered:
+                raise HTTPError(500) from None
+            self._failed.discard(connection)  # it has answered, and then it ends its server
 
     def _hand_out(self, server: Any, connection: Connection, client_address: Any) -> None:
         """Have a hook of the server see to a request, in the calling thread as there, and wait until somebody has."""
@@ -322,12 +335,14 @@ class Engine:
             cls(request, client_address, server)
             return
         over = self._handed_out.pop(request, None)
+        request.handled = False
         try:
             self._factory_of(cls)(request, client_address, server)
         except Exception:
             self._failed.add(request)
             raise
         finally:
+            request.handled = True
             if over is not None:
                 over.set()
 
@@ -359,18 +374,19 @@ class Engine:
             return None
 
 
-def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None]:
+def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None, ssl.SSLSocket | None]:
     """Take TLS off a socket, so that the loop can do it.
 
-    Where the handshake has been done already, by a ``get_request`` of somebody's own, a thread goes on with it.
+    Where the handshake has been done already, by a ``get_request`` of somebody's own, a thread goes on with it, and
+    handlers ask that socket about it, which is the third of what is returned.
     """
     if not isinstance(sock, ssl.SSLSocket):
-        return sock, None
+        return sock, None, None
     if sock.version() is None:
-        return socket.socket(fileno=sock.detach()), sock.context
+        return socket.socket(fileno=sock.detach()), sock.context, None
     ours, theirs = socket.socketpair()
     threading.Thread(target=_decrypt, args=(sock, ours), daemon=True).start()
-    return theirs, None
+    return theirs, None, sock
 
 
 def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
@@ -392,6 +408,12 @@ def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
 
 def _ready(selector: selectors.BaseSelector, seconds: float | None) -> set[Any]:
     return {key.fileobj for key, _ in selector.select(seconds)}
+
+
+def _readable(sock: socket.socket, seconds: float) -> set[Any]:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return _ready(selector, seconds)
 
 
 def _is_stopping(server: Any) -> bool:

@@ -102,16 +102,34 @@ class LoopThread(threading.Thread):
         return {connection for connection in self._server.connections if connection.state in states}
 
     def serve(
-        self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any, timeout: float | None
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext | None,
+        secured: ssl.SSLSocket | None,
+        client_address: Any,
+        timeout: float | None,
     ) -> Future[None]:
-        """Serve a connection; return what is done once that is over."""
-        return self._ask(self._serve_connection(sock, context, client_address, timeout))
+        """Serve a connection; return what is done once that is over.
+
+        Args:
+            sock: the connection.
+            context: makes it HTTPS.
+            secured: somebody else's TLS, with ``sock`` behind it.
+            client_address: who is at the other end.
+            timeout: seconds that the client may be silent.
+        """
+        return self._ask(self._serve_connection(sock, context, secured, client_address, timeout))
 
     async def _serve_connection(
-        self, sock: socket.socket, context: ssl.SSLContext | None, client_address: Any, timeout: float | None
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext | None,
+        secured: ssl.SSLSocket | None,
+        client_address: Any,
+        timeout: float | None,
     ) -> None:
         with contextlib.suppress(OSError):  # the handshake has failed
-            connection = await self._server.serve_connection(sock, context, client_address)
+            connection = await self._server.serve_connection(sock, context, client_address, secured=secured)
             if timeout is not None:
                 connection.set_silence(timeout)
             await self._server.closed(connection)

@@ -20,6 +20,8 @@ from .tunnel import Tunnel
 
 __all__ = ["Exchange"]
 
+_IN_A_CHILD = "a child has no socket that its parent has not asked for: call fileno() before the fork"
+
 _process = os.getpid()
 
 
@@ -82,6 +84,7 @@ class Exchange:
 
         Raises:
             ClientDisconnected: it is gone.
+            OSError: this is another process, and has no socket.
         """
         if not self._answered:
             begin = bytes(data[:12])
@@ -89,9 +92,21 @@ class Exchange:
         if self.taken_over is not None:
             self.taken_over.sendall(data)
             return
+        if _process != self._process:
+            raise OSError(_IN_A_CHILD)
         if self.writer.is_closing():
             raise ClientDisconnected("the client is gone")
         self.outbox.put(data if type(data) is bytes else bytes(data))
+
+    def hang_up(self, *, reset: bool) -> None:
+        """End the connection without an answer; one that has been begun may be whole.
+
+        Args:
+            reset: cut it anyway.
+        """
+        self.writer.resets = reset
+        if not self.answered:
+            self.closes = self.writer.hangs_up = True
 
     def set_silence(self, seconds: float | None) -> None:
         """Say how long the client may be silent, on this connection."""
@@ -116,7 +131,7 @@ class Exchange:
         sock = self.taken_over
         if sock is None:
             if _process != self._process:
-                raise OSError("a child has no socket that its parent has not asked for: call fileno() before the fork")
+                raise OSError(_IN_A_CHILD)
             if self._rfile is None:
                 self.open(with_head=False)
             assert self._source is not None

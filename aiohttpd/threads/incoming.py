@@ -204,6 +204,7 @@ class Content(io.BytesIO):
     """A body that is in memory, whole; or what comes from a socket instead."""
 
     owner: Owner
+    mode = "rb"
 
     def peek(self, size: int = 0) -> bytes:
         """What is to be read next, and is here."""
@@ -232,6 +233,8 @@ class Content(io.BytesIO):
 
 class Source(io.RawIOBase):
     """Content, then a file, then what is still to come, in one row; then what follows that, or a socket instead."""
+
+    mode = "rb"  # as socket.SocketIO has it
 
     def __init__(
         self, content: bytes, incoming: Incoming, loop: asyncio.AbstractEventLoop, owner: Owner | None = None

@@ -123,18 +123,23 @@ def _date(timestamp: float | None = None) -> str:
 def _handle(handler: Any) -> None:
     """Do what ``handle`` and ``handle_one_request`` do, for one request."""
     del handler.handle  # it is a cycle, and ours
+    rfile, exchange = handler.rfile, handler.request.exchange
     try:
         if _take_over(handler, handler.request.exchange.request):
             name = "do_" + handler.command
             if hasattr(handler, name):
                 getattr(handler, name)()
-                handler.wfile.flush()
+                if not handler.wfile.closed:  # that would end in an error there, after the whole answer
+                    handler.wfile.flush()
             else:
                 handler.send_error(501, f"Unsupported method ({handler.command!r})")
     except TimeoutError as error:
         handler.log_error("Request timed out: %r", error)
         handler.close_connection = True
-    handler.request.exchange.closes |= handler.close_connection
+    if handler.rfile is not rfile and exchange.taken_over is not None:  # it speaks TLS within a CONNECT, say
+        while not handler.close_connection:
+            handler.handle_one_request()
+    exchange.closes |= handler.close_connection
 
 
 def _take_over(handler: Any, request: Request) -> bool:
@@ -148,6 +153,7 @@ def _take_over(handler: Any, request: Request) -> bool:
     handler.headers = message = http.client.HTTPMessage()
     for name, value in request.headers.items():
         message.set_raw(name, value)
+    message.set_payload("")
     persists = handler.protocol_version >= "HTTP/1.1"
     handler.close_connection = not (persists and request.keep_alive)
     if request.expects_continue and persists and type(handler).handle_expect_100 is not Old.handle_expect_100:

@@ -133,7 +133,11 @@ class HandlerApp:
         return session
 
     def _make(self, connection: Connection, client_address: Address) -> None:
-        self._factory(connection, client_address, connection.exchange.request.server)
+        try:
+            self._factory(connection, client_address, connection.exchange.request.server)
+        except SystemExit:  # it ends a thread there, and the answer with it
+            if not connection.exchange.answered:
+                raise
 
 
 def _already_logged(status: int, size: int) -> None:

@@ -58,12 +58,16 @@ class PassingWriter(StreamWriter):
     Attributes:
         tunnelled: what follows the head is no HTTP: after 101, and after 2xx to CONNECT.
         spoken: whether the handler has read what follows its request from a socket; None if it has none.
+        hangs_up: the handler has closed the connection itself, so no answer is no mistake.
+        resets: it has, and its client is to be told by a reset.
     """
 
     _head_bytes: bytes
     _interim: bool
     tunnelled: bool
     spoken: Callable[[], bool] | None
+    hangs_up: bool
+    resets: bool
 
     @classmethod
     def begin(cls, response: StreamWriter) -> "PassingWriter":
@@ -71,7 +75,7 @@ class PassingWriter(StreamWriter):
         response.__class__ = cls
         assert isinstance(response, PassingWriter)
         response._head_bytes = b""
-        response._interim = response.tunnelled = False
+        response._interim = response.tunnelled = response.hangs_up = response.resets = False
         response.spoken = None
         response._plain = False
         response._cap = response._room = 0
@@ -125,7 +129,10 @@ class PassingWriter(StreamWriter):
             ContractError: no answer has been given, or a part of it is missing.
         """
         state, self.state = self.state, DONE
-        if self._interim and state is START and not self._head_bytes:
+        if self.resets:
+            self._framing = CLOSE
+            self.abort()
+        elif (self._interim or self.hangs_up) and state is START and not self._head_bytes:
             self.close_connection = True  # 102 as an answer, say: the handler has had nothing else to say
         elif state is START:
             self.state = START

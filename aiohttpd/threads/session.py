@@ -150,6 +150,8 @@ class _Requests(io.BufferedIOBase):
     request line gets the next request; who reads otherwise speaks another protocol, and gets the bytes as they come.
     """
 
+    mode = "rb"
+
     def __init__(
         self, connection: Connection, following: Callable[[], Exchange | None], *, buffered: bool, by_lines: bool
     ) -> None:

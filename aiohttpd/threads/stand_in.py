@@ -6,6 +6,7 @@ Owns the part of a socket's surface that such handlers use. Everything else is a
 import io
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ class Connection:
         head_is_known: the handler does not want to read the head.
         open: makes the file to read from; False asks for one without a buffer.
         sees_requests: it is for one request, and not for all of a connection.
+        handled: the handler has ended; who closes it now is ``socketserver``.
         on_close: called when the handler, or ``socketserver``, closes it.
     """
 
@@ -34,9 +36,11 @@ class Connection:
         self.head_is_known = False
         self.open: Callable[[bool], Any] = self._open
         self.sees_requests = True
+        self.handled = False
         self.on_close: Callable[[], None] | None = None
         self._rfile: Any = None
         self._timeout: float | None = None
+        self._resets = False
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -139,17 +143,27 @@ class Connection:
             self.exchange.take_over().setblocking(flag)
 
     def setsockopt(self, *arguments: Any) -> None:
-        """Nothing is set: the options of the real socket are the server's."""
+        """Nothing is set: the options of the real socket are the server's. To close with a reset is a wish apart."""
+        if arguments[:2] == (socket.SOL_SOCKET, socket.SO_LINGER):
+            self._resets = arguments[2:] == (_NO_LINGER,)
 
     def shutdown(self, how: int) -> None:
         """Of the real socket, if there is one; else the end of the answer says the same."""
         if self.exchange.taken_over is not None:
             self.exchange.taken_over.shutdown(how)
+        elif how != socket.SHUT_RD:
+            self._hang_up()
 
     def close(self) -> None:
         """The handler is done with it."""
+        self._hang_up()
         if self.on_close is not None:
             self.on_close()
+
+    def _hang_up(self) -> None:
+        """A handler that closes without an answer does not want one to be given."""
+        if not self.handled:
+            self.exchange.hang_up(reset=self._resets)
 
     # TLS: it is the server's, and has been agreed upon.
 
@@ -194,6 +208,7 @@ class Connection:
         )
 
 
+_NO_LINGER = struct.pack("ii", 1, 0)
 _OWN_OF_TLS = frozenset(name[5:] for name in vars(Connection) if name.startswith("_tls_"))
 _OF_TLS = _OWN_OF_TLS | {
     name for name in (*dir(ssl.SSLSocket), *dir(ssl.SSLObject)) if name[0] != "_" and not hasattr(socket.socket, name)
