@@ -20,7 +20,8 @@ import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, BlockingHTTPRequestHandler, Config, compat
 from aiohttpd.testing import exchange
 
-from ..support.old_handlers import BOUND, Old
+from ..support.loops import BOUND
+from ..support.old_handlers import Old
 from ..support.places import ROOT
 from ..support.wire import finals
 

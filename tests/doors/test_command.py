@@ -18,23 +18,8 @@ import aiohttpd
 from aiohttpd.config import Config, options
 from aiohttpd.program import TWICE
 
+from ..support.commands import HELLO, command, run
 from ..support.places import ROOT
-
-HELLO = """
-import aiohttpd
-import neighbour
-
-class Hello(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(neighbour.WORD)
-
-class Nested:
-    Handler = Hello
-
-nothing = 3
-"""
 
 
 @pytest.fixture
@@ -46,16 +31,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "wrong.py").write_text("def f(:\n")
     (tmp_path / "argument.py").write_text("raise TypeError('of the target')\n")
     return tmp_path
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "aiohttpd", *arguments]
-
-
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=20, env={**os.environ, **environment}
-    )
 
 
 @contextmanager

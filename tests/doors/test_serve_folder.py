@@ -5,12 +5,9 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,49 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from aiohttpd.cli import main
 from aiohttpd.reachable import addresses
 
-from .test_command import command, run
+from ..support.commands import command, refused, run, started
 
 HINT = "Only this machine can reach it; --bind 0.0.0.0 shares it with the network\n"
-
-
-class Program:
-    """A server as a program, with what it has said at its start."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        self.process = process
-        self.stderr = process.stderr
-        self.first = self.stderr.readline()
-        match = re.fullmatch(r"Serving (.*) on (\S+) \(Ctrl-C stops\)\n", self.first)
-        self.what, self.url = match.groups() if match else ("", "")
-
-    def stop(self) -> str:
-        """Ctrl-C; returns what was said until then."""
-        self.process.send_signal(signal.SIGINT)
-        _, text = self.process.communicate(timeout=10)
-        assert self.process.returncode == 0
-        return text
-
-
-@contextmanager
-def program(folder: Path, *arguments: str, **environment: str) -> Iterator[Program]:
-    process = subprocess.Popen(
-        command(*arguments), cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
-    try:
-        yield Program(process)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def fails(folder: Path, *arguments: str) -> str:
-    """Run the command in this process, which is faster, where it does not come to serving; gives what it says."""
-    with contextlib.chdir(folder):
-        result = CliRunner().invoke(main, ["serve", *arguments])
-    assert result.exit_code == 2, result.output
-    assert isinstance(result.exception, SystemExit)
-    return result.output
 
 
 @pytest.fixture
@@ -82,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 class TestTarget:
     def test_this_folder(self, folder: Path) -> None:
-        with program(folder, "serve", "-p", "0") as served:
+        with started(folder, "serve", "-p", "0") as served:
             assert served.what == "this folder"
             assert served.stderr.readline() == HINT
             assert httpx.get(served.url + "a.txt").text == "a"
@@ -92,7 +49,7 @@ class TestTarget:
         "arguments", [("serve", "sub"), ("serve", "-d", "sub"), ("serve", "--directory", "./sub"), ("-d", "sub")]
     )
     def test_another(self, folder: Path, arguments: tuple[str, ...]) -> None:
-        with program(folder, *arguments, "-p", "0") as served:
+        with started(folder, *arguments, "-p", "0") as served:
             assert httpx.get(served.url + "b.txt").text == "b"
 
     @pytest.mark.parametrize(
@@ -106,14 +63,14 @@ class TestTarget:
         ],
     )
     def test_as_http_server(self, folder: Path, arguments: tuple[str, ...]) -> None:
-        with program(folder, *arguments) as served:
+        with started(folder, *arguments) as served:
             assert not served.url.endswith(":8000/")
             assert httpx.get(served.url + "a.txt").text == "a"
 
     def test_a_folder_of_digits(self, folder: Path) -> None:
         (folder / "2026").mkdir()
         (folder / "2026" / "c").write_text("c")
-        with program(folder, "2026", "-p", "0") as served:
+        with started(folder, "2026", "-p", "0") as served:
             assert httpx.get(served.url + "c").text == "c"
 
     @pytest.mark.parametrize(
@@ -143,11 +100,11 @@ class TestTarget:
         ],
     )
     def test_errors(self, folder: Path, arguments: list[str], text: str) -> None:
-        assert text in fails(folder, *arguments)
+        assert text in refused(folder, *arguments)
 
     def test_a_file_with_handlers(self, folder: Path) -> None:
         (folder / "app.py").write_text("")
-        assert "'app.py' is no folder, and names no handler: write 'app.py:Handler'" in fails(folder, "app.py")
+        assert "'app.py' is no folder, and names no handler: write 'app.py:Handler'" in refused(folder, "app.py")
 
     def test_without_the_word(self, folder: Path) -> None:
         """What works with python -m aiohttpd, and with http.server, is given back as it has to be written."""
@@ -171,17 +128,17 @@ class TestTarget:
     def test_options_of_folders(self, folder: Path) -> None:
         (folder / "app.py").write_text("async def app(request, response):\n    response.send_head(204)\n")
         for option in (["--spa"], ["--cache", "1"], ["-H", "a: b"], ["-d", "sub"], ["--hidden"]):
-            assert "is for folders, and app.py:app is a handler" in fails(folder, "app.py:app", *option)
+            assert "is for folders, and app.py:app is a handler" in refused(folder, "app.py:app", *option)
 
 
 class TestOptions:
     def get(self, folder: Path, *arguments: str, path: str = "a.txt", accept: str = "*/*") -> httpx.Response:
-        with program(folder, "serve", *arguments, "-p", "0") as served:
+        with started(folder, "serve", *arguments, "-p", "0") as served:
             return httpx.get(served.url + path, headers={"Accept": accept})
 
     def test_head(self, folder: Path) -> None:
         """What curl -I shows."""
-        with program(folder, "serve", "-p", "0") as served:
+        with started(folder, "serve", "-p", "0") as served:
             answer = httpx.head(served.url + "a.txt")
             assert (answer.headers["Content-Length"], answer.headers["Content-type"]) == ("1", "text/plain")
             assert "Last-Modified" in answer.headers
@@ -219,14 +176,14 @@ class TestOptions:
         """It may still be built, so that is said, and no error."""
         (folder / "sub" / "out.html").symlink_to(folder / "own.html")
         for name in ("none.html", "out.html"):
-            with program(folder, "serve", "sub", "-p", "0", "--spa", name) as served:
+            with started(folder, "serve", "sub", "-p", "0", "--spa", name) as served:
                 assert served.stderr.readline() == HINT
                 assert served.stderr.readline().startswith(f"--spa {name}: there is no such file yet;")
                 assert httpx.get(served.url + "route", headers={"Accept": "text/html"}).status_code == 404
 
     def test_what_uploads_want(self, folder: Path) -> None:
         """The hint is for who sends a file; http.server's 501 has none."""
-        with program(folder, "serve", "-p", "0") as served:
+        with started(folder, "serve", "-p", "0") as served:
             for method in ("PUT", "POST"):
                 answer = httpx.request(method, served.url + "new.txt", content=b"new")
                 assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
@@ -251,7 +208,7 @@ class TestOptions:
 
     def test_auth(self, folder: Path) -> None:
         for arguments, environment in [(["--auth", "me:s:e cret"], {}), ([], {"AIOHTTPD_AUTH": "me:s:e cret"})]:
-            with program(folder, "serve", "-p", "0", *arguments, **environment) as served:
+            with started(folder, "serve", "-p", "0", *arguments, **environment) as served:
                 answer = httpx.get(served.url + "a.txt")
                 assert (answer.status_code, answer.headers["WWW-Authenticate"][:6]) == (401, "Basic ")
                 assert httpx.get(served.url + "a.txt", auth=("me", "s:e cret")).text == "a"
@@ -275,7 +232,7 @@ class TestOptions:
             process.communicate()
 
     def test_preflight_needs_no_password(self, folder: Path) -> None:
-        with program(folder, "serve", "-p", "0", "--auth", "a:b", "--cors") as served:
+        with started(folder, "serve", "-p", "0", "--auth", "a:b", "--cors") as served:
             asks = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
             assert httpx.options(served.url, headers=asks).status_code == 204
             assert httpx.options(served.url).status_code == 401
@@ -284,7 +241,7 @@ class TestOptions:
         browser = folder / "browser"
         browser.write_text(f"#!/bin/sh\necho $1 > {folder}/opened.tmp\nmv {folder}/opened.tmp {folder}/opened\n")
         browser.chmod(0o755)
-        with program(folder, "serve", "-p", "0", "--open", BROWSER=f"{browser} %s") as served:
+        with started(folder, "serve", "-p", "0", "--open", BROWSER=f"{browser} %s") as served:
             assert served.url
             for _ in range(100):
                 with contextlib.suppress(FileNotFoundError):
@@ -300,7 +257,7 @@ class TestOptions:
 class TestWhere:
     @pytest.mark.parametrize("bind", ["0.0.0.0", ""])
     def test_all_addresses(self, folder: Path, bind: str) -> None:
-        with program(folder, "serve", "-p", "0", "--bind", bind) as served:
+        with started(folder, "serve", "-p", "0", "--bind", bind) as served:
             match = re.fullmatch(r"Serving this folder on port (\d+) of all addresses \(Ctrl-C stops\)\n", served.first)
             assert match
             assert served.stderr.readline() == f"  http://127.0.0.1:{match[1]}/\n"
@@ -313,10 +270,10 @@ class TestWhere:
         assert addresses(ipv4=False, ipv6=False) == []
 
     def test_a_password_in_clear(self, folder: Path) -> None:
-        with program(folder, "serve", "-p", "0", "--bind", "0.0.0.0", "--auth", "a:b") as served:
+        with started(folder, "serve", "-p", "0", "--bind", "0.0.0.0", "--auth", "a:b") as served:
             while not (line := served.stderr.readline()).startswith("The password crosses the network in clear"):
                 assert line.startswith("  http://")
-        with program(folder, "serve", "-p", "0", "--auth", "a:b") as served:
+        with started(folder, "serve", "-p", "0", "--auth", "a:b") as served:
             assert "password" not in served.stop()
 
 
@@ -341,7 +298,7 @@ class TestTLS:
         context = ssl.create_default_context()
         authority.configure_trust(context)
         for arguments in (["--tls-cert", both], ["--tls-cert", cert, "--tls-key", key]):
-            with program(folder, "serve", "-p", "0", *arguments) as served:
+            with started(folder, "serve", "-p", "0", *arguments) as served:
                 assert served.url.startswith("https://")
                 assert httpx.get(served.url + "a.txt", verify=context).text == "a"
 
@@ -358,12 +315,12 @@ class TestTLS:
         (folder / "password").write_text("secret\n")
         (folder / "wrong").write_text("wrong")
         locked = ["-p", "0", "--tls-cert", cert, "--tls-key", "locked.pem"]
-        assert "locked.pem is encrypted: give its password with --tls-password-file" in fails(folder, *locked)
-        wrong = fails(folder, *locked, "--tls-password-file", "wrong")
+        assert "locked.pem is encrypted: give its password with --tls-password-file" in refused(folder, *locked)
+        wrong = refused(folder, *locked, "--tls-password-file", "wrong")
         assert "locked.pem cannot be read with the password in wrong" in wrong
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        with program(folder, "serve", *locked, "--tls-password-file", "password") as served:
+        with started(folder, "serve", *locked, "--tls-password-file", "password") as served:
             assert httpx.get(served.url + "a.txt", verify=context).text == "a"
 
     def test_errors(self, folder: Path, certificate: tuple[Path, Path, Path], authority: trustme.CA) -> None:
@@ -375,7 +332,7 @@ class TestTLS:
             (["--tls-cert", "a.txt", "--tls-key", key], "are not a certificate and a key in PEM"),
             (["--tls-cert", both, "--tls-password-file", "none"], "cannot read none"),
         ]:
-            output = fails(folder, *arguments)
+            output = refused(folder, *arguments)
             assert text in output
             assert output.count("\n") == 1
 
@@ -392,7 +349,7 @@ class TestDownloads:
     @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: Debian's package curl")
     def test_curl_continues(self, folder: Path, large: bytes) -> None:
         (folder / "got").write_bytes(large[:1_234_567])
-        with program(folder, "serve", "-p", "0") as served:
+        with started(folder, "serve", "-p", "0") as served:
             subprocess.run(
                 ["curl", "-sS", "-f", "-C", "-", "-o", folder / "got", served.url + "large.bin"], check=True, timeout=30
             )
@@ -402,7 +359,7 @@ class TestDownloads:
     @pytest.mark.skipif(shutil.which("aria2c") is None, reason="needs aria2c: Debian's package aria2")
     def test_aria2_in_four_pieces(self, folder: Path, large: bytes) -> None:
         (folder / "large.bin").write_bytes(large * 2)
-        with program(folder, "serve", "-p", "0") as served:
+        with started(folder, "serve", "-p", "0") as served:
             subprocess.run(
                 ["aria2c", "-q", "-x4", "-s4", "-k1M", "-o", "got", served.url + "large.bin"],
                 cwd=folder, check=True, timeout=30,
@@ -412,7 +369,7 @@ class TestDownloads:
 
     def test_four_ranges_at_once(self, folder: Path, large: bytes) -> None:
         """The same by hand, whatever is installed."""
-        with program(folder, "serve", "-p", "0", "--no-access-log") as served, contextlib.ExitStack() as stack:
+        with started(folder, "serve", "-p", "0", "--no-access-log") as served, contextlib.ExitStack() as stack:
             quarter = len(large) // 4
             ends = [(number * quarter, (number + 1) * quarter - 1 if number < 3 else "") for number in range(4)]
             tag = httpx.head(served.url + "large.bin").headers["ETag"]
@@ -431,7 +388,7 @@ class TestDownloads:
 
 def test_python_m_without_a_word(folder: Path) -> None:
     """It serves, as http.server does."""
-    with program(folder, AIOHTTPD_PORT="0") as served:
+    with started(folder, AIOHTTPD_PORT="0") as served:
         assert httpx.get(served.url + "a.txt").text == "a"
     help_text = subprocess.run([sys.executable, "-m", "aiohttpd", "--help"], capture_output=True, text=True).stdout
     assert "serve" in help_text

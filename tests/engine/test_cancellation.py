@@ -18,7 +18,7 @@ from aiohttpd.errors import ClientDisconnected
 from aiohttpd.metrics import prometheus_text
 from aiohttpd.testing import exchange, running
 
-from ..support.loops import Peer, joined, on_each_loop
+from ..support.loops import Peer, joined, on_both_loops
 from ..support.waiting import until
 from ..support.wire import finals
 
@@ -201,7 +201,7 @@ def fresh(base: type[Any], **members: Any) -> Any:
 class TestRecord:
     @LEAVING
     @pytest.mark.parametrize("cancels", [False, True])
-    @on_each_loop
+    @on_both_loops
     async def test_nothing_has_left(self, leave: Callable[[Peer], None], cancels: bool) -> None:
         handler = fresh(Waiting, cancel_on_disconnect=cancels)
         async with logging(handler) as lines, joined(lines.server) as client:
@@ -215,7 +215,7 @@ class TestRecord:
         # One that has closed is known to be gone only when it refuses its answer.
         assert line.endswith('"GET / HTTP/1.1" 499 0 aborted')
 
-    @on_each_loop
+    @on_both_loops
     async def test_half_closed_is_there(self) -> None:
         """Who has closed only its own side gets the answer, and the log says so."""
         handler = fresh(Waiting)
@@ -230,7 +230,7 @@ class TestRecord:
             line = await lines.one()
         assert line.endswith('"GET / HTTP/1.1" 200 10')
 
-    @on_each_loop
+    @on_both_loops
     async def test_what_has_left(self) -> None:
         """Bytes that have not left are not counted."""
         sent = 0

@@ -17,7 +17,7 @@ from aiohttpd.wire.body import ChunkedDecoder
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.parser import RequestParser
 
-from ..support.loops import joined, kernel_keeps, on_each_loop
+from ..support.loops import joined, kernel_keeps, on_both_loops
 from ..support.waiting import until
 from ..support.wire import finals
 
@@ -149,7 +149,7 @@ class TestPipelining:
             assert await client.rest() == b""
 
     @pytest.mark.parametrize("path", [b"/", b"/wait"])
-    @on_each_loop
+    @on_both_loops
     async def test_memory(self, path: bytes) -> None:
         class Handler(BaseHTTPRequestHandler):
             async def do_GET(self) -> None:
@@ -307,7 +307,7 @@ class TestChunks:
         service.close()
 
     @pytest.mark.parametrize("status", [200, 401, 405])
-    @on_each_loop
+    @on_both_loops
     async def test_others_have_their_turn(self, status: int) -> None:
         """Between two pieces of a body: as many turns of the loop as it has pieces, and more."""
         read = status == 200
@@ -423,7 +423,7 @@ class Kept(BaseHTTPRequestHandler):
 class TestNobodyReads:
     @pytest.mark.parametrize("handler", [Large, Kept])
     @pytest.mark.parametrize("path", ["/", "/close"])
-    @on_each_loop
+    @on_both_loops
     async def test_nothing_is_left_in_the_kernel(self, handler: Any, path: str) -> None:
         options = {"timeout_write": 0.3, "timeout_linger": 0.2, "timeout_idle": 0.3}
         async with running(handler, **options) as server, joined(server, window=4096) as client:
@@ -434,7 +434,7 @@ class TestNobodyReads:
             with pytest.raises(ConnectionResetError):
                 await client.rest()
 
-    @on_each_loop
+    @on_both_loops
     async def test_limit_unsent(self, caplog: pytest.LogCaptureFixture) -> None:
         class Handler(BaseHTTPRequestHandler):
             async def do_GET(self) -> None:
@@ -449,7 +449,7 @@ class TestNobodyReads:
             assert not [size for size in kernel_keeps(server.server_port or 0) if size > WAITS]
         caplog.clear()
 
-    @on_each_loop
+    @on_both_loops
     async def test_the_end_of_the_grace(self) -> None:
         async with running(Large) as server, joined(server, window=4096) as client:
             await client.send(GET)
@@ -457,7 +457,7 @@ class TestNobodyReads:
             await server.shutdown(0)
             assert not [size for size in kernel_keeps(server.server_port or 0) if size > WAITS]
 
-    @on_each_loop
+    @on_both_loops
     async def test_who_reads_slowly_gets_all(self) -> None:
         """Its answer is in the kernel when the connection would be closed: it is not cut by the linger."""
         async with running(Kept, timeout_linger=0.05) as server, joined(server, window=4096) as client:

@@ -18,9 +18,9 @@ import aiohttpd
 from aiohttpd.accepting import Listener
 from aiohttpd.testing import running
 
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.wire import Echo, split
-from .test_connection_life import on_both_loops
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -22,9 +22,10 @@ from aiohttpd.listeners import BindError
 from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 
+from ..support.clients import Client, connected, ended, get, post, shutting_down
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.wire import finals
-from .test_connection_life import Client, connected, ended, get, on_both_loops, post, shutting_down
 
 LINE = b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n"
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"

@@ -22,7 +22,8 @@ from aiohttpd.files.tree import Entry
 from aiohttpd.files.uploading import UploadHandler
 from aiohttpd.testing import exchange, running
 
-from ..engine.test_connection_life import connected, get, head, on_both_loops
+from ..support.clients import connected, get, head
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.wire import Response, finals
 

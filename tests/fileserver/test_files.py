@@ -28,7 +28,8 @@ from aiohttpd.files.listing import Order, content_security_policy, html_page
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 
-from ..engine.test_connection_life import connected, get, head, running
+from ..support.clients import connected, get, head
+from ..support.fronts import running
 from ..support.wire import Response, split
 
 QUIET = Config(access_log=False)

@@ -20,7 +20,7 @@ from aiohttpd.files.uploading import UploadHandler
 from aiohttpd.site import folder_app
 from aiohttpd.testing import exchange, running
 
-from ..engine.test_connection_life import connected, get, head
+from ..support.clients import connected, get, head
 from ..support.programs import serving
 from ..support.waiting import until
 from ..support.wire import Response, finals

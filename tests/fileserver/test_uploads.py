@@ -27,8 +27,9 @@ from aiohttpd.files.uploading import UploadHandler
 from aiohttpd.site import folder_app
 from aiohttpd.testing import exchange, running
 
-from ..doors.test_serve_folder import fails, program
-from ..engine.test_connection_life import MIB, chunk, connected, get, head, on_both_loops
+from ..support.clients import MIB, chunk, connected, get, head
+from ..support.commands import refused, started
+from ..support.loops import on_both_loops
 from ..support.wire import Response, finals, split
 
 QUIET = aiohttpd.Config(access_log=False)
@@ -800,14 +801,14 @@ class TestCommand:
         ],
     )
     def test_errors(self, folder: Path, arguments: list[str], text: str) -> None:
-        assert text in fails(folder, *arguments)
+        assert text in refused(folder, *arguments)
 
     def test_a_system_that_cannot(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "supports_dir_fd", set())
         monkeypatch.delitem(sys.modules, "aiohttpd.files.uploading")
         with pytest.raises(NotImplementedError):
             check_system()
-        assert "--upload: this system cannot hold a folder open" in fails(folder, "--upload")
+        assert "--upload: this system cannot hold a folder open" in refused(folder, "--upload")
 
     @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
     def test_curl(self, folder: Path) -> None:
@@ -823,7 +824,7 @@ class TestCommand:
             body, _, told = done.stdout.rpartition("\n")
             return body, told
 
-        with program(folder, "serve", "-p", "0", "--upload", "--max-upload", "2G", "--upload-auth", "a:b") as served:
+        with started(folder, "serve", "-p", "0", "--upload", "--max-upload", "2G", "--upload-auth", "a:b") as served:
             user = ("-u", "a:b")
             assert curl(*user, "-T", "source", served.url) == ("", "201 2200000")
             assert curl(*user, "-F", "f=@source;filename=b", served.url)[0] == "saved b (2200000 bytes)\n"
@@ -837,7 +838,7 @@ class TestCommand:
 
     def test_a_password_in_clear(self, folder: Path) -> None:
         arguments = ("--upload", "--upload-auth", "a:b", "--bind", "0.0.0.0")
-        with program(folder, "serve", "-p", "0", *arguments) as served:
+        with started(folder, "serve", "-p", "0", *arguments) as served:
             while not (line := served.stderr.readline()).startswith("The password crosses the network in clear"):
                 assert line.startswith("  http://")
 
@@ -859,7 +860,7 @@ async def test_large_and_many(folder: Path) -> None:
     """What nox -s uploads does at full size: little memory, whatever the size; many at once; all as they were."""
     size, many = 64, 40
     begin, end = part("form", b"").removesuffix(b"\r\n"), b"\r\n--b--\r\n"
-    with program(folder, "serve", "-p", "0", "--upload", "--min-free", "0", "--no-access-log") as served:
+    with started(folder, "serve", "-p", "0", "--upload", "--min-free", "0", "--no-access-log") as served:
         pid, port = served.process.pid, int(served.url.rsplit(":", 1)[1].strip("/"))
 
         async def send(request: bytes, seed: int, mib: int, after: bytes = b"") -> None:

@@ -13,7 +13,8 @@ import trustme
 from aiohttpd import BaseHTTPRequestHandler, ClientDisconnected, Config, HTTPError, HTTPServer
 from aiohttpd.testing import exchange, running
 
-from ..engine.test_connection_life import SOON, Client, connected, ended, expect_logged, get, head, on_both_loops
+from ..support.clients import SOON, Client, connected, ended, expect_logged, get, head
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.wire import split
 

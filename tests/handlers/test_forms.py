@@ -27,7 +27,9 @@ from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body
 
-from ..engine.test_connection_life import MIB, connected, ended, get, head, on_both_loops, running
+from ..support.clients import MIB, connected, ended, get, head
+from ..support.fronts import running
+from ..support.loops import on_both_loops
 from ..support.places import DATA
 from ..support.waiting import until
 from ..support.wire import Response, split

@@ -26,7 +26,8 @@ from aiohttpd.files.answering import attachment
 from aiohttpd.service import App, Service
 from aiohttpd.testing import MemoryTransport, exchange, running
 
-from ..engine.test_connection_life import connected, expect_logged, get, head, on_both_loops
+from ..support.clients import connected, expect_logged, get, head
+from ..support.loops import on_both_loops
 from ..support.wire import Response, split
 
 QUIET = Config(access_log=False)

@@ -38,7 +38,8 @@ from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 from aiohttpd.transfer import read_at
 
-from ..engine.test_connection_life import BOUND, MIB, Client, connected, expect_logged, get, head, on_both_loops
+from ..support.clients import MIB, Client, connected, expect_logged, get, head
+from ..support.loops import BOUND, on_both_loops
 from ..support.waiting import until
 from ..support.wire import Response, split
 

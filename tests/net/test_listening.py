@@ -24,8 +24,9 @@ from aiohttpd.config import Config
 from aiohttpd.listeners import ServerAddress, UnixAddress, listen, url_of
 from aiohttpd.testing import running
 
-from ..doors.test_command import HELLO, command, run
-from ..engine.test_connection_life import Client, connected, echo_path, on_both_loops
+from ..support.clients import Client, connected, echo_path
+from ..support.commands import HELLO, command, run
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 
 

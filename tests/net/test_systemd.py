@@ -17,7 +17,7 @@ import pytest
 from aiohttpd.binding import read_addresses
 from aiohttpd.systemd import Notifier, passed_descriptors
 
-from ..doors.test_command import command
+from ..support.commands import command
 
 APP = """
 import os

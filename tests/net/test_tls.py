@@ -25,17 +25,9 @@ from aiohttpd.handshake import Handshake
 from aiohttpd.testing import running
 from aiohttpd.tls import Certificates
 
-from ..doors.test_command import HELLO, command
-from ..engine.test_connection_life import (
-    Client,
-    answer_with,
-    connected,
-    echo_body,
-    echo_path,
-    get,
-    on_both_loops,
-    post,
-)
+from ..support.clients import Client, answer_with, connected, echo_body, echo_path, get, post
+from ..support.commands import HELLO, command
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 
 

@@ -16,7 +16,7 @@ import trustme
 from aiohttpd import BaseHTTPRequestHandler, HTTPServer
 from aiohttpd.testing import running
 
-from ..support.loops import kernel_keeps, on_each_loop
+from ..support.loops import kernel_keeps, on_both_loops
 from ..support.waiting import until
 from ..support.wire import finals
 
@@ -161,7 +161,7 @@ def bad_record(client: Client, reset: bool) -> None:
 
 @pytest.mark.parametrize("preamble", [False, True], ids=["", "preamble"])
 @VERSIONS
-@on_each_loop
+@on_both_loops
 async def test_broken_handshakes_are_no_news(
     context: ssl.SSLContext,
     trust: ssl.SSLContext,
@@ -200,7 +200,7 @@ def moment(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("fin", [False, True], ids=["close_notify", "and FIN"])
 @pytest.mark.parametrize("path", ["/", "/wait", "/large"])
 @VERSIONS
-@on_each_loop
+@on_both_loops
 async def test_a_request_with_its_end_is_answered(
     context: ssl.SSLContext, trust: ssl.SSLContext, moment: str, path: str, fin: bool
 ) -> None:
@@ -234,7 +234,7 @@ async def test_a_request_with_its_end_is_answered(
 
 
 @VERSIONS
-@on_each_loop
+@on_both_loops
 async def test_an_end_within_a_body(context: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     def ask(server: HTTPServer) -> bytes:
         with contextlib.closing(Client(server, trust)) as client:
@@ -251,7 +251,7 @@ async def test_an_end_within_a_body(context: ssl.SSLContext, trust: ssl.SSLConte
 
 
 @VERSIONS
-@on_each_loop
+@on_both_loops
 async def test_an_end_without_a_request(context: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     """The server closes, too, at once."""
 
@@ -291,7 +291,7 @@ async def test_a_context_with_an_object_of_its_own(ca: trustme.CA) -> None:
 
 
 @VERSIONS
-@on_each_loop
+@on_both_loops
 async def test_nothing_is_left_in_the_kernel(context: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     class Large(BaseHTTPRequestHandler):
         async def do_GET(self) -> None:
@@ -319,7 +319,7 @@ async def test_nothing_is_left_in_the_kernel(context: ssl.SSLContext, trust: ssl
 
 
 @VERSIONS
-@on_each_loop
+@on_both_loops
 async def test_who_reads_slowly_gets_all(context: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     """The end of a connection is not cut since TLS takes longer to end than it lingers."""
 

@@ -14,7 +14,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ..doors.test_serve_folder import program
+from ..support.commands import started
 from ..support.places import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -89,7 +89,7 @@ def emulate(browser: webdriver.Chrome, scheme: str, width: int) -> None:
 
 
 def test_listing(browser: webdriver.Chrome, site: Path) -> None:
-    with program(site, "serve", "-p", "0") as served:
+    with started(site, "serve", "-p", "0") as served:
         found = {}
         for scheme in ("light", "dark"):
             for width in (1000, 360):
@@ -122,7 +122,7 @@ def test_listing(browser: webdriver.Chrome, site: Path) -> None:
 
 def test_media(browser: webdriver.Chrome, site: Path) -> None:
     """A sound is played from the middle, by ranges."""
-    with program(site, "serve", "-p", "0") as served:
+    with started(site, "serve", "-p", "0") as served:
         browser.get(served.url + "player.html")
         until(browser, lambda driver: driver.execute_script("return document.querySelector('audio').readyState") >= 1)
         assert round(browser.execute_script("return document.querySelector('audio').duration")) == SECONDS
@@ -172,7 +172,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_uploads(browser: webdriver.Chrome, tmp_path: Path, files: dict[str, Path]) -> None:
-    with program(tmp_path, "serve", "-p", "0", "--upload", "--max-upload", "32M") as served:
+    with started(tmp_path, "serve", "-p", "0", "--upload", "--max-upload", "32M") as served:
         browser.get_log("browser")
         browser.get(served.url)
         browser.execute_script(WATCH)
@@ -230,7 +230,7 @@ def drop(browser: webdriver.Chrome, file: Path) -> None:
 
 def test_uploads_with_a_password(browser: webdriver.Chrome, tmp_path: Path, files: dict[str, Path]) -> None:
     """The password stands in the address, where fetch would not take it."""
-    with program(tmp_path, "serve", "-p", "0", "--upload", "--auth", "me:secret") as served:
+    with started(tmp_path, "serve", "-p", "0", "--upload", "--auth", "me:secret") as served:
         browser.get(served.url.replace("http://", "http://me:secret@"))
         send(browser, files["three"])
         listed(browser, "three")
@@ -240,7 +240,7 @@ def test_uploads_with_a_password(browser: webdriver.Chrome, tmp_path: Path, file
 def test_clock(browser: webdriver.Chrome) -> None:
     """The page of examples/sse_clock.py: the server moves the clock, and the page tells when it has gone."""
     examples = ROOT / "examples"
-    with program(examples, "serve", "sse_clock.py:Clock", "-p", "0") as served:
+    with started(examples, "serve", "sse_clock.py:Clock", "-p", "0") as served:
         browser.get(served.first.split()[2])
 
         def text(name: str) -> str:

@@ -22,7 +22,7 @@ from aiohttpd import Config, HTTPServer, Request, StreamWriter
 from aiohttpd.cli import serve
 from aiohttpd.listeners import listen
 
-from ..doors.test_command import command
+from ..support.commands import command
 from ..support.fronts import CLIENT, FRONTS, PACKAGES, find, haproxy, nginx, replace, running, text_of
 from ..support.places import ROOT
 from ..support.rolling import Load

@@ -14,7 +14,7 @@ from aiohttpd.testing import running
 from aiohttpd.wire.request import Request
 from aiohttpd.writer import StreamWriter
 
-from ..engine.test_connection_life import on_both_loops
+from ..support.loops import on_both_loops
 
 
 class FakeServer:

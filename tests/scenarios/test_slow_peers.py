@@ -27,7 +27,7 @@ from aiohttpd import (
 )
 from aiohttpd.testing import running
 
-from ..engine.test_connection_life import (
+from ..support.clients import (
     BLOCK,
     LAST_CHUNK,
     MIB,
@@ -40,9 +40,9 @@ from ..engine.test_connection_life import (
     expect_logged,
     get,
     head,
-    on_both_loops,
     post,
 )
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 
 DEADLINE = 0.2  # seconds, for whatever a test is about

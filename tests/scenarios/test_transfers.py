@@ -25,7 +25,8 @@ from aiohttpd import (
 )
 from aiohttpd.testing import exchange, running
 
-from ..engine.test_connection_life import MIB, Client, connected, expect_logged, get, head, on_both_loops
+from ..support.clients import MIB, Client, connected, expect_logged, get, head
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.wire import split
 

@@ -20,7 +20,7 @@ BOUND = 30.0  # seconds after which a test has failed, whatever it waits for
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-def on_each_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+def on_both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Make a test of a coroutine function that takes fixtures; it is run on either loop, within BOUND."""
 
     def run(*own: object, loop_factory: Callable[[], asyncio.AbstractEventLoop], **fixtures: Any) -> None:

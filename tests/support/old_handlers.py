@@ -1,19 +1,11 @@
 """Handlers of http.server for tests: what they are made of, and what they have made the server say."""
 
-import asyncio
-import contextlib
+import http.client
 import http.server
 import logging
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-
-from .wire import Response, split
-
-BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
 
 
 class Old(http.server.BaseHTTPRequestHandler):
@@ -29,6 +21,9 @@ class Old(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer(self.path.encode())
+
+    def do_POST(self) -> None:
+        self.answer(self.rfile.read(int(self.headers["Content-Length"])))
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -54,6 +49,9 @@ def writing(*pieces: bytes, base: Any = Old) -> Any:
 
         do_HEAD = do_GET
 
+        def do_POST(self) -> None:
+            self.do_GET()
+
     return Handler
 
 
@@ -64,45 +62,6 @@ def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [str(record.exc_info[1]) if record.exc_info else record.getMessage() for record in records]
 
 
-class Client:
-    """One connection to a server; it takes no longer than BOUND for anything."""
+# Whatever a handler writes.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, *parts: bytes) -> None:
-        self.writer.writelines(parts)
-        await self.writer.drain()
-
-    async def answer(self) -> Response:
-        """Read one answer with its content."""
-        async with asyncio.timeout(BOUND):
-            [response] = split(await self.reader.readuntil(b"\r\n\r\n"), ["HEAD"])
-            if response.status >= 200 and response.status != 204:
-                length = response["Content-Length"]
-                content = self.reader.read() if length is None else self.reader.readexactly(int(length))
-                response.body = await content
-        return response
-
-    async def ask(self, path: str = "/") -> Response:
-        await self.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        return await self.answer()
-
-    async def rest(self) -> bytes:
-        """All that comes until the server closes."""
-        async with asyncio.timeout(BOUND):
-            return await self.reader.read()
-
-
-@asynccontextmanager
-async def connected(server: Any, context: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
-    """Connect to a server, in TLS if there is a context."""
-    host, port = server.server_address[:2]
-    client = Client(*await asyncio.open_connection(host, port, ssl=context))
-    try:
-        yield client
-    finally:
-        client.writer.close()
-        with contextlib.suppress(OSError):
-            await client.writer.wait_closed()
+OK = b"HTTP/1.1 200 OK\r\n"

@@ -16,7 +16,7 @@ import pytest
 from aiohttpd import compat
 from aiohttpd.testing import running
 
-from ..support.old_handlers import Client, connected
+from ..support.clients import Client, connected
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(http.server, "CGIHTTPRequestHandler"), reason="Python 3.15 has no CGI any more"),

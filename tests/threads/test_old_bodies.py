@@ -13,7 +13,8 @@ from aiohttpd.testing import exchange, running
 from aiohttpd.threads import incoming, outbox, spools
 from aiohttpd.threads.spools import Space, Spools, SpoolsFull
 
-from ..support.old_handlers import Client, Old, connected
+from ..support.clients import Client, connected
+from ..support.old_handlers import Old
 from ..support.waiting import until
 from ..support.wire import finals
 
@@ -88,7 +89,7 @@ class TestMethods:
 
         monkeypatch.setattr(incoming.tempfile, "TemporaryFile", refuse)
         async with running(Old) as server, connected(server) as client:  # type: ignore[arg-type]
-            await client.send(post(3 * MIB), bytes(2 * MIB))
+            await client.send(post(3 * MIB).replace(b"POST", b"PUT"), bytes(2 * MIB))
             assert (await client.answer()).status == 501
 
     @pytest.mark.parametrize("base", [ByInit, ByGetattr, ByOneRequest, ByParsing])

@@ -17,7 +17,9 @@ import uvloop
 
 from aiohttpd.testing import running
 
-from ..support.old_handlers import BOUND, ByConnection, Client, Old, connected, loud
+from ..support.clients import Client, connected
+from ..support.loops import BOUND
+from ..support.old_handlers import ByConnection, Old, loud
 from ..support.waiting import until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

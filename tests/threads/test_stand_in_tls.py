@@ -15,7 +15,9 @@ import uvloop
 from aiohttpd import compat
 from aiohttpd.testing import running
 
-from ..support.old_handlers import BOUND, ByConnection, Old, connected, loud
+from ..support.clients import connected
+from ..support.loops import BOUND
+from ..support.old_handlers import ByConnection, Old, loud
 
 BOTH = pytest.mark.parametrize("base", [Old, ByConnection], ids=["request", "connection"])
 
@@ -28,7 +30,7 @@ def authority() -> trustme.CA:
 @pytest.fixture
 def server_side(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
@@ -92,7 +94,7 @@ def test_what_is_asked(
     ask, expected = QUESTIONS[question]
 
     async def main() -> None:
-        async with running(asking(base, ask), ssl=server_side) as server, connected(server, client_side) as client:
+        async with running(asking(base, ask), ssl=server_side) as server, connected(server, tls=client_side) as client:
             for _ in range(2):
                 answer = await client.ask()
                 assert (answer.status, answer.body.decode()) == (200, repr(expected))
@@ -120,7 +122,7 @@ async def test_read_pending_write(base: Any, server_side: ssl.SSLContext, client
         buffer = bytearray(2)
         return connection.pending(), connection.read(3), connection.read(10, buffer), buffer, connection.pending()
 
-    async with running(asking(base, ask), ssl=server_side) as server, connected(server, client_side) as client:
+    async with running(asking(base, ask), ssl=server_side) as server, connected(server, tls=client_side) as client:
         for _ in range(2):
             await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde")
             assert (await client.answer()).body.decode() == repr((5, b"abc", 2, bytearray(b"de"), 0))
@@ -135,7 +137,7 @@ async def test_unwrap(base: Any, server_side: ssl.SSLContext, client_side: ssl.S
             super().do_GET()
             self.connection.unwrap().close()
 
-    async with running(Handler, ssl=server_side) as server, connected(server, client_side) as client:
+    async with running(Handler, ssl=server_side) as server, connected(server, tls=client_side) as client:
         assert (await client.ask()).body == b"/"
         assert await client.rest() == b""
 
@@ -149,7 +151,7 @@ async def test_handshake_in_setup(server_side: ssl.SSLContext, client_side: ssl.
             self.request.do_handshake()  # type: ignore[attr-defined]
             super().setup()
 
-    async with running(Handler, ssl=server_side) as server, connected(server, client_side) as client:  # type: ignore[arg-type]
+    async with running(Handler, ssl=server_side) as server, connected(server, tls=client_side) as client:  # type: ignore[arg-type]
         for _ in range(2):
             assert (await client.ask()).body == b"/"
 
@@ -170,7 +172,7 @@ async def test_a_handler_that_wraps_is_told(
     async with running(WrapsInSetup) as server:  # type: ignore[arg-type]
         for _ in range(2):
             with pytest.raises((ssl.SSLError, ConnectionError)):
-                async with connected(server, client_side):
+                async with connected(server, tls=client_side):
                     pass
     [text] = loud(caplog)  # once
     assert "server.socket = context.wrap_socket(server.socket, server_side=True)" in text
@@ -226,5 +228,5 @@ async def test_a_probe_says_nothing(client_side: ssl.SSLContext) -> None:
     """Whoever wraps nothing is not told either; the access log has it."""
     async with running(Old) as server:  # type: ignore[arg-type]
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            async with connected(server, client_side):
+            async with connected(server, tls=client_side):
                 pass
