@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -108,3 +109,26 @@ def no_thread_left() -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(BOUND)
         assert not thread.is_alive(), thread
+
+
+def get_from(server: Any, path: str = "/", context: ssl.SSLContext | None = None) -> str:
+    """Ask on a connection of its own."""
+    host, port = server.server_address[:2]
+    connection: http.client.HTTPConnection
+    if context is None:
+        connection = http.client.HTTPConnection(host, port, timeout=BOUND)
+    else:
+        connection = http.client.HTTPSConnection(host, port, timeout=BOUND, context=context)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Connection": "close"})
+        with connection.getresponse() as response:
+            text = response.read().decode()
+            return text if response.status == 200 else f"{response.status} {text}"
+
+
+def in_tls(server: Any, certificate: tuple[str, str]) -> Any:
+    """The common idiom."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return server
