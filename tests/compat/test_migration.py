@@ -77,7 +77,7 @@ def serving(server: Any) -> Iterator[threading.Thread]:
         assert not thread.is_alive()
 
 
-def ask(server: Any, method: str = "GET", path: str = "/", body: str | None = None) -> tuple[int, str]:
+def status_and_text(server: Any, method: str = "GET", path: str = "/", body: str | None = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection(*server.server_address[:2], timeout=BOUND)
     with contextlib.closing(connection):
         connection.request(method, path, body)
@@ -90,19 +90,19 @@ class TestServers:
     def test_methods_of_both_kinds(self, kind: Any) -> None:
         """FAULT: 500, '__init__() takes 3 positional arguments'."""
         with kind(("127.0.0.1", 0), Handler) as server, serving(server):
-            status, text = ask(server, "POST", body="content")
+            status, text = status_and_text(server, "POST", body="content")
             assert (status, text.split()[0]) == (200, "content")
             assert text.split()[1].startswith("caller" if kind is compat.HTTPServer else "aiohttpd-worker")
-            assert ask(server, "PUT", body="content") == (200, "content aiohttpd-loop")
-            assert ask(server) == (200, "word")
-            assert ask(server, "HEAD") == (200, "")
-            assert ask(server, "NONE")[0] == 501
+            assert status_and_text(server, "PUT", body="content") == (200, "content aiohttpd-loop")
+            assert status_and_text(server) == (200, "word")
+            assert status_and_text(server, "HEAD") == (200, "")
+            assert status_and_text(server, "NONE")[0] == 501
 
     @BOTH
     def test_partial(self, kind: Any) -> None:
         factory = functools.partial(functools.partial(Handler, word="no"), word="another")
         with kind(("127.0.0.1", 0), factory) as server, serving(server):
-            assert ask(server) == (200, "another")
+            assert status_and_text(server) == (200, "another")
 
     @BOTH
     def test_a_class_of_our_own_without_threads(self, kind: Any) -> None:
@@ -112,14 +112,14 @@ class TestServers:
                 self.send_text(repr(self.server is server))
 
         with kind(("127.0.0.1", 0), Async) as server, serving(server):
-            assert ask(server) == (200, "True")
+            assert status_and_text(server) == (200, "True")
 
     def test_files(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("content")
         factory = functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory=str(tmp_path))
         with compat.ThreadingHTTPServer(("127.0.0.1", 0), factory) as server, serving(server):
-            assert ask(server, path="/a.txt") == (200, "content")
-            assert ask(server, path="/none")[0] == 404
+            assert status_and_text(server, path="/a.txt") == (200, "content")
+            assert status_and_text(server, path="/none")[0] == 404
 
     @BOTH
     def test_handle_request(self, kind: Any) -> None:
@@ -127,7 +127,7 @@ class TestServers:
             for method in ("GET", "PUT", "POST"):
                 thread = threading.Thread(target=server.handle_request, daemon=True)
                 thread.start()
-                assert ask(server, method, body="a")[0] == 200
+                assert status_and_text(server, method, body="a")[0] == 200
                 thread.join(BOUND)
                 assert not thread.is_alive()
 
@@ -137,7 +137,7 @@ class TestServers:
         with kind(("127.0.0.1", 0), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
-            assert ask(server, method, path)[0] == 200
+            assert status_and_text(server, method, path)[0] == 200
             thread.join(BOUND)
             assert not thread.is_alive()
 
@@ -151,7 +151,7 @@ class TestServers:
                 errors.append((sys.exc_info()[1], client_address[0]))
 
         with Server(("127.0.0.1", 0), Handler) as server, serving(server):
-            assert ask(server, method, path)[0] == 500
+            assert status_and_text(server, method, path)[0] == 500
         [(error, host)] = errors
         assert (str(error), host) == ("oh", "127.0.0.1")
 
@@ -163,10 +163,10 @@ class TestServers:
 
         with Server(("127.0.0.1", 0), Handler) as server, serving(server):
             server.open = True
-            assert ask(server) == (200, "word")
+            assert status_and_text(server) == (200, "word")
             server.open = False
             with pytest.raises((http.client.BadStatusLine, ConnectionError)):
-                ask(server)
+                status_and_text(server)
 
     @BOTH
     @pytest.mark.parametrize("hook", ["finish_request", "process_request"])
@@ -180,11 +180,11 @@ class TestServers:
     @BOTH
     def test_the_class_is_changed_while_it_runs(self, kind: Any) -> None:
         with kind(("127.0.0.1", 0), Old) as server, serving(server):
-            assert ask(server) == (200, "/")
+            assert status_and_text(server) == (200, "/")
             server.RequestHandlerClass = Handler
-            assert ask(server) == (200, "word")
+            assert status_and_text(server) == (200, "word")
             server.RequestHandlerClass = Old
-            assert ask(server) == (200, "/")
+            assert status_and_text(server) == (200, "/")
 
     @BOTH
     def test_the_log(self, kind: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -196,8 +196,8 @@ class TestServers:
 
         for cls, lines in ((Handler, 2), (Quiet, 0)):
             with kind(("127.0.0.1", 0), cls) as server, serving(server):
-                assert ask(server, path="/a")[0] == 200
-                assert ask(server, "POST", "/b", "x")[0] == 200
+                assert status_and_text(server, path="/a")[0] == 200
+                assert status_and_text(server, "POST", "/b", "x")[0] == 200
             written: list[str] = []
             for _ in range(2000):
                 written += capfd.readouterr().err.splitlines()
@@ -221,7 +221,7 @@ class TestServers:
                 self.send_text("ok")
 
         with compat.HTTPServer(("127.0.0.1", 0), Slow) as server, serving(server):
-            threads = [threading.Thread(target=ask, args=(server,)) for _ in range(8)]
+            threads = [threading.Thread(target=status_and_text, args=(server,)) for _ in range(8)]
             for thread in threads:
                 thread.start()
             for thread in threads:

@@ -49,7 +49,7 @@ def program(function: Callable[[Any, Path], Any]) -> Callable[[Any, Path], Any]:
     return function
 
 
-def ask(
+def reply(
     server: Any, method: str, path: str, body: bytes | None = None, tls: ssl.SSLContext | None = None, **fields: str
 ) -> tuple[int, str, bytes]:
     """Status, type and content of one answer."""
@@ -106,7 +106,7 @@ def oauth_callback(lib: Any, folder: Path) -> Any:
         server.timeout = BOUND
         server.authorization_code = None
         port = server.server_port
-        answer = Call(ask, server, "GET", "/callback?code=secret&state=1")
+        answer = Call(reply, server, "GET", "/callback?code=secret&state=1")
         while server.authorization_code is None:
             server.handle_request()
         seen.append((server.authorization_code, answer.result()))
@@ -137,7 +137,7 @@ def webhooks(lib: Any, folder: Path) -> Any:
 
     with in_thread(Receiver(HERE, Hook)) as server:
         answers = [
-            ask(server, "POST", "/", json.dumps({"n": n}).encode(), X_Secret=secret)[0]
+            reply(server, "POST", "/", json.dumps({"n": n}).encode(), X_Secret=secret)[0]
             for n, secret in enumerate(["s3cret", "wrong", "s3cret"])
         ]
         return answers, [server.events.get(timeout=BOUND) for _ in range(2)], server.events.empty()
@@ -170,7 +170,7 @@ def mock_api(lib: Any, folder: Path) -> Any:
     with in_thread(server):
         with urllib.request.urlopen(server.url + "/users/1", timeout=BOUND) as response:
             first = response.status, response.reason, json.load(response)
-        rest = [ask(server, *what) for what in (("POST", "/users", b"{}"), ("DELETE", "/none"), ("PUT", "/", b"x"))]
+        rest = [reply(server, *what) for what in (("POST", "/users", b"{}"), ("DELETE", "/none"), ("PUT", "/", b"x"))]
     return first, rest, server.requests
 
 
@@ -210,10 +210,10 @@ def ranges(lib: Any, folder: Path) -> Any:
 
     with in_thread(lib.ThreadingHTTPServer(HERE, RangeRequestHandler)) as server:
         return [
-            ask(server, "GET", "/data.bin", Range="bytes=10-19"),
-            ask(server, "GET", "/data.bin", Range="bytes=4090-"),
-            ask(server, "GET", "/data.bin"),
-            ask(server, "GET", "/data.bin", Range="bytes=9999-")[0],
+            reply(server, "GET", "/data.bin", Range="bytes=10-19"),
+            reply(server, "GET", "/data.bin", Range="bytes=4090-"),
+            reply(server, "GET", "/data.bin"),
+            reply(server, "GET", "/data.bin", Range="bytes=9999-")[0],
         ]
 
 
@@ -238,7 +238,7 @@ def cors(lib: Any, folder: Path) -> Any:
             super().do_GET()
 
     with in_thread(lib.TCPServer(HERE, functools.partial(Dev, directory=str(folder)))) as server:
-        return [ask(server, method, path) for method, path in (("GET", "/"), ("GET", "/a/b"), ("OPTIONS", "/x"))]
+        return [reply(server, method, path) for method, path in (("GET", "/"), ("GET", "/a/b"), ("OPTIONS", "/x"))]
 
 
 @program
@@ -270,7 +270,7 @@ def proxy(lib: Any, folder: Path) -> Any:
 
     with in_thread(lib.HTTPServer(HERE, Origin)) as origin, in_thread(lib.HTTPServer(HERE, Proxy)) as server:
         server.upstream = f"http://127.0.0.1:{origin.server_port}"
-        return [ask(server, "GET", path) for path in ("/200", "/404")]
+        return [reply(server, "GET", path) for path in ("/200", "/404")]
 
 
 @program
@@ -287,7 +287,7 @@ def stops_itself(lib: Any, folder: Path) -> Any:
     for kind in (lib.HTTPServer, lib.ThreadingHTTPServer):
         with kind(HERE, Stop) as server:
             call = Call(server.serve_forever)
-            seen.append([ask(server, "GET", path) for path in ("/", "/quit")])
+            seen.append([reply(server, "GET", path) for path in ("/", "/quit")])
             call.result()
     return seen
 
@@ -317,8 +317,8 @@ def basic_auth(lib: Any, folder: Path) -> Any:
     key = base64.b64encode(b"user:pass").decode()
     handler = functools.partial(Auth, key=key, directory=str(folder))
     with in_thread(lib.ThreadingHTTPServer(HERE, handler)) as server:
-        return [ask(server, "GET", "/secret.txt", Authorization=value) for value in ("Basic " + key, "Basic x")] + [
-            ask(server, "GET", "/secret.txt")
+        return [reply(server, "GET", "/secret.txt", Authorization=value) for value in ("Basic " + key, "Basic x")] + [
+            reply(server, "GET", "/secret.txt")
         ]
 
 
@@ -355,7 +355,7 @@ def streams(lib: Any, folder: Path) -> Any:
                 ended.set()
 
     with in_thread(lib.ThreadingHTTPServer(HERE, Stream)) as server:
-        whole = ask(server, "GET", "/chunks"), ask(server, "GET", "/chunks")
+        whole = reply(server, "GET", "/chunks"), reply(server, "GET", "/chunks")
         with socket.create_connection(server.server_address, BOUND) as client:
             client.sendall(b"GET /mjpeg HTTP/1.1\r\nHost: x\r\n\r\n")
             received = b""
@@ -387,7 +387,7 @@ def uploads(lib: Any, folder: Path) -> Any:
         b'filename="../up.bin"\r\n\r\n' + content + b"\r\n--B--\r\n"
     )
     with in_thread(lib.ThreadingHTTPServer(HERE, Upload)) as server:
-        answer = ask(server, "POST", "/", body, Content_Type="multipart/form-data; boundary=B")
+        answer = reply(server, "POST", "/", body, Content_Type="multipart/form-data; boundary=B")
     return answer, (folder / "up.bin").read_bytes() == content
 
 
@@ -441,7 +441,7 @@ def tls(lib: Any, folder: Path) -> Any:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     with in_thread(httpd):
-        return [ask(httpd, "GET", "/", None, client) for _ in range(2)]
+        return [reply(httpd, "GET", "/", None, client) for _ in range(2)]
 
 
 @program
@@ -471,7 +471,7 @@ def json_rpc(lib: Any, folder: Path) -> Any:
 
         def call(method: str, *params: Any) -> Any:
             question = {"id": 1, "method": method, "params": params}
-            return ask(server, "POST", "/", json.dumps(question).encode())
+            return reply(server, "POST", "/", json.dumps(question).encode())
 
         calls = [Call(call, "add", n, 1) for n in range(8)] + [Call(call, "fail"), Call(call, "none")]
         return [one.result() for one in calls], RPC.calls
@@ -502,7 +502,7 @@ def pre_threaded(lib: Any, folder: Path) -> Any:
 
         threads = [Call(serve) for _ in range(8)]
         address = SimpleNamespace(server_address=listening.getsockname())
-        calls = [Call(ask, address, "GET", "/") for _ in range(8)]
+        calls = [Call(reply, address, "GET", "/") for _ in range(8)]
         seen = {call.result() for call in calls}
         for server in servers:
             server.shutdown()
@@ -538,7 +538,7 @@ def hand_made_loop(lib: Any, folder: Path) -> Any:
         call = Call(server.serve_until_stopped)
         while not server.ticks:
             threading.Event().wait(0.01)
-        seen = [ask(server, "GET", path) for path in ("/1", "/2", "/stop")]
+        seen = [reply(server, "GET", path) for path in ("/1", "/2", "/stop")]
         call.result()
         return seen
 
@@ -596,7 +596,7 @@ def test_wsgiref() -> None:
     for kind in (wsgiref.simple_server.WSGIServer, Ours):
         server = wsgiref.simple_server.make_server(*HERE, app, kind, quiet(wsgiref.simple_server.WSGIRequestHandler))
         with in_thread(server):
-            seen.append([ask(server, "GET", "/a%20b?c=d"), ask(server, "POST", "/", b"body")])
+            seen.append([reply(server, "GET", "/a%20b?c=d"), reply(server, "POST", "/", b"body")])
     assert seen[0] == seen[1]
 
 
@@ -640,7 +640,7 @@ finally:
         try:
             assert process.stdout is not None
             server = SimpleNamespace(server_address=("127.0.0.1", int(process.stdout.readline())))
-            assert ask(server, "GET", "/")[0] == 204
+            assert reply(server, "GET", "/")[0] == 204
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=BOUND)
         finally:

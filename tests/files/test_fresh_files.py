@@ -19,10 +19,10 @@ import aiohttpd.files.tree as tree
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET, fetch
 from ..support.waiting import until
 from ..support.wire import Response, split
 
-QUIET = aiohttpd.Config(access_log=False)
 MIB = 1024 * 1024
 LARGE = 24 * MIB  # more than sockets hold
 SIZES = pytest.mark.parametrize("size", [1000, 300_000], ids=["in memory", "open"])
@@ -41,11 +41,6 @@ def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
 
 def get(path: str, *fields: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *fields, "", ""]).encode()
-
-
-async def ask(app: Any, path: str, *fields: str, method: str = "GET") -> Response:
-    [answer] = split(await exchange(app, get(path, *fields, method=method), config=QUIET), [method])
-    return answer
 
 
 async def settled(path: Path) -> None:
@@ -107,15 +102,15 @@ class TestWhatIsKnown:
         path.write_bytes(b"old" * (size // 3))
         app = serving(site)
         for _ in range(2):
-            before = await ask(app, "/file.txt", method=method)
+            before = await fetch(app, "/file.txt", method=method)
         await settled(path)
         change(path)
-        after = await ask(app, "/file.txt", f"If-None-Match: {before['ETag']}", method=method)
+        after = await fetch(app, "/file.txt", f"If-None-Match: {before['ETag']}", method=method)
         content = path.read_bytes()
         assert (after.status, after["Content-Length"]) == (200, str(len(content)))
         assert after.body == (b"" if method == "HEAD" else content)
         assert after["ETag"] != before["ETag"]
-        again = await ask(app, "/file.txt", method=method)
+        again = await fetch(app, "/file.txt", method=method)
         assert (again.status, again.body, again["ETag"]) == (200, after.body, after["ETag"])
 
     @SIZES
@@ -123,10 +118,10 @@ class TestWhatIsKnown:
         (site / "file.txt").write_bytes(b"x" * size)
         app = serving(site)
         for _ in range(2):
-            before = await ask(app, "/file.txt")
+            before = await fetch(app, "/file.txt")
         (site / "file.txt").unlink()
         for fields in ([], [f"If-None-Match: {before['ETag']}"], [f"If-Modified-Since: {before['Last-Modified']}"]):
-            assert (await ask(app, "/file.txt", *fields)).status == 404
+            assert (await fetch(app, "/file.txt", *fields)).status == 404
 
     @SIZES
     async def test_what_is_the_same_is_not_read_again(
@@ -134,15 +129,15 @@ class TestWhatIsKnown:
     ) -> None:
         (site / "file.txt").write_bytes(b"x" * size)
         app = serving(site)
-        first = await ask(app, "/file.txt")
+        first = await fetch(app, "/file.txt")
         monkeypatch.setattr("aiohttpd.files.store.Store._look_up", None)
-        assert (await ask(app, "/file.txt", f"If-None-Match: {first['ETag']}")).status == 304
-        assert (await ask(app, "/file.txt")).body == first.body
+        assert (await fetch(app, "/file.txt", f"If-None-Match: {first['ETag']}")).status == 304
+        assert (await fetch(app, "/file.txt")).body == first.body
 
     async def test_one_look_for_all_that_come_in_a_turn(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (site / "file.txt").write_bytes(b"x")
         app = serving(site)
-        await ask(app, "/file.txt")
+        await fetch(app, "/file.txt")
         looks = 0
         state_of = tree.state_of
 
@@ -162,7 +157,7 @@ class TestWhatIsKnown:
 
         def look() -> bytes:
             async def once() -> bytes:
-                await ask(app, "/file.txt")
+                await fetch(app, "/file.txt")
                 [store] = app._stores.values()
                 entry = store.fresh("/file.txt", ("identity",))
                 return b"" if entry is None or entry.content is None else entry.content
@@ -184,18 +179,18 @@ class TestWhatIsKnown:
         (site / "current").symlink_to("one")
         app = serving(site)
         for _ in range(2):
-            assert (await ask(app, "/current/")).body == b"one"
+            assert (await fetch(app, "/current/")).body == b"one"
         (site / "next").symlink_to("two")
         (site / "next").rename(site / "current")
-        assert (await ask(app, "/current/")).body == b"two"
+        assert (await fetch(app, "/current/")).body == b"two"
 
     async def test_an_index_page_that_goes(self, site: Path) -> None:
         (site / "index.html").write_text("page")
         app = serving(site)
         for _ in range(2):
-            assert (await ask(app, "/")).body == b"page"
+            assert (await fetch(app, "/")).body == b"page"
         (site / "index.html").unlink()
-        assert b"Directory listing" in (await ask(app, "/")).body
+        assert b"Directory listing" in (await fetch(app, "/")).body
 
     async def test_a_file_of_a_handler(self, site: Path) -> None:
         """It is looked at for each answer, though others have asked in the same turn."""
@@ -220,7 +215,7 @@ class TestMemory:
         spellings = [f"/{'./' * number}{'x/../' * number}/{'%2e/' * number}a%20b.txt" for number in range(200)]
         spellings += ["/a%20b%2Etxt", "//a%20b.txt", "/%61%20b.txt?query"]
         for spelling in spellings:
-            assert (await ask(app, spelling)).body == b"content"
+            assert (await fetch(app, spelling)).body == b"content"
         [store] = app._stores.values()
         assert [name for name, _ in store._entries] == ["/a%20b.txt"]
 
@@ -230,7 +225,7 @@ class TestMemory:
         for name in names:
             (site / name).write_text(name)
         for path in ("/a%20b.txt", "/%C3%BCn%C3%AF.txt", "/a'(b)!;@,=+$&:~*.txt", "/100%25.txt"):
-            await ask(app, path)
+            await fetch(app, path)
             assert any(name == path for store in app._stores.values() for name, _ in store._entries)
 
     async def test_what_a_folder_is_and_what_is_none(self, site: Path) -> None:
@@ -245,7 +240,7 @@ class TestMemory:
                 ("/folder/", 200), ("/folder", 301), ("/folder/.", 301), ("/folder/%2e/", 200), ("/file.txt", 200),
                 ("/file.txt/", 404), ("/file.txt/.", 200), ("/", 200), ("/.", 301), ("//", 200),
             ):  # fmt: skip
-                assert (await ask(app, path)).status == status, path
+                assert (await fetch(app, path)).status == status, path
 
     @pytest.mark.parametrize("length", [1, 3000, 16_000])
     async def test_names_and_overhead_count(self, site: Path, length: int) -> None:
@@ -267,7 +262,7 @@ class TestMemory:
             before = tracemalloc.get_traced_memory()[0]
             for number in range(min(wanted, 1500)):
                 spaces = min(length + number, 4000)
-                await ask(Spelled, f"/?={spaces}")
+                await fetch(Spelled, f"/?={spaces}")
             [store] = Spelled._stores.values()
             after = tracemalloc.get_traced_memory()[0]
         finally:
@@ -368,7 +363,7 @@ class TestAnswersUnderWay:
                 append(large)
                 download.content += await download.reader.readexactly(MIB)
             assert await download.end() == content
-        assert (await ask(serving(large.parent), "/large.bin", method="HEAD"))["Content-Length"] == str(
+        assert (await fetch(serving(large.parent), "/large.bin", method="HEAD"))["Content-Length"] == str(
             large.stat().st_size
         )
 
@@ -379,7 +374,7 @@ class TestAnswersUnderWay:
             change(large)
             assert len(await download.end()) < LARGE
         # And the next one is told the truth: the entry is dropped.
-        answer = await ask(app, "/large.bin")
+        answer = await fetch(app, "/large.bin")
         assert (answer.status, answer.body) == (200, large.read_bytes())
 
     async def test_a_write_that_is_followed_by_others_reading(self, large: Path) -> None:
@@ -424,7 +419,7 @@ def somebody_else() -> Iterator[None]:
 class TestWhatMayNotBeRead:
     async def asked(self, app: Any, *paths: str) -> list[Response]:
         with somebody_else():
-            return [await ask(app, path) for path in paths]
+            return [await fetch(app, path) for path in paths]
 
     async def test_a_folder_that_can_be_passed(self, shared: Path) -> None:
         (shared / "folder").mkdir()
@@ -479,7 +474,7 @@ class TestWhatMayNotBeRead:
         os.utime(shared / "a.txt.br", (1e9, 1e9))
         (shared / "a.txt.br").chmod(0o600)
         with somebody_else():
-            answer = await ask(serving(shared), "/a.txt", "Accept-Encoding: br")
+            answer = await fetch(serving(shared), "/a.txt", "Accept-Encoding: br")
         assert (answer.status, answer.body, answer["Content-Encoding"]) == (200, b"text", None)
 
     async def test_a_listing_shows_what_can_be_read(self, shared: Path) -> None:

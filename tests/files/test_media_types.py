@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 
-import aiohttpd
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.files.media_types import EXTENSIONS, guess_type
-from aiohttpd.testing import exchange
 
-from ..support.wire import Response, split
+from ..support.asking import fetch
 
-QUIET = aiohttpd.Config(access_log=False)
 KNOWN = {
     "a.js": "text/javascript", "a.mjs": "text/javascript", "a.cjs": "text/javascript", "a.json": "application/json",
     "a.map": "application/json", "a.webmanifest": "application/manifest+json", "a.wasm": "application/wasm",
@@ -84,24 +81,19 @@ def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
     return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
 
 
-async def ask(app: Any, path: str) -> Response:
-    [answer] = split(await exchange(app, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), config=QUIET))
-    return answer
-
-
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("name", ["a.js", "a.mjs", "a.css", "a.md", "a.csv", "a.ics", "a.txt", "a.html"])
 async def test_text_has_its_charset(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("größer", encoding="utf-8")
-    assert (await ask(serving(tmp_path), f"/{name}"))["Content-Type"] == f"{KNOWN[name]}; charset=utf-8"
+    assert (await fetch(serving(tmp_path), f"/{name}"))["Content-Type"] == f"{KNOWN[name]}; charset=utf-8"
 
 
 async def test_the_attributes_of_a_class(tmp_path: Path) -> None:
     (tmp_path / "a.ts").write_text("let a: number")
     (tmp_path / "a.unknown").write_text("x")
     app = serving(tmp_path, extensions_map={".ts": "application/typescript"}, default_content_type="text/odd")
-    assert (await ask(app, "/a.ts"))["Content-Type"] == "application/typescript"
-    assert (await ask(app, "/a.unknown"))["Content-Type"] == "text/odd"
+    assert (await fetch(app, "/a.ts"))["Content-Type"] == "application/typescript"
+    assert (await fetch(app, "/a.unknown"))["Content-Type"] == "text/odd"
 
 
 class TestWellKnown:
@@ -124,8 +116,8 @@ class TestWellKnown:
     )  # fmt: skip
     async def test_is_served_and_other_dot_names_are_not(self, site: Path, path: str, status: int) -> None:
         for directory in (str(site), f"{site}/"):
-            assert (await ask(serving(site, directory=directory), path)).status == status
+            assert (await fetch(serving(site, directory=directory), path)).status == status
 
     async def test_is_not_listed(self, site: Path) -> None:
-        assert b"well-known" not in (await ask(serving(site), "/")).body
-        assert b".secret" not in (await ask(serving(site), "/.well-known/")).body
+        assert b"well-known" not in (await fetch(serving(site), "/")).body
+        assert b".secret" not in (await fetch(serving(site), "/.well-known/")).body

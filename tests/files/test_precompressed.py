@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 
-import aiohttpd
 from aiohttpd import SimpleHTTPRequestHandler
-from aiohttpd.testing import exchange
 
-from ..support.wire import Response, split
+from ..support.asking import fetch
+from ..support.wire import Response
 
-QUIET = aiohttpd.Config(access_log=False)
 TEXT = "größer\n" * 40_000
 ORIGINAL = TEXT.encode()
 ZIPPED = gzip.compress(ORIGINAL, mtime=0)
@@ -27,12 +25,6 @@ OLD = 1e9
 
 def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
     return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
-
-
-async def ask(app: Any, path: str, *fields: str) -> Response:
-    request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: a", *fields, "", ""]).encode()
-    [answer] = split(await exchange(app, request, config=QUIET))
-    return answer
 
 
 def put(path: Path, content: bytes, when: float = OLD) -> None:
@@ -50,7 +42,7 @@ ACCEPTED = {".gz": "gzip", ".zst": "zstd", ".br": "br"}
 
 
 async def coded(site: Path, suffix: str) -> Response:
-    return await ask(serving(site), "/page.js", f"Accept-Encoding: {ACCEPTED[suffix]}")
+    return await fetch(serving(site), "/page.js", f"Accept-Encoding: {ACCEPTED[suffix]}")
 
 
 class TestWhichIsSent:
@@ -111,7 +103,7 @@ class TestWhichIsSent:
                 file.write(ZIPPED[start : start + len(ZIPPED) // 4 + 1])
                 file.flush()
                 os.utime(site / "page.js.gz", (OLD + start, OLD + start))
-                answer = await ask(app, "/page.js", "Accept-Encoding: gzip")
+                answer = await fetch(app, "/page.js", "Accept-Encoding: gzip")
                 content = gzip.decompress(answer.body) if answer["Content-Encoding"] else answer.body
                 assert content == ORIGINAL
 
@@ -120,22 +112,22 @@ class TestWhichIsSent:
         put(site / "page.js.br", b"coded")
         app = serving(site)
         for _ in range(2):
-            assert (await ask(app, "/page.js", "Accept-Encoding: br")).body == b"coded"
+            assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded"
         (site / "page.js").write_bytes(b"other")
-        assert (await ask(app, "/page.js", "Accept-Encoding: br")).body == b"other"
+        assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"other"
         put(site / "page.js", b"other")
         put(site / "page.js.br", b"coded again", OLD + 1)
         app = serving(site)
         for _ in range(2):
-            assert (await ask(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
+            assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
         (site / "page.js.br").unlink()
-        assert (await ask(app, "/page.js", "Accept-Encoding: br")).body == b"other"
+        assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"other"
         put(site / "page.js.br", b"coded again", OLD + 1)
         app = serving(site)
         for _ in range(2):
-            assert (await ask(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
+            assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
         (site / "page.js").unlink()
-        assert (await ask(app, "/page.js", "Accept-Encoding: br")).status == 404
+        assert (await fetch(app, "/page.js", "Accept-Encoding: br")).status == 404
 
     @pytest.mark.parametrize("tool", ["gzip", "zstd", "brotli"])
     async def test_of_the_usual_tools(self, site: Path, tool: str) -> None:
@@ -159,7 +151,7 @@ class TestType:
             put(site / f"page.js{suffix}", content)
         app = serving(site, cache_file_size=memory)
         fields = ["gzip", "zstd", "br", "identity"]
-        answers = [await ask(app, "/page.js", f"Accept-Encoding: {name}") for name in fields]
+        answers = [await fetch(app, "/page.js", f"Accept-Encoding: {name}") for name in fields]
         assert [answer["Content-Encoding"] for answer in answers] == ["gzip", "zstd", "br", None]
         assert len({answer["Content-Type"] for answer in answers}) == 1
         if text is TEXT:
@@ -167,7 +159,7 @@ class TestType:
 
     async def test_parts_have_it_too(self, site: Path) -> None:
         put(site / "page.js.gz", ZIPPED)
-        answer = await ask(serving(site), "/page.js", "Accept-Encoding: gzip", "Range: bytes=0-9")
+        answer = await fetch(serving(site), "/page.js", "Accept-Encoding: gzip", "Range: bytes=0-9")
         assert (answer.status, answer.body) == (206, ZIPPED[:10])
         assert (answer["Content-Type"], answer["Content-Encoding"]) == ("text/javascript; charset=utf-8", "gzip")
 
@@ -179,18 +171,18 @@ class TestDrawings:
         content = gzip.compress(b"<svg/>")
         put(site / "a.svgz", content)
         for fields in ([], ["Accept-Encoding: br"]):
-            answer = await ask(serving(site), "/a.svgz", *fields)
+            answer = await fetch(serving(site), "/a.svgz", *fields)
             assert (answer["Content-Type"], answer["Content-Encoding"]) == ("image/svg+xml", "gzip")
             assert (answer.body, answer["Vary"]) == (content, None)
 
     async def test_that_are_not_compressed(self, site: Path) -> None:
         put(site / "a.svgz", b"<svg/>")
-        answer = await ask(serving(site), "/a.svgz")
+        answer = await fetch(serving(site), "/a.svgz")
         assert (answer["Content-Encoding"], answer.body) == (None, b"<svg/>")
 
     async def test_are_what_the_class_says(self, site: Path) -> None:
         put(site / "a.svgz", gzip.compress(b"<svg/>"))
-        answer = await ask(serving(site, extensions_map={".svgz": "application/gzip"}), "/a.svgz")
+        answer = await fetch(serving(site, extensions_map={".svgz": "application/gzip"}), "/a.svgz")
         assert (answer["Content-Type"], answer["Content-Encoding"]) == ("application/gzip", None)
 
 

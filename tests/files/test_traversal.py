@@ -160,7 +160,7 @@ def following(root: str) -> Handler:
     return type("Following", (SimpleHTTPRequestHandler,), {"directory": root, "follow_symlinks": True})
 
 
-async def ask(app: Handler, target: bytes, *requests: tuple[str, bytes]) -> list[Response]:
+async def answers_for(app: Handler, target: bytes, *requests: tuple[str, bytes]) -> list[Response]:
     """Send a target with each method and fields, on one connection that may end with the first answer."""
     requests = requests or (("GET", b""),)
     data = b"".join(
@@ -173,7 +173,7 @@ async def ask(app: Handler, target: bytes, *requests: tuple[str, bytes]) -> list
 
 
 async def get(app: Handler, target: str, fields: bytes = b"") -> Response:
-    [answer] = await ask(app, target.encode(), ("GET", fields))
+    [answer] = await answers_for(app, target.encode(), ("GET", fields))
     return answer
 
 
@@ -236,7 +236,7 @@ async def test_target(
     target = bytes_of(case)
     allowed = case.get("status", (400, 404))
     rounds = {default: ROUNDS, hidden: ROUNDS[::3], fallback: ROUNDS[::3]}
-    found = await asyncio.gather(*(ask(app, target, *rounds[app]) for app in rounds))
+    found = await asyncio.gather(*(answers_for(app, target, *rounds[app]) for app in rounds))
     for app, answers in zip(rounds, found, strict=True):
         first = answers[0]
         assert len(answers) == len(rounds[app]) or first.status in (400, 414)
@@ -445,7 +445,7 @@ def test_any_target(
     coded: bool,
 ) -> None:
     requests = (("GET", CODINGS if coded else b""), ("HEAD", b""))
-    answers = runner.run(ask(hidden if show else default, target, *requests))
+    answers = runner.run(answers_for(hidden if show else default, target, *requests))
     for answer in answers:
         assert_harmless(answer, known)
     status, content = expected(root, target, hidden=show)

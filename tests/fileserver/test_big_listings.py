@@ -20,14 +20,13 @@ from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.files import folders, listing
 from aiohttpd.files.tree import Entry
 from aiohttpd.files.uploading import UploadHandler
-from aiohttpd.testing import exchange, running
+from aiohttpd.testing import running
 
+from ..support.asking import answer_to
 from ..support.clients import connected, get, head
 from ..support.loops import on_both_loops
 from ..support.waiting import until
-from ..support.wire import Response, finals
 
-QUIET = aiohttpd.Config(access_log=False)
 MANY = 5000
 PIECES = MANY // 500
 
@@ -98,11 +97,6 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     return Work(monkeypatch, MANY)
 
 
-async def ask(app: aiohttpd.App, data: bytes, method: str = "GET") -> Response:
-    [response] = finals(await exchange(app, data, config=QUIET), [method])
-    return response
-
-
 ACCEPTED = {"text/html": b"<tr><td>", "application/json": b'"href"'}
 
 
@@ -110,24 +104,24 @@ class TestPieces:
     @pytest.mark.parametrize("accept", ACCEPTED)
     async def test_off_the_loop(self, tmp_path: Path, work: Work, accept: str) -> None:
         """Nothing that grows with the folder is done on the loop, and nothing of it at once."""
-        answer = await ask(serving(tmp_path), get("/", f"Accept: {accept}"))
+        answer = await answer_to(serving(tmp_path), get("/", f"Accept: {accept}"))
         assert answer.complete and answer.body.count(ACCEPTED[accept]) == MANY
         assert threading.get_ident() not in work.threads
         assert work.looked == work.written == [500] * PIECES
 
     async def test_a_small_one_is_one_piece(self, tmp_path: Path, work: Work) -> None:
         del work.names[500:]
-        answer = await ask(serving(tmp_path), get("/"))
+        answer = await answer_to(serving(tmp_path), get("/"))
         assert answer["Content-Length"] == str(len(answer.body))
         assert (work.looked, work.written) == ([500], [500])
         assert threading.get_ident() not in work.threads
 
     async def test_nothing_of_it_for_head(self, tmp_path: Path, work: Work) -> None:
-        whole = await ask(serving(tmp_path), get("/"))
+        whole = await answer_to(serving(tmp_path), get("/"))
         work.looked.clear()
         work.read.clear()
         work.written.clear()
-        answer = await ask(serving(tmp_path), head("HEAD", "/"), "HEAD")
+        answer = await answer_to(serving(tmp_path), head("HEAD", "/"))
         assert (answer.status, answer.fields[2:]) == (200, whole.fields[2:])
         assert (work.read, work.looked, work.written) == ([500], [], [])
 
@@ -263,7 +257,7 @@ class TestClients:
             return read_names(*arguments)
 
         monkeypatch.setattr(folders, "read_names", gone)
-        answer = await ask(serving(tmp_path), get("/"))
+        answer = await answer_to(serving(tmp_path), get("/"))
         assert (answer.status, answer.complete) == (200, False)
 
 
@@ -304,37 +298,37 @@ class TestOrder:
         monkeypatch.setattr(folders, "read_names", read_names)
         monkeypatch.setattr(folders, "look_at", lambda *arguments, **rules: [made[name] for name in arguments[3]])
         query = f"/?sort={column}&order={'desc' if descending else 'asc'}"
-        page = (await ask(serving(tmp_path), get(query))).body.decode()
+        page = (await answer_to(serving(tmp_path), get(query))).body.decode()
         found = [os.fsdecode(os.fsencode(unescape(text))) for text in re.findall(r"<td><a[^>]*>(.*?)/?</a>", page)]
         expected = in_order(list(made.values()), column, descending)
         assert found == [os.fsencode(name).decode("utf-8", "replace") for name in expected]
-        answer = json.loads((await ask(serving(tmp_path), get(query, "Accept: application/json"))).body)
+        answer = json.loads((await answer_to(serving(tmp_path), get(query, "Accept: application/json"))).body)
         assert [entry["name"] for entry in answer["entries"]] == found
 
     @pytest.mark.parametrize("limit", [1, 499, 500, 501, 1200])
     async def test_limit(self, tmp_path: Path, work: Work, limit: int) -> None:
         app = serving(tmp_path, max_listed=limit)
-        answer = json.loads((await ask(app, get("/", "Accept: application/json"))).body)
+        answer = json.loads((await answer_to(app, get("/", "Accept: application/json"))).body)
         assert (len(answer["entries"]), answer["more"]) == (limit, True)
-        assert b"there are more" in (await ask(app, get("/"))).body
+        assert b"there are more" in (await answer_to(app, get("/"))).body
         del work.names[limit:]
-        answer = json.loads((await ask(app, get("/", "Accept: application/json"))).body)
+        answer = json.loads((await answer_to(app, get("/", "Accept: application/json"))).body)
         assert (len(answer["entries"]), answer["more"]) == (limit, False)
 
 
 class TestPage:
     async def test_empty(self, tmp_path: Path) -> None:
         (tmp_path / ".hidden").touch()
-        assert b"<p>This folder is empty</p>" in (await ask(serving(tmp_path), get("/"))).body
+        assert b"<p>This folder is empty</p>" in (await answer_to(serving(tmp_path), get("/"))).body
         (tmp_path / "a").touch()
-        assert b"empty" not in (await ask(serving(tmp_path), get("/"))).body
+        assert b"empty" not in (await answer_to(serving(tmp_path), get("/"))).body
 
     async def test_other_orders_are_for_browsers(self, tmp_path: Path) -> None:
         """A program that follows every link would get everything as often as there are orders."""
-        page = await ask(serving(tmp_path), get("/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8"))
+        page = await answer_to(serving(tmp_path), get("/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8"))
         assert page.body.count(b'<a href="?sort=') == 3
         for accept in ("*/*", "text/plain", ""):
-            plain = await ask(serving(tmp_path), get("/", f"Accept: {accept}"))
+            plain = await answer_to(serving(tmp_path), get("/", f"Accept: {accept}"))
             assert b"?sort=" not in plain.body and plain["Vary"] == "Accept"
 
     @pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget")
@@ -365,13 +359,13 @@ class TestPage:
             (place / (path.rpartition("/")[2] or "b")).write_text("a")
         for app in (serving(tmp_path), type("Uploads", (UploadHandler,), {"directory": str(tmp_path)})):
             for path in served:
-                assert (await ask(app, get(path))).status == 200
+                assert (await answer_to(app, get(path))).status == 200
             for path in hidden:
-                assert (await ask(app, get(path))).status == 404
+                assert (await answer_to(app, get(path))).status == 404
             for path in ("/", "/sub/", "/.well-known/"):
-                links = set(re.findall(rb'href="(\.[^."/][^"]*)"', (await ask(app, get(path))).body))
+                links = set(re.findall(rb'href="(\.[^."/][^"]*)"', (await answer_to(app, get(path))).body))
                 assert not links  # it is for programs, which know it
             # Who may write there may speak for the site.
             if app.__name__ == "Uploads":
                 put = head("PUT", "/.well-known/new", "Content-Length: 1") + b"1"
-                assert (await ask(app, put, "PUT")).status == 404
+                assert (await answer_to(app, put)).status == 404

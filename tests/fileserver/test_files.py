@@ -21,18 +21,17 @@ import pytest
 
 import aiohttpd.files.store as store
 import aiohttpd.files.tree as tree
-from aiohttpd import App, Config, SimpleHTTPRequestHandler, StreamWriter
+from aiohttpd import App, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.files.conditions import Validators, range_applies
 from aiohttpd.files.content import Content, Readable
 from aiohttpd.files.listing import Order, content_security_policy, html_page
-from aiohttpd.testing import exchange
+from aiohttpd.testing import exchange, running
 from aiohttpd.wire.headers import Headers
 
+from ..support.asking import QUIET, answer_to
 from ..support.clients import connected, get, head
-from ..support.fronts import running
 from ..support.wire import Response, split
 
-QUIET = Config(access_log=False)
 GZIPPED = gzip.compress(b"plain", mtime=0)
 
 
@@ -62,13 +61,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
     return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
-
-
-async def ask(app: App, *requests: bytes, methods: str = "") -> Response:
-    """Send the requests on one connection, one after the other; give the last answer."""
-    found = split(await exchange(app, requests, config=QUIET), methods.split())
-    assert len(found) == len(requests)
-    return found[-1]
 
 
 async def again(app: App, request: bytes) -> Response:
@@ -110,18 +102,18 @@ class TestFile:
 
     async def test_large_text_is_looked_at(self, site: Path) -> None:
         (site / "large.txt").write_text("a" + "ä" * 200_000)  # cut within a character, wherever
-        assert (await ask(serving(site), get("/large.txt")))["Content-type"] == "text/plain; charset=utf-8"
+        assert (await answer_to(serving(site), get("/large.txt")))["Content-type"] == "text/plain; charset=utf-8"
 
     async def test_a_young_file_has_a_weak_tag(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another change in the same tick of the clock would not show."""
         monkeypatch.setattr(tree, "_SETTLED", 3600)
         (site / "new.txt").write_text("one")
-        assert ((await ask(serving(site), get("/new.txt")))["ETag"] or "").startswith('W/"')
+        assert ((await answer_to(serving(site), get("/new.txt")))["ETag"] or "").startswith('W/"')
 
     async def test_a_date_in_the_future_is_now(self, site: Path) -> None:
         os.utime(site / "text.txt", (9e9, 9e9))
         before = time.time()
-        answer = await ask(serving(site), get("/text.txt"))
+        answer = await answer_to(serving(site), get("/text.txt"))
         changed = parsedate_to_datetime(answer["Last-Modified"] or "").timestamp()
         # RFC 9110 section 8.8.2.1: never later than Date.
         assert int(before) <= changed <= parsedate_to_datetime(answer["Date"] or "").timestamp() <= time.time()
@@ -135,24 +127,24 @@ class TestFile:
 
     async def test_head_equals_get(self, site: Path) -> None:
         for path in ("/text.txt", "/folder", "/folder/", "/none", "/with_index/"):
-            first = await ask(serving(site), get(path))
-            second = await ask(serving(site), head("HEAD", path), methods="HEAD")
+            first = await answer_to(serving(site), get(path))
+            second = await answer_to(serving(site), head("HEAD", path))
             assert (first.status, undated(first)) == (second.status, undated(second))
 
     async def test_slash_after_a_file(self, site: Path) -> None:
-        assert (await ask(serving(site), get("/text.txt/"))).status == 404
-        assert (await ask(serving(site), get("/text.txt%2f"))).status == 404
+        assert (await answer_to(serving(site), get("/text.txt/"))).status == 404
+        assert (await answer_to(serving(site), get("/text.txt%2f"))).status == 404
 
     async def test_redirect(self, site: Path) -> None:
-        answer = await ask(serving(site), get("/folder?a=b&c"))
+        answer = await answer_to(serving(site), get("/folder?a=b&c"))
         assert (answer.status, answer["Location"], answer["Content-Length"]) == (301, "folder/?a=b&c", "0")
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     async def test_other_methods(self, site: Path, method: str) -> None:
-        assert (await ask(serving(site), head(method, "/text.txt"))).status == 501
+        assert (await answer_to(serving(site), head(method, "/text.txt"))).status == 501
 
     async def test_options(self, site: Path) -> None:
-        answer = await ask(serving(site), head("OPTIONS", "/text.txt"))
+        answer = await answer_to(serving(site), head("OPTIONS", "/text.txt"))
         assert (answer.status, answer["Allow"], answer["Access-Control-Allow-Methods"]) == (
             204,
             "GET, HEAD, OPTIONS",
@@ -180,8 +172,8 @@ class TestSurface:
         for handler in (cast(App, app), *own):
             answer = await again(handler, get("/text.txt"))
             assert (answer["X-One"], answer["Content-type"]) == ("1", "text/x-mine")
-            assert (await ask(handler, get("/folder/")))["X-One"] == "1"
-            assert (await ask(handler, get("/none")))["X-One"] is None
+            assert (await answer_to(handler, get("/folder/")))["X-One"] == "1"
+            assert (await answer_to(handler, get("/none")))["X-One"] is None
 
     async def test_end_headers(self, site: Path) -> None:
         class Own(SimpleHTTPRequestHandler):
@@ -219,12 +211,12 @@ class TestSurface:
             def translate_path(self, path: str) -> str:
                 return str(site.parent / "elsewhere")
 
-        assert (await ask(Away, get("/"))).status == 404
+        assert (await answer_to(Away, get("/"))).status == 404
 
         class Free(Away):
             follow_symlinks = True
 
-        assert (await ask(Free, get("/"))).body == b"elsewhere"
+        assert (await answer_to(Free, get("/"))).body == b"elsewhere"
 
     async def test_guess_type(self, site: Path) -> None:
         class Own(SimpleHTTPRequestHandler):
@@ -252,7 +244,7 @@ class TestSurface:
 
         assert (await again(Own, get("/text.txt"))).body == b"plain"
         assert (await again(Own, get("/text.txt", "Range: bytes=1-3"))).body == b"lai"
-        answer = await ask(Own, get("/text.txt", "Range: bytes=0-0,-2"))
+        answer = await answer_to(Own, get("/text.txt", "Range: bytes=0-0,-2"))
         assert b"\r\n\r\np\r\n--" in answer.body
         assert answer["Content-Length"] == str(len(answer.body))
 
@@ -263,7 +255,7 @@ class TestSurface:
                 self.end_headers()
                 return io.BytesIO(b"x" * 300_000)
 
-        assert (await ask(Own, get("/"))).body == b"x" * 300_000
+        assert (await answer_to(Own, get("/"))).body == b"x" * 300_000
 
     async def test_list_directory(self, site: Path) -> None:
         class Own(SimpleHTTPRequestHandler):
@@ -274,7 +266,7 @@ class TestSurface:
                 self.end_headers()
                 return io.BytesIO(os.path.relpath(path, site).encode())
 
-        assert (await ask(Own, get("/folder/"))).body == b"folder"
+        assert (await answer_to(Own, get("/folder/"))).body == b"folder"
 
     async def test_index_pages(self, site: Path) -> None:
         assert (await again(serving(site), get("/with_index/"))).body == b"htm"
@@ -322,34 +314,34 @@ class TestCache:
     async def test_a_change_is_seen(self, site: Path, monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
         monkeypatch.setattr(store, "_BELIEVED", 0)
         app = serving(site, cache_file_size=memory)
-        first = await ask(app, get("/text.txt"))
+        first = await answer_to(app, get("/text.txt"))
         (site / "text.txt").write_text("other")
         os.utime(site / "text.txt", (1e9, 1e9))  # same size, same date
-        second = await ask(app, get("/text.txt"))
+        second = await answer_to(app, get("/text.txt"))
         assert second.body == b"other"
         assert first["ETag"] != second["ETag"]
         (site / "text.txt").unlink()
-        assert (await ask(app, get("/text.txt"))).status == 404
+        assert (await answer_to(app, get("/text.txt"))).status == 404
 
     async def test_what_is_unchanged_is_not_read_again(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "_BELIEVED", 0)
         app = serving(site)
-        await ask(app, get("/text.txt"))
+        await answer_to(app, get("/text.txt"))
         monkeypatch.setattr(store, "read_from", None)
-        assert (await ask(app, get("/text.txt"))).body == b"plain"
+        assert (await answer_to(app, get("/text.txt"))).body == b"plain"
 
     async def test_a_young_file_is_not_kept(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tree, "_SETTLED", 3600)
         app = serving(site)
-        assert (await ask(app, get("/text.txt"))).body == b"plain"
+        assert (await answer_to(app, get("/text.txt"))).body == b"plain"
         (site / "text.txt").write_text("other")
-        assert (await ask(app, get("/text.txt"))).body == b"other"
+        assert (await answer_to(app, get("/text.txt"))).body == b"other"
 
     async def test_the_memory_is_bounded(self, site: Path) -> None:
         app = serving(site, cache_size=100_000, cache_file_size=20_000)
         for number in range(50):
             (site / f"{number}").write_bytes(bytes(10_000))
-            assert len((await ask(app, get(f"/{number}"))).body) == 10_000
+            assert len((await answer_to(app, get(f"/{number}"))).body) == 10_000
         [files] = app._stores.values()
         assert 3 <= len(files._entries) <= 5  # each is there twice: as it leaves, and for ranges
         assert files._size == sum(entry.cost for entry in files._entries.values()) <= 100_000
@@ -359,7 +351,7 @@ class TestCache:
         """An open file that has been deleted would keep its place on the disk."""
         monkeypatch.setattr(store, "_BELIEVED", -100)
         app = serving(site, cache_file_size=0)
-        await ask(app, get("/text.txt"))
+        await answer_to(app, get("/text.txt"))
         [files] = app._stores.values()
         assert files._entries
         files._sweep()
@@ -374,14 +366,14 @@ class TestCache:
             raise OSError(errno.EMFILE, "Too many open files")
 
         monkeypatch.setattr(tree, "_open_below", fail)
-        assert (await ask(serving(site), get("/text.txt"))).status == 503
+        assert (await answer_to(serving(site), get("/text.txt"))).status == 503
 
     async def test_loops_in_threads_share_nothing(self, site: Path) -> None:
         """What one loop keeps, another must not sweep."""
         app = serving(site)
         for _ in range(2):
-            await ask(app, get("/text.txt"))
-            await asyncio.to_thread(lambda: asyncio.run(ask(app, get("/text.txt"))))
+            await answer_to(app, get("/text.txt"))
+            await asyncio.to_thread(lambda: asyncio.run(answer_to(app, get("/text.txt"))))
         assert 2 <= len(app._stores) <= 3  # the two calls may have had a thread each
 
     async def test_folders_are_bounded(self, site: Path) -> None:
@@ -390,7 +382,7 @@ class TestCache:
 
         for number in range(70):
             app = functools.partial(Own, directory=f"{site}/./{'./' * number}")
-            assert (await ask(cast(App, app), get("/text.txt"))).body == b"plain"
+            assert (await answer_to(cast(App, app), get("/text.txt"))).body == b"plain"
         assert len(Own._stores) == 64
 
     @pytest.mark.parametrize("changes", [1, 3, 100])
@@ -435,7 +427,7 @@ class TestCache:
         assert lines == [(200, 5)] * 3
 
     async def test_connection_close(self, site: Path) -> None:
-        answer = await ask(serving(site), get("/text.txt"), get("/text.txt", "Connection: close"))
+        answer = await answer_to(serving(site), get("/text.txt"), get("/text.txt", "Connection: close"))
         assert (answer.body, answer["Connection"]) == (b"plain", "close")
 
     async def test_pipelined(self, site: Path) -> None:
@@ -451,37 +443,37 @@ class TestCache:
 
 class TestAttributes:
     async def test_hidden(self, site: Path) -> None:
-        assert (await ask(serving(site), get("/.hidden"))).status == 404
-        assert (await ask(serving(site, show_hidden=True), get("/.hidden"))).body == b"hidden"
+        assert (await answer_to(serving(site), get("/.hidden"))).status == 404
+        assert (await answer_to(serving(site, show_hidden=True), get("/.hidden"))).body == b"hidden"
 
     async def test_no_listing(self, site: Path) -> None:
         app = serving(site, list_directories=False)
-        assert (await ask(app, get("/folder/"))).status == 404
-        assert (await ask(app, get("/with_index/"))).body == b"htm"
+        assert (await answer_to(app, get("/folder/"))).status == 404
+        assert (await answer_to(app, get("/with_index/"))).body == b"htm"
 
     async def test_fallback(self, site: Path) -> None:
         app = serving(site, fallback_page="page.html")
         page = "Accept: text/html,*/*;q=0.8"
         assert (await again(app, get("/some/route", page))).body == b"<p>page"
-        assert (await ask(app, head("HEAD", "/some/route", page), methods="HEAD"))["Content-Length"] == "7"
-        assert (await ask(app, get("/missing.js", "Accept: */*"))).status == 404
-        assert (await ask(app, get("/missing.js"))).status == 404
-        assert (await ask(app, get("/text.txt", page))).body == b"plain"
-        assert (await ask(serving(site, fallback_page="none"), get("/x", page))).status == 404
+        assert (await answer_to(app, head("HEAD", "/some/route", page)))["Content-Length"] == "7"
+        assert (await answer_to(app, get("/missing.js", "Accept: */*"))).status == 404
+        assert (await answer_to(app, get("/missing.js"))).status == 404
+        assert (await answer_to(app, get("/text.txt", page))).body == b"plain"
+        assert (await answer_to(serving(site, fallback_page="none"), get("/x", page))).status == 404
 
     async def test_cross_origin(self, site: Path) -> None:
         app = serving(site, allow_origin="https://a.example")
         for path in ("/text.txt", "/folder/", "/none", "/folder"):
             assert (await again(app, get(path)))["Access-Control-Allow-Origin"] == "https://a.example"
         asks = "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: x-own, range"
-        answer = await ask(app, head("OPTIONS", "/text.txt", *asks))
+        answer = await answer_to(app, head("OPTIONS", "/text.txt", *asks))
         assert (answer.status, answer["Access-Control-Allow-Headers"]) == (204, "x-own, range")
         assert answer["Access-Control-Allow-Origin"] == "https://a.example"
 
     async def test_max_ranges(self, site: Path) -> None:
         ranges = "Range: bytes=" + ",".join(["0-0"] * 3)
-        assert (await ask(serving(site), get("/text.txt", ranges))).status == 206
-        assert (await ask(serving(site, max_ranges=2), get("/text.txt", ranges))).status == 200
+        assert (await answer_to(serving(site), get("/text.txt", ranges))).status == 206
+        assert (await answer_to(serving(site, max_ranges=2), get("/text.txt", ranges))).status == 200
 
 
 class TestPrecompressed:
@@ -510,21 +502,21 @@ class TestPrecompressed:
     async def test_tags_differ(self, coded: Path) -> None:
         app = serving(coded)
         tags = {
-            (await ask(app, get("/text.txt", f"Accept-Encoding: {coding}")))["ETag"] for coding in ("gzip", "br", "x")
+            (await answer_to(app, get("/text.txt", f"Accept-Encoding: {name}")))["ETag"] for name in ("gzip", "br", "x")
         }
         assert len(tags) == 3
 
     async def test_an_old_sibling_does_not_count(self, coded: Path) -> None:
         os.utime(coded / "text.txt", (1e9 + 5, 1e9 + 5))
-        answer = await ask(serving(coded), get("/text.txt", "Accept-Encoding: gzip, br"))
+        answer = await answer_to(serving(coded), get("/text.txt", "Accept-Encoding: gzip, br"))
         assert (answer.body, answer["Vary"]) == (b"plain", None)
 
     async def test_off(self, coded: Path) -> None:
-        answer = await ask(serving(coded, precompressed=False), get("/text.txt", "Accept-Encoding: br"))
+        answer = await answer_to(serving(coded, precompressed=False), get("/text.txt", "Accept-Encoding: br"))
         assert (answer.body, answer["Vary"]) == (b"plain", None)
 
     async def test_the_archive_itself(self, coded: Path) -> None:
-        answer = await ask(serving(coded), get("/text.txt.gz", "Accept-Encoding: gzip"))
+        answer = await answer_to(serving(coded), get("/text.txt.gz", "Accept-Encoding: gzip"))
         assert (answer["Content-Encoding"], answer["Content-type"]) == (None, "application/gzip")
 
 
@@ -544,11 +536,11 @@ class TestListing:
             "?sort=nonsense": ["..", "deeper/", "1.txt", "2.txt", "10.txt"],
             "?" + "a&" * 50: ["..", "deeper/", "1.txt", "2.txt", "10.txt"],
         }.items():
-            assert names((await ask(serving(site), get(f"/folder/{query}"))).body) == expected, query
+            assert names((await answer_to(serving(site), get(f"/folder/{query}"))).body) == expected, query
 
     async def test_json(self, site: Path) -> None:
         for accept in ("application/json", "application/json, */*", "text/html;q=0.5, application/json"):
-            answer = await ask(serving(site), get("/folder/", f"Accept: {accept}"))
+            answer = await answer_to(serving(site), get("/folder/", f"Accept: {accept}"))
             assert (answer["Content-type"], answer["Vary"]) == ("application/json", "Accept")
         found = json.loads(answer.body)
         assert found["path"] == "/folder/"
@@ -556,11 +548,11 @@ class TestListing:
             "name": "2.txt", "type": "file", "size": 1, "modified": "2001-09-09T01:46:40Z", "href": "2.txt",
         }  # fmt: skip
         for accept in ("text/html", "text/html, application/json", "*/*"):
-            answer = await ask(serving(site), get("/folder/", f"Accept: {accept}"))
+            answer = await answer_to(serving(site), get("/folder/", f"Accept: {accept}"))
             assert answer["Content-type"] == "text/html; charset=utf-8"
 
     async def test_the_page_loads_nothing(self, site: Path) -> None:
-        answer = await ask(serving(site), get("/folder/"))
+        answer = await answer_to(serving(site), get("/folder/"))
         page = answer.body.decode()
         assert "<script" not in page
         assert not re.findall(r'(?:src|href)="(?:[a-z]+:)?//', page)
@@ -569,7 +561,7 @@ class TestListing:
         assert f"style-src 'sha256-{digest}'" in content_security_policy() == answer["Content-Security-Policy"]
 
     async def test_breadcrumbs(self, site: Path) -> None:
-        page = (await ask(serving(site), get("/folder/deeper/"))).body.decode()
+        page = (await answer_to(serving(site), get("/folder/deeper/"))).body.decode()
         assert (
             '<a href="../../">Home</a><span>/</span><a href="../">folder</a><span>/</span><a href="./">deeper</a>'
             in page
@@ -577,18 +569,18 @@ class TestListing:
         assert "Directory listing for /folder/deeper/" in page
 
     async def test_limit(self, site: Path) -> None:
-        page = (await ask(serving(site, max_listed=2), get("/"))).body.decode()
+        page = (await answer_to(serving(site, max_listed=2), get("/"))).body.decode()
         assert len(names(page.encode())) == 2
         assert "The first" in page
         assert "there are more" in page
-        found = json.loads((await ask(serving(site, max_listed=2), get("/", "Accept: application/json"))).body)
+        found = json.loads((await answer_to(serving(site, max_listed=2), get("/", "Accept: application/json"))).body)
         assert (len(found["entries"]), found["more"]) == (2, True)
 
     async def test_a_large_folder_is_streamed(self, site: Path) -> None:
         for number in range(3000):
             (site / "folder" / "deeper" / f"{number}.txt").touch()
         for accept, count in (("text/html", b"<tr><td>"), ("application/json", b'"href"')):
-            answer = await ask(serving(site), get("/folder/deeper/", f"Accept: {accept}"))
+            answer = await answer_to(serving(site), get("/folder/deeper/", f"Accept: {accept}"))
             assert answer["Transfer-Encoding"] == "chunked"
             assert answer.body.count(count) == 3000
 
@@ -597,7 +589,7 @@ class TestListing:
             raise PermissionError
 
         monkeypatch.setattr(os, "scandir", refuse)
-        assert (await ask(serving(site), get("/folder/"))).status == 403
+        assert (await answer_to(serving(site), get("/folder/"))).status == 403
 
     async def test_odd_dates(self) -> None:
         entry = tree.Entry("x", False, False, 5_000_000, 1e300)

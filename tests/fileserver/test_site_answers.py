@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd import Config, SimpleHTTPRequestHandler
+from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
 from aiohttpd.site import folder_app
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET, fetch
 from ..support.wire import Response, split
 
-QUIET = Config(access_log=False)
 HTML = "Accept: text/html,*/*;q=0.8"
 CORS = "Access-Control-Allow-Origin"
 AUTH = "Authorization: Basic YTpi"  # a:b
@@ -40,59 +40,54 @@ def request(path: str, *fields: str, method: str = "GET", version: str = "1.1") 
     return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: a", *fields, "", ""]).encode()
 
 
-async def ask(app: Any, path: str, *fields: str, method: str = "GET", config: Config = QUIET) -> Response:
-    [answer] = split(await exchange(app, request(path, *fields, method=method), config=config), [method])
-    return answer
-
-
 class TestFallback:
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     async def test_varies(self, site: Path, method: str) -> None:
         """By whether a page is wanted, and so does the 404."""
         app = folder_app(str(site), spa="index.html")
         for fields, status in (([HTML], 200), (["Accept: */*"], 404), ([], 404), (["Accept: image/png"], 404)):
-            answer = await ask(app, "/route", *fields, method=method)
+            answer = await fetch(app, "/route", *fields, method=method)
             assert (answer.status, answer["Vary"]) == (status, "Accept")
-        assert (await ask(app, "/page.html", HTML, method=method))["Vary"] is None
-        assert (await ask(folder_app(str(site)), "/route", HTML, method=method))["Vary"] is None
+        assert (await fetch(app, "/page.html", HTML, method=method))["Vary"] is None
+        assert (await fetch(folder_app(str(site)), "/route", HTML, method=method))["Vary"] is None
         missing = folder_app(str(site), spa="none.html")
-        assert (await ask(missing, "/route", HTML, method=method))["Vary"] == "Accept"
+        assert (await fetch(missing, "/route", HTML, method=method))["Vary"] == "Accept"
 
     async def test_varies_by_coding_too(self, site: Path) -> None:
         (site / "index.html.br").write_text("coded")
         os.utime(site / "index.html.br", (1e9, 1e9))
-        answer = await ask(folder_app(str(site), spa="index.html"), "/route", HTML, "Accept-Encoding: br")
+        answer = await fetch(folder_app(str(site), spa="index.html"), "/route", HTML, "Accept-Encoding: br")
         assert (answer["Vary"], answer["Content-Encoding"]) == ("Accept, Accept-Encoding", "br")
         (site / "index.html").write_text("<p>" * 1000)
         app = folder_app(str(site), spa="index.html", compress=True)
         for fields in ([], ["Accept-Encoding: gzip"]):
-            answer = await ask(app, "/route", HTML, *fields)
+            answer = await fetch(app, "/route", HTML, *fields)
             assert sorted((answer["Vary"] or "").split(", ")) == ["Accept", "Accept-Encoding"]
-            assert (await ask(app, "/route", *fields))["Vary"] in ("Accept", "Accept, Accept-Encoding")
+            assert (await fetch(app, "/route", *fields))["Vary"] in ("Accept", "Accept, Accept-Encoding")
 
     async def test_dates_say_nothing_of_a_page_that_is_gone(self, site: Path) -> None:
         app = folder_app(str(site), spa="index.html")
         os.utime(site / "index.html", (9e8, 9e8))
-        before = await ask(app, "/page.html", HTML)
+        before = await fetch(app, "/page.html", HTML)
         (site / "page.html").unlink()
         for field in ("If-Modified-Since", "If-Unmodified-Since"):
             for date in (before["Last-Modified"], "Fri, 01 Jan 2100 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"):
-                answer = await ask(app, "/page.html", HTML, f"{field}: {date}")
+                answer = await fetch(app, "/page.html", HTML, f"{field}: {date}")
                 assert (answer.status, answer.body, answer["Last-Modified"]) == (200, b"<p>index", None)
         ranged = [HTML, "Range: bytes=0-2", f"If-Range: {before['Last-Modified']}"]
-        assert (await ask(app, "/page.html", *ranged)).status == 200
-        assert (await ask(app, "/page.html", HTML, f"If-None-Match: {before['ETag']}")).status == 200
+        assert (await fetch(app, "/page.html", *ranged)).status == 200
+        assert (await fetch(app, "/page.html", HTML, f"If-None-Match: {before['ETag']}")).status == 200
 
     async def test_its_own_tag_counts(self, site: Path) -> None:
         app = folder_app(str(site), spa="index.html", cache="60")
-        first = await ask(app, "/route", HTML)
-        again = await ask(app, "/route", HTML, f"If-None-Match: {first['ETag']}")
+        first = await fetch(app, "/route", HTML)
+        again = await fetch(app, "/route", HTML, f"If-None-Match: {first['ETag']}")
         assert (again.status, again["Vary"], again["Cache-Control"]) == (304, "Accept", "no-cache")
         assert again["Last-Modified"] is None
 
     @pytest.mark.parametrize("page", ["index.html", "/index.html", "folder/large.txt"])
     async def test_wherever_it_lies(self, site: Path, page: str) -> None:
-        answer = await ask(folder_app(str(site), spa=page), "/route", HTML)
+        answer = await fetch(folder_app(str(site), spa=page), "/route", HTML)
         assert (answer.status, answer.body) == (200, (site / page.lstrip("/")).read_bytes())
 
 
@@ -112,17 +107,17 @@ class TestCache:
         for method in ("GET", "HEAD"):
             for path in ("/page.html", "/", "/folder/large.css", "/page.html?query"):
                 for _ in range(2):
-                    assert (await ask(app, path, HTML, method=method))["Cache-Control"] == files
+                    assert (await fetch(app, path, HTML, method=method))["Cache-Control"] == files
             for path in ("/route", "/folder/", "/folder/?sort=size"):
-                assert (await ask(app, path, HTML, method=method))["Cache-Control"] == others
-            assert (await ask(app, "/folder/", "Accept: application/json", method=method))["Cache-Control"] == others
-            assert (await ask(app, "/none.js", method=method))["Cache-Control"] is None
+                assert (await fetch(app, path, HTML, method=method))["Cache-Control"] == others
+            assert (await fetch(app, "/folder/", "Accept: application/json", method=method))["Cache-Control"] == others
+            assert (await fetch(app, "/none.js", method=method))["Cache-Control"] is None
 
     async def test_of_parts_and_304(self, site: Path) -> None:
         app = folder_app(str(site), cache="60")
-        assert (await ask(app, "/page.html", "Range: bytes=0-2"))["Cache-Control"] == "max-age=60"
-        tag = (await ask(app, "/page.html"))["ETag"]
-        answer = await ask(app, "/page.html", f"If-None-Match: {tag}")
+        assert (await fetch(app, "/page.html", "Range: bytes=0-2"))["Cache-Control"] == "max-age=60"
+        tag = (await fetch(app, "/page.html"))["ETag"]
+        answer = await fetch(app, "/page.html", f"If-None-Match: {tag}")
         assert (answer.status, answer["Cache-Control"]) == (304, "max-age=60")
 
     async def test_a_listing_after_an_upload(self, site: Path) -> None:
@@ -139,12 +134,12 @@ class TestCache:
         app = folder_app(str(site), cache="60", headers=["Cache-Control: private"])
         for path in ("/page.html", "/folder/"):
             for _ in range(2):
-                assert (await ask(app, path))["Cache-Control"] == "private"
+                assert (await fetch(app, path))["Cache-Control"] == "private"
 
     async def test_of_a_class(self, site: Path) -> None:
         app = type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), "cache_control": "immutable"})
-        assert (await ask(app, "/page.html"))["Cache-Control"] == "immutable"
-        assert (await ask(app, "/folder/"))["Cache-Control"] == "no-cache"
+        assert (await fetch(app, "/page.html"))["Cache-Control"] == "immutable"
+        assert (await fetch(app, "/folder/"))["Cache-Control"] == "no-cache"
 
 
 class TestCrossOrigin:
@@ -153,10 +148,10 @@ class TestCrossOrigin:
     async def test_401(self, site: Path) -> None:
         for options in ({}, {"compress": True}, {"upload": True, "upload_auth": "c:d"}):
             app = folder_app(str(site), cors="https://a.example", auth="a:b", **options)  # type: ignore[arg-type]
-            answer = await ask(app, "/page.html")
+            answer = await fetch(app, "/page.html")
             assert (answer.status, answer[CORS]) == (401, "https://a.example")
             assert answer["Access-Control-Expose-Headers"]
-            answer = await ask(app, "/page.html", AUTH)
+            answer = await fetch(app, "/page.html", AUTH)
             assert (answer.status, answer[CORS]) == (200, "https://a.example")
 
     @pytest.mark.parametrize(
@@ -252,8 +247,8 @@ class TestHead:
         app = folder_app(str(site), **options)
         for path in ("/", "/page.html", "/folder", "/folder/", "/folder/large.txt", "/folder/large.css", "/none"):
             for fields in (["Accept: */*"], [HTML], ["Range: bytes=0-4"], ['If-None-Match: "x"'], ["Accept: x/json"]):
-                whole = await ask(app, path, *fields, *accepted)
-                head = await ask(app, path, *fields, *accepted, method="HEAD")
+                whole = await fetch(app, path, *fields, *accepted)
+                head = await fetch(app, path, *fields, *accepted, method="HEAD")
                 if "Range: bytes=0-4" in fields:
                     assert head["Vary"] == whole["Vary"]  # ranges are of GET only, RFC 9110 section 14.2
                     continue
@@ -280,7 +275,7 @@ class TestHead:
             do_HEAD = do_GET
 
         app: Any = compress(Handler) if compressed else Handler
-        whole, head = await ask(app, "/", *accepted), await ask(app, "/", *accepted, method="HEAD")
+        whole, head = await fetch(app, "/", *accepted), await fetch(app, "/", *accepted, method="HEAD")
         left_out = {"date"} | ({"content-length"} if whole["Content-Encoding"] or way == "head and write" else set())
         assert names(head, left_out) == names(whole, left_out)
 

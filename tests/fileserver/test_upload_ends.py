@@ -22,18 +22,12 @@ from aiohttpd.files.receiving import Incoming, is_temporary
 from aiohttpd.files.tree import open_inside
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import answer_to
 from ..support.clients import MIB, chunk, connected, get, head
 from ..support.commands import started
 from ..support.loops import on_both_loops
 from ..support.uploading import CONTENT, OLD, form_of_files, part, post, put, tree, uploader
-from ..support.wire import Response, finals, split
-
-QUIET = aiohttpd.Config(access_log=False)
-
-
-async def ask(app: aiohttpd.App, data: bytes) -> Response:
-    [response] = finals(await exchange(app, data, config=QUIET))
-    return response
+from ..support.wire import finals, split
 
 
 @pytest.fixture
@@ -114,7 +108,7 @@ class TestRace:
             modes.update(path.stat().st_mode & 0o7777 for path in folder.iterdir() if path.is_file())
 
         monkeypatch.setattr(Incoming, "_write", write)
-        assert (await ask(uploader(folder, overwrite=True), put("/old"))).status == 204
+        assert (await answer_to(uploader(folder, overwrite=True), put("/old"))).status == 204
         assert (modes, tree(folder)) == ({mode}, {"old": CONTENT})
 
     @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
@@ -170,7 +164,7 @@ class TestNothingIsLeft:
             [temporary] = [name for name in os.listdir(folder) if is_temporary(name)]
             for path in ("/", f"/{temporary}"):
                 for handler in (uploader(folder), uploader(folder, show_hidden=True)):
-                    answer = await ask(handler, get(path, "Accept: application/json"))
+                    answer = await answer_to(handler, get(path, "Accept: application/json"))
                     assert temporary.encode() not in answer.body and answer.status == (200 if path == "/" else 404)
             getattr(client, end)()
             await watch.discarded.wait()
@@ -272,7 +266,7 @@ class TestNothingIsLeft:
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), call: fail}))
-        response = await ask(uploader(folder, overwrite=True), data)
+        response = await answer_to(uploader(folder, overwrite=True), data)
         assert (response.status, tree(folder)) == (status, OLD)
         assert len(closed) <= 1  # the number may be another file's by then
         assert len(caplog.get_records("call")) == (status == 500)
@@ -287,15 +281,15 @@ class TestNothingIsLeft:
             return SimpleNamespace(f_bavail=next(calls, 0), f_frsize=1)
 
         monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), "fstatvfs": fstatvfs}))
-        response = await ask(uploader(folder), data)
+        response = await answer_to(uploader(folder), data)
         assert (response.status, tree(folder)) == (507, OLD)
 
     async def test_too_large(self, folder: Path) -> None:
         app = uploader(folder, max_upload=MIB)
         chunked = head("PUT", "/a", "Transfer-Encoding: chunked") + chunk(bytes(MIB + 1))
         for data in (chunked, put("/a", bytes(MIB + 1)), form_of_files(("a", bytes(MIB)))):
-            assert ((await ask(app, data)).status, tree(folder)) == (413, OLD)
-        assert (await ask(app, put("/a", bytes(MIB)))).status == 201
+            assert ((await answer_to(app, data)).status, tree(folder)) == (413, OLD)
+        assert (await answer_to(app, put("/a", bytes(MIB)))).status == 201
         # What limits other bodies does not count.
         [response] = finals(await exchange(uploader(folder), put("/b"), config=aiohttpd.Config(limit_body=1)))
         assert response.status == 201
@@ -303,7 +297,7 @@ class TestNothingIsLeft:
     @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
     async def test_a_folder_that_cannot_be_written_to(self, folder: Path) -> None:
         (folder / "sub").chmod(0o555)
-        assert (await ask(uploader(folder), put("/sub/a"))).status == 403
+        assert (await answer_to(uploader(folder), put("/sub/a"))).status == 403
 
 
 def blocks(seed: int, size: int) -> Iterator[bytes]:

@@ -13,28 +13,20 @@ from urllib.parse import urljoin
 
 import pytest
 
-import aiohttpd
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.files import receiving
 from aiohttpd.files.uploading import UploadHandler
 from aiohttpd.site import folder_app
-from aiohttpd.testing import exchange, running
+from aiohttpd.testing import running
 
+from ..support.asking import answer_to
 from ..support.clients import connected, get, head
 from ..support.programs import serving
 from ..support.waiting import until
-from ..support.wire import Response, finals
-
-QUIET = aiohttpd.Config(access_log=False)
 
 
 def uploads(folder: Path, **attributes: Any) -> type[UploadHandler]:
     return type("Uploads", (UploadHandler,), {"directory": str(folder), "min_free": 0, **attributes})
-
-
-async def ask(app: aiohttpd.App, data: bytes) -> Response:
-    [response] = finals(await exchange(app, data, config=QUIET))
-    return response
 
 
 def put(path: str, content: bytes = b"new") -> bytes:
@@ -81,7 +73,7 @@ class TestContent:
                 assert answer["Content-Security-Policy"] == "sandbox"
 
     async def test_the_listing_is_ours(self, folder: Path) -> None:
-        answer = await ask(uploads(folder), get("/", "Accept: text/html"))
+        answer = await answer_to(uploads(folder), get("/", "Accept: text/html"))
         assert "script-src 'sha256-" in (answer["Content-Security-Policy"] or "")
         assert "sandbox" not in (answer["Content-Security-Policy"] or "")
         assert b'<form method="post"' in answer.body
@@ -99,25 +91,25 @@ class TestContent:
     async def test_without_uploads(self, folder: Path) -> None:
         app = type("Files", (SimpleHTTPRequestHandler,), {"directory": str(folder)})
         for path in ("/page.html", "/page.html", "/large.html"):
-            assert (await ask(app, get(path)))["Content-Security-Policy"] is None
+            assert (await answer_to(app, get(path)))["Content-Security-Policy"] is None
 
     @pytest.mark.parametrize("name", ["index.html", "index.htm", "INDEX.html", "Index.HTM"])
     async def test_nobody_else_s_index(self, folder: Path, name: str) -> None:
         for data in (put(f"/{name}"), put(f"/sub/{name}"), form(name), form(name, "/sub/"), put("/%69ndex.html")):
             for overwrite in (False, True):
-                answer = await ask(uploads(folder, overwrite=overwrite), data)
+                answer = await answer_to(uploads(folder, overwrite=overwrite), data)
                 assert answer.status == 403 and b"--trust-uploads" in answer.body
         assert not (folder / name).exists()
 
     async def test_pages_by_other_names(self, folder: Path) -> None:
         app = folder_app(str(folder), upload=True, min_free=0, index=["home.html"], spa="app/main.html")
         for name, status in {"home.html": 403, "main.html": 403, "index.html": 201, "xhome.html": 201}.items():
-            assert (await ask(app, put(f"/{name}"))).status == status
+            assert (await answer_to(app, put(f"/{name}"))).status == status
 
     async def test_trusted(self, folder: Path) -> None:
         app = folder_app(str(folder), upload=True, min_free=0, trust_uploads=True)
-        assert (await ask(app, put("/index.html"))).status == 201
-        answer = await ask(app, get("/index.html"))
+        assert (await answer_to(app, put("/index.html"))).status == 201
+        answer = await answer_to(app, get("/index.html"))
         assert (answer["X-Content-Type-Options"], answer["Content-Security-Policy"]) == ("nosniff", None)
 
 
@@ -134,7 +126,7 @@ class TestRoom:
             return SimpleNamespace(f_bavail=2**40, f_frsize=1, f_files=total, f_favail=free)
 
         monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), "fstatvfs": fstatvfs}))
-        answer = await ask(folder_app(str(folder), upload=True, min_free_files=keep), data)
+        answer = await answer_to(folder_app(str(folder), upload=True, min_free_files=keep), data)
         assert (answer.status, (folder / "a").exists()) == (status, status == 201)
 
 
@@ -152,13 +144,13 @@ class TestLocked:
     async def test_patience(self, folder: Path) -> None:
         app = uploads(folder, overwrite=True, timeout_lock=0.05)
         with locked(folder):
-            answer = await ask(app, put("/page.html"))
+            answer = await answer_to(app, put("/page.html"))
             assert (answer.status, answer["Retry-After"]) == (503, "5")
-            assert (await ask(app, put("/sub/a"))).status == 201
-            assert (await ask(uploads(folder), put("/b"))).status == 201  # replaces nothing, and locks nothing
+            assert (await answer_to(app, put("/sub/a"))).status == 201
+            assert (await answer_to(uploads(folder), put("/b"))).status == 201  # replaces nothing, and locks nothing
         assert not [name for name in os.listdir(folder) if name.startswith(".")]
         assert (folder / "page.html").read_text() == "<script>1</script>"
-        assert (await ask(app, put("/page.html"))).status == 204
+        assert (await answer_to(app, put("/page.html"))).status == 204
 
     async def test_nobody_else_waits(self, folder: Path) -> None:
         """However many uploads do: not for files, nor to upload elsewhere."""
@@ -205,17 +197,17 @@ class TestLocation:
         for name in ("a:b", "javascript:1", "100%", "x\\y", "evil.example", "\\evil.example"):
             (folder / name).mkdir()
         app = type("Files", (SimpleHTTPRequestHandler,), {"directory": str(folder)})
-        answer = await ask(app, get(target))
+        answer = await answer_to(app, get(target))
         assert (answer.status, answer["Location"]) == (301, location)
         path = target.partition("?")[0]
         for prefix in ("", "/prefix", "/a/b"):
             led = urljoin(f"http://host{prefix}{path}", location)
             assert led.startswith(f"http://host{prefix}/")
-            assert (await ask(app, get(led.removeprefix(f"http://host{prefix}")))).status == 200
+            assert (await answer_to(app, get(led.removeprefix(f"http://host{prefix}")))).status == 200
 
     @pytest.mark.parametrize(("path", "location"), [("/", "./"), ("/sub/", "./"), ("/sub", "sub/"), ("/sub?a", "sub/")])
     async def test_of_a_form(self, folder: Path, path: str, location: str) -> None:
-        answer = await ask(uploads(folder), form("a", path, "Accept: text/html"))
+        answer = await answer_to(uploads(folder), form("a", path, "Accept: text/html"))
         assert (answer.status, answer["Location"]) == (303, location)
 
 
@@ -228,7 +220,7 @@ class TestHints:
     )
     async def test_a_file_that_is_posted(self, folder: Path, path: str, status: int, kind: str) -> None:
         """As `curl --data-binary @FILE URL` does."""
-        answer = await ask(uploads(folder), head("POST", path, kind, "Content-Length: 3") + b"new")
+        answer = await answer_to(uploads(folder), head("POST", path, kind, "Content-Length: 3") + b"new")
         assert answer.status == status
         assert b"curl -T FILE URL" in answer.body and b"PUT" in answer.body
         assert not (folder / "new").exists()

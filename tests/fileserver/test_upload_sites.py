@@ -17,19 +17,11 @@ import pytest
 import aiohttpd
 from aiohttpd.files.receiving import check_system
 from aiohttpd.site import folder_app
-from aiohttpd.testing import exchange
 
+from ..support.asking import answer_to
 from ..support.clients import get, head
 from ..support.commands import refused, started
 from ..support.uploading import CONTENT, OLD, form_of_files, put, tree, uploader
-from ..support.wire import Response, finals
-
-QUIET = aiohttpd.Config(access_log=False)
-
-
-async def ask(app: aiohttpd.App, data: bytes) -> Response:
-    [response] = finals(await exchange(app, data, config=QUIET))
-    return response
 
 
 @pytest.fixture
@@ -70,18 +62,18 @@ class TestOrigin:
     async def test_of_a_page(self, folder: Path, host: str, fields: list[str], allowed: bool) -> None:
         app = uploader(folder, allow_origin="https://friend.example")
         for data in (put("/a", CONTENT, *fields), form_of_files(("b", CONTENT), fields=tuple(fields))):
-            response = await ask(app, data.replace(b"Host: localhost", f"Host: {host}".encode()))
+            response = await answer_to(app, data.replace(b"Host: localhost", f"Host: {host}".encode()))
             assert response.status == (201 if allowed else 403)
         assert (len(tree(folder)) == 3) == allowed
 
     async def test_any_may_read_is_not_any_may_upload(self, folder: Path) -> None:
         app = folder_app(str(folder), upload=True, min_free=0, cors="*")
         for origin in ("https://b.example", "null"):
-            assert (await ask(app, put("/a", CONTENT, f"Origin: {origin}"))).status == 403
+            assert (await answer_to(app, put("/a", CONTENT, f"Origin: {origin}"))).status == 403
 
     async def test_options(self, folder: Path) -> None:
         app = folder_app(str(folder), upload=True, cors="https://b.example", upload_auth="a:b")
-        response = await ask(app, head("OPTIONS", "/a", "Origin: https://b.example"))
+        response = await answer_to(app, head("OPTIONS", "/a", "Origin: https://b.example"))
         assert (response.status, response["Allow"]) == (204, "GET, HEAD, OPTIONS, POST, PUT")
         assert response["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS, POST, PUT"
 
@@ -109,9 +101,9 @@ class TestPasswords:
     ) -> None:
         app = folder_app(str(folder), upload=True, auth=auth, upload_auth=upload_auth, min_free=0)
         fields = () if given is None else (self.basic(given),)
-        assert (await ask(app, get("/old", *fields))).status == reads
+        assert (await answer_to(app, get("/old", *fields))).status == reads
         for data in (put("/a", CONTENT, *fields), form_of_files(("b", CONTENT), fields=fields)):
-            response = await ask(app, data)
+            response = await answer_to(app, data)
             assert response.status == writes
             assert (response["WWW-Authenticate"] is None) == (writes != 401)
         assert len(tree(folder)) == (3 if writes == 201 else 1)
@@ -123,35 +115,35 @@ class TestServing:
         assert app._is_stock
         os.utime(folder / "old", (1e9, 1e9))
         while app.instant(SimpleNamespace(method="GET", target="/old", headers=aiohttpd.Headers())) is None:  # type: ignore[arg-type]
-            assert (await ask(app, get("/old"))).body == b"old"
+            assert (await answer_to(app, get("/old"))).body == b"old"
 
     async def test_what_is_new_is_seen_at_once(self, folder: Path) -> None:
         app = uploader(folder, overwrite=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 while not app._stores or not next(iter(app._stores.values()))._entries:
-                    assert (await ask(app, get("/old"))).body == b"old"
-        assert (await ask(app, put("/old"))).status == 204
-        assert (await ask(app, get("/old"))).body == CONTENT
-        assert (await ask(app, form_of_files(("old", b"again")))).status == 201
-        assert (await ask(app, get("/old"))).body == b"again"
+                    assert (await answer_to(app, get("/old"))).body == b"old"
+        assert (await answer_to(app, put("/old"))).status == 204
+        assert (await answer_to(app, get("/old"))).body == CONTENT
+        assert (await answer_to(app, form_of_files(("old", b"again")))).status == 201
+        assert (await answer_to(app, get("/old"))).body == b"again"
 
     async def test_a_packed_file_stands_for_no_other(self, folder: Path) -> None:
         app = uploader(folder)
-        assert (await ask(app, put("/old.gz", b"\x1f\x8b"))).status == 201
-        assert (await ask(app, get("/old", "Accept-Encoding: gzip"))).body == b"old"
+        assert (await answer_to(app, put("/old.gz", b"\x1f\x8b"))).status == 201
+        assert (await answer_to(app, get("/old", "Accept-Encoding: gzip"))).body == b"old"
 
     async def test_the_form(self, folder: Path) -> None:
-        page = await ask(uploader(folder), get("/", "Accept: text/html"))
+        page = await answer_to(uploader(folder), get("/", "Accept: text/html"))
         assert b'<form method="post" action="./" enctype="multipart/form-data">' in page.body
         [script] = re.findall(rb"<script>(.*?)</script>", page.body, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
         assert f"script-src 'sha256-{digest}'; connect-src 'self'" in (page["Content-Security-Policy"] or "")
-        guarded = await ask(
+        guarded = await answer_to(
             uploader(folder, overwrite=True, upload_credentials="a:b", max_upload=9), get("/", "Accept: text/html")
         )
         assert b' data-overwrite="yes" data-guarded="yes" data-limit="9">' in guarded.body
-        plain = await ask(folder_app(str(folder)), get("/", "Accept: text/html"))
+        plain = await answer_to(folder_app(str(folder)), get("/", "Accept: text/html"))
         assert b"<form" not in plain.body and b"<script" not in plain.body
 
 

@@ -10,21 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-import aiohttpd
 from aiohttpd.site import folder_app
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET, answer_to
 from ..support.clients import chunk, connected, get, head
 from ..support.loops import on_both_loops
 from ..support.uploading import CONTENT, OLD, form_of_files, part, post, put, tree, uploader
 from ..support.wire import Response, finals
-
-QUIET = aiohttpd.Config(access_log=False)
-
-
-async def ask(app: aiohttpd.App, data: bytes) -> Response:
-    [response] = finals(await exchange(app, data, config=QUIET))
-    return response
 
 
 @pytest.fixture
@@ -37,31 +30,31 @@ def folder(tmp_path: Path) -> Path:
 
 class TestPut:
     async def test_created(self, folder: Path) -> None:
-        response = await ask(uploader(folder), put("/sub/a%20b.txt?query"))
+        response = await answer_to(uploader(folder), put("/sub/a%20b.txt?query"))
         assert (response.status, response["Location"], response.body) == (201, "/sub/a%20b.txt", b"")
         assert tree(folder) == OLD | {"sub/a b.txt": CONTENT}
 
     async def test_location_leads_to_it(self, folder: Path) -> None:
         """A name that would be a scheme, a host or a query is one name."""
         for name in ("http:", "%5C%5Chost", "a%3Fb", "%C3%BC", "%ff", "%25", "@host", "a;b"):
-            location = (await ask(uploader(folder), put(f"/{name}")))["Location"]
+            location = (await answer_to(uploader(folder), put(f"/{name}")))["Location"]
             assert location is not None and location[0] == "/" and location[:2] != "//"
-            assert (await ask(uploader(folder), get(location))).body == CONTENT
+            assert (await answer_to(uploader(folder), get(location))).body == CONTENT
 
     async def test_overwriting(self, folder: Path) -> None:
-        response = await ask(uploader(folder), put("/old"))
+        response = await answer_to(uploader(folder), put("/old"))
         assert (response.status, tree(folder)) == (409, OLD)
-        response = await ask(uploader(folder, overwrite=True), put("/old"))
+        response = await answer_to(uploader(folder, overwrite=True), put("/old"))
         assert (response.status, response["Location"], tree(folder)) == (204, None, {"old": CONTENT})
-        assert (await ask(uploader(folder, overwrite=True), put("/new"))).status == 201
+        assert (await answer_to(uploader(folder, overwrite=True), put("/new"))).status == 201
 
     async def test_chunked(self, folder: Path) -> None:
         data = head("PUT", "/a", "Transfer-Encoding: chunked") + chunk(b"one") + chunk(b"two") + b"0\r\n\r\n"
-        assert (await ask(uploader(folder), data)).status == 201
+        assert (await answer_to(uploader(folder), data)).status == 201
         assert tree(folder) == OLD | {"a": b"onetwo"}
 
     async def test_empty(self, folder: Path) -> None:
-        assert (await ask(uploader(folder), put("/a", b""))).status == 201
+        assert (await answer_to(uploader(folder), put("/a", b""))).status == 201
         assert tree(folder) == OLD | {"a": b""}
 
     @pytest.mark.parametrize(
@@ -105,14 +98,14 @@ class TestPut:
     async def test_conditions(self, folder: Path, field: str, status: int) -> None:
         os.utime(folder / "old", (1e9, 1e9))
         app = uploader(folder, overwrite=True)
-        while (etag := (await ask(app, get("/old")))["ETag"] or "").startswith("W/"):
+        while (etag := (await answer_to(app, get("/old")))["ETag"] or "").startswith("W/"):
             await asyncio.sleep(0.01)  # a file that has changed just now has no strong one
         field = field.format(etag=etag)
-        assert (await ask(app, put("/old", CONTENT, field))).status == status
+        assert (await answer_to(app, put("/old", CONTENT, field))).status == status
         assert tree(folder) == ({"old": CONTENT} if status == 204 else OLD)
-        assert (await ask(app, put("/new", CONTENT, field))).status == (412 if "If-Match" in field else 201)
+        assert (await answer_to(app, put("/new", CONTENT, field))).status == (412 if "If-Match" in field else 201)
         # Without overwriting the conditions do not come to count, RFC 9110 section 13.2.1.
-        assert (await ask(uploader(folder), put("/old", CONTENT, field))).status == 409
+        assert (await answer_to(uploader(folder), put("/old", CONTENT, field))).status == 409
 
     @staticmethod
     @on_both_loops
@@ -154,7 +147,7 @@ class TestForm:
     )
     async def test_saved(self, folder: Path, accept: str, status: int, body: bytes) -> None:
         data = form_of_files(("a", CONTENT[:10]), ("b", b""), path="/sub/", fields=(f"Accept: {accept}",))
-        response = await ask(uploader(folder), data)
+        response = await answer_to(uploader(folder), data)
         assert (response.status, re.sub(rb"([:,])(?=\S)", rb"\1 ", response.body.strip() + b"\n")) == (
             status,
             body.strip() + b"\n",
@@ -165,19 +158,20 @@ class TestForm:
     async def test_other_fields_are_skipped(self, folder: Path) -> None:
         other = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\ny\r\n'
         nothing = part("", b"")
-        assert (await ask(uploader(folder), post("/", other + part("a", b"1") + nothing + b"--b--"))).status == 201
+        body = other + part("a", b"1") + nothing + b"--b--"
+        assert (await answer_to(uploader(folder), post("/", body))).status == 201
         assert tree(folder) == OLD | {"a": b"1"}
-        assert (await ask(uploader(folder), post("/", other + nothing + b"--b--"))).status == 400
+        assert (await answer_to(uploader(folder), post("/", other + nothing + b"--b--"))).status == 400
 
     async def test_what_was_before_a_refused_one_is_kept(self, folder: Path) -> None:
         for status, second in [(409, "old"), (409, "a"), (403, ".b"), (409, "sub"), (400, "..")]:
             (folder / "a").unlink(missing_ok=True)
-            response = await ask(uploader(folder), form_of_files(("a", b"1"), (second, b"2"), ("c", b"3")))
+            response = await answer_to(uploader(folder), form_of_files(("a", b"1"), (second, b"2"), ("c", b"3")))
             assert (response.status, tree(folder)) == (status, OLD | {"a": b"1"})
             assert b"; saved before it: 'a'" in response.body
 
     async def test_overwriting(self, folder: Path) -> None:
-        response = await ask(uploader(folder, overwrite=True), form_of_files(("old", b"1"), ("old", b"2")))
+        response = await answer_to(uploader(folder, overwrite=True), form_of_files(("old", b"1"), ("old", b"2")))
         assert (response.status, tree(folder)) == (201, {"old": b"2"})
 
     @pytest.mark.parametrize(
@@ -195,7 +189,7 @@ class TestForm:
         ],
     )
     async def test_refused(self, folder: Path, status: int, data: bytes) -> None:
-        found = await ask(uploader(folder), data)
+        found = await answer_to(uploader(folder), data)
         assert (found.status, tree(folder)) == (status, OLD)
 
 
@@ -261,13 +255,13 @@ class TestNames:
     @pytest.mark.parametrize(("path", "name"), NAMES)
     async def test_put(self, folder: Path, path: str, name: str | None) -> None:
         before = tree(folder.parent)
-        response = await ask(uploader(folder), put(path))
+        response = await answer_to(uploader(folder), put(path))
         self.check(folder, before, response, name)
 
     @pytest.mark.parametrize(("filename", "name"), FILENAMES)
     async def test_form(self, folder: Path, filename: str | bytes, name: str | None) -> None:
         before = tree(folder.parent)
-        response = await ask(uploader(folder), form_of_files((filename, CONTENT)))
+        response = await answer_to(uploader(folder), form_of_files((filename, CONTENT)))
         self.check(folder, before, response, name)
 
     def check(self, folder: Path, before: dict[str, bytes], response: Response, name: str | None) -> None:
@@ -280,22 +274,22 @@ class TestNames:
     async def test_hidden(self, folder: Path) -> None:
         app = uploader(folder, show_hidden=True)
         for data in (put("/.a"), form_of_files((".b", CONTENT))):
-            assert (await ask(app, data)).status == 201
+            assert (await answer_to(app, data)).status == 201
         assert tree(folder) == OLD | {".a": CONTENT, ".b": CONTENT}
         for name in (".aiohttpd-0123456789abcdef.part", "..", "."):
-            assert (await ask(app, form_of_files((name, CONTENT)))).status in (400, 403)
-        assert (await ask(app, put("/.git/a"))).status == 404
+            assert (await answer_to(app, form_of_files((name, CONTENT)))).status in (400, 403)
+        assert (await answer_to(app, put("/.git/a"))).status == 404
         (folder / ".git").mkdir()
-        assert (await ask(app, put("/.git/a"))).status == 201
-        assert (await ask(uploader(folder), put("/.git/b"))).status == 404
+        assert (await answer_to(app, put("/.git/a"))).status == 201
+        assert (await answer_to(uploader(folder), put("/.git/b"))).status == 404
 
     async def test_windows(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Devices, streams and other spellings, there."""
         monkeypatch.setattr("aiohttpd.files.paths.os", SimpleNamespace(**{**vars(os), "name": "nt"}))
         for name in ("CON", "nul.txt", "a:b", "a.", "a ", "LONGNA~1.TXT", "a%3fb", "C:"):
-            assert (await ask(uploader(folder), put(f"/{name.replace(' ', '%20')}"))).status == 400
-            assert (await ask(uploader(folder), put(f"/{name.replace(' ', '%20')}/old"))).status == 400
-            assert (await ask(uploader(folder), form_of_files((name.replace("%3f", "?"), CONTENT)))).status == 400
+            assert (await answer_to(uploader(folder), put(f"/{name.replace(' ', '%20')}"))).status == 400
+            assert (await answer_to(uploader(folder), put(f"/{name.replace(' ', '%20')}/old"))).status == 400
+            assert (await answer_to(uploader(folder), form_of_files((name.replace("%3f", "?"), CONTENT)))).status == 400
         assert tree(folder) == OLD
 
     async def test_a_file_system_that_is_not_in_utf_8(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +297,7 @@ class TestNames:
             return name.encode("latin-1")
 
         monkeypatch.setattr("aiohttpd.files.uploading.os", SimpleNamespace(**{**vars(os), "fsencode": encode}))
-        assert (await ask(uploader(folder), form_of_files(("€", CONTENT)))).status == 400
+        assert (await answer_to(uploader(folder), form_of_files(("€", CONTENT)))).status == 400
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -316,11 +310,11 @@ class TestWhatIsThere:
         (folder / "in").symlink_to("sub")
         app = uploader(folder, overwrite=overwrite)
         for data in (put("/out/a"), form_of_files(("a", CONTENT), path="/out/")):
-            assert (await ask(app, data)).status == 404
-        assert (await ask(app, put("/in/a"))).status == 201
+            assert (await answer_to(app, data)).status == 404
+        assert (await answer_to(app, put("/in/a"))).status == 201
         assert tree(folder.parent / "outside") == {}
         assert (folder / "sub" / "a").read_bytes() == CONTENT
-        assert (await ask(uploader(folder, follow_symlinks=True), put("/out/a"))).status == 201
+        assert (await answer_to(uploader(folder, follow_symlinks=True), put("/out/a"))).status == 201
         assert tree(folder.parent / "outside") == {"a": CONTENT}
 
     @pytest.mark.parametrize("target", ["old", "nothing", "../outside", "sub", "link"])
@@ -328,7 +322,7 @@ class TestWhatIsThere:
         (folder.parent / "outside").write_bytes(b"outside")
         (folder / "link").symlink_to(target)
         app = uploader(folder, overwrite=overwrite)
-        response = await ask(app, put("/link"))
+        response = await answer_to(app, put("/link"))
         assert response.status == (204 if overwrite else 409)
         assert (folder / "link").is_symlink() != overwrite
         assert (folder / "old").read_bytes() == b"old" and not (folder / "nothing").exists()
@@ -339,7 +333,7 @@ class TestWhatIsThere:
         os.mkfifo(folder / "fifo")
         app = uploader(folder, overwrite=overwrite)
         for data in (put("/fifo"), form_of_files(("fifo", CONTENT)), put("/sub"), form_of_files(("sub", CONTENT))):
-            assert (await ask(app, data)).status == 409
+            assert (await answer_to(app, data)).status == 409
         assert (folder / "fifo").is_fifo() and tree(folder) == OLD
 
     async def test_a_name_that_becomes_a_folder(self, folder: Path, overwrite: bool) -> None:

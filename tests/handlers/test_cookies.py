@@ -24,7 +24,7 @@ from ..support.wire import Response, split
 QUIET = Config(access_log=False)
 
 
-async def ask(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
+async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
     """The answer to one request, from memory."""
     app: Any = body if isinstance(body, type) else handling(cast(Body, body))
     [answer] = split(await exchange(app, request, config=QUIET), [method])
@@ -66,12 +66,12 @@ class TestCookies:
         ],
     )
     async def test_attributes(self, options: dict[str, Any], value: str) -> None:
-        assert (await ask(cookie("a", "b", **options)))["Set-Cookie"] == value
+        assert (await given(cookie("a", "b", **options)))["Set-Cookie"] == value
 
     @pytest.mark.parametrize("max_age", [1, 3600, 10**9, 10**12, 10**30])
     async def test_max_age(self, max_age: int) -> None:
         before = int(time.time())
-        found = SimpleCookie((await ask(cookie("a", "b", max_age=max_age)))["Set-Cookie"])["a"]
+        found = SimpleCookie((await given(cookie("a", "b", max_age=max_age)))["Set-Cookie"])["a"]
         assert found["max-age"] == str(max_age)
         expires = parse_http_date(found["expires"])
         assert expires is not None
@@ -83,7 +83,7 @@ class TestCookies:
     @pytest.mark.parametrize("name", ["a", "__Host-sid", "__Secure-sid", "__host-sid", "!#$%&'*+-.^_`|~"])
     async def test_names_that_want_to_be_secure(self, name: str) -> None:
         """As they do behind a proxy with TLS, too: browsers refuse them otherwise."""
-        answer = await ask(cookie(name, "b"))
+        answer = await given(cookie(name, "b"))
         assert ("; Secure" in (answer["Set-Cookie"] or "")) == name.startswith("__")
 
     @pytest.mark.parametrize("value", ["", "a", "a=b", "".join(map(chr, range(33, 127)))])
@@ -99,13 +99,13 @@ class TestCookies:
             else:
                 self.send_json(self.cookies)
 
-        answer = await ask(body, get("/set"))
+        answer = await given(body, get("/set"))
         jar: SimpleCookie = SimpleCookie()
         for field in all_of(answer, "Set-Cookie"):
             jar.load(field)
         assert {name: morsel.value for name, morsel in jar.items()} == {"one": value, "two": "2"}
         sent = "; ".join(field.partition(";")[0] for field in all_of(answer, "Set-Cookie"))
-        assert json.loads((await ask(body, get("/", f"Cookie: {sent}"))).body) == {"one": value, "two": "2"}
+        assert json.loads((await given(body, get("/", f"Cookie: {sent}"))).body) == {"one": value, "two": "2"}
 
     @pytest.mark.parametrize(
         ("args", "options"),
@@ -128,7 +128,7 @@ class TestCookies:
                 self.set_cookie(*args, **options)
             self.send_text("x")
 
-        answer = await ask(body)
+        answer = await given(body)
         assert (answer.status, answer["Set-Cookie"]) == (200, None)
 
     async def test_delete(self) -> None:
@@ -137,14 +137,14 @@ class TestCookies:
             self.delete_cookie("__Host-b")
             self.send_text("x")
 
-        first, second = all_of(await ask(body), "Set-Cookie")
+        first, second = all_of(await given(body), "Set-Cookie")
         past = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
         assert first == f"a=; {past}; Path=/in; Domain=example.com; HttpOnly; SameSite=Lax"
         assert second == f"__Host-b=; {past}; Path=/; Secure; HttpOnly; SameSite=Lax"
 
     @pytest.mark.parametrize("max_age", [0, -1, -(10**30)])
     async def test_of_the_past(self, max_age: int) -> None:
-        answer = await ask(cookie("a", "b", max_age=max_age))
+        answer = await given(cookie("a", "b", max_age=max_age))
         assert f"Max-Age={max_age}; Expires=Thu, 01 Jan 1970" in (answer["Set-Cookie"] or "")
 
     @pytest.mark.parametrize("call", ["send_text", "redirect", "send_error", "raise", "304", "103"])
@@ -177,7 +177,7 @@ class TestCookies:
             self.send_header("X-Own", "1")
             self.end_headers()
 
-        answer = await ask(body)
+        answer = await given(body)
         assert (answer["Set-Cookie"], answer["X-Own"]) == ("a=b; Path=/; HttpOnly; SameSite=Lax", "1")
 
     @pytest.mark.parametrize("call", ["set_cookie", "delete_cookie", "add_header"])
@@ -189,7 +189,7 @@ class TestCookies:
             with pytest.raises(ContractError, match="the head has been ended"):
                 getattr(self, call)(*(["X"] if call == "delete_cookie" else ["X", "y"]))
 
-        assert (await ask(body)).body == b"x"
+        assert (await given(body)).body == b"x"
 
     @pytest.mark.parametrize("begun", [False, True])
     async def test_an_exception(self, begun: bool, caplog: pytest.LogCaptureFixture) -> None:
@@ -202,7 +202,7 @@ class TestCookies:
             self.delete_cookie("sid")
             raise LookupError("oops")
 
-        answer = await ask(body)
+        answer = await given(body)
         assert (answer.status, answer["X-Own"]) == (500, None)
         assert (answer["Set-Cookie"] or "").startswith("sid=; Max-Age=0")
         expect_logged(caplog, "oops")

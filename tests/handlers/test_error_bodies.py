@@ -7,20 +7,16 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd import App, BaseHTTPRequestHandler, HTTPError, Request, StreamWriter
-from aiohttpd.testing import exchange
+from aiohttpd import BaseHTTPRequestHandler, HTTPError, Request, StreamWriter
 
 from ..support import wire
+from ..support.asking import answer_to
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def problem(status: int, message: str, explain: str) -> tuple[str, bytes]:
     return "application/problem+json", json.dumps({"status": status, "title": message, "detail": explain}).encode()
-
-
-async def ask(app: App, request: bytes = GET, config: aiohttpd.Config | None = None) -> wire.Response:
-    return wire.split(await exchange(app, request, config=config))[0]
 
 
 def values(response: wire.Response, name: str) -> list[str]:
@@ -46,7 +42,7 @@ class TestOverridesOfSendError:
 
     async def test_fields_of_an_error_arrive(self) -> None:
         error = HTTPError(401, headers=[("WWW-Authenticate", "Bearer"), ("Connection", "close")])
-        answer = await ask(handler(send_error=TestOverridesOfSendError.send_error, do_GET=do(error)))
+        answer = await answer_to(handler(send_error=TestOverridesOfSendError.send_error, do_GET=do(error)), GET)
 
         assert (answer.status, answer.body) == (401, b"401 None None")
         assert values(answer, "WWW-Authenticate") == ["Bearer"]
@@ -58,14 +54,14 @@ class TestOverridesOfSendError:
 
         cls = handler(send_error=TestOverridesOfSendError.send_error, do_POST=do_POST)
         request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"
-        assert (await ask(cls, request)).status == 415
+        assert (await answer_to(cls, request)).status == 415
 
     async def test_fewer_arguments(self, caplog: pytest.LogCaptureFixture) -> None:
         def send_error(self: Any, code: int) -> None:
             self.send_text("?", status=code)
 
-        assert (await ask(handler(send_error=send_error, do_GET=do(HTTPError(404))))).status == 404
-        assert (await ask(handler(send_error=send_error, do_GET=do(KeyError())))).status == 500
+        assert (await answer_to(handler(send_error=send_error, do_GET=do(HTTPError(404))), GET)).status == 404
+        assert (await answer_to(handler(send_error=send_error, do_GET=do(KeyError())), GET)).status == 500
         caplog.clear()
 
     async def test_it_replaces_what_was_begun(self) -> None:
@@ -74,7 +70,7 @@ class TestOverridesOfSendError:
             raise HTTPError(409, "Conflict", "why")
 
         cls = handler(send_error=TestOverridesOfSendError.send_error, do_GET=do_GET)
-        answer = await ask(cls)
+        answer = await answer_to(cls, GET)
         assert (answer.status, answer.body) == (409, b"409 Conflict why")
 
     async def test_it_replaces_half_a_head(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,7 +80,7 @@ class TestOverridesOfSendError:
             raise ValueError
 
         cls = handler(send_error=TestOverridesOfSendError.send_error, do_GET=do_GET)
-        answer = await ask(cls)
+        answer = await answer_to(cls, GET)
         assert (answer.status, values(answer, "X-Half")) == (500, [])
         caplog.clear()
 
@@ -94,7 +90,7 @@ class TestOverridesOfSendError:
 
         (tmp_path / "a.txt").write_text("abc")
         request = b"GET /a.txt HTTP/1.1\r\nHost: x\r\nRange: bytes=9-\r\n\r\n"
-        answer = await ask(functools.partial(Files, directory=tmp_path), request)
+        answer = await answer_to(functools.partial(Files, directory=tmp_path), request)
         assert (answer.status, values(answer, "Content-Range")) == (416, ["bytes */3"])
 
     @pytest.mark.parametrize("name", ["send_error", "error_body", "end_headers", "log_message"])
@@ -113,7 +109,7 @@ class TestTemplates:
             error_content_type=kind,
             do_GET=do(HTTPError(400, 'say "no"', "a < b \\ c\n\x00é")),
         )
-        answer = await ask(cls)
+        answer = await answer_to(cls, GET)
         assert json.loads(answer.body) == {"code": 400, "message": 'say "no"', "explain": "a < b \\ c\n\x00é"}
 
     @pytest.mark.parametrize(
@@ -131,12 +127,12 @@ class TestTemplates:
         cls = handler(
             error_message_format="%(message)s", error_content_type=kind, do_GET=do(HTTPError(400, "a < b & c"))
         )
-        assert (await ask(cls)).body == shown
+        assert (await answer_to(cls, GET)).body == shown
 
     async def test_default_page(self) -> None:
-        answer = await ask(handler(), GET.replace(b"GET", b"<b>"))
+        answer = await answer_to(handler(), GET.replace(b"GET", b"<b>"))
         assert answer.status == 400
-        answer = await ask(handler(do_GET=do(HTTPError(404, "<script>"))))
+        answer = await answer_to(handler(do_GET=do(HTTPError(404, "<script>"))), GET)
         assert b"Error code: 404" in answer.body
         assert b"&lt;script&gt;" in answer.body
         assert b"<script>" not in answer.body
@@ -150,24 +146,24 @@ class TestErrorBody:
     cls = handler(error_body=staticmethod(problem), do_GET=do(HTTPError(404, None, "no such note")))
 
     async def test_of_the_handler(self) -> None:
-        answer = await ask(self.cls)
+        answer = await answer_to(self.cls, GET)
         assert values(answer, "Content-Type") == ["application/problem+json"]
         assert json.loads(answer.body) == {"status": 404, "title": "Not Found", "detail": "no such note"}
 
     async def test_of_an_exception(self, caplog: pytest.LogCaptureFixture) -> None:
-        answer = await ask(handler(error_body=staticmethod(problem), do_GET=do(KeyError())))
+        answer = await answer_to(handler(error_body=staticmethod(problem), do_GET=do(KeyError())), GET)
         assert json.loads(answer.body)["status"] == 500
         caplog.clear()
 
     async def test_a_method_that_is_not_there(self) -> None:
-        answer = await ask(self.cls, GET.replace(b"GET", b"BREW"))
+        answer = await answer_to(self.cls, GET.replace(b"GET", b"BREW"))
         assert json.loads(answer.body)["status"] == 501
 
     @pytest.mark.parametrize("wrap", [staticmethod, lambda body: classmethod(lambda cls, *texts: body(*texts))])
     async def test_of_the_parser(self, wrap: Any) -> None:
         cls = handler(error_body=wrap(problem))
         for app in (cls, functools.partial(cls)):
-            answer = await ask(app, b"GET  / HTTP/1.1\r\n\r\n")
+            answer = await answer_to(app, b"GET  / HTTP/1.1\r\n\r\n")
             assert answer.status == 400
             assert json.loads(answer.body)["status"] == 400
             assert values(answer, "Connection") == ["close"]
@@ -179,9 +175,9 @@ class TestErrorBody:
             return "text/plain", f"{status} for {self.headers['Accept']}".encode()
 
         cls = handler(error_body=error_body, do_GET=do(HTTPError(404)))
-        answer = await ask(cls, b"GET / HTTP/1.1\r\nHost: x\r\nAccept: a/b\r\n\r\n")
+        answer = await answer_to(cls, b"GET / HTTP/1.1\r\nHost: x\r\nAccept: a/b\r\n\r\n")
         assert answer.body == b"404 for a/b"
-        answer = await ask(cls, b"GET  / HTTP/1.1\r\n\r\n")
+        answer = await answer_to(cls, b"GET  / HTTP/1.1\r\n\r\n")
         assert answer.body.startswith(b"400 Bad Request: ")
 
     async def test_of_a_function(self) -> None:
@@ -189,12 +185,12 @@ class TestErrorBody:
             raise HTTPError(410, headers=[("X-More", "1")])
 
         app.error_body = problem  # type: ignore[attr-defined]
-        answer = await ask(app)
+        answer = await answer_to(app, GET)
         assert (json.loads(answer.body)["status"], values(answer, "X-More")) == (410, ["1"])
 
     async def test_of_limits(self) -> None:
         config = aiohttpd.Config(limit_request_line=100)
-        answer = await ask(self.cls, b"GET /" + b"a" * 200 + b" HTTP/1.1\r\n\r\n", config=config)
+        answer = await answer_to(self.cls, b"GET /" + b"a" * 200 + b" HTTP/1.1\r\n\r\n", config=config)
         assert json.loads(answer.body)["status"] == 414
 
     @pytest.mark.parametrize("result", [None, "text", ("text/plain", "no bytes"), ("text/plain\r\nX: y", b"")])
@@ -207,7 +203,7 @@ class TestErrorBody:
         cls = handler(error_body=staticmethod(error_body), do_GET=do(HTTPError(404)))
         for request, status in ((GET, 500), (b"GET  / HTTP/1.1\r\n\r\n", 400)):
             caplog.clear()
-            answer = await ask(cls, request)
+            answer = await answer_to(cls, request)
             assert (answer.status, values(answer, "Content-Type")) == (status, ["text/plain; charset=utf-8"])
             assert "error_body returns (content type, bytes)" in caplog.text
         caplog.clear()
@@ -217,7 +213,7 @@ class TestErrorBody:
             raise RuntimeError("broken")
 
         cls = handler(error_body=staticmethod(error_body))
-        answer = await ask(cls, b"GET  / HTTP/1.1\r\n\r\n")
+        answer = await answer_to(cls, b"GET  / HTTP/1.1\r\n\r\n")
         assert answer.status == 400
         assert "broken" in caplog.text
         caplog.clear()

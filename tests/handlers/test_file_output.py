@@ -25,7 +25,7 @@ from ..support.wire import Response, split
 QUIET = Config(access_log=False)
 
 
-async def ask(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
+async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
     """The answer to one request, from memory."""
     app: Any = body if isinstance(body, type) else handling(cast(Body, body))
     [answer] = split(await exchange(app, request, config=QUIET), [method])
@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class TestFile:
     async def test_whole(self, folder: Path) -> None:
         for path in (folder / "a.txt", str(folder / "a.txt"), os.fsencode(folder / "a.txt")):
-            answer = await ask(calling("send_file", path))
+            answer = await given(calling("send_file", path))
             assert (answer.status, answer.body, answer["Content-type"]) == (200, b"0123456789", "text/plain")
             assert (answer["Content-Length"], answer["Accept-Ranges"]) == ("10", "bytes")
             assert re.fullmatch(r'"[0-9a-f-]+"', answer["ETag"] or "")
@@ -64,9 +64,9 @@ class TestFile:
     async def test_head(self, folder: Path) -> None:
         """By do_GET, and by a do_HEAD of its own."""
         body = calling("send_file", folder / "a.txt", download_as="b.txt")
-        first = await ask(body)
+        first = await given(body)
         for app in (handling(body), handling(body, do_HEAD=body)):
-            second = await ask(app, head("HEAD", "/", "Range: bytes=1-2"), "HEAD")
+            second = await given(app, head("HEAD", "/", "Range: bytes=1-2"), "HEAD")
             assert (second.status, second["Content-Length"]) == (200, "10")
             assert [name for name, _ in second.fields] == [name for name, _ in first.fields]
 
@@ -78,22 +78,22 @@ class TestFile:
     async def test_conditions_and_ranges(self, folder: Path, name: str) -> None:
         content = (folder / name).read_bytes()
         app = handling(calling("send_file", folder / name, download_as="b.txt"))
-        whole = await ask(app)
+        whole = await given(app)
         etag, size = whole["ETag"], len(content)
 
-        same = await ask(app, get("/", f"If-None-Match: {etag}"))
+        same = await given(app, get("/", f"If-None-Match: {etag}"))
         assert (same.status, same.body, same["ETag"], same["Content-type"]) == (304, b"", etag, None)
-        assert (await ask(app, get("/", f"If-Modified-Since: {whole['Last-Modified']}"))).status == 304
-        assert (await ask(app, get("/", 'If-None-Match: "other"'))).body == content
+        assert (await given(app, get("/", f"If-Modified-Since: {whole['Last-Modified']}"))).status == 304
+        assert (await given(app, get("/", 'If-None-Match: "other"'))).body == content
 
-        part = await ask(app, get("/", "Range: bytes=2-4", f"If-Range: {etag}"))
+        part = await given(app, get("/", "Range: bytes=2-4", f"If-Range: {etag}"))
         assert (part.status, part.body) == (206, content[2:5])
         assert part["Content-Range"] == f"bytes 2-4/{size}"
         assert part["Content-Disposition"] == 'attachment; filename="b.txt"'
-        assert (await ask(app, get("/", "Range: bytes=-3"))).body == content[-3:]
-        assert (await ask(app, get("/", "Range: bytes=2-4", 'If-Range: "other"'))).body == content
+        assert (await given(app, get("/", "Range: bytes=-3"))).body == content[-3:]
+        assert (await given(app, get("/", "Range: bytes=2-4", 'If-Range: "other"'))).body == content
 
-        parts = await ask(app, get("/", "Range: bytes=0-1,5-6"))
+        parts = await given(app, get("/", "Range: bytes=0-1,5-6"))
         assert parts.status == 206
         assert (parts["Content-type"] or "").startswith("multipart/byteranges; boundary=")
         assert parts["Content-Disposition"] == 'attachment; filename="b.txt"'
@@ -104,20 +104,20 @@ class TestFile:
             (get("/", 'If-Match: "other"'), 412),
             (get("/", "If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT"), 412),
         ):
-            answer = await ask(app, request)
+            answer = await given(app, request)
             assert answer.status == status
             assert answer["Content-Disposition"] is None  # it is a page, and not the file
-        assert (await ask(app, get("/", "Range: bytes=1000000-")))["Content-Range"] == f"bytes */{size}"
+        assert (await given(app, get("/", "Range: bytes=1000000-")))["Content-Range"] == f"bytes */{size}"
 
     async def test_post(self, folder: Path) -> None:
         """Ranges are for GET."""
-        answer = await ask(calling("send_file", folder / "a.txt"), head("POST", "/", "Range: bytes=1-2"))
+        answer = await given(calling("send_file", folder / "a.txt"), head("POST", "/", "Range: bytes=1-2"))
         assert (answer.status, answer.body) == (200, b"0123456789")
 
     @pytest.mark.parametrize("name", ["none", "within", "within/", "a.txt/", "a.txt/b", "", ".", "a\0.txt", "fifo"])
     async def test_no_file(self, folder: Path, name: str) -> None:
         os.mkfifo(folder / "fifo")
-        answer = await ask(calling("send_file", f"{folder}/{name}", download_as="b.txt"))
+        answer = await given(calling("send_file", f"{folder}/{name}", download_as="b.txt"))
         assert (answer.status, answer["Content-Disposition"]) == (404, None)
         assert str(folder).encode() not in answer.body
 
@@ -127,37 +127,37 @@ class TestFile:
                 await self.send_file(folder / "none")
             await self.send_file(folder / "a.txt")
 
-        assert (await ask(body)).body == b"0123456789"
+        assert (await given(body)).body == b"0123456789"
 
     async def test_a_relative_path(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "within" / "a.txt").write_text("within")
         app = handling(calling("send_file", "a.txt"))
         for at, content in ((folder, b"0123456789"), (folder / "within", b"within"), (folder, b"0123456789")):
             monkeypatch.chdir(at)
-            assert (await ask(app)).body == content
+            assert (await given(app)).body == content
 
     async def test_no_current_directory(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(folder / "within")
         (folder / "within").rmdir()
-        assert (await ask(calling("send_file", "a.txt"))).status == 404
-        assert (await ask(calling("send_file", folder / "a.txt"))).status == 200
+        assert (await given(calling("send_file", "a.txt"))).status == 404
+        assert (await given(calling("send_file", folder / "a.txt"))).status == 200
 
     async def test_links_and_dotfiles(self, folder: Path) -> None:
         """The path is the program's, so all is served that it names."""
         (folder / ".hidden").write_text("hidden")
         (folder / "link").symlink_to(folder / ".hidden")
         for name in (".hidden", "link", "within/../link"):
-            assert (await ask(calling("send_file", folder / name))).body == b"hidden"
+            assert (await given(calling("send_file", folder / name))).body == b"hidden"
 
     async def test_two_types_of_one_file(self, folder: Path) -> None:
         kinds = ["text/csv", "application/x-own; a=b", "text/html", None, "text/csv"]
         for kind in kinds:
-            answer = await ask(calling("send_file", folder / "a.txt", content_type=kind))
+            answer = await given(calling("send_file", folder / "a.txt", content_type=kind))
             assert (answer["Content-type"], answer.body) == (kind or "text/plain", b"0123456789")
 
     @pytest.mark.parametrize("name", ["a.txt", "large.bin"])
     async def test_a_type_that_cannot_be_sent(self, folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
-        answer = await ask(calling("send_file", folder / name, content_type="text/plain\r\nX-Evil: 1"))
+        answer = await given(calling("send_file", folder / name, content_type="text/plain\r\nX-Evil: 1"))
         assert (answer.status, answer["X-Evil"]) == (500, None)
         expect_logged(caplog, "may not stand in a field")
 
@@ -171,10 +171,10 @@ class TestFile:
             path.write_bytes(next(content))
             await self.send_file(path)
 
-        answers = [await ask(body) for _ in range(3)]
+        answers = [await given(body) for _ in range(3)]
         assert [answer.body for answer in answers] == [b"a" * size, b"b" * size, b"c" * (size - 1)]
         path.unlink()
-        assert (await ask(calling("send_file", path))).status == 404
+        assert (await given(calling("send_file", path))).status == 404
 
     async def test_two_loops_at_once(self, folder: Path) -> None:
         """Servers in two threads do not share what is kept."""
@@ -182,7 +182,7 @@ class TestFile:
         async def many() -> None:
             for number in range(60):
                 name = "large.bin" if number % 3 else "a.txt"
-                answer = await ask(calling("send_file", folder / name, content_type=f"text/{number % 20}"))
+                answer = await given(calling("send_file", folder / name, content_type=f"text/{number % 20}"))
                 assert len(answer.body) == (1_000_000 if number % 3 else 10)
 
         await asyncio.gather(*(asyncio.to_thread(asyncio.run, many()) for _ in range(2)))
@@ -197,7 +197,7 @@ class TestFile:
 
         monkeypatch.setattr(store, "read_from", counting)
         for _ in range(3):
-            assert (await ask(calling("send_file", folder / "a.txt"))).body == b"0123456789"
+            assert (await given(calling("send_file", folder / "a.txt"))).body == b"0123456789"
         assert len(reads) == 1
 
     @pytest.mark.parametrize("first", ["cookie", "begin"])
@@ -209,7 +209,7 @@ class TestFile:
                 self.set_cookie("a", "b")
             await self.send_file(folder / "a.txt")
 
-        answer = await ask(body)
+        answer = await given(body)
         if first == "cookie":
             assert (answer.status, answer["Set-Cookie"]) == (200, "a=b; Path=/; HttpOnly; SameSite=Lax")
         else:
@@ -292,7 +292,7 @@ async def test_many_at_once(folder: Path) -> None:
 )
 async def test_download_as(folder: Path, name: str, value: str) -> None:
     assert attachment(name) == value
-    answer = await ask(calling("send_file", folder / "a.txt", download_as=name))
+    answer = await given(calling("send_file", folder / "a.txt", download_as=name))
     assert (answer.status, answer["Content-Disposition"]) == (200, value)
     if "filename*" in value and "\udcff" not in name:
         assert unquote(value.partition("UTF-8''")[2]) == name

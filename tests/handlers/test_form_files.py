@@ -16,24 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import aiohttpd.forms.uploads as uploads
-from aiohttpd import App, Config, UploadedFile
-from aiohttpd.testing import exchange
+from aiohttpd import UploadedFile
+from aiohttpd.testing import running
 
+from ..support.asking import answer_to
 from ..support.clients import MIB, connected
 from ..support.forming import END, PROC, Taker, Teller, form_of_size, parse, part, post_form, taker
-from ..support.fronts import running
 from ..support.loops import on_both_loops
 from ..support.waiting import until
-from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
-
-
-async def ask(app: App, *requests: bytes) -> Response:
-    """The last answer, of as many as there are requests."""
-    found = split(await exchange(app, requests, config=QUIET))
-    assert len(found) == len(requests)
-    return found[-1]
 
 
 async def cancelled_while(begun: threading.Event) -> None:
@@ -83,7 +73,7 @@ async def test_a_file_spools_past_1_mib(more: int, nothing_stays_open: int, tmp_
         seen.extend((deleted_files() - nothing_stays_open, file))
         self.send_text("ok")
 
-    assert (await ask(taker(do_post), post_form(part("f", content, "x") + END))).body == b"ok"
+    assert (await answer_to(taker(do_post), post_form(part("f", content, "x") + END))).body == b"ok"
     assert seen[0] == (more > 0)
     for call in (seen[1].read(), seen[1].seek(0), seen[1].save_to(tmp_path)):
         with pytest.raises(ValueError, match="closed file"):
@@ -114,7 +104,7 @@ async def test_the_disk_is_touched_in_threads_only(monkeypatch: pytest.MonkeyPat
         self.send_text("ok")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", Watched)
-    assert (await ask(taker(do_post), post_form(form_of_size(3 * MIB)))).status == 200
+    assert (await answer_to(taker(do_post), post_form(form_of_size(3 * MIB)))).status == 200
     assert threads
     assert threading.get_ident() not in threads
 
@@ -132,7 +122,7 @@ async def test_all_files_together_spool_past_16_mib(nothing_stays_open: int) -> 
 
     contents = [b"", *(bytes([n]) * MIB for n in range(18)), b"small", b""]
     body = b"".join(part("f", content, "x") for content in contents) + END
-    assert (await ask(taker(do_post), post_form(body))).body == b"ok"
+    assert (await answer_to(taker(do_post), post_form(body))).body == b"ok"
     assert seen == [1]  # they share it
 
 
@@ -176,7 +166,7 @@ async def test_files_are_deleted_after_an_exception(nothing_stays_open: int, cap
         raise KeyError("mine")
 
     body = part("a", bytes(2 * MIB), "a") + part("b", bytes(2 * MIB), "b") + END
-    assert (await ask(taker(do_post), post_form(body))).status == 500
+    assert (await answer_to(taker(do_post), post_form(body))).status == 500
     caplog.clear()
 
 
@@ -213,7 +203,7 @@ async def test_files_are_deleted_if_the_client_goes(how: str, where: str, nothin
 async def test_files_are_deleted_after_a_refusal(error: int, nothing_stays_open: int) -> None:
     body = part("a", bytes(2 * MIB), "a") + part("b", bytes(2 * MIB + 1), "b")
     app = type("Limited", (Teller,), {"max_file_size": 2 * MIB}) if error == 413 else Teller
-    assert (await ask(app, post_form(body))).status == error
+    assert (await answer_to(app, post_form(body))).status == error
 
 
 @PROC
@@ -240,7 +230,7 @@ async def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     import tempfile
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b", buffering=4 * MIB))  # noqa: SIM115
-    answer = await ask(Teller, post_form(form_of_size(2 * MIB)))
+    answer = await answer_to(Teller, post_form(form_of_size(2 * MIB)))
     assert (answer.status, answer.body) == (507, b"there is no room on the disk for the files of the form")
 
 
@@ -254,7 +244,7 @@ async def test_an_error_of_the_disk(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
-    assert (await ask(Teller, post_form(form_of_size(2 * MIB)))).status == status
+    assert (await answer_to(Teller, post_form(form_of_size(2 * MIB)))).status == status
     assert len(caplog.get_records("call")) == (status == 500)
     caplog.clear()
 
@@ -276,7 +266,7 @@ async def test_save_to(tmp_path: Path, size: int) -> None:
         self.send_text("ok")
 
     body = part("f", content, "..\\..\\.a/../b:c.txt") + END
-    assert (await ask(taker(do_post), post_form(body))).body == b"ok"
+    assert (await answer_to(taker(do_post), post_form(body))).body == b"ok"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
         ("over", "new", "b_c.txt"), content
     )
@@ -347,4 +337,4 @@ async def test_fields_of_a_file() -> None:
         self.send_text("ok")
 
     body = part("f", b"v", "a").replace(b"\r\n\r\n", "\r\nX-Mine: ü\r\nX-Mine: 2\r\n\r\n".encode()) + END
-    assert (await ask(taker(do_post), post_form(body))).body == b"ok"
+    assert (await answer_to(taker(do_post), post_form(body))).body == b"ok"

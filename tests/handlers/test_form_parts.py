@@ -7,25 +7,14 @@ from typing import Any
 
 import pytest
 
-from aiohttpd import App, Config, ContractError, HTTPError
-from aiohttpd.testing import exchange
+from aiohttpd import ContractError, HTTPError
+from aiohttpd.testing import running
 
+from ..support.asking import answer_to
 from ..support.clients import MIB, connected, ended
 from ..support.forming import END, MULTIPART, URL_ENCODED, Taker, Teller, form_of_size, part, post_form, taker
-from ..support.fronts import running
 from ..support.loops import on_both_loops
 from ..support.waiting import until
-from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
-
-
-async def ask(app: App, *requests: bytes) -> Response:
-    """The last answer, of as many as there are requests."""
-    found = split(await exchange(app, requests, config=QUIET))
-    assert len(found) == len(requests)
-    return found[-1]
-
 
 # Part by part.
 
@@ -47,7 +36,7 @@ async def test_parts(read: str) -> None:
                 assert (await item.read(), item.size) == (b"", len(content))
         self.send_text("ok")
 
-    assert (await ask(taker(do_post), post_form(parts_body()))).body == b"ok"
+    assert (await answer_to(taker(do_post), post_form(parts_body()))).body == b"ok"
     assert [(name, filename) for name, filename, _ in seen] == [("f0", "n0"), ("f1", "n1"), ("f2", "n2")]
     for number, (_, _, content) in enumerate(seen):
         how = ("none", "some", "all")[number] if read == "mixed" else read
@@ -90,7 +79,7 @@ async def test_a_part_is_read_before_the_next(caplog: pytest.LogCaptureFixture) 
         assert await second.read(0) == b""  # it is empty, so nothing of it was skipped
         await first.read()
 
-    assert (await ask(taker(do_post), post_form(part("a") + part("b", b"") + END))).status == 500
+    assert (await answer_to(taker(do_post), post_form(part("a") + part("b", b"") + END))).status == 500
     assert "the part 'a' was skipped" in str(caplog.records[-1].exc_info)
     caplog.clear()
 
@@ -107,7 +96,7 @@ async def test_an_error_of_parts_stays(limit: str) -> None:
         self.send_text("ok")
 
     body = part("a", bytes(10)) + part("b", bytes(10), "x") + END
-    assert (await ask(taker(do_post, **{limit: 1}), post_form(body))).body == b"ok"
+    assert (await answer_to(taker(do_post, **{limit: 1}), post_form(body))).body == b"ok"
 
 
 async def test_a_part_has_a_limit_of_its_reader() -> None:
@@ -115,7 +104,7 @@ async def test_a_part_has_a_limit_of_its_reader() -> None:
         async for item in self.parts():
             await item.read(9)
 
-    answer = await ask(taker(do_post), post_form(part("a", bytes(10), "x") + END))
+    answer = await answer_to(taker(do_post), post_form(part("a", bytes(10), "x") + END))
     assert (answer.status, answer.body) == (413, b"'a' is larger than 9 bytes")
 
 
@@ -152,8 +141,8 @@ async def test_100_000_tiny_parts() -> None:
         assert form.getall("a") == ["v"] * 100_000
         self.send_text("ok")
 
-    assert (await ask(Teller, post_form(body))).status == 413
-    assert (await ask(taker(do_post, max_form_parts=100_000), post_form(body))).body == b"ok"
+    assert (await answer_to(Teller, post_form(body))).status == 413
+    assert (await answer_to(taker(do_post, max_form_parts=100_000), post_form(body))).body == b"ok"
 
 
 @pytest.mark.parametrize("first", ["nothing", "body"])
@@ -176,7 +165,7 @@ async def test_tiny_parts_leave_turns_to_others(first: str) -> None:
 
     counting = asyncio.create_task(count())
     try:
-        answer = await ask(taker(do_post), post_form(part("a") * 900 + END))
+        answer = await answer_to(taker(do_post), post_form(part("a") * 900 + END))
     finally:
         counting.cancel()
     assert int(answer.body) >= 900 // 32
@@ -227,7 +216,7 @@ async def test_what_can_be_read_again(kind: str) -> None:
 
     for path in (b"/", b"/form"):
         request = post_form(data, kind).replace(b" / ", b" %b " % path, 1)
-        assert (await ask(taker(do_post), request)).body == b"ok"
+        assert (await answer_to(taker(do_post), request)).body == b"ok"
 
 
 FIRST = {
@@ -250,7 +239,7 @@ async def test_what_cannot_be_read_again(first: str, second: str) -> None:
                 await FIRST[second](self)
         self.send_text("ok")
 
-    assert (await ask(taker(do_post), post_form(part("a") + END))).body == b"ok"
+    assert (await answer_to(taker(do_post), post_form(part("a") + END))).body == b"ok"
 
 
 async def test_another_try_after_415() -> None:
@@ -259,4 +248,4 @@ async def test_another_try_after_415() -> None:
             await self.form()
         self.send_json(await self.json())
 
-    assert (await ask(taker(do_post), post_form(b"[1]", "application/json"))).body == b"[1]"
+    assert (await answer_to(taker(do_post), post_form(b"[1]", "application/json"))).body == b"[1]"

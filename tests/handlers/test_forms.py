@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd import App, Config, FormData, HTTPError, UploadedFile
+from aiohttpd import App, FormData, HTTPError, UploadedFile
 from aiohttpd.forms import FormLimits, MultiMap
-from aiohttpd.testing import exchange
+from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET, answer_to
 from ..support.clients import MIB, connected, ended, get, head
 from ..support.forming import (
     END,
@@ -28,21 +29,12 @@ from ..support.forming import (
     taker,
     told,
 )
-from ..support.fronts import running
 from ..support.loops import on_both_loops
 from ..support.places import DATA
 from ..support.waiting import until
 from ..support.wire import Response, split
 
 CASES: list[dict[str, Any]] = [json.loads(line) for line in (DATA / "multipart_cases.jsonl").read_text().splitlines()]
-QUIET = Config(access_log=False)
-
-
-async def ask(app: App, *requests: bytes) -> Response:
-    """The last answer, of as many as there are requests."""
-    found = split(await exchange(app, requests, config=QUIET))
-    assert len(found) == len(requests)
-    return found[-1]
 
 
 # The cases.
@@ -135,7 +127,7 @@ async def ask_in_pieces(app: App, pieces: list[bytes]) -> Response:
 @given(fields=FIELDS)
 def test_httpx_url_encoded_is_understood(fields: dict[str, list[str]]) -> None:
     body = httpx.Request("POST", "http://a/", data=fields).read()
-    answer = asyncio.run(ask(Teller, post_form(body, URL_ENCODED)))
+    answer = asyncio.run(answer_to(Teller, post_form(body, URL_ENCODED)))
     assert [tuple(pair) for pair in json.loads(answer.body)] == [(n, v) for n, vs in fields.items() for v in vs]
 
 

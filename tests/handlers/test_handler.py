@@ -10,18 +10,12 @@ import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, ContractError, HTTPError, Request, StreamWriter
 from aiohttpd.testing import exchange, running
 
-from ..support.wire import Echo, Response, finals, split
+from ..support.asking import answer_to
+from ..support.wire import Echo, finals, split
 
 GET = b"GET /a/b?x=1 HTTP/1.1\r\nHost: example.com\r\nX-One: 1\r\nX-Two: 2\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD")
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-
-
-async def ask(app: aiohttpd.App, data: bytes = GET, **options: object) -> Response:
-    """The one answer to one request."""
-    config = aiohttpd.Config(**options)  # type: ignore[arg-type]
-    [answer] = finals(await exchange(app, data, config=config), ["HEAD" if data.startswith(b"HEAD") else "GET"])
-    return answer
 
 
 def handler(**methods: object) -> type[BaseHTTPRequestHandler]:
@@ -49,7 +43,7 @@ class TestAttributes:
                 seen["address"] = self.address_string()
                 await hello(self)
 
-        await ask(Look)
+        await answer_to(Look, GET)
         assert seen == {
             "command": "GET",
             "path": "/a/b?x=1",
@@ -80,7 +74,7 @@ class TestAttributes:
                 self.end_headers()
                 self.wfile.write(self.path.encode())
 
-        answer = await ask(Path, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        answer = await answer_to(Path, f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         assert answer.body == path.encode()
 
     async def test_can_be_set(self) -> None:
@@ -94,7 +88,7 @@ class TestAttributes:
                 self.end_headers()
                 self.wfile.write(f"{self.path} {self.headers['X']}".encode())
 
-        assert (await ask(Rewrite)).body == b"/other y"
+        assert (await answer_to(Rewrite, GET)).body == b"/other y"
 
     async def test_one_instance_for_each_request(self) -> None:
         seen = []
@@ -119,13 +113,13 @@ class TestAttributes:
 
 class TestAnswers:
     async def test_length_is_worked_out(self) -> None:
-        answer = await ask(handler(do_GET=hello))
+        answer = await answer_to(handler(do_GET=hello), GET)
         assert (answer.status, answer.reason, answer["Content-Length"], answer.body) == (200, "OK", "5", b"hello")
         assert answer["Server"] == f"aiohttpd/{aiohttpd.__version__}"
 
     async def test_head_is_get_without_content(self) -> None:
         cls = handler(do_GET=hello)
-        get, head = await ask(cls), await ask(cls, HEAD)
+        get, head = await answer_to(cls, GET), await answer_to(cls, HEAD)
         assert [field for field in head.fields if field[0] != "Date"] == [f for f in get.fields if f[0] != "Date"]
         assert head.body == b""
 
@@ -134,8 +128,8 @@ class TestAnswers:
             self.send_response(200)
             self.end_headers()
 
-        assert (await ask(handler(do_GET=empty), HEAD))["Content-Length"] == "0"
-        assert (await ask(handler(do_HEAD=empty), HEAD))["Content-Length"] is None
+        assert (await answer_to(handler(do_GET=empty), HEAD))["Content-Length"] == "0"
+        assert (await answer_to(handler(do_HEAD=empty), HEAD))["Content-Length"] is None
 
     async def test_head_of_an_endless_stream_ends(self) -> None:
         ended = []
@@ -156,7 +150,7 @@ class TestAnswers:
         assert ended == [True, True]
 
     async def test_missing_method_is_501(self) -> None:
-        answer = await ask(handler(do_GET=hello), GET.replace(b"GET", b"SPAM"))
+        answer = await answer_to(handler(do_GET=hello), GET.replace(b"GET", b"SPAM"))
         assert (answer.status, answer.reason) == (501, "Unsupported method ('SPAM')")
         assert answer["Connection"] is None
 
@@ -164,7 +158,7 @@ class TestAnswers:
         async def fail(self: BaseHTTPRequestHandler) -> None:
             self.send_error(404, "No <such> thing", "really & truly")
 
-        answer = await ask(handler(do_GET=fail))
+        answer = await answer_to(handler(do_GET=fail), GET)
         assert (answer.status, answer.reason) == (404, "No <such> thing")
         assert answer["Content-Type"] == "text/html;charset=utf-8"
         assert b"No &lt;such&gt; thing." in answer.body
@@ -178,14 +172,14 @@ class TestAnswers:
             self.wfile.write(b"never seen")
             self.send_error(410)
 
-        answer = await ask(handler(do_GET=fail))
+        answer = await answer_to(handler(do_GET=fail), GET)
         assert answer.status == 410
         assert answer["X-Never"] is None
         assert b"never seen" not in answer.body
 
     async def test_error_page_is_the_class_s(self) -> None:
         cls = handler(error_message_format="%(code)d!%(message)s", error_content_type="text/x", do_GET=hello)
-        answer = await ask(cls, GET.replace(b"GET", b"PUT"))
+        answer = await answer_to(cls, GET.replace(b"GET", b"PUT"))
         assert answer.body == b"501!Unsupported method ('PUT')"
         assert answer["Content-Type"] == "text/x"
 
@@ -193,7 +187,7 @@ class TestAnswers:
         async def fail(self: BaseHTTPRequestHandler) -> None:
             raise HTTPError(401, "Who are you ✋", headers=[("WWW-Authenticate", "Basic")])
 
-        answer = await ask(handler(do_GET=fail))
+        answer = await answer_to(handler(do_GET=fail), GET)
         assert (answer.status, answer.reason, answer["WWW-Authenticate"]) == (401, "Unauthorized", "Basic")
         assert "Who are you ✋".encode() in answer.body
 
@@ -201,14 +195,14 @@ class TestAnswers:
         async def fail(self: BaseHTTPRequestHandler) -> None:
             raise HTTPError(304)
 
-        answer = await ask(handler(do_GET=fail))
+        answer = await answer_to(handler(do_GET=fail), GET)
         assert (answer.status, answer["Content-Length"], answer.body) == (304, None, b"")
 
     async def test_unhandled_exception_is_500_and_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
         async def fail(self: BaseHTTPRequestHandler) -> None:
             raise ZeroDivisionError("oh")
 
-        answer = await ask(handler(do_GET=fail))
+        answer = await answer_to(handler(do_GET=fail), GET)
         assert answer.status == 500
         assert b"oh" not in answer.body
         [record] = caplog.records
@@ -258,14 +252,16 @@ class TestAnswers:
             self.send_header("Connection", "close")
             self.end_headers()
 
-        answer = await ask(handler(do_GET=own))
+        answer = await answer_to(handler(do_GET=own), GET)
         assert (answer["Date"], answer["Server"], answer["Connection"]) == ("today", "mine", "close")
 
     async def test_version_string(self) -> None:
-        assert (await ask(handler(do_GET=hello, server_version="Spam/1")))["Server"] == "Spam/1"
-        assert (await ask(handler(do_GET=hello, sys_version="Eggs/2")))["Server"].endswith(" Eggs/2")  # type: ignore[union-attr]
-        assert (await ask(handler(do_GET=hello, server_version="Spam/1"), server_header=False))["Server"] is None
-        assert (await ask(handler(do_GET=hello), server_header=False))["Server"] is None
+        assert (await answer_to(handler(do_GET=hello, server_version="Spam/1"), GET))["Server"] == "Spam/1"
+        assert (await answer_to(handler(do_GET=hello, sys_version="Eggs/2"), GET))["Server"].endswith(" Eggs/2")  # type: ignore[union-attr]
+        assert (await answer_to(handler(do_GET=hello, server_version="Spam/1"), GET, server_header=False))[
+            "Server"
+        ] is None
+        assert (await answer_to(handler(do_GET=hello), GET, server_header=False))["Server"] is None
 
     async def test_protocol_version_1_0_closes(self) -> None:
         [answer] = finals(await exchange(handler(do_GET=hello, protocol_version="HTTP/1.0"), GET * 2))
@@ -286,7 +282,7 @@ class TestHooks:
             async def do_GET(self) -> None:
                 raise HTTPError(400)
 
-        assert (await ask(Hooked)).status == 400
+        assert (await answer_to(Hooked, GET)).status == 400
         assert calls == ["setup", "finish"]
 
     async def test_end_headers_can_be_overridden(self) -> None:
@@ -295,7 +291,7 @@ class TestHooks:
                 self.send_header("Access-Control-Allow-Origin", "*")
                 super().end_headers()
 
-        assert (await ask(Cors))["Access-Control-Allow-Origin"] == "*"
+        assert (await answer_to(Cors, GET))["Access-Control-Allow-Origin"] == "*"
 
     async def test_handle_expect_100_can_refuse(self) -> None:
         class Refuse(Echo):
@@ -304,7 +300,7 @@ class TestHooks:
                 return False
 
         data = POST.replace(b"Host", b"Expect: 100-continue\r\nHost")
-        assert (await ask(Refuse, data)).status == 417
+        assert (await answer_to(Refuse, data)).status == 417
 
     async def test_max_body_size(self) -> None:
         class Small(Echo):
@@ -313,9 +309,9 @@ class TestHooks:
         class Large(Echo):
             max_body_size = None
 
-        assert (await ask(Small, POST)).status == 413
-        assert (await ask(Large, POST, limit_body=1)).body == b"hello"
-        assert (await ask(Echo, POST, limit_body=1)).status == 413
+        assert (await answer_to(Small, POST)).status == 413
+        assert (await answer_to(Large, POST, limit_body=1)).body == b"hello"
+        assert (await answer_to(Echo, POST, limit_body=1)).status == 413
 
     async def test_partial_and_closure(self) -> None:
         class Configured(Echo):
@@ -328,8 +324,10 @@ class TestHooks:
                 self.end_headers()
                 self.wfile.write(self.word.encode())
 
-        assert (await ask(functools.partial(Configured, word="spam"))).body == b"spam"
-        assert (await ask(lambda request, response: Configured(request, response, word="eggs"))).body == b"eggs"
+        assert (await answer_to(functools.partial(Configured, word="spam"), GET)).body == b"spam"
+        assert (
+            await answer_to(lambda request, response: Configured(request, response, word="eggs"), GET)
+        ).body == b"eggs"
 
     async def test_getattr_methods(self) -> None:
         class Anything(BaseHTTPRequestHandler):
@@ -338,7 +336,7 @@ class TestHooks:
                     raise AttributeError(name)
                 return functools.partial(hello, self)
 
-        assert (await ask(Anything, GET.replace(b"GET", b"SPAM"))).body == b"hello"
+        assert (await answer_to(Anything, GET.replace(b"GET", b"SPAM"))).body == b"hello"
 
 
 class TestPlainApps:
@@ -347,7 +345,7 @@ class TestPlainApps:
             response.send_head(201, [("X-Path", request.path)], "Made")
             response.write(b"body of " + (await request.body.read()))
 
-        answer = await ask(app, POST)
+        answer = await answer_to(app, POST)
         assert (answer.status, answer.reason, answer["X-Path"], answer.body) == (201, "Made", "/", b"body of hello")
 
     async def test_errors(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -360,9 +358,9 @@ class TestPlainApps:
         async def silent(request: Request, response: StreamWriter) -> None:
             pass
 
-        assert (await ask(missing)).body == b"404 Not Found: look elsewhere\n"
-        assert (await ask(broken)).body == b"500 Internal Server Error\n"
-        assert (await ask(silent)).status == 500
+        assert (await answer_to(missing, GET)).body == b"404 Not Found: look elsewhere\n"
+        assert (await answer_to(broken, GET)).body == b"500 Internal Server Error\n"
+        assert (await answer_to(silent, GET)).status == 500
         assert "without an answer" in caplog.text
         assert len(caplog.records) == 2
         caplog.clear()
@@ -382,7 +380,7 @@ class TestPlainApps:
 
             return wrapped
 
-        assert (await ask(tagged(handler(do_GET=hello)))).body == b"hello"
+        assert (await answer_to(tagged(handler(do_GET=hello)), GET)).body == b"hello"
 
     @pytest.mark.parametrize("app", [None, 3, "hello.py:Hello", int])
     async def test_no_app(self, app: object) -> None:
@@ -397,7 +395,7 @@ class TestWrongUse:
 
     @staticmethod
     async def told(caplog: pytest.LogCaptureFixture, do_GET: object, data: bytes = GET) -> str:
-        answer = await ask(handler(do_GET=do_GET, do_POST=do_GET), data)
+        answer = await answer_to(handler(do_GET=do_GET, do_POST=do_GET), data)
         assert answer.status == 500
         [record] = caplog.records
         caplog.clear()
@@ -496,7 +494,7 @@ class TestWrongUse:
             def __init__(self, request: object, client_address: object, server: object) -> None:
                 raise AssertionError
 
-        assert (await ask(Old)).status == 500
+        assert (await answer_to(Old, GET)).status == 500
         [record] = caplog.records
         caplog.clear()
         assert record.exc_info
@@ -519,7 +517,7 @@ class TestWrongUse:
             kept.append(self.wfile)
             await hello(self)
 
-        await ask(handler(do_GET=keep))
+        await answer_to(handler(do_GET=keep), GET)
         with pytest.raises(ContractError, match="after the handler has returned"):
             kept[0].write(b"late")
 

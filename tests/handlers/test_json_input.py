@@ -15,12 +15,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import aiohttpd.forms.reading as reading
-from aiohttpd import BaseHTTPRequestHandler, Config, HTTPError, json_text
+from aiohttpd import BaseHTTPRequestHandler, HTTPError, json_text
 from aiohttpd.forms import FormLimits, decode, decode_large
-from aiohttpd.testing import exchange, running
+from aiohttpd.testing import running
 
+from ..support.asking import answer_to
 from ..support.waiting import until
-from ..support.wire import Response, split
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -47,11 +47,6 @@ def post(body: bytes, kind: str = "application/json", *, chunked: bool = False) 
     return f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks + b"0\r\n\r\n"
 
 
-async def ask(app: Any, data: bytes, **options: Any) -> Response:
-    [found] = split(await exchange(app, data, config=Config(access_log=False, **options)))
-    return found
-
-
 # Its own limit.
 
 
@@ -62,7 +57,7 @@ def of_size(size: int) -> bytes:
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("size", "status"), [(MIB, 200), (MIB + 1, 413), (3 * MIB, 413)])
 async def test_the_limit(size: int, status: int, chunked: bool) -> None:
-    answer = await ask(Taker, post(of_size(size), chunked=chunked))
+    answer = await answer_to(Taker, post(of_size(size), chunked=chunked))
     assert answer.status == status
     if status == 413:
         assert answer.body == b"the body is larger than 1048576 bytes"
@@ -86,7 +81,7 @@ async def test_the_limit(size: int, status: int, chunked: bool) -> None:
 async def test_limits(attributes: dict[str, Any], options: dict[str, int], size: int, status: int) -> None:
     app = type("Limited", (Taker,), attributes)
     for chunked in (False, True):
-        assert (await ask(app, post(of_size(size), chunked=chunked), **options)).status == status
+        assert (await answer_to(app, post(of_size(size), chunked=chunked), **options)).status == status
 
 
 async def test_the_limit_after_body() -> None:
@@ -97,7 +92,7 @@ async def test_the_limit_after_body() -> None:
                 await self.json()
             self.send_text(str(len(await self.text())))
 
-    assert (await ask(Both, post(of_size(101)), limit_json=100)).body == b"101"
+    assert (await answer_to(Both, post(of_size(101)), limit_json=100)).body == b"101"
 
 
 async def test_the_limit_is_that_of_json_only() -> None:
@@ -109,7 +104,7 @@ async def test_the_limit_is_that_of_json_only() -> None:
                 await self.json()
             self.send_text(str(len(await self.text())))
 
-    assert (await ask(Other, post(of_size(101)), limit_json=100)).body == b"101"
+    assert (await answer_to(Other, post(of_size(101)), limit_json=100)).body == b"101"
 
 
 # Off the loop.
@@ -133,7 +128,7 @@ def parsed_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bool]
 
 @pytest.mark.parametrize("size", [1000, 32 * KIB, 32 * KIB + 1, MIB])
 async def test_what_is_large_is_parsed_in_a_thread(size: int, parsed_in: list[tuple[int, bool]]) -> None:
-    assert (await ask(Taker, post(of_size(size)))).body == of_size(size)
+    assert (await answer_to(Taker, post(of_size(size)))).body == of_size(size)
     [(thread, collector)] = parsed_in
     large = size > 32 * KIB
     assert ((thread != threading.get_ident()), collector) == (large, not large)
@@ -152,7 +147,7 @@ async def test_a_collector_that_is_off_stays_off(parsed_in: list[tuple[int, bool
     "body", [b"[" * 200_000, b"[" + b"1," * 50_000, b"\xff" * 50_000, b"[1e999," + b"1," * 50_000 + b"1]"]
 )
 async def test_what_is_large_and_refused(body: bytes, parsed_in: list[tuple[int, bool]]) -> None:
-    answer = await ask(Taker, post(body))
+    answer = await answer_to(Taker, post(body))
     assert answer.status == 400
     assert b"malformed JSON" in answer.body
     assert parsed_in
@@ -173,7 +168,7 @@ async def test_one_large_text_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     large = of_size(100 * KIB)
     tasks = [asyncio.create_task(json_text.loads_large(large)) for _ in range(4)]
     assert await asyncio.to_thread(begun.acquire, timeout=10)
-    assert (await ask(Taker, post(b"[1]"))).body == b"[1]"  # while the first is at it
+    assert (await answer_to(Taker, post(b"[1]"))).body == b"[1]"  # while the first is at it
     assert not begun.acquire(blocking=False)
     tasks[2].cancel()
     await asyncio.wait([tasks[2]])
@@ -250,7 +245,7 @@ async def test_another_client_is_answered_while_large_texts_are_read() -> None:
     ids=range(18),
 )
 async def test_what_is_refused(text: bytes, reason: bytes) -> None:
-    answer = await ask(Taker, post(text))
+    answer = await answer_to(Taker, post(text))
     assert answer.status == 400
     assert answer.body.startswith(b"malformed JSON: ")
     assert reason in answer.body
@@ -273,7 +268,7 @@ async def test_what_is_refused(text: bytes, reason: bytes) -> None:
     ids=range(8),
 )
 async def test_what_is_taken_can_be_sent(text: bytes, value: Any) -> None:
-    answer = await ask(Taker, post(text))
+    answer = await answer_to(Taker, post(text))
     assert answer.status == 200
     if value is not None:
         assert json.loads(answer.body) == value
@@ -345,10 +340,10 @@ async def test_large_texts() -> None:
             self.send_text(str(len(await self.text())))
 
     body = "ü€".encode() * 100_000
-    assert (await ask(Text, post(body, "text/plain"))).body == b"200000"
-    answer = await ask(Text, post(body + b"\xff", "text/plain"))
+    assert (await answer_to(Text, post(body, "text/plain"))).body == b"200000"
+    answer = await answer_to(Text, post(body + b"\xff", "text/plain"))
     assert (answer.status, answer.body) == (400, b"the text is not in utf-8: byte 500000")
-    assert (await ask(Text, post(body, "text/plain; charset=klingon"))).status == 415
+    assert (await answer_to(Text, post(body, "text/plain; charset=klingon"))).status == 415
 
 
 def test_every_charset_can_be_read_in_pieces() -> None:

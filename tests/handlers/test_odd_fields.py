@@ -29,7 +29,7 @@ def basic(credentials: bytes) -> bytes:
     return b"Basic " + base64.b64encode(credentials)
 
 
-async def ask(app: Any, *fields: bytes, **options: Any) -> Response:
+async def with_fields(app: Any, *fields: bytes, **options: Any) -> Response:
     data = b"".join(field + b"\r\n" for field in (b"GET / HTTP/1.1", b"Host: a", *fields, b""))
     [found] = finals(await exchange(app, data, config=Config(access_log=False, **options)))
     return found
@@ -67,7 +67,7 @@ async def ask(app: Any, *fields: bytes, **options: Any) -> Response:
     ],
 )
 async def test_what_is_no_credentials(value: bytes) -> None:
-    answer = await ask(basic_auth(Hello, SECRET), b"Authorization: " + value)
+    answer = await with_fields(basic_auth(Hello, SECRET), b"Authorization: " + value)
     assert answer.status == 401
     assert answer["WWW-Authenticate"] == 'Basic realm="aiohttpd", charset="UTF-8"'
 
@@ -75,18 +75,18 @@ async def test_what_is_no_credentials(value: bytes) -> None:
 async def test_what_is() -> None:
     app = basic_auth(Hello, SECRET)
     for field in (b"Authorization: ", b"authorization:", b"AUTHORIZATION:\t "):
-        assert (await ask(app, field + basic(SECRET.encode()))).status == 200
-    assert (await ask(app, b"Authorization: basic  " + base64.b64encode(SECRET.encode()) + b" ")).status == 200
+        assert (await with_fields(app, field + basic(SECRET.encode()))).status == 200
+    assert (await with_fields(app, b"Authorization: basic  " + base64.b64encode(SECRET.encode()) + b" ")).status == 200
     twice = b"Authorization: " + basic(SECRET.encode())
-    assert (await ask(app, twice, twice)).status == 401
-    assert (await ask(app)).status == 401
+    assert (await with_fields(app, twice, twice)).status == 401
+    assert (await with_fields(app)).status == 401
 
 
 async def test_credentials_of_a_command_line_in_another_charset() -> None:
     """They are the bytes that stand there."""
     app = basic_auth(Hello, b"\xfcn\xe4:p".decode("utf-8", "surrogateescape"))
-    assert (await ask(app, b"Authorization: " + basic(b"\xfcn\xe4:p"))).status == 200
-    assert (await ask(app, b"Authorization: " + basic("ünä:p".encode()))).status == 401
+    assert (await with_fields(app, b"Authorization: " + basic(b"\xfcn\xe4:p"))).status == 200
+    assert (await with_fields(app, b"Authorization: " + basic("ünä:p".encode()))).status == 401
     with pytest.raises(ValueError, match="surrogates not allowed"):
         check_credentials("a:\ud800")
 

@@ -21,7 +21,7 @@ QUIET = Config(access_log=False)
 KIB = 1024
 
 
-async def ask(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
+async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
     """The answer to one request, from memory."""
     app: Any = body if isinstance(body, type) else handling(cast(Body, body))
     [answer] = split(await exchange(app, request, config=QUIET), [method])
@@ -42,7 +42,7 @@ class TestText:
         ],
     )
     async def test_type_and_length(self, name: str, value: Any, kind: str, content: bytes) -> None:
-        answer = await ask(calling(name, value))
+        answer = await given(calling(name, value))
         assert (answer.status, answer.body, answer["Content-Type"]) == (200, content, kind)
         assert answer["Content-Length"] == str(len(content))
         assert [field for field, _ in answer.fields] == ["Server", "Date", "Content-Type", "Content-Length"]
@@ -56,7 +56,7 @@ class TestText:
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
     async def test_large(self, version: str) -> None:
         """Above 128 KiB it is handed over in slices, so that a slow client is noticed."""
-        answer = await ask(calling("send_text", "a" * 1_000_000), get(version=version))
+        answer = await given(calling("send_text", "a" * 1_000_000), get(version=version))
         assert (answer["Content-Length"], len(answer.body)) == ("1000000", 1_000_000)
         assert answer["Transfer-Encoding"] is None
 
@@ -71,7 +71,7 @@ class TestText:
     @pytest.mark.parametrize("status", [201, 400, 404, 422, 500, 503])
     async def test_status(self, status: int) -> None:
         for name in ("send_text", "send_html", "send_json"):
-            answer = await ask(calling(name, "x", status))
+            answer = await given(calling(name, "x", status))
             assert answer.status == status
 
     @pytest.mark.parametrize("status", [204, 205, 304])
@@ -86,19 +86,19 @@ class TestText:
             self.send_text("one")
             self.send_text("two")
 
-        answer = await ask(body)
+        answer = await given(body)
         assert answer.status == 500
         assert b"one" not in answer.body
         expect_logged(caplog, "one request, one answer")
 
     async def test_lone_surrogates(self) -> None:
         """They come from names of files, and from JSON: nobody is to break a page by them."""
-        assert (await ask(calling("send_text", "a\udcffb\ud800"))).body == b"a?b?"
-        assert (await ask(calling("send_html", "a\udcffb"))).body == b"a?b"
-        assert json.loads((await ask(calling("send_json", ["\ud800"]))).body) == ["\ud800"]
+        assert (await given(calling("send_text", "a\udcffb\ud800"))).body == b"a?b?"
+        assert (await given(calling("send_html", "a\udcffb"))).body == b"a?b"
+        assert json.loads((await given(calling("send_json", ["\ud800"]))).body) == ["\ud800"]
 
     async def test_what_is_no_text(self, caplog: pytest.LogCaptureFixture) -> None:
-        assert (await ask(calling("send_text", b"bytes"))).status == 500
+        assert (await given(calling("send_text", b"bytes"))).status == 500
         expect_logged(caplog, "encode")
 
     async def test_after_the_answer(self) -> None:
@@ -109,7 +109,7 @@ class TestText:
             self.wfile.write(b" and more")
             await asyncio.sleep(0)
 
-        answer = await ask(body)
+        answer = await given(body)
         assert (answer.body, answer["Content-Length"]) == (b"done and more", "13")
 
     async def test_an_error_after_it(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -117,7 +117,7 @@ class TestText:
             self.send_text("done")
             raise LookupError("too late?")
 
-        assert (await ask(body)).status == 500  # nothing had left
+        assert (await given(body)).status == 500  # nothing had left
         expect_logged(caplog, "too late?")
 
 
@@ -127,10 +127,10 @@ class TestJSON:
         [None, True, 0, -1, 2**64, 10**400, 1e308, 0.1, "", '\u2028\0"\\', [], {}, {"": {"ä": [[]]}}, ["\U0001f600"]],
     )
     async def test_round_trip(self, value: Any) -> None:
-        assert json.loads((await ask(calling("send_json", value))).body) == value
+        assert json.loads((await given(calling("send_json", value))).body) == value
 
     async def test_keys(self) -> None:
-        assert (await ask(calling("send_json", {1: 2, None: 3, False: 4}))).body == b'{"1":2,"null":3,"false":4}'
+        assert (await given(calling("send_json", {1: 2, None: 3, False: 4}))).body == b'{"1":2,"null":3,"false":4}'
 
     @pytest.mark.parametrize(
         ("value", "error"),
@@ -146,21 +146,21 @@ class TestJSON:
         ids=["nan", "inf", "datetime", "set", "bytes", "tuple", "long"],
     )
     async def test_no_json(self, value: Any, error: str, caplog: pytest.LogCaptureFixture) -> None:
-        answer = await ask(calling("send_json", value))
+        answer = await given(calling("send_json", value))
         assert (answer.status, answer["Content-Type"]) == (500, "text/html;charset=utf-8")
         expect_logged(caplog, error)
 
     async def test_circles(self, caplog: pytest.LogCaptureFixture) -> None:
         circle: list[Any] = []
         circle.append(circle)
-        assert (await ask(calling("send_json", circle))).status == 500
+        assert (await given(calling("send_json", circle))).status == 500
         expect_logged(caplog, "holds itself")
 
     async def test_depth(self, caplog: pytest.LogCaptureFixture) -> None:
         deep: list[Any] = []
         for _ in range(200_000):
             deep = [deep]
-        assert (await ask(calling("send_json", deep))).status == 500
+        assert (await given(calling("send_json", deep))).status == 500
         expect_logged(caplog, "nested too deeply")
         while deep:
             [deep] = deep
@@ -174,7 +174,7 @@ class TestJSON:
             except ValueError as error:
                 self.send_json({"error": str(error)}, 422)
 
-        assert (await ask(body)).status == 422
+        assert (await given(body)).status == 422
 
 
 # What a class overrides.
@@ -215,7 +215,7 @@ class TestOverrides:
                 async with self.event_stream() as events:
                     await events.send("x")
 
-        answer = await ask(handling(body, CORS))
+        answer = await given(handling(body, CORS))
         assert answer["Access-Control-Allow-Origin"] == "*"
 
     async def test_send_response_and_send_header(self, folder: Path) -> None:
@@ -239,13 +239,13 @@ class TestOverrides:
                 else:
                     await self.send_file(folder / "a.txt", download_as="b.txt")
 
-        answer = await ask(Watching, get("/text"))
+        answer = await given(Watching, get("/text"))
         assert (answer["X-Own"], seen) == ("1", [201, "x-own", "content-type"])
         seen.clear()
-        answer = await ask(Watching, get("/redirect"))
+        answer = await given(Watching, get("/redirect"))
         assert (answer["X-Own"], seen) == ("1", [308, "x-own", "location", "content-length"])
         seen.clear()
-        answer = await ask(Watching, get("/file"))
+        answer = await given(Watching, get("/file"))
         assert answer["X-Own"] == "1"
         assert {"etag", "last-modified", "content-disposition", "content-length"} < set(seen)
 
@@ -257,7 +257,7 @@ class TestOverrides:
             async def do_POST(self) -> None:
                 await self.send_file(folder / "a.txt")
 
-        answer = await ask(Files, head("POST"))
+        answer = await given(Files, head("POST"))
         assert (answer.status, answer.body, answer["X-Own"]) == (200, b"0123456789", "1")
 
 
@@ -296,12 +296,12 @@ class TestRedirect:
     @pytest.mark.parametrize(("method", "status"), [("GET", 302), ("HEAD", 302), ("POST", 303), ("DELETE", 303)])
     async def test_status_by_method(self, method: str, status: int) -> None:
         handler = handling(calling("redirect", "/"), do_DELETE=calling("redirect", "/"))
-        assert (await ask(handler, head(method), method)).status == status
+        assert (await given(handler, head(method), method)).status == status
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     async def test_given_status(self, status: int) -> None:
         for method in ("GET", "POST"):
-            assert (await ask(calling("redirect", "/", status), head(method))).status == status
+            assert (await given(calling("redirect", "/", status), head(method))).status == status
 
     async def test_one_write(self) -> None:
         assert len(await pieces_written(handling(calling("redirect", "/")), get())) == 1
@@ -312,7 +312,7 @@ class TestRedirect:
                 self.redirect("/\ud800")
             self.send_text("well")
 
-        assert (await ask(body)).body == b"well"
+        assert (await given(body)).body == b"well"
 
 
 class TestAddHeader:
@@ -323,7 +323,7 @@ class TestAddHeader:
                 self.add_header(*field)
             self.send_text("x")
 
-        assert (await ask(body)).status == 200
+        assert (await given(body)).status == 200
 
     @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Date", "Server", "Upgrade"])
     async def test_what_decides_framing(self, name: str) -> None:
@@ -334,7 +334,7 @@ class TestAddHeader:
                 self.add_header(name, "5")
             self.send_text("x")
 
-        answer = await ask(body)
+        answer = await given(body)
         assert (answer["Content-Length"], answer["Transfer-Encoding"]) == ("1", None)
 
     async def test_names_are_not_merged(self) -> None:
@@ -344,4 +344,4 @@ class TestAddHeader:
             self.send_header("Vary", "Accept")
             self.end_headers()
 
-        assert sorted(all_of(await ask(body), "Vary")) == ["Accept", "Cookie"]
+        assert sorted(all_of(await given(body), "Vary")) == ["Accept", "Cookie"]

@@ -9,24 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd import App, BaseHTTPRequestHandler, Config
+from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.forms import decode
 from aiohttpd.json_text import dumps, loads
 from aiohttpd.testing import exchange
 
+from ..support.asking import answer_to
 from ..support.clients import get
 from ..support.forming import END, MULTIPART, URL_ENCODED, Taker, Teller, part, post_form, taking
-from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
-
-
-async def ask(app: App, *requests: bytes) -> Response:
-    """The last answer, of as many as there are requests."""
-    found = split(await exchange(app, requests, config=QUIET))
-    assert len(found) == len(requests)
-    return found[-1]
-
 
 # URL-encoded forms and queries.
 
@@ -50,9 +40,9 @@ async def test_url_encoded(body: str, pairs: list[tuple[str, str]]) -> None:
         assert self.query is self.query
         self.send_text("ok")
 
-    answer = await ask(Teller, post_form(body.encode(), URL_ENCODED + ";charset=UTF-8"))
+    answer = await answer_to(Teller, post_form(body.encode(), URL_ENCODED + ";charset=UTF-8"))
     assert [tuple(pair) for pair in json.loads(answer.body)] == pairs
-    assert (await ask(type("Query", (Taker,), {"do_GET": do_get}), get(f"/?{body}"))).body == b"ok"
+    assert (await answer_to(type("Query", (Taker,), {"do_GET": do_get}), get(f"/?{body}"))).body == b"ok"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +66,7 @@ async def test_url_encoded(body: str, pairs: list[tuple[str, str]]) -> None:
     ids=range(14),
 )
 async def test_limits_of_url_encoded(body: bytes, limits: dict[str, int], status: int, reason: str) -> None:
-    answer = await ask(type("Limited", (Teller,), limits), post_form(body, URL_ENCODED))
+    answer = await answer_to(type("Limited", (Teller,), limits), post_form(body, URL_ENCODED))
     assert answer.status == status
     assert len(answer.body) < 500 or status == 200
     if reason:
@@ -88,7 +78,7 @@ async def test_a_query_that_is_refused(query: str) -> None:
     async def do_get(self: Taker) -> None:
         self.send_text(str(self.query))
 
-    assert (await ask(type("Query", (Taker,), {"do_GET": do_get}), get(f"/?{query}"))).status == 400
+    assert (await answer_to(type("Query", (Taker,), {"do_GET": do_get}), get(f"/?{query}"))).status == 400
 
 
 class Looker(Taker):
@@ -106,7 +96,7 @@ class Looker(Taker):
 )
 def test_queries_and_cookies_of_any_kind(query: str, cookie: str) -> None:
     request = f"GET /?{query} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n".encode("latin-1")
-    assert asyncio.run(ask(Looker, request)).status in (200, 400)
+    assert asyncio.run(answer_to(Looker, request)).status in (200, 400)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +111,7 @@ def test_queries_and_cookies_of_any_kind(query: str, cookie: str) -> None:
     ],
 )
 async def test_cookies(fields: list[str], cookies: dict[str, str]) -> None:
-    answer = await ask(Looker, get("/", *(f"Cookie: {field}" for field in fields)))
+    answer = await answer_to(Looker, get("/", *(f"Cookie: {field}" for field in fields)))
     assert json.loads(answer.body) == cookies
 
 
@@ -146,7 +136,7 @@ async def test_cookies(fields: list[str], cookies: dict[str, str]) -> None:
     ids=range(11),
 )
 async def test_text(kind: str, body: bytes, status: int, text: str) -> None:
-    answer = await ask(taking("text"), post_form(body, kind))
+    answer = await answer_to(taking("text"), post_form(body, kind))
     assert answer.status == status
     assert text in answer.body.decode() and len(answer.body) < 200
 
@@ -183,7 +173,7 @@ def test_every_charset_is_one_of_python() -> None:
     ids=range(17),
 )
 async def test_json(kind: str, body: bytes, status: int, text: str) -> None:
-    answer = await ask(taking("json"), post_form(body, kind))
+    answer = await answer_to(taking("json"), post_form(body, kind))
     assert answer.status == status
     assert text in answer.body.decode()
 
@@ -195,10 +185,10 @@ async def test_json(kind: str, body: bytes, status: int, text: str) -> None:
 async def test_what_is_encoded(method: str, kind: str) -> None:
     """What is told is not that it is malformed."""
     packed = gzip.compress(b"1")
-    answer = await ask(taking(method), post_form(packed, kind, "Content-Encoding: gzip"))
+    answer = await answer_to(taking(method), post_form(packed, kind, "Content-Encoding: gzip"))
     assert (answer.status, answer["Accept-Encoding"]) == (415, "identity")
     body = part("a") + END if kind == MULTIPART else b"1"
-    assert (await ask(taking(method), post_form(body, kind, "Content-Encoding: Identity"))).status == 200
+    assert (await answer_to(taking(method), post_form(body, kind, "Content-Encoding: Identity"))).status == 200
 
 
 VALUES = st.recursive(
@@ -225,8 +215,8 @@ def test_what_json_has_not(value: Any) -> None:
 async def test_bodies_that_end_early_or_are_too_large(method: str) -> None:
     kind = URL_ENCODED if method == "form" else "application/json"
     app = taking(method, max_body_size=10)
-    assert (await ask(app, post_form(b"1234", kind, length=5))).status == 400
-    answer = await ask(app, post_form(b"12345678901", kind))
+    assert (await answer_to(app, post_form(b"1234", kind, length=5))).status == 400
+    answer = await answer_to(app, post_form(b"12345678901", kind))
     assert (answer.status, answer.body) == (413, b"the body is larger than 10 bytes")
 
 

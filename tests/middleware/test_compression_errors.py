@@ -33,7 +33,7 @@ from ..support.wire import Response, split
 QUIET = Config(access_log=False)
 
 
-async def ask(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:
+async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:
     [answer] = await answers(app, head(method, path, *fields, version=version), methods=[method])
     return answer
 
@@ -88,7 +88,7 @@ class TestErrors:
                 self.wfile.write(PAGE)
                 raise HTTPError(404, None, "x" * 2000)
 
-        answer = await ask(compress(Handler), GZIP)
+        answer = await asked(compress(Handler), GZIP)
         assert (answer.status, answer["Content-Encoding"]) == (404, "gzip")
         assert b"x" * 2000 in content_of(answer)
 
@@ -102,7 +102,7 @@ class TestErrors:
                 self.send_error(410)
 
         for path in ("/small", "/"):
-            answer = await ask(compress(Handler), GZIP, path=path)
+            answer = await asked(compress(Handler), GZIP, path=path)
             assert (answer.status, answer["Content-Encoding"], answer["Content-Type"]) == (
                 410,
                 None,
@@ -120,7 +120,7 @@ class TestErrors:
             response.write(b"png" * 1000)
 
         for known in ([("Content-Length", 9000)], []):
-            answer = await ask(compress(doing(work, *known)), GZIP)
+            answer = await asked(compress(doing(work, *known)), GZIP)
             assert (answer["Content-Encoding"], answer["Vary"], answer.body) == (None, None, b"png" * 1000)
 
     @pytest.mark.parametrize("length", [len(PAGE) + 1, 99_999])
@@ -130,7 +130,7 @@ class TestErrors:
         async def work(response: StreamWriter) -> None:
             response.write(PAGE)
 
-        answer = await ask(compress(doing(work, ("Content-Length", length))), GZIP)
+        answer = await asked(compress(doing(work, ("Content-Length", length))), GZIP)
         expect_logged(caplog, f"{len(PAGE)} bytes of content, but Content-Length says {length}")
         assert (answer.status, answer["Content-Encoding"]) == (500, None)
 
@@ -139,7 +139,7 @@ class TestErrors:
             response.write(PAGE)
             await response.drain()
 
-        answer = await ask(compress(doing(work, ("Content-Length", 99_999))), GZIP)
+        answer = await asked(compress(doing(work, ("Content-Length", 99_999))), GZIP)
         expect_logged(caplog, "Content-Length says 99999")
         assert not answer.complete
 
@@ -156,7 +156,7 @@ class TestErrors:
                 response.writelines([b"2", b"2"])
 
         for fields in ([], [GZIP]):
-            answer = await ask(compress(doing(work, ("Content-Length", len(PAGE) + 1))), *fields)
+            answer = await asked(compress(doing(work, ("Content-Length", len(PAGE) + 1))), *fields)
             expect_logged(caplog, f"{len(PAGE) + 2} bytes of content, but Content-Length says {len(PAGE) + 1}")
             assert answer.status == 500
 
@@ -173,7 +173,7 @@ class TestErrors:
             response.write(b"x")
 
         size = len(BLOB)
-        answer = await ask(compress(doing(work, ("Content-Length", size - 1))), *fields, method=method)
+        answer = await asked(compress(doing(work, ("Content-Length", size - 1))), *fields, method=method)
         expect_logged(caplog, f"{size} bytes of content, but Content-Length says {size - 1}")
         assert answer.status == 500
         output = await exchange(
@@ -188,14 +188,14 @@ class TestErrors:
             with pytest.raises(ContractError):
                 response.write(b"more")
 
-        assert content_of(await ask(compress(doing(work, ("Content-Length", len(PAGE)))), GZIP)) == PAGE
+        assert content_of(await asked(compress(doing(work, ("Content-Length", len(PAGE)))), GZIP)) == PAGE
 
     async def test_chunks_of_its_own(self, caplog: pytest.LogCaptureFixture) -> None:
         chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(PAGE), PAGE)
         field = ("Transfer-Encoding", "chunked")
-        answer = await ask(compress(giving(chunks, field, TAG, known=False)), GZIP)
+        answer = await asked(compress(giving(chunks, field, TAG, known=False)), GZIP)
         assert (answer.body, answer["Content-Encoding"], answer["Vary"], answer["ETag"]) == (PAGE, None, None, TAG[1])
-        answer = await ask(compress(giving(chunks[:-5], field, known=False)), GZIP)
+        answer = await asked(compress(giving(chunks[:-5], field, known=False)), GZIP)
         assert answer.status == 500
         expect_logged(caplog, "the last chunk is missing")
 
@@ -229,7 +229,7 @@ class TestErrors:
             [answer] = await answers(compress(app), *requests)
             assert content_of(answer) == PAGE * 2
         small = compress(app, minimum_size=MIB)
-        assert (await ask(small, GZIP)).body == PAGE * 2
+        assert (await asked(small, GZIP)).body == PAGE * 2
         for response in writers:
             for data in (b"x", b"x" * 100_000):
                 with pytest.raises(ContractError, match="after the handler has returned"):
@@ -247,7 +247,7 @@ class TestErrors:
             response.send_head(200, [("Content-Type", "image/png")])
             response.write(b"png" * 1000)
 
-        answer = await ask(compress(app), GZIP)
+        answer = await asked(compress(app), GZIP)
         assert (answer["Content-Encoding"], answer.body) == (None, b"png" * 1000)
 
     async def test_an_aborted_answer_is_over(self) -> None:
@@ -263,7 +263,7 @@ class TestErrors:
         async def app(request: Request, response: StreamWriter) -> None:
             pass
 
-        assert (await ask(compress(app), GZIP)).status == 500
+        assert (await asked(compress(app), GZIP)).status == 500
         expect_logged(caplog, "without an answer")
 
     async def test_a_forgotten_await(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -273,7 +273,7 @@ class TestErrors:
         async def work(response: StreamWriter) -> None:
             response.write(text())  # type: ignore[arg-type]
 
-        assert (await ask(compress(doing(work, ("Content-Length", 9000))), GZIP)).status == 500
+        assert (await asked(compress(doing(work, ("Content-Length", 9000))), GZIP)).status == 500
         expect_logged(caplog, "put 'await' before the call")
 
 
@@ -308,14 +308,14 @@ class TestApps:
             async def do_GET(self) -> None:
                 self.send_json(["word"] * 1000)
 
-        answer = await ask(compress(Handler), GZIP)
+        answer = await asked(compress(Handler), GZIP)
         assert answer["Content-Encoding"] == "gzip" and b'"word"' in content_of(answer)
 
     @pytest.mark.parametrize("minimum", [(10, MIB), (MIB, 10)])
     async def test_twice(self, minimum: tuple[int, int]) -> None:
         """It is compressed once, as the inner one says."""
         app = compress(compress(giving(PAGE, TAG), minimum_size=minimum[0]), minimum_size=minimum[1])
-        answer = await ask(app, GZIP)
+        answer = await asked(app, GZIP)
         assert content_of(answer) == PAGE
         assert (answer["Content-Encoding"], answer["Vary"]) == (
             ("gzip", "Accept-Encoding") if minimum[0] == 10 else (None, None)
@@ -323,10 +323,10 @@ class TestApps:
 
     async def test_behind_a_password(self) -> None:
         app = basic_auth(compress(giving()), "a:b")
-        assert (await ask(app, GZIP)).status == 401
-        assert content_of(await ask(app, GZIP, "Authorization: Basic YTpi")) == PAGE
+        assert (await asked(app, GZIP)).status == 401
+        assert content_of(await asked(app, GZIP, "Authorization: Basic YTpi")) == PAGE
         inside = compress(basic_auth(giving(), "a:b"), minimum_size=1)
-        refused = await ask(inside, GZIP)
+        refused = await asked(inside, GZIP)
         assert (refused.status, refused["Content-Encoding"]) == (401, "gzip")
         assert refused["WWW-Authenticate"] and b"401" in content_of(refused)
 
@@ -379,7 +379,7 @@ class TestApps:
         assert answer["Connection"] == "close" and content_of(answer) == PAGE
 
     async def test_fields_that_replace_ours(self) -> None:
-        answer = await ask(compress(giving(PAGE, ("Server", "mine"), ("Date", "now"))), GZIP)
+        answer = await asked(compress(giving(PAGE, ("Server", "mine"), ("Date", "now"))), GZIP)
         assert (answer["Server"], answer["Date"], content_of(answer)) == ("mine", "now", PAGE)
 
 

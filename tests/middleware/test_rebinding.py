@@ -53,7 +53,7 @@ class TestNames:
             aiohttpd.Config(hosts="0.0.0.0")
 
 
-async def ask(port: int, *lines: str, address: str = "127.0.0.1") -> Response:
+async def asked(port: int, *lines: str, address: str = "127.0.0.1") -> Response:
     reader, writer = await asyncio.open_connection(address, port)
     writer.write("".join(f"{line}\r\n" for line in (*lines, "Connection: close", "")).encode())
     answer = await reader.read()
@@ -63,7 +63,7 @@ async def ask(port: int, *lines: str, address: str = "127.0.0.1") -> Response:
 
 
 async def status(port: int, host: str, path: str = "/", **where: str) -> int:
-    return (await ask(port, f"GET {path} HTTP/1.1", f"Host: {host}", **where)).status
+    return (await asked(port, f"GET {path} HTTP/1.1", f"Host: {host}", **where)).status
 
 
 APP = "async def app(request, response):\n    response.send_head(200)\n    response.write(b'read')\n"
@@ -87,21 +87,21 @@ class TestCommand:
                 assert await status(port, f"evil.example:{port}", path, address=host) == 421
                 assert await status(port, f"localhost:{port}", path, address=host) in (200, 404)
             put = ["PUT /new HTTP/1.1", "Host: evil.example", "Origin: http://evil.example", "Content-Length: 0"]
-            assert (await ask(port, *put, address=host)).status == 421
+            assert (await asked(port, *put, address=host)).status == 421
             assert not (folder / "new").exists()
 
     async def test_every_way_to_name_a_host(self, folder: Path) -> None:
         async with serving(folder) as server:
             port = int((await server.says(ON))[1])
             for _ in range(2):  # the second time the file is in memory
-                assert (await ask(port, "GET http://evil.example/a.txt HTTP/1.1", "Host: localhost")).status == 421
-                refused = await ask(port, "GET http://localhost/a.txt HTTP/1.1", "Host: evil.example")
+                assert (await asked(port, "GET http://evil.example/a.txt HTTP/1.1", "Host: localhost")).status == 421
+                refused = await asked(port, "GET http://localhost/a.txt HTTP/1.1", "Host: evil.example")
                 assert refused.status == 421 and b"--host evil.example allows it" in refused.body
-                assert (await ask(port, "GET http://localhost/a.txt HTTP/1.1", "Host: localhost")).status == 200
-                assert (await ask(port, "GET /a.txt HTTP/1.0")).status == 200
-                assert (await ask(port, "GET /a.txt HTTP/1.0", "Host: evil.example")).status == 421
-            head = await ask(port, "HEAD /a.txt HTTP/1.1", "Host: evil.example")
-            answer = await ask(port, "GET /a.txt HTTP/1.1", "Host: evil.example:80")
+                assert (await asked(port, "GET http://localhost/a.txt HTTP/1.1", "Host: localhost")).status == 200
+                assert (await asked(port, "GET /a.txt HTTP/1.0")).status == 200
+                assert (await asked(port, "GET /a.txt HTTP/1.0", "Host: evil.example")).status == 421
+            head = await asked(port, "HEAD /a.txt HTTP/1.1", "Host: evil.example")
+            answer = await asked(port, "GET /a.txt HTTP/1.1", "Host: evil.example:80")
             assert (head.status, head["Content-Length"]) == (421, str(len(answer.body)))
             assert answer.reason == "Misdirected Request"
             assert b"--host evil.example allows it" in answer.body

@@ -425,7 +425,7 @@ def program(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
         process.communicate()
 
 
-def ask(port: int, context: ssl.SSLContext) -> tuple[ssl.SSLSocket, bytes]:
+def greeted(port: int, context: ssl.SSLContext) -> tuple[ssl.SSLSocket, bytes]:
     """Connect and ask; returns the connection, which persists, and the certificate that was shown."""
     sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname="localhost")
     try:
@@ -453,18 +453,18 @@ def test_sighup_reads_the_files_again(authority: Authority) -> None:
     authority.issue()
     with program(folder, "--tls-cert", "cert.pem", "--tls-key", "key.pem") as (process, port):
         assert process.stderr is not None
-        first, old = ask(port, trusting)
+        first, old = greeted(port, trusting)
         authority.issue()
         process.send_signal(signal.SIGHUP)
         assert process.stderr.readline() == "cert.pem has been read again\n"
-        second, new = ask(port, trusting)
+        second, new = greeted(port, trusting)
         assert new != old
         # What is wrong with the files is told, and the server has not changed.
         shutil.copy(folder / "key.pem", folder / "right")
         trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(folder / "key.pem")
         process.send_signal(signal.SIGHUP)
         assert process.stderr.readline() == "The certificate stays what it was: key.pem is not the key of cert.pem\n"
-        third, same = ask(port, trusting)
+        third, same = greeted(port, trusting)
         assert same == new
         os.unlink(folder / "cert.pem")
         process.send_signal(signal.SIGHUP)
@@ -482,6 +482,6 @@ def test_the_command_wants_certificates(authority: Authority) -> None:
     known.load_cert_chain(authority.issue_for_a_client())
     arguments = ("--tls-cert", "cert.pem", "--tls-key", "key.pem", "--tls-ca", authority.file)
     with program(authority.folder, *arguments) as (_, port):
-        ask(port, known)[0].close()
+        greeted(port, known)[0].close()
         with pytest.raises((ssl.SSLError, ConnectionError)):  # an end of TLS, or of the connection, as it happens
-            ask(port, nobody)
+            greeted(port, nobody)

@@ -23,7 +23,7 @@ from aiohttpd.cli import serve
 from aiohttpd.listeners import listen
 
 from ..support.commands import command
-from ..support.fronts import CLIENT, FRONTS, PACKAGES, find, haproxy, nginx, replace, running, text_of
+from ..support.fronts import CLIENT, FRONTS, PACKAGES, find, front_running, haproxy, nginx, replace, text_of
 from ..support.places import ROOT
 from ..support.rolling import Load
 from ..support.waiting import until
@@ -122,7 +122,7 @@ def test_socket_activation(folder: Path) -> None:
     path = folder / "s"
     environment = ["-E", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
     server = command("serve", "app:app", "--no-access-log")
-    with running(activate, "-l", str(path), *environment, *server, cwd=folder) as (process, _):
+    with front_running(activate, "-l", str(path), *environment, *server, cwd=folder) as (process, _):
         asyncio.run(until(path.exists, SOON))
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://a/", timeout=SOON).text == str(process.pid)
@@ -148,7 +148,7 @@ def client(port: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, timeout=SOON, base_url=f"http://127.0.0.1:{port}", headers=headers)
 
 
-async def ask(port: int) -> None:
+async def exercise(port: int) -> None:
     """Have it answer small and large requests; it knows who we are."""
     async with client(port) as http:
         for _ in range(20):
@@ -184,7 +184,7 @@ async def test_nginx(folder: Path) -> None:
         HTTPServer(str(path), app, config=Config(access_log=False, **BEHIND_NGINX)) as server,
         nginx(folder, f"unix:{path}") as front,
     ):
-        await ask(front.port)
+        await exercise(front.port)
         assert len(server.connections) == 1  # which is kept
         await server.shutdown(0)
 
@@ -203,7 +203,7 @@ async def test_haproxy(folder: Path) -> None:
     need("haproxy", PACKAGES["haproxy"])
     async with HTTPServer(("127.0.0.1", 0), app, config=Config(access_log=False, **BEHIND_HAPROXY)) as server:
         async with haproxy(folder, f"127.0.0.1:{server.server_port}") as front:
-            await ask(front.port)
+            await exercise(front.port)
         await server.shutdown(0)
 
 

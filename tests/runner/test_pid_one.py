@@ -85,7 +85,7 @@ async def first(folder: Path, start: str):
         yield server, children(server.process.pid)[0]
 
 
-async def ask(server: Program, path: str) -> str:
+async def text_from(server: Program, path: str) -> str:
     async with httpx.AsyncClient() as client:
         return (await client.get(f"http://127.0.0.1:{await server.port()}{path}", timeout=WAIT)).text
 
@@ -93,15 +93,15 @@ async def ask(server: Program, path: str) -> str:
 @pytest.mark.parametrize("start", STARTS)
 async def test_orphans_are_buried(start: str, tmp_path: Path) -> None:
     async with first(tmp_path, start) as (server, pid):
-        assert await ask(server, "/orphans") == "left"
-        late = asyncio.create_task(ask(server, "/late"))
-        own = asyncio.create_task(ask(server, "/asyncio"))
+        assert await text_from(server, "/orphans") == "left"
+        late = asyncio.create_task(text_from(server, "/late"))
+        own = asyncio.create_task(text_from(server, "/asyncio"))
         await until(
             lambda: not [child for child in children(pid) if state(child) == "Z"] and len(children(pid)) == 1, WAIT
         )
         assert await late == "5"  # nobody has taken its status
         assert await own == "6"
-        assert await ask(server, "/pool") == "32"
+        assert await text_from(server, "/pool") == "32"
         os.kill(pid, signal.SIGUSR1)
         await server.says("in flight")
         os.kill(pid, signal.SIGTERM)
@@ -112,7 +112,7 @@ async def test_orphans_are_buried(start: str, tmp_path: Path) -> None:
 async def test_signals(start: str, tmp_path: Path) -> None:
     async with first(tmp_path, start) as (server, pid):
         await server.port()
-        slow = asyncio.create_task(ask(server, "/slow"))
+        slow = asyncio.create_task(text_from(server, "/slow"))
         await server.says("begun")
         os.kill(pid, signal.SIGTERM)
         assert await slow == "slow"
@@ -122,7 +122,7 @@ async def test_signals(start: str, tmp_path: Path) -> None:
 async def test_its_status(tmp_path: Path) -> None:
     async with first(tmp_path, "serve") as (server, _):
         with pytest.raises(httpx.RemoteProtocolError):
-            await ask(server, "/die")
+            await text_from(server, "/die")
         assert await server.ends() == 128 + 9
     assert not [line for line in server.lines if re.search("Traceback", line)]
 
@@ -139,7 +139,7 @@ async def test_a_program_with_children_of_its_own(tmp_path: Path) -> None:
         "import os, sys; os.execvp('unshare', ['unshare', '--pid', '--fork', '--kill-child', sys.executable, 'own.py'])"
     )
     async with program(tmp_path, "-c", unshare) as server:
-        assert await ask(server, "/") == "1 4"
+        assert await text_from(server, "/") == "1 4"
 
 
 @pytest.mark.parametrize("start", ["serve", "serve, workers"])
@@ -153,4 +153,4 @@ async def test_sockets_that_are_passed_to_it(start: str, tmp_path: Path) -> None
     )
     arguments = STARTS[start].replace(" --port 0", "").split()
     async with program(tmp_path, "-c", code, *arguments) as server:
-        assert await ask(server, "/pool") == "32"
+        assert await text_from(server, "/pool") == "32"

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def ask(port: int, path: str) -> bytes:
+async def raw_answer(port: int, path: str) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
@@ -57,7 +57,7 @@ class TestSignals:
     ) -> None:
         """A supervisor passes on what its group has got already: requests in flight are finished."""
         async with serving(folder, "app:Handler", *workers) as server:
-            asked = asyncio.create_task(ask(await server.port(), "/slow"))
+            asked = asyncio.create_task(raw_answer(await server.port(), "/slow"))
             await server.says("begun")
             os.killpg(server.process.pid, both[0])
             server.send(both[1])
@@ -67,7 +67,7 @@ class TestSignals:
     @pytest.mark.parametrize("workers", [(), ("--workers", "1")])
     async def test_a_second_one(self, workers: tuple[str, ...], folder: Path) -> None:
         async with serving(folder, "app:Handler", *workers, "--timeout-grace", "3600") as server:
-            asked = asyncio.create_task(ask(await server.port(), "/forever"))
+            asked = asyncio.create_task(raw_answer(await server.port(), "/forever"))
             await server.says("begun")
             server.send(signal.SIGINT)
             await server.says("^Finishing ")
@@ -172,7 +172,7 @@ async def test_variables_of_the_service_manager_are_not_for_others(workers: str,
         "os.execv(sys.executable, [sys.executable, '-m', 'aiohttpd', 'serve', 'app:Handler', *sys.argv[1:]])\n"
     )
     async with program(folder, "-c", code, *workers.split()) as server:
-        assert (await ask(await server.port(), "/")).endswith(b"\r\n\r\n[]")
+        assert (await raw_answer(await server.port(), "/")).endswith(b"\r\n\r\n[]")
         assert await server.stops() == 0
 
 
@@ -212,6 +212,6 @@ async def test_no_descriptors_left_is_one_line(loop: str, folder: Path) -> None:
 
 async def ask_anyhow(port: int) -> bytes:
     try:
-        return await ask(port, "/")
+        return await raw_answer(port, "/")
     except OSError:
         return b""

@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def ask(port: int, path: str = "/pid", **options: float) -> str:
+async def text_at(port: int, path: str = "/pid", **options: float) -> str:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}{path}", timeout=WAIT)
         assert answer.status_code == 200
@@ -275,7 +275,7 @@ class TestStop:
             port = await server.port()
             async with asked(port, "/endless"):
                 busy = int((await server.says(r"^endless (\d+)"))[1])
-                other = int(await ask(port))
+                other = int(await text_at(port))
                 server.process.kill()
                 await gone(busy, other)
 
@@ -304,7 +304,7 @@ class TestStart:
             async with asked(port, "/endless"):
                 pid = (await server.says(r"^endless (\d+)"))[1]
                 await server.says(rf"Worker {pid} did not answer for \d+ s, so it was killed; another takes its place")
-                assert await ask(port) != pid
+                assert await text_at(port) != pid
             assert await server.stops() == 0
 
     @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ class TestStart:
     async def test_code_that_breaks_later(self, folder: Path) -> None:
         """With no worker left that serves, there is an end to it."""
         async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
-            pid = await ask(await server.port())
+            pid = await text_at(await server.port())
             (folder / "app.py").write_text("raise ZeroDivisionError('oh')\n")
             os.kill(int(pid), signal.SIGKILL)
             assert await server.ends() == 1
@@ -381,7 +381,7 @@ class TestStart:
         run = f"aiohttpd.run(Handler, bind=[('127.0.0.1', 0), 's'], workers={workers})"
         (folder / "program.py").write_text(f"{APP}\nif __name__ == '__main__':\n    {run}\n")
         async with program(folder, "program.py") as server:
-            pid = await ask(await server.port())
+            pid = await text_at(await server.port())
             assert (int(pid) == server.process.pid) is (workers is None)
             async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(folder / "s"))) as client:
                 assert (await client.get("http://a/pid")).text == pid
@@ -484,11 +484,11 @@ async def test_reload(folder: Path) -> None:
         await server.says("^app.py has changed")
         await server.says("^SyntaxError: ")
         await server.says("^The workers stay as they are")
-        assert await ask(port)
+        assert await text_at(port)
         (folder / "app.py").write_text(APP.replace("str(os.getpid())", "'new'"))
         await server.says("^app.py has changed", 2)
         async with asyncio.timeout(WAIT):
-            while await ask(port) != "new":
+            while await text_at(port) != "new":
                 pass
         assert await server.stops() == 0
 
@@ -500,7 +500,7 @@ async def test_reload_that_fails(folder: Path) -> None:
     async with serving(folder, "app:Handler", "--reload", "--no-access-log") as server:
         port = await server.port()
         await server.says("^Changes of code are not noticed any more: too many files")
-        assert await ask(port)
+        assert await text_at(port)
         assert await server.stops() == 0
 
 
@@ -532,7 +532,7 @@ async def test_new_code_that_hangs(folder: Path) -> None:
         (folder / "app.py").write_text(APP.replace("str(os.getpid())", "'mended'"))
         server.send(signal.SIGHUP)
         async with asyncio.timeout(WAIT):
-            while await ask(port) != "mended":
+            while await text_at(port) != "mended":
                 pass
         assert await server.stops() == 0
 
@@ -550,7 +550,7 @@ async def test_programs_of_a_worker_hold_nothing_open(folder: Path) -> None:
         "        self.send_text(subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout)\n"
     )
     async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
-        inherited = await ask(await server.port(), "/inherited")
+        inherited = await text_at(await server.port(), "/inherited")
         assert "pipe:" in inherited
         assert "socket:" not in inherited
         assert await server.stops() == 0
@@ -563,7 +563,7 @@ async def test_metrics_of_all(folder: Path) -> None:
         port = await server.port()
 
         async def counts(answers: int, restarts: int) -> bool:
-            text = await ask(port, "/metrics")
+            text = await text_at(port, "/metrics")
             found = re.search(r'^aiohttpd_requests_total.method="HEAD",status="200". (\d+)$', text, re.M)
             assert found is None or int(found[1]) <= answers
             return (
@@ -578,7 +578,7 @@ async def test_metrics_of_all(folder: Path) -> None:
         async with asyncio.timeout(WAIT):
             while not await counts(20, 0):
                 pass  # the other one has not told yet
-        os.kill(int(await ask(port)), signal.SIGKILL)
+        os.kill(int(await text_at(port)), signal.SIGKILL)
         await server.says("another takes its place")
         async with asyncio.timeout(WAIT):
             while not await counts(20, 1):
@@ -591,7 +591,7 @@ async def test_metrics_at_an_address_of_their_own(folder: Path) -> None:
     async with serving(folder, "app:Handler", *arguments) as server:
         port = await server.port()
         for _ in range(5):
-            await ask(port)
+            await text_at(port)
         transport = httpx.AsyncHTTPTransport(uds=str(folder / "metrics"))
         async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
             async with asyncio.timeout(WAIT):

@@ -66,7 +66,7 @@ def backend(proxy: str, target: str, bind: str) -> list[str]:
 
 
 @contextmanager
-def running(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def front_running(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Run a program; gives it, and the file that has what it says."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(arguments, stdout=said, stderr=subprocess.STDOUT, **options)
@@ -143,7 +143,7 @@ async def nginx(folder: Path, server: str, kept: str = "60s") -> AsyncIterator[F
             "events { worker_connections 512; }\n"
             f"http {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
         )
-        with running(program, "-e", "stderr", "-c", f"{folder}/main.conf", "-p", str(folder)) as (process, said):
+        with front_running(program, "-e", "stderr", "-c", f"{folder}/main.conf", "-p", str(folder)) as (process, said):
             await until_reached(port, process)
             yield Front(port, process, said, r"\[(error|crit|alert|emerg)\]")
 
@@ -164,7 +164,10 @@ async def haproxy(folder: Path, server: str, kept: str = "60s") -> AsyncIterator
             "haproxy_log": "    log stdout format raw local0\n    option httplog\n    option dontlog-normal\n",
         }
         (folder / "haproxy.cfg").write_text(replace(text_of("haproxy.cfg"), **values))
-        with running(program, "-db", "-f", str(folder / "haproxy.cfg"), pass_fds=[sock.fileno()]) as (process, said):
+        with front_running(program, "-db", "-f", str(folder / "haproxy.cfg"), pass_fds=[sock.fileno()]) as (
+            process,
+            said,
+        ):
             sock.close()  # now it is HAProxy's alone: if that ends, clients are refused
             yield Front(port, process, said, r"^(?!\[|Proxy \w+ started)\S")
 

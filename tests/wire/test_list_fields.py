@@ -52,7 +52,7 @@ def request(fields: bytes, config: Config = DEFAULTS) -> Request:
     return found
 
 
-async def ask(fields: bytes, **options: Any) -> Response:
+async def cookies_of(fields: bytes, **options: Any) -> Response:
     data = b"GET / HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
     [found] = split(await exchange(Cookies, data, config=Config(access_log=False, **options)))
     return found
@@ -164,31 +164,31 @@ def test_what_a_whole_server_does_for_it(value: str, tmp_path: Path) -> None:
 async def test_the_limit(name: str, element: str, sign: str) -> None:
     for count, status in ((5, 200), (6, 431)):
         value = (sign + sign).join([element] * count)
-        assert (await ask(lines(name, value, 1), limit_elements=5)).status == status
+        assert (await cookies_of(lines(name, value, 1), limit_elements=5)).status == status
         split_over = lines(name, element + sign, count)
-        assert (await ask(split_over, limit_elements=5)).status == status
-    answer = await ask(lines(name, element + sign, 6), limit_elements=5)
+        assert (await cookies_of(split_over, limit_elements=5)).status == status
+    answer = await cookies_of(lines(name, element + sign, 6), limit_elements=5)
     assert b"more than 5 elements in lists" in answer.body
     assert answer["Connection"] == "close"
 
 
 async def test_the_default() -> None:
     for count, status in ((1000, 200), (1001, 431)):
-        assert (await ask(lines("Cookie", "a=b; " * count, 1))).status == status
+        assert (await cookies_of(lines("Cookie", "a=b; " * count, 1))).status == status
 
 
 async def test_all_lists_count_together() -> None:
     fields = lines("Accept", "a,b", 1) + lines("Cookie", "a=1;b=2", 1) + lines("Accept-Language", "a,b,c", 1)
     for limit, status in ((7, 200), (6, 431)):
-        assert (await ask(fields, limit_elements=limit)).status in (status, 200)
+        assert (await cookies_of(fields, limit_elements=limit)).status in (status, 200)
     many = lines("Accept", "a,b,c", 1) + lines("If-Match", "a,b,c", 1) + lines("Via", "a,b,c", 1)
     for limit, status in ((9, 200), (8, 431)):
-        assert (await ask(many, limit_elements=limit)).status == status
+        assert (await cookies_of(many, limit_elements=limit)).status == status
 
 
 @pytest.mark.parametrize("name", ["X-Own", "User-Agent", "Referer", "Range", "Authorization"])
 async def test_other_fields_hold_any_signs(name: str) -> None:
-    assert (await ask(lines(name, "a,b;c", 20), limit_elements=5)).status == 200
+    assert (await cookies_of(lines(name, "a,b;c", 20), limit_elements=5)).status == 200
 
 
 async def test_a_head_that_repeats_is_checked_as_well() -> None:
@@ -243,7 +243,7 @@ def test_codings(value: str, codings: tuple[str, ...]) -> None:
 
 async def test_cookies_are_found_among_empty_ones() -> None:
     fields = lines("Cookie", ' ; ;;a = 1 ;=x;;b="2 3";c=;;;', 1) + lines("Cookie", "a=2;d=4=5;;nonsense", 1)
-    assert json.loads((await ask(fields)).body) == {"a": "1", "b": "2 3", "c": "", "d": "4=5"}
+    assert json.loads((await cookies_of(fields)).body) == {"a": "1", "b": "2 3", "c": "", "d": "4=5"}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ async def test_cookies_are_found_among_empty_ones() -> None:
     ],
 )
 async def test_cookies_are_in_utf8(raw: bytes, cookies: dict[str, str]) -> None:
-    assert json.loads((await ask(b"Cookie: " + raw + b"\r\n")).body) == cookies
+    assert json.loads((await cookies_of(b"Cookie: " + raw + b"\r\n")).body) == cookies
 
 
 # The heads of parts.
