@@ -20,7 +20,8 @@ from aiohttpd.compat import (
 )
 from aiohttpd.threads import pool
 
-from ..support.old_servers import BOUND, HERE, Call, Handler, get_from, handler, in_tls, serving
+from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, text_from
+from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 
@@ -34,11 +35,6 @@ def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(BOUND)
         assert not thread.is_alive(), thread
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
 
 
 @pytest.fixture
@@ -63,13 +59,13 @@ class TestServeForever:
     def test_serves(self, kind: Any) -> None:
         server = kind(HERE, Handler)
         with serving(server):
-            assert [get_from(server, path) for path in ("/1", "/2", "/3")] == ["/1", "/2", "/3"]
+            assert [text_from(server, path) for path in ("/1", "/2", "/3")] == ["/1", "/2", "/3"]
 
     @BOTH
     def test_has_a_keyword(self, kind: Any) -> None:
         with kind(HERE, Handler) as server:
             call = Call(server.serve_forever, poll_interval=0.05)
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             server.shutdown()
             call.result()
 
@@ -90,7 +86,7 @@ class TestServeForever:
     def test_is_left_by_shutdown_from_another_thread(self, kind: Any) -> None:
         with kind(HERE, Handler) as server:
             call = Call(server.serve_forever)
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             Call(server.shutdown).result()
             call.result()
 
@@ -102,7 +98,7 @@ class TestServeForever:
 
         with kind(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
-            assert get_from(server) == "the last one"
+            assert text_from(server) == "the last one"
             call.result()
 
     @BOTH
@@ -115,7 +111,7 @@ class TestServeForever:
 
         with kind(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
-            assert get_from(server) == "the last one"
+            assert text_from(server) == "the last one"
             call.result()
 
     @BOTH
@@ -125,7 +121,7 @@ class TestServeForever:
             Call(server.shutdown).result()
             Call(server.serve_forever).result()
             call = Call(server.serve_forever)
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             server.shutdown()
             call.result()
 
@@ -134,7 +130,7 @@ class TestServeForever:
         with kind(HERE, Handler) as server:
             for path in ("/1", "/2", "/3"):
                 call = Call(server.serve_forever)
-                assert get_from(server, path) == path
+                assert text_from(server, path) == path
                 server.shutdown()
                 call.result()
 
@@ -143,7 +139,7 @@ class TestServeForever:
         server = kind(HERE, Handler)
         with serving(server):
             with socket.create_connection(server.server_address, BOUND):
-                assert get_from(server, "/1") == "/1"
+                assert text_from(server, "/1") == "/1"
 
     def test_shutdown_waits_for_the_handler_of_a_serial_server(self) -> None:
         began, go = threading.Event(), threading.Event()
@@ -155,7 +151,7 @@ class TestServeForever:
 
         with HTTPServer(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
-            answer = Call(get_from, server)
+            answer = Call(text_from, server)
             assert began.wait(BOUND)
             shutdown = Call(server.shutdown)
             shutdown.join(0.2)
@@ -171,7 +167,7 @@ class TestHandleRequest:
     def test_serves_one(self, kind: Any) -> None:
         with kind(HERE, Handler) as server:
             call = Call(server.handle_request)
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             call.result()
 
     @BOTH
@@ -179,7 +175,7 @@ class TestHandleRequest:
         with kind(HERE, Handler) as server:
             for path in ("/1", "/2", "/3"):
                 call = Call(server.handle_request)
-                assert get_from(server, path) == path
+                assert text_from(server, path) == path
                 call.result()
 
     def test_serves_all_requests_of_the_connection(self) -> None:
@@ -218,7 +214,7 @@ class TestHandleRequest:
             socket.create_connection(server.server_address, BOUND).close()
             call.result()
             call = Call(server.handle_request)
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             call.result()
 
     @BOTH
@@ -242,7 +238,7 @@ class TestHandleRequest:
 
         with ThreadingHTTPServer(HERE, handler(text)) as server:
             call = Call(server.handle_request)
-            answer = Call(get_from, server)
+            answer = Call(text_from, server)
             call.result()
             go.set()
             assert answer.result() == "whole"
@@ -252,7 +248,7 @@ class TestHandleRequest:
         with in_tls(kind(HERE, Handler), certificate) as server:
             for path in ("/1", "/2"):
                 call = Call(server.handle_request)
-                assert get_from(server, path, client) == path
+                assert text_from(server, path, client) == path
                 call.result()
 
     @BOTH
@@ -266,7 +262,7 @@ class TestHandleRequest:
                         pass
             call.result()
             call = Call(server.handle_request)
-            assert get_from(server, "/1", client) == "/1"
+            assert text_from(server, "/1", client) == "/1"
             call.result()
 
     @BOTH
@@ -274,7 +270,7 @@ class TestHandleRequest:
         with kind(HERE, Handler) as server:
             for serve in (server.handle_request, server.serve_forever, server.handle_request):
                 call = Call(serve)
-                assert get_from(server, "/1") == "/1"
+                assert text_from(server, "/1") == "/1"
                 if serve == server.serve_forever:
                     server.shutdown()
                 call.result()
@@ -286,7 +282,7 @@ class TestHandleRequest:
         with HTTPServer(HERE, handler(text)) as server:
             call = Call(server.handle_request)
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                get_from(server)
+                text_from(server)
             with pytest.raises(SystemExit, match="3"):
                 call.result()
 
@@ -313,7 +309,7 @@ class TestServiceActions:
         server = Server(HERE, Handler)
         with serving(server, poll_interval=3600):
             for _ in range(3):
-                assert get_from(server, "/1") == "/1"
+                assert text_from(server, "/1") == "/1"
                 calls.get(timeout=BOUND)
 
     @BOTH

@@ -28,7 +28,8 @@ from aiohttpd.compat import (
 )
 from aiohttpd.threads import pool
 
-from ..support.old_servers import BOUND, HERE, Call, Handler, get_from, handler, in_tls, serving
+from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, text_from
+from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 
@@ -42,11 +43,6 @@ def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(BOUND)
         assert not thread.is_alive(), thread
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
 
 
 @pytest.fixture
@@ -94,7 +90,7 @@ class TestAttributes:
         server = kind(("", 0), Handler)
         assert server.server_name == "0.0.0.0"
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
 
     @BOTH
     def test_bind_and_activate(self, kind: Any) -> None:
@@ -103,7 +99,7 @@ class TestAttributes:
         server.server_bind()
         server.server_activate()
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
 
     @BOTH
     def test_socket_of_ones_own(self, kind: Any) -> None:
@@ -112,7 +108,7 @@ class TestAttributes:
         server.socket = socket.create_server(HERE)
         server.server_address = server.socket.getsockname()
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
 
     @BOTH
     def test_address_in_use(self, kind: Any) -> None:
@@ -128,9 +124,9 @@ class TestAttributes:
     def test_handler_class_is_changed_while_it_runs(self, kind: Any) -> None:
         server = kind(HERE, handler(lambda self: "old"))
         with serving(server):
-            assert get_from(server) == "old"
+            assert text_from(server) == "old"
             server.RequestHandlerClass = handler(lambda self: "new")
-            assert get_from(server) == "new"
+            assert text_from(server) == "new"
 
     @BOTH
     def test_subclass_with_attributes(self, kind: Any) -> None:
@@ -149,7 +145,7 @@ class TestAttributes:
 
         server = Server(HERE, handler(text), greeting="hello")
         with serving(server):
-            assert get_from(server, "/1") == get_from(server, "/2") == "hello"
+            assert text_from(server, "/1") == text_from(server, "/2") == "hello"
         assert server.asked == ["/1", "/2"]
 
     @pytest.mark.parametrize("mixin", [socketserver.ThreadingMixIn, ThreadingMixIn])
@@ -165,7 +161,7 @@ class TestAttributes:
 
         server = Server(HERE, handler(text))
         with serving(server):
-            calls = [Call(get_from, server, path) for path in ("/1", "/2")]
+            calls = [Call(text_from, server, path) for path in ("/1", "/2")]
             assert [call.result() for call in calls] == ["/1", "/2"]
 
     @BOTH
@@ -178,7 +174,7 @@ class TestAttributes:
 
         server = kind(HERE, handler(text))
         with serving(server):
-            get_from(server)
+            text_from(server)
         assert len(seen) == 1 and seen[0] is server
 
     @BOTH
@@ -194,14 +190,14 @@ class TestAttributes:
 
         server = kind(HERE, Counts)
         with serving(server):
-            assert [get_from(server) for _ in range(3)] == ["True"] * 3
+            assert [text_from(server) for _ in range(3)] == ["True"] * 3
         assert (Counts.by_type, Counts.by_class, Counts.by_name) == (3, 3, 3)
 
     def test_tcp_server(self) -> None:
         """Seen with http.server's handlers as often as HTTPServer."""
         server = TCPServer(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
         assert not hasattr(server, "server_name")
 
 
@@ -218,7 +214,7 @@ class TestFactories:
     def test_partial(self, kind: Any) -> None:
         server = kind(HERE, functools.partial(self.Greets, greeting="hello"))
         with serving(server):
-            assert get_from(server) == "hello"
+            assert text_from(server) == "hello"
 
     @BOTH
     def test_closure(self, kind: Any) -> None:
@@ -227,13 +223,13 @@ class TestFactories:
 
         server = kind(HERE, make)
         with serving(server):
-            assert get_from(server) == "hello"
+            assert text_from(server) == "hello"
 
     @BOTH
     def test_type(self, kind: Any) -> None:
         server = kind(HERE, type("Made", (Handler,), {"text": lambda self: "hello"}))
         with serving(server):
-            assert get_from(server) == "hello"
+            assert text_from(server) == "hello"
 
     @BOTH
     def test_attributes_before_super(self, kind: Any) -> None:
@@ -248,7 +244,7 @@ class TestFactories:
 
         server = kind(HERE, Late)
         with serving(server):
-            assert get_from(server) == "early False"
+            assert text_from(server) == "early False"
 
 
 class TestTLS:
@@ -256,8 +252,8 @@ class TestTLS:
     def test_wrapped_socket(self, kind: Any, certificate: tuple[str, str], client: ssl.SSLContext) -> None:
         server = in_tls(kind(HERE, handler(lambda self: self.connection.version())), certificate)
         with serving(server):
-            assert get_from(server, "/", client).startswith("TLSv1.")
-            assert get_from(server, "/", client).startswith("TLSv1.")
+            assert text_from(server, "/", client).startswith("TLSv1.")
+            assert text_from(server, "/", client).startswith("TLSv1.")
 
     @BOTH
     def test_silent_connection_stops_nobody(
@@ -266,7 +262,7 @@ class TestTLS:
         server = in_tls(kind(HERE, Handler), certificate)
         with serving(server):
             with socket.create_connection(server.server_address, BOUND):
-                assert get_from(server, "/1", client) == "/1"
+                assert text_from(server, "/1", client) == "/1"
 
     @BOTH
     def test_wrapped_socket_with_hooks(self, kind: Any, certificate: tuple[str, str], client: ssl.SSLContext) -> None:
@@ -280,7 +276,7 @@ class TestTLS:
         server = in_tls(Server(HERE, Handler), certificate)
         with serving(server):
             with socket.create_connection(server.server_address, BOUND):
-                assert get_from(server, "/1", client) == "/1"
+                assert text_from(server, "/1", client) == "/1"
         assert server.verified == 2
 
     @BOTH
@@ -297,8 +293,8 @@ class TestTLS:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1", client) == "/1"
-            assert get_from(server, "/2", client) == "/2"
+            assert text_from(server, "/1", client) == "/1"
+            assert text_from(server, "/2", client) == "/2"
 
     @pytest.mark.parametrize("kind", [HTTPSServer, ThreadingHTTPSServer])
     def test_https_server(self, kind: Any, certificate: tuple[str, str], client: ssl.SSLContext) -> None:
@@ -312,7 +308,7 @@ class TestTLS:
         server = kind(HERE, handler(text), certfile=certfile, keyfile=keyfile)
         client.set_alpn_protocols(["h2", "http/1.1"])
         with serving(server) as call:
-            assert get_from(server, "/", client) == "http/1.1"
+            assert text_from(server, "/", client) == "http/1.1"
         assert (seen == [call]) is (kind is HTTPSServer)
 
     def test_https_server_with_all_options(self, authority: trustme.CA, client: ssl.SSLContext, tmp_path: Path) -> None:
@@ -328,7 +324,7 @@ class TestTLS:
         )
         client.set_alpn_protocols(["own/1"])
         with serving(server):
-            assert get_from(server, "/", client) == "own/1"
+            assert text_from(server, "/", client) == "own/1"
 
     def test_https_server_wants_a_certificate(self, tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="certfile"):
@@ -345,11 +341,11 @@ class TestThreads:
     def test_serial_handlers_run_in_the_calling_thread(self) -> None:
         server = HTTPServer(HERE, handler(name_thread))
         with serving(server) as call:
-            assert {get_from(server) for _ in range(3)} == {str(call.ident)}
+            assert {text_from(server) for _ in range(3)} == {str(call.ident)}
 
     def test_handle_request_runs_them_there_too(self) -> None:
         with HTTPServer(HERE, handler(name_thread)) as server:
-            answer = Call(get_from, server)
+            answer = Call(text_from, server)
             server.handle_request()
             assert answer.result() == str(threading.get_ident())
 
@@ -365,7 +361,7 @@ class TestThreads:
 
         server = HTTPServer(HERE, handler(text))
         with serving(server):
-            calls = [Call(get_from, server) for _ in range(10)]
+            calls = [Call(text_from, server) for _ in range(10)]
             assert [call.result() for call in calls] == ["True"] * 10
 
     def test_others_run_in_threads_of_their_own(self) -> None:
@@ -377,7 +373,7 @@ class TestThreads:
 
         server = ThreadingHTTPServer(HERE, handler(text))
         with serving(server) as call:
-            calls = [Call(get_from, server) for _ in range(2)]
+            calls = [Call(text_from, server) for _ in range(2)]
             assert len({call.result() for call in calls} | {str(call.ident)}) == 3
 
     @pytest.mark.parametrize("daemons", [False, True])
@@ -396,7 +392,7 @@ class TestThreads:
 
         server = Server(HERE, handler(text))
         serve = Call(server.serve_forever)
-        answer = Call(get_from, server)
+        answer = Call(text_from, server)
         assert began.wait(BOUND)
         server.shutdown()
         serve.result()
@@ -427,7 +423,7 @@ class TestThreads:
 
         server = Server(HERE, handler(text))
         serve = Call(server.serve_forever)
-        answer = Call(get_from, server)
+        answer = Call(text_from, server)
         assert began.wait(BOUND)
         server.shutdown()
         serve.result()
@@ -439,7 +435,7 @@ class TestThreads:
     def test_none_is_held_by_an_idle_connection(self, kind: Any) -> None:
         server = kind(HERE, Handler)
         with serving(server), contextlib.ExitStack() as stack:
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             before = threading.active_count()
             for _ in range(20):
                 connection = http.client.HTTPConnection(*server.server_address, timeout=BOUND)
@@ -457,7 +453,7 @@ class TestThreads:
         before = set(threading.enumerate())
         server = Server(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             names = {thread.name for thread in set(threading.enumerate()) - before}
             assert any(name.startswith("aiohttpd-loop") for name in names)
         for thread in set(threading.enumerate()) - before:

@@ -18,7 +18,8 @@ import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn
 
-from ..support.old_servers import BOUND, HERE, Call, Handler, get, handler, no_thread_left, serving
+from ..support.old_servers import HERE, Call, Handler, handler, no_thread_left, serving, text_at
+from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 MANY = 4
@@ -104,7 +105,7 @@ class TestThreadsOfOnesOwn:
 
         server = kind(HERE, handler(text))
         with serving(server):
-            calls = [Call(get, server.server_address) for _ in range(MANY)]
+            calls = [Call(text_at, server.server_address) for _ in range(MANY)]
             assert all(call.result().startswith("own") for call in calls)
 
     def test_hook_runs_in_the_calling_thread(self, kind: Any) -> None:
@@ -119,7 +120,7 @@ class TestThreadsOfOnesOwn:
 
         server = Server(HERE, Handler)
         with serving(server) as call:
-            assert get(server.server_address) == "/"
+            assert text_at(server.server_address) == "/"
         assert seen == [call]
 
     def test_keeps_connections(self, kind: Any) -> None:
@@ -140,7 +141,7 @@ class TestThreadsOfOnesOwn:
 
         with kind(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
-            assert get(server.server_address) == "the last one"
+            assert text_at(server.server_address) == "the last one"
             call.result()
 
     def test_error_is_reported_once(self, kind: Any) -> None:
@@ -157,7 +158,7 @@ class TestThreadsOfOnesOwn:
 
         server = Server(HERE, handler(text))
         with serving(server):
-            assert get(server.server_address).startswith("500")
+            assert text_at(server.server_address).startswith("500")
             seen.get(timeout=BOUND)
         assert seen.empty()
 
@@ -172,7 +173,7 @@ class TestThreadsOfOnesOwn:
         with kind(HERE, handler(text)) as server:
             answers = []
             for _ in range(MANY):
-                answers.append(Call(get, server.server_address))
+                answers.append(Call(text_at, server.server_address))
                 Call(server.handle_request).result()
             go.set()
             assert {answer.result() for answer in answers} == {"whole"}
@@ -187,7 +188,7 @@ class TestThreadsOfOnesOwn:
 
         with kind(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
-            answer = Call(get, server.server_address)
+            answer = Call(text_at, server.server_address)
             assert begun.wait(BOUND)
             server.shutdown()
             call.result()
@@ -203,8 +204,8 @@ class TestProcessRequest:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get(server.server_address).startswith("500")
-            assert get(server.server_address).startswith("500")
+            assert text_at(server.server_address).startswith("500")
+            assert text_at(server.server_address).startswith("500")
         assert capfd.readouterr().err.count("LookupError: no room") == 2
 
     def test_exits(self) -> None:
@@ -215,7 +216,7 @@ class TestProcessRequest:
         with Server(HERE, Handler) as server:
             call = Call(server.serve_forever)
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                get(server.server_address)
+                text_at(server.server_address)
             with pytest.raises(SystemExit, match="3"):
                 call.result()
 
@@ -228,7 +229,7 @@ class TestProcessRequest:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get(server.server_address).startswith("503")
+            assert text_at(server.server_address).startswith("503")
         assert caplog.records == []
 
     def test_counts_and_goes_on(self) -> None:
@@ -243,7 +244,7 @@ class TestProcessRequest:
 
         server = Server(HERE, handler(lambda self: str(len(inside))))
         with serving(server):
-            calls = [Call(get, server.server_address) for _ in range(10)]
+            calls = [Call(text_at, server.server_address) for _ in range(10)]
             assert {call.result() for call in calls} == {"1"}
 
 
@@ -282,7 +283,7 @@ class TestHandleRequest:
             silent = [stack.enter_context(socket.create_connection(server.server_address, BOUND)) for _ in range(MANY)]
             silent[1].sendall(REQUEST[:10])
             call = Call(loop, server)
-            assert [get(server.server_address, path) for path in ("/1", "/2", "/3")] == ["/1", "/2", "/3"]
+            assert [text_at(server.server_address, path) for path in ("/1", "/2", "/3")] == ["/1", "/2", "/3"]
             silent[1].sendall(REQUEST[10:])  # nobody has been dropped
             assert silent[1].recv(12) == b"HTTP/1.1 200"
             stopped.set()
@@ -294,7 +295,7 @@ class TestHandleRequest:
             kept.sendall(REQUEST)
             call = Call(server.handle_request)
             assert kept.recv(12) == b"HTTP/1.1 200"
-            assert get(server.server_address, "/2") == "/2"
+            assert text_at(server.server_address, "/2") == "/2"
             call.result()
 
     @pytest.mark.parametrize("where", ["server", "socket"])
@@ -346,7 +347,7 @@ class TestHandleRequest:
 
         with HTTPServer(HERE, handler(text)) as server:
             serve = [Call(server.handle_request) for _ in range(MANY)]
-            calls = [Call(get, server.server_address) for _ in range(MANY)]
+            calls = [Call(text_at, server.server_address) for _ in range(MANY)]
             assert [call.result() for call in calls] == ["all"] * MANY
             for call in serve:
                 call.join(0.1)
@@ -356,11 +357,11 @@ class TestHandleRequest:
     def test_by_somebodys_selector(self) -> None:
         with HTTPServer(HERE, Handler) as server, selectors.DefaultSelector() as selector:
             selector.register(server, selectors.EVENT_READ)
-            answer = Call(get, server.server_address)
+            answer = Call(text_at, server.server_address)
             assert selector.select(BOUND)
             server.handle_request()
             assert answer.result() == "/"
-            answer = Call(get, server.server_address)
+            answer = Call(text_at, server.server_address)
             assert select.select([server], [], [], BOUND)[0] == [server]
             server._handle_request_noblock()
             assert answer.result() == "/"
@@ -464,7 +465,7 @@ class TestSilence:
 
         server = self.by_class(HTTPServer, handler(text), 0.1)
         with serving(server):
-            assert get(server.server_address) == "whole"
+            assert text_at(server.server_address) == "whole"
 
     def test_longer_than_ours(self) -> None:
         """What a program says holds for idle connections, be it more or less than the option."""
@@ -476,7 +477,7 @@ class TestSilence:
 
         server = self.by_class(HTTPServer, handler(text), 300)
         with serving(server):
-            assert get(server.server_address) == "seen"
+            assert text_at(server.server_address) == "seen"
         assert seen == [300]
 
 
@@ -495,7 +496,7 @@ class TestFlag:
         with Server(HERE, Handler) as server:
             for _ in range(2):
                 call = Call(server.serve_forever, 0.05)
-                assert get(server.server_address) == "/"
+                assert text_at(server.server_address) == "/"
                 server._BaseServer__shutdown_request = True
                 call.result()
                 assert server._BaseServer__shutdown_request is False
@@ -513,7 +514,7 @@ class TestFlag:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get(server.server_address) == "/"
+            assert text_at(server.server_address) == "/"
 
     @BOTH
     def test_shutdown_in_the_calling_thread(self, kind: Any) -> None:

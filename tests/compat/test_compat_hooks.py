@@ -20,7 +20,8 @@ from aiohttpd.compat import (
 )
 from aiohttpd.threads import pool
 
-from ..support.old_servers import BOUND, HERE, Call, Handler, get_from, handler, serving
+from ..support.old_servers import HERE, Call, Handler, handler, serving, text_from
+from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 
@@ -48,10 +49,10 @@ class TestHooks:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             with socket.create_connection(server.server_address, BOUND) as sock:
                 assert sock.recv(1) == b""
-            assert get_from(server, "/3") == "/3"
+            assert text_from(server, "/3") == "/3"
         assert seen == [True] * 3
 
     def test_get_request(self, kind: Any) -> None:
@@ -68,10 +69,10 @@ class TestHooks:
 
         server = Server(HERE, handler(lambda self: self.client_address[0]))
         with serving(server):
-            assert get_from(server) == "somebody"
+            assert text_from(server) == "somebody"
             with socket.create_connection(server.server_address, BOUND) as sock:
                 assert sock.recv(1) == b""
-            assert get_from(server) == "somebody"
+            assert text_from(server) == "somebody"
         assert server.accepted == 3
 
     def test_process_request(self, kind: Any) -> None:
@@ -91,7 +92,7 @@ class TestHooks:
             server = Server(HERE, handler(lambda self: threading.current_thread().name))
             with serving(server):
                 for _ in range(3):
-                    assert get_from(server).startswith("own")
+                    assert text_from(server).startswith("own")
 
     def test_finish_request(self, kind: Any, tmp_path: Path) -> None:
         """As ``python -m http.server`` does it."""
@@ -107,8 +108,8 @@ class TestHooks:
 
         server = Server(HERE, Quiet)
         with serving(server):
-            assert get_from(server, "/hello.txt") == "hello"
-            assert get_from(server, "/none.txt").startswith("404")
+            assert text_from(server, "/hello.txt") == "hello"
+            assert text_from(server, "/none.txt").startswith("404")
 
     def test_finish_request_that_calls_super(self, kind: Any) -> None:
         seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -120,7 +121,7 @@ class TestHooks:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             assert seen.get(timeout=BOUND) == "127.0.0.1"
 
     def test_shutdown_request(self, kind: Any) -> None:
@@ -133,7 +134,7 @@ class TestHooks:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             seen.get(timeout=BOUND)
         assert seen.empty()
 
@@ -147,7 +148,7 @@ class TestHooks:
 
         server = Server(HERE, Handler)
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             seen.get(timeout=BOUND)
         assert seen.empty()
 
@@ -161,7 +162,7 @@ class TestHooks:
         server = kind(HERE, Handler)
         server.verify_request = verify
         with serving(server):
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
         assert len(seen) == 1
 
 
@@ -181,12 +182,12 @@ class TestErrors:
 
         server = Server(HERE, handler(text))
         with serving(server):
-            assert get_from(server, "/raise").startswith("500")
+            assert text_from(server, "/raise").startswith("500")
             request, client_address, (cls, error, traceback) = seen.get(timeout=BOUND)
             assert cls is LookupError
             assert error.args == (client_address[1], request)
             assert traceback.tb_next is not None
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
         assert seen.empty()
 
     def test_is_printed_once(self, kind: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +196,7 @@ class TestErrors:
 
         server = kind(HERE, handler(text))
         with serving(server):
-            get_from(server)
+            text_from(server)
         out, err = capfd.readouterr()
         assert out == ""
         assert err.count("LookupError: nothing there") == 1
@@ -215,7 +216,7 @@ class TestErrors:
         server = kind(HERE, Raises)
         with serving(server):
             with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-                get_from(server)
+                text_from(server)
         assert capfd.readouterr().err.count("LookupError: nothing there") == 1
 
     def test_handle_error_raises(self, kind: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,12 +234,12 @@ class TestErrors:
         with Server(HERE, handler(text)) as server:
             call = Call(server.serve_forever)
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                get_from(server, "/raise")
+                text_from(server, "/raise")
             if kind is HTTPServer:
                 with pytest.raises(LookupError, match="nothing there"):
                     call.result()
             else:
-                assert get_from(server, "/1") == "/1"
+                assert text_from(server, "/1") == "/1"
                 server.shutdown()
                 call.result()
                 [record] = caplog.records
@@ -257,11 +258,11 @@ class TestExit:
         with HTTPServer(HERE, handler(self.text)) as server:
             call = Call(server.serve_forever)
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                get_from(server, "/exit")
+                text_from(server, "/exit")
             with pytest.raises(SystemExit, match="3"):
                 call.result()
             call = Call(server.serve_forever)  # it may go on
-            assert get_from(server, "/1") == "/1"
+            assert text_from(server, "/1") == "/1"
             server.shutdown()
             call.result()
 
@@ -269,8 +270,8 @@ class TestExit:
         server = ThreadingHTTPServer(HERE, handler(self.text))
         with serving(server) as call:
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
-                get_from(server, "/exit")
-            assert get_from(server, "/1") == "/1"
+                text_from(server, "/exit")
+            assert text_from(server, "/1") == "/1"
             assert call.is_alive()
         assert len([record for record in caplog.records if record.levelname == "ERROR"]) <= 1
         caplog.clear()

@@ -18,7 +18,8 @@ import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn
 
-from ..support.old_servers import BOUND, HERE, Call, Handler, get, handler, listens, no_thread_left
+from ..support.old_servers import HERE, Call, Handler, handler, listens, no_thread_left, text_at
+from ..support.waiting import BOUND
 
 pytestmark = [  # the warnings of sockets that nobody has closed are right
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -72,7 +73,7 @@ class TestForgotten:
         """A callback of OAuth, twice."""
         for _ in range(2):
             server = kind(HERE, Handler)
-            answer = Call(get, server.server_address, "/callback?code=1")
+            answer = Call(text_at, server.server_address, "/callback?code=1")
             Call(server.handle_request).result()
             assert answer.result() == "/callback?code=1"
             gone = Gone(server)
@@ -90,7 +91,7 @@ class TestForgotten:
 
         server = kind(HERE, handler(text))
         gone = Gone(server)
-        answer = Call(get, server.server_address)
+        answer = Call(text_at, server.server_address)
         call = Call(server.handle_request)
         assert begun.wait(BOUND)
         del server
@@ -105,7 +106,7 @@ class TestForgotten:
         server = kind(HERE, Handler)
         gone = Gone(server)
         with socket.create_connection(server.server_address, BOUND):
-            answer = Call(get, server.server_address)
+            answer = Call(text_at, server.server_address)
             Call(server.handle_request).result()
             if kind is ThreadingHTTPServer:  # the silent one has been its first
                 Call(server.handle_request).result()
@@ -118,7 +119,7 @@ class TestForgotten:
         server = kind(HERE, Handler)
         gone = Gone(server)
         call = Call(server.serve_forever)
-        assert get(server.server_address) == "/"
+        assert text_at(server.server_address) == "/"
         server.shutdown()
         call.result()
         del server, call
@@ -130,7 +131,7 @@ class TestForgotten:
 
         server = kind(HERE, handler(text))
         gone = Gone(server)
-        answer = Call(get, server.server_address)
+        answer = Call(text_at, server.server_address)
         Call(server.handle_request).result()
         assert answer.result().startswith("500")
         assert "LookupError" in capfd.readouterr().err
@@ -163,7 +164,7 @@ class TestForgotten:
             server = Server(HERE, Handler)
             gone = Gone(server)
             call = Call(serve, server)
-            assert get(server.server_address) == "/"
+            assert text_at(server.server_address) == "/"
             if serve is Server.serve_forever:
                 server.shutdown()
             call.result()
@@ -198,7 +199,7 @@ class TestForgotten:
 
         server = Server(HERE, Handler)
         gone = Gone(server)
-        answer = Call(get, server.server_address)
+        answer = Call(text_at, server.server_address)
         Call(server.handle_request).result()
         assert answer.result() == "/"
         del server
@@ -215,7 +216,7 @@ class TestForgotten:
 
         server = kind(HERE, handler(text))
         gone = Gone(server)
-        answer = Call(get, server.server_address)
+        answer = Call(text_at, server.server_address)
         Call(server.handle_request).result()
         assert answer.result() == "seen"
         del server, seen
@@ -233,10 +234,10 @@ def test_a_thread_that_serves_has_it(kind: Any) -> None:
     address = server.server_address
     seen = weakref.ref(server)
     Call(server.serve_forever)
-    assert get(address) == "/"
+    assert text_at(address) == "/"
     del server
     gc.collect()
-    assert get(address) == "/"
+    assert text_at(address) == "/"
     again = seen()
     assert again is not None
     again.shutdown()
@@ -248,10 +249,10 @@ def test_who_waits_is_for_the_next_one(kind: Any) -> None:
     """Between two calls connections wait in the backlog, and nobody loses them."""
     with kind(HERE, Handler) as server:
         call = Call(server.serve_forever)
-        assert get(server.server_address) == "/"
+        assert text_at(server.server_address) == "/"
         server.shutdown()
         call.result()
-        answer = Call(get, server.server_address)
+        answer = Call(text_at, server.server_address)
         Call(server.handle_request).result()
         assert answer.result() == "/"
         assert server.socket.gettimeout() is None
@@ -299,7 +300,7 @@ sys.exit(7)
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
-            assert len(get(("127.0.0.1", port))) == 300000
+            assert len(text_at(("127.0.0.1", port))) == 300000
             _, err = process.communicate(timeout=BOUND)
         finally:
             process.kill()
@@ -334,7 +335,7 @@ begun.wait()
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            assert get(("127.0.0.1", int(process.stdout.readline()))).startswith("204")
+            assert text_at(("127.0.0.1", int(process.stdout.readline()))).startswith("204")
             assert process.wait(BOUND) == 0
         finally:
             process.kill()
@@ -344,7 +345,7 @@ class TestHandlersOfOnesOwn:
     def test_real_socket(self) -> None:
         """Who accepts himself has a socket, and the handler gets it."""
         with HTTPServer(HERE, Handler) as server:
-            answer = Call(get, server.server_address)
+            answer = Call(text_at, server.server_address)
             request, address = server.get_request()
             server.process_request(request, address)
             assert answer.result() == "/"
@@ -354,7 +355,7 @@ class TestHandlersOfOnesOwn:
             pass
 
         with Server(HERE, Handler) as server:
-            answer = Call(get, server.server_address)
+            answer = Call(text_at, server.server_address)
             server.process_request(*server.get_request())
             assert answer.result() == "/"
 
@@ -372,7 +373,7 @@ class TestHandlersOfOnesOwn:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
                 call = Call(getattr(server, serve))
-                assert get(server.server_address) == "/"
+                assert text_at(server.server_address) == "/"
                 server.shutdown()
                 call.result()
             assert [warning.category for warning in told if warning.category is RuntimeWarning] == [RuntimeWarning]

@@ -14,7 +14,8 @@ from aiohttpd import compat
 from aiohttpd.compat.engine import Engine
 from aiohttpd.config import Config
 
-from ..support.old_servers import BOUND, HERE, Call, Handler, get, no_thread_left, serving
+from ..support.old_servers import HERE, Call, Handler, no_thread_left, serving, text_at
+from ..support.waiting import BOUND
 
 KINDS = ["HTTPServer", "ThreadingHTTPServer", "TCPServer", "ThreadingTCPServer"]
 OURS = ("__", "aiohttpd_", "_aiohttpd_")
@@ -69,7 +70,7 @@ class TestServer:
             theirs = set(vars(there))
         server = getattr(compat, name)(HERE, Handler)
         with serving(server):
-            assert get(server.server_address) == "/"
+            assert text_at(server.server_address) == "/"
             ours = set(vars(server)) - theirs
         assert {one for one in ours if not one.startswith(OURS)} == set()
 
@@ -93,12 +94,12 @@ class TestServer:
                 setattr(Server, one, value)
         server = Server(HERE, type("Mine", (Names,), {"wanted": wanted}))
         with serving(server):
-            assert get(server.server_address) == ""
+            assert text_at(server.server_address) == ""
         assert {one for one in wanted if getattr(server, one) != f"mine: {one}"} == set()
         server = Server(HERE, type("Mine", (Names,), {"wanted": wanted}))
         with server:
             call = Call(server.handle_request)
-            assert get(server.server_address) == ""
+            assert text_at(server.server_address) == ""
             call.result()
 
 
@@ -125,7 +126,7 @@ class TestHandler:
             cls: Any = type("Seen", (Seen,), {})
             with kind(HERE, cls) as server:
                 call = Call(server.handle_request)
-                assert get(server.server_address).startswith("204")
+                assert text_at(server.server_address).startswith("204")
                 call.result()
             seen.append(cls.names)
         assert seen[0] == seen[1]
@@ -136,14 +137,14 @@ class TestHandler:
         make, wanted = with_names(when)
         server = getattr(compat, name)(HERE, make)
         with serving(server):
-            assert get(server.server_address) == ""
+            assert text_at(server.server_address) == ""
         assert {"url", "query", "form", "serve", "instant", "json"} <= set(wanted)
 
     @pytest.mark.parametrize("when", ["before", "class"])
     async def test_as_app(self, when: str) -> None:
         make, _ = with_names(when)
         async with aiohttpd.HTTPServer(HERE, make) as server, asyncio.timeout(BOUND):
-            assert await asyncio.to_thread(get, server.server_address) == ""
+            assert await asyncio.to_thread(text_at, server.server_address) == ""
 
 
 def with_names(when: str) -> tuple[Any, list[str]]:
@@ -177,8 +178,8 @@ def test_options_of_the_engine(name: str) -> None:
 
     server = Server(HERE, Handler)
     with serving(server):
-        assert get(server.server_address) == "/"
-        assert get(server.server_address, A="1", B="2", C="3").startswith("431")
+        assert text_at(server.server_address) == "/"
+        assert text_at(server.server_address, A="1", B="2", C="3").startswith("431")
 
 
 @pytest.mark.parametrize("name", ["BaseHTTPRequestHandler", "SimpleHTTPRequestHandler", "HTTPServer", "TCPServer"])

@@ -20,9 +20,9 @@ import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, BlockingHTTPRequestHandler, Config, compat
 from aiohttpd.testing import exchange
 
-from ..support.loops import BOUND
 from ..support.old_handlers import Old
 from ..support.places import ROOT
+from ..support.waiting import BOUND
 from ..support.wire import finals
 
 BOTH = pytest.mark.parametrize("kind", [compat.HTTPServer, compat.ThreadingHTTPServer])

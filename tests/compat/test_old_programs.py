@@ -37,7 +37,8 @@ import trustme
 
 from aiohttpd import compat
 
-from ..support.old_servers import BOUND, Call, no_thread_left
+from ..support.old_servers import Call, no_thread_left
+from ..support.waiting import BOUND
 
 HERE = ("127.0.0.1", 0)
 STDLIB: Any = SimpleNamespace(**{**vars(socketserver), **vars(http.server)})  # named http.server

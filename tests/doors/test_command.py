@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server as a program; gives the process and the URL that it says it serves on."""
     process = subprocess.Popen(
         command("serve", *arguments), cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -53,16 +53,16 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple
 class TestServe:
     @pytest.mark.parametrize("target", ["hello:Hello", "hello.py:Hello", "./hello.py:Hello", "hello:Nested.Handler"])
     def test_targets(self, folder: Path, target: str) -> None:
-        with serving(folder, target, "--port", "0") as (_, url):
+        with served(folder, target, "--port", "0") as (_, url):
             assert httpx.get(url).text == "Hello!"
 
     def test_the_folder_of_a_file_is_importable(self, folder: Path) -> None:
-        with serving(folder.parent, f"{folder.name}/hello.py:Hello", "-p", "0") as (_, url):
+        with served(folder.parent, f"{folder.name}/hello.py:Hello", "-p", "0") as (_, url):
             assert httpx.get(url).text == "Hello!"
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_log_line_and_quiet_stop(self, folder: Path, number: int) -> None:
-        with serving(folder, "hello:Hello", "-p", "0") as (process, url):
+        with served(folder, "hello:Hello", "-p", "0") as (process, url):
             httpx.get(url + "a?b")
             process.send_signal(number)
             _, err = process.communicate(timeout=10)
@@ -72,7 +72,7 @@ class TestServe:
             )
 
     def test_no_access_log(self, folder: Path) -> None:
-        with serving(folder, "hello:Hello", "-p", "0", "--no-access-log") as (process, url):
+        with served(folder, "hello:Hello", "-p", "0", "--no-access-log") as (process, url):
             httpx.get(url)
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=10)[1] == ""
@@ -85,7 +85,7 @@ class TestServe:
             "    response.flush()\n"
             "    await asyncio.sleep(3600)\n"
         )
-        with serving(folder, "slow:app", "-p", "0", "--timeout-grace", "3600") as (process, url):
+        with served(folder, "slow:app", "-p", "0", "--timeout-grace", "3600") as (process, url):
             with httpx.stream("GET", url):
                 process.send_signal(signal.SIGINT)
                 assert process.stderr is not None
@@ -97,7 +97,7 @@ class TestServe:
 
     def test_unix_socket(self, folder: Path) -> None:
         path = folder / "s"
-        with serving(folder, "hello:Hello", "--bind", f"unix:{path}") as (process, url):
+        with served(folder, "hello:Hello", "--bind", f"unix:{path}") as (process, url):
             assert url == f"unix:{path}"
             client = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)))
             with client:
@@ -107,12 +107,12 @@ class TestServe:
         assert not path.exists()
 
     def test_environment(self, folder: Path) -> None:
-        with serving(folder, "hello:Hello", AIOHTTPD_PORT="0", AIOHTTPD_ACCESS_LOG="no") as (process, url):
+        with served(folder, "hello:Hello", AIOHTTPD_PORT="0", AIOHTTPD_ACCESS_LOG="no") as (process, url):
             httpx.get(url)
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=10)[1] == ""
         # A flag wins.
-        with serving(folder, "hello:Hello", "--access-log", AIOHTTPD_PORT="0", AIOHTTPD_ACCESS_LOG="no") as (
+        with served(folder, "hello:Hello", "--access-log", AIOHTTPD_PORT="0", AIOHTTPD_ACCESS_LOG="no") as (
             process,
             url,
         ):

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[str]:
+def served(folder: Path, *arguments: str) -> Iterator[str]:
     """Run the command; give where it serves."""
     command = [sys.executable, "-m", "aiohttpd", *arguments]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
@@ -58,7 +58,7 @@ def serving(folder: Path, *arguments: str) -> Iterator[str]:
     ids=" ".join,
 )
 def test_an_option(folder: Path, arguments: tuple[str, ...]) -> None:
-    with serving(folder, *arguments) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with served(folder, *arguments) as url, httpx.Client(base_url=url, trust_env=False) as client:
         answer = client.get("a.txt")
         assert answer.text == "a"
         if "X-One" in arguments:
@@ -71,7 +71,7 @@ def test_tls(folder: Path) -> None:
     (folder / "password").write_text("of no use here\n")
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     for more in ([], ["--tls-key", "pair.pem"], ["--tls-key", "pair.pem", "--tls-password-file", "password"]):
-        with serving(folder, "-d", "site", "0", "--tls-cert", "pair.pem", *more) as url:
+        with served(folder, "-d", "site", "0", "--tls-cert", "pair.pem", *more) as url:
             assert url.startswith("https://")
             assert httpx.get(url + "a.txt", verify=context, trust_env=False).text == "a"
 

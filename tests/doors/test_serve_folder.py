@@ -277,11 +277,6 @@ class TestWhere:
             assert "password" not in served.stop()
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 class TestTLS:
     @pytest.fixture
     def certificate(self, authority: trustme.CA, tmp_path: Path) -> tuple[Path, Path, Path]:

@@ -14,8 +14,8 @@ from aiohttpd import (
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import BLOCK, FRAMINGS, LAST_CHUNK, MIB, chunk, connected, echo_path, get, head, post
-from ..support.loops import BOUND, on_both_loops
-from ..support.waiting import until
+from ..support.loops import on_both_loops
+from ..support.waiting import BOUND, until
 
 # Large transfers.
 

@@ -19,7 +19,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import aiohttpd
 from aiohttpd.clock import MONTHS, http_date, parse_http_date
 from aiohttpd.files import SimpleHTTPRequestHandler
 from aiohttpd.files.negotiation import CODINGS, IDENTITY, accepted_codings
@@ -28,6 +27,7 @@ from aiohttpd.files.store import Policy, Representation, Store
 from aiohttpd.files.tree import open_inside
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET
 from ..support.places import DATA
 from ..support.wire import Response, split
 
@@ -121,9 +121,6 @@ def etags(handlers: list[type[SimpleHTTPRequestHandler]]) -> dict[str, str]:
         return {name: await ask(name) for name in FILES}
 
     return asyncio.run(ask_all())
-
-
-QUIET = aiohttpd.Config(access_log=False)
 
 
 def request_bytes(method: str, path: str, fields: Fields, *, last: bool = False) -> bytes:

@@ -20,6 +20,7 @@ from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, fetch
+from ..support.folders import files_of
 from ..support.waiting import until
 from ..support.wire import Response, split
 
@@ -33,10 +34,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of files that are old enough to be kept."""
     monkeypatch.setattr(tree, "_SETTLED", -1)
     return tmp_path
-
-
-def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
-    return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
 
 
 def get(path: str, *fields: str, method: str = "GET") -> bytes:
@@ -100,7 +97,7 @@ class TestWhatIsKnown:
     ) -> None:
         path = site / "file.txt"
         path.write_bytes(b"old" * (size // 3))
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             before = await fetch(app, "/file.txt", method=method)
         await settled(path)
@@ -116,7 +113,7 @@ class TestWhatIsKnown:
     @SIZES
     async def test_what_is_deleted_is_not_there(self, site: Path, size: int) -> None:
         (site / "file.txt").write_bytes(b"x" * size)
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             before = await fetch(app, "/file.txt")
         (site / "file.txt").unlink()
@@ -128,7 +125,7 @@ class TestWhatIsKnown:
         self, site: Path, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (site / "file.txt").write_bytes(b"x" * size)
-        app = serving(site)
+        app = files_of(site)
         first = await fetch(app, "/file.txt")
         monkeypatch.setattr("aiohttpd.files.store.Store._look_up", None)
         assert (await fetch(app, "/file.txt", f"If-None-Match: {first['ETag']}")).status == 304
@@ -136,7 +133,7 @@ class TestWhatIsKnown:
 
     async def test_one_look_for_all_that_come_in_a_turn(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (site / "file.txt").write_bytes(b"x")
-        app = serving(site)
+        app = files_of(site)
         await fetch(app, "/file.txt")
         looks = 0
         state_of = tree.state_of
@@ -153,7 +150,7 @@ class TestWhatIsKnown:
     async def test_a_loop_that_ends_leaves_nothing_to_the_next(self, site: Path) -> None:
         """Not even what it would have forgotten in its next turn."""
         (site / "file.txt").write_bytes(b"one")
-        app = serving(site)
+        app = files_of(site)
 
         def look() -> bytes:
             async def once() -> bytes:
@@ -177,7 +174,7 @@ class TestWhatIsKnown:
             (site / name).mkdir()
             (site / name / "index.html").write_text(name)
         (site / "current").symlink_to("one")
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/current/")).body == b"one"
         (site / "next").symlink_to("two")
@@ -186,7 +183,7 @@ class TestWhatIsKnown:
 
     async def test_an_index_page_that_goes(self, site: Path) -> None:
         (site / "index.html").write_text("page")
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/")).body == b"page"
         (site / "index.html").unlink()
@@ -211,7 +208,7 @@ class TestWhatIsKnown:
 class TestMemory:
     async def test_all_spellings_of_a_path_are_one_entry(self, site: Path) -> None:
         (site / "a b.txt").write_text("content")
-        app = serving(site)
+        app = files_of(site)
         spellings = [f"/{'./' * number}{'x/../' * number}/{'%2e/' * number}a%20b.txt" for number in range(200)]
         spellings += ["/a%20b%2Etxt", "//a%20b.txt", "/%61%20b.txt?query"]
         for spelling in spellings:
@@ -221,7 +218,7 @@ class TestMemory:
 
     async def test_as_browsers_write_it_is_answered_at_once(self, site: Path) -> None:
         names = ["a b.txt", "ünï.txt", "a'(b)!;@,=+$&:~*.txt", "100%.txt"]
-        app = serving(site)
+        app = files_of(site)
         for name in names:
             (site / name).write_text(name)
         for path in ("/a%20b.txt", "/%C3%BCn%C3%AF.txt", "/a'(b)!;@,=+$&:~*.txt", "/100%25.txt"):
@@ -234,7 +231,7 @@ class TestMemory:
         (site / "folder" / "index.html").write_text("page")
         (site / "file.txt").write_text("file")
         (site / "index.html").write_text("root")
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             for path, status in (
                 ("/folder/", 200), ("/folder", 301), ("/folder/.", 301), ("/folder/%2e/", 200), ("/file.txt", 200),
@@ -350,7 +347,7 @@ class TestAnswersUnderWay:
     ) -> None:
         content = large.read_bytes()
         os.utime(large, (1e9, 1e9))
-        async with downloading(serving(large.parent), "/large.bin", *fields) as download:
+        async with downloading(files_of(large.parent), "/large.bin", *fields) as download:
             change(large)
             wanted = content[1000 : LARGE - 99] if fields else content
             assert download.length == len(wanted)
@@ -358,18 +355,18 @@ class TestAnswersUnderWay:
 
     async def test_a_log_that_grows_all_the_time(self, large: Path) -> None:
         content = large.read_bytes()
-        async with downloading(serving(large.parent), "/large.bin") as download:
+        async with downloading(files_of(large.parent), "/large.bin") as download:
             while len(download.content) < LARGE - 2 * MIB:
                 append(large)
                 download.content += await download.reader.readexactly(MIB)
             assert await download.end() == content
-        assert (await fetch(serving(large.parent), "/large.bin", method="HEAD"))["Content-Length"] == str(
+        assert (await fetch(files_of(large.parent), "/large.bin", method="HEAD"))["Content-Length"] == str(
             large.stat().st_size
         )
 
     @pytest.mark.parametrize("change", [rewrite, rewrite_keeping_the_date, truncate, longer, one_byte])
     async def test_what_may_be_a_mixture_is_cut(self, large: Path, change: Callable[[Path], None]) -> None:
-        app = serving(large.parent)
+        app = files_of(large.parent)
         async with downloading(app, "/large.bin") as download:
             change(large)
             assert len(await download.end()) < LARGE
@@ -379,7 +376,7 @@ class TestAnswersUnderWay:
 
     async def test_a_write_that_is_followed_by_others_reading(self, large: Path) -> None:
         """The time of the last access is not enough to take it for a touch."""
-        async with downloading(serving(large.parent), "/large.bin") as download:
+        async with downloading(files_of(large.parent), "/large.bin") as download:
             rewrite(large)
             status = large.stat()
             os.utime(large, ns=(status.st_mtime_ns, status.st_mtime_ns))
@@ -388,7 +385,7 @@ class TestAnswersUnderWay:
     async def test_where_reading_leaves_a_trace(self, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of a file of somebody else's nobody can tell whether it was touched or written to."""
         monkeypatch.setattr(tree, "_NOATIME", 0)
-        async with downloading(serving(large.parent), "/large.bin") as download:
+        async with downloading(files_of(large.parent), "/large.bin") as download:
             touch(large)
             assert len(await download.end()) < LARGE
 
@@ -426,7 +423,7 @@ class TestWhatMayNotBeRead:
         (shared / "folder" / "index.html").write_text("page")
         (shared / "folder" / "file.txt").write_text("file")
         (shared / "folder").chmod(0o711)
-        moved, page, file = await self.asked(serving(shared), "/folder", "/folder/", "/folder/file.txt")
+        moved, page, file = await self.asked(files_of(shared), "/folder", "/folder/", "/folder/file.txt")
         assert (moved.status, moved["Location"]) == (301, "folder/")
         assert (page.status, page.body) == (200, b"page")
         assert (file.status, file.body) == (200, b"file")
@@ -434,7 +431,7 @@ class TestWhatMayNotBeRead:
     async def test_the_root_can_be_passed_only(self, shared: Path) -> None:
         (shared / "index.html").write_text("page")
         shared.chmod(0o711)
-        [page] = await self.asked(serving(shared), "/")
+        [page] = await self.asked(files_of(shared), "/")
         assert (page.status, page.body) == (200, b"page")
 
     async def test_403(self, shared: Path) -> None:
@@ -448,10 +445,10 @@ class TestWhatMayNotBeRead:
         (shared / "file.txt").write_text("secret")
         (shared / "file.txt").chmod(0o600)
         paths = ["/list/", "/locked/", "/locked/none", "/index/", "/index/index.html", "/file.txt"]
-        for path, answer in zip(paths, await self.asked(serving(shared), *paths), strict=True):
+        for path, answer in zip(paths, await self.asked(files_of(shared), *paths), strict=True):
             assert (path, answer.status) == (path, 403)
             assert b"secret" not in answer.body
-        [page] = await self.asked(serving(shared, fallback_page="file.txt"), "/file.txt")
+        [page] = await self.asked(files_of(shared, fallback_page="file.txt"), "/file.txt")
         assert page.status == 403
 
     async def test_what_is_outside_is_not_there(self, shared: Path) -> None:
@@ -465,7 +462,7 @@ class TestWhatMayNotBeRead:
         (shared / "root" / ".hidden").write_text("x")
         (shared / "root" / ".hidden").chmod(0o600)
         paths = ["/link", "/folder", "/folder/", "/folder/file.txt", "/.hidden", "/none"]
-        assert [answer.status for answer in await self.asked(serving(shared / "root"), *paths)] == [404] * len(paths)
+        assert [answer.status for answer in await self.asked(files_of(shared / "root"), *paths)] == [404] * len(paths)
 
     async def test_a_sibling_that_may_not_be_read_does_not_count(self, shared: Path) -> None:
         (shared / "a.txt").write_text("text")
@@ -474,7 +471,7 @@ class TestWhatMayNotBeRead:
         os.utime(shared / "a.txt.br", (1e9, 1e9))
         (shared / "a.txt.br").chmod(0o600)
         with somebody_else():
-            answer = await fetch(serving(shared), "/a.txt", "Accept-Encoding: br")
+            answer = await fetch(files_of(shared), "/a.txt", "Accept-Encoding: br")
         assert (answer.status, answer.body, answer["Content-Encoding"]) == (200, b"text", None)
 
     async def test_a_listing_shows_what_can_be_read(self, shared: Path) -> None:
@@ -482,7 +479,7 @@ class TestWhatMayNotBeRead:
         (shared / "locked").mkdir(0o700)
         (shared / "locked" / "x").write_text("x")
         (shared / "link").symlink_to("locked/x")
-        [listing] = await self.asked(serving(shared), "/")
+        [listing] = await self.asked(files_of(shared), "/")
         assert listing.status == 200
         assert b"a.txt" in listing.body
         assert b'href="link"' not in listing.body
@@ -490,7 +487,7 @@ class TestWhatMayNotBeRead:
     async def test_permissions_that_are_taken_back(self, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tree, "_SETTLED", -1)
         (shared / "file.txt").write_text("text")
-        app = serving(shared)
+        app = files_of(shared)
         assert [answer.status for answer in await self.asked(app, "/file.txt", "/file.txt")] == [200, 200]
         (shared / "file.txt").chmod(0o600)
         assert [answer.status for answer in await self.asked(app, "/file.txt")] == [403]
@@ -498,7 +495,7 @@ class TestWhatMayNotBeRead:
 
 async def test_an_entry_that_is_evicted_within_a_turn(site: Path) -> None:
     """It is forgotten altogether."""
-    app = serving(site, cache_size=40_000, cache_file_size=10_000)
+    app = files_of(site, cache_size=40_000, cache_file_size=10_000)
     for name in ("a", "b", "c", "d", "e"):
         (site / name).write_bytes(bytes(9000))
     answers = split(await exchange(app, [get(f"/{name}") for name in "abcdeabcde"], config=QUIET))

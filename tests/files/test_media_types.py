@@ -2,14 +2,13 @@
 
 import mimetypes
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.files.media_types import EXTENSIONS, guess_type
 
 from ..support.asking import fetch
+from ..support.folders import files_of
 
 KNOWN = {
     "a.js": "text/javascript", "a.mjs": "text/javascript", "a.cjs": "text/javascript", "a.json": "application/json",
@@ -77,21 +76,17 @@ def test_what_only_the_machine_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guess_type("a.rarely-seen") == "x/own"
 
 
-def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
-    return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
-
-
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("name", ["a.js", "a.mjs", "a.css", "a.md", "a.csv", "a.ics", "a.txt", "a.html"])
 async def test_text_has_its_charset(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("größer", encoding="utf-8")
-    assert (await fetch(serving(tmp_path), f"/{name}"))["Content-Type"] == f"{KNOWN[name]}; charset=utf-8"
+    assert (await fetch(files_of(tmp_path), f"/{name}"))["Content-Type"] == f"{KNOWN[name]}; charset=utf-8"
 
 
 async def test_the_attributes_of_a_class(tmp_path: Path) -> None:
     (tmp_path / "a.ts").write_text("let a: number")
     (tmp_path / "a.unknown").write_text("x")
-    app = serving(tmp_path, extensions_map={".ts": "application/typescript"}, default_content_type="text/odd")
+    app = files_of(tmp_path, extensions_map={".ts": "application/typescript"}, default_content_type="text/odd")
     assert (await fetch(app, "/a.ts"))["Content-Type"] == "application/typescript"
     assert (await fetch(app, "/a.unknown"))["Content-Type"] == "text/odd"
 
@@ -116,8 +111,8 @@ class TestWellKnown:
     )  # fmt: skip
     async def test_is_served_and_other_dot_names_are_not(self, site: Path, path: str, status: int) -> None:
         for directory in (str(site), f"{site}/"):
-            assert (await fetch(serving(site, directory=directory), path)).status == status
+            assert (await fetch(files_of(site, directory=directory), path)).status == status
 
     async def test_is_not_listed(self, site: Path) -> None:
-        assert b"well-known" not in (await fetch(serving(site), "/")).body
-        assert b".secret" not in (await fetch(serving(site), "/.well-known/")).body
+        assert b"well-known" not in (await fetch(files_of(site), "/")).body
+        assert b".secret" not in (await fetch(files_of(site), "/.well-known/")).body

@@ -7,13 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from aiohttpd import SimpleHTTPRequestHandler
-
 from ..support.asking import fetch
+from ..support.folders import files_of
 from ..support.wire import Response
 
 TEXT = "größer\n" * 40_000
@@ -21,10 +19,6 @@ ORIGINAL = TEXT.encode()
 ZIPPED = gzip.compress(ORIGINAL, mtime=0)
 ZSTD = b"\x28\xb5\x2f\xfd and so on"
 OLD = 1e9
-
-
-def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
-    return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
 
 
 def put(path: Path, content: bytes, when: float = OLD) -> None:
@@ -42,7 +36,7 @@ ACCEPTED = {".gz": "gzip", ".zst": "zstd", ".br": "br"}
 
 
 async def coded(site: Path, suffix: str) -> Response:
-    return await fetch(serving(site), "/page.js", f"Accept-Encoding: {ACCEPTED[suffix]}")
+    return await fetch(files_of(site), "/page.js", f"Accept-Encoding: {ACCEPTED[suffix]}")
 
 
 class TestWhichIsSent:
@@ -97,7 +91,7 @@ class TestWhichIsSent:
 
     async def test_half_written(self, site: Path) -> None:
         """By somebody who takes his time."""
-        app = serving(site)
+        app = files_of(site)
         with (site / "page.js.gz").open("wb") as file:
             for start in range(0, len(ZIPPED), len(ZIPPED) // 4 + 1):
                 file.write(ZIPPED[start : start + len(ZIPPED) // 4 + 1])
@@ -110,20 +104,20 @@ class TestWhichIsSent:
     async def test_a_change_of_either_is_seen_at_once(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("aiohttpd.files.tree._SETTLED", -1)
         put(site / "page.js.br", b"coded")
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded"
         (site / "page.js").write_bytes(b"other")
         assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"other"
         put(site / "page.js", b"other")
         put(site / "page.js.br", b"coded again", OLD + 1)
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
         (site / "page.js.br").unlink()
         assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"other"
         put(site / "page.js.br", b"coded again", OLD + 1)
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
         (site / "page.js").unlink()
@@ -149,7 +143,7 @@ class TestType:
         put(site / "page.js", original)
         for suffix, content in ((".gz", gzip.compress(original)), (".zst", ZSTD), (".br", b"coded")):
             put(site / f"page.js{suffix}", content)
-        app = serving(site, cache_file_size=memory)
+        app = files_of(site, cache_file_size=memory)
         fields = ["gzip", "zstd", "br", "identity"]
         answers = [await fetch(app, "/page.js", f"Accept-Encoding: {name}") for name in fields]
         assert [answer["Content-Encoding"] for answer in answers] == ["gzip", "zstd", "br", None]
@@ -159,7 +153,7 @@ class TestType:
 
     async def test_parts_have_it_too(self, site: Path) -> None:
         put(site / "page.js.gz", ZIPPED)
-        answer = await fetch(serving(site), "/page.js", "Accept-Encoding: gzip", "Range: bytes=0-9")
+        answer = await fetch(files_of(site), "/page.js", "Accept-Encoding: gzip", "Range: bytes=0-9")
         assert (answer.status, answer.body) == (206, ZIPPED[:10])
         assert (answer["Content-Type"], answer["Content-Encoding"]) == ("text/javascript; charset=utf-8", "gzip")
 
@@ -171,18 +165,18 @@ class TestDrawings:
         content = gzip.compress(b"<svg/>")
         put(site / "a.svgz", content)
         for fields in ([], ["Accept-Encoding: br"]):
-            answer = await fetch(serving(site), "/a.svgz", *fields)
+            answer = await fetch(files_of(site), "/a.svgz", *fields)
             assert (answer["Content-Type"], answer["Content-Encoding"]) == ("image/svg+xml", "gzip")
             assert (answer.body, answer["Vary"]) == (content, None)
 
     async def test_that_are_not_compressed(self, site: Path) -> None:
         put(site / "a.svgz", b"<svg/>")
-        answer = await fetch(serving(site), "/a.svgz")
+        answer = await fetch(files_of(site), "/a.svgz")
         assert (answer["Content-Encoding"], answer.body) == (None, b"<svg/>")
 
     async def test_are_what_the_class_says(self, site: Path) -> None:
         put(site / "a.svgz", gzip.compress(b"<svg/>"))
-        answer = await fetch(serving(site, extensions_map={".svgz": "application/gzip"}), "/a.svgz")
+        answer = await fetch(files_of(site, extensions_map={".svgz": "application/gzip"}), "/a.svgz")
         assert (answer["Content-Type"], answer["Content-Encoding"]) == ("application/gzip", None)
 
 

@@ -24,10 +24,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import aiohttpd
 from aiohttpd.files import SimpleHTTPRequestHandler, tree
 from aiohttpd.testing import exchange
 
+from ..support.asking import QUIET
 from ..support.places import DATA
 from ..support.wire import Response, finals
 
@@ -35,7 +35,6 @@ CASES: list[dict[str, Any]] = [json.loads(line) for line in (DATA / "traversal.j
 SECRET = b"-- 5ecret: outside of the root --"
 MODIFIED = 1_700_000_000
 LISTING = b"<title>Directory listing for "
-QUIET = aiohttpd.Config(access_log=False)
 JSON = b"Accept: application/json, text/html;q=0.5\r\n"
 CODINGS = b"Accept-Encoding: br, zstd, gzip\r\n"
 FIELDS = {

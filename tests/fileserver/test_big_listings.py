@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.files import folders, listing
 from aiohttpd.files.tree import Entry
 from aiohttpd.files.uploading import UploadHandler
@@ -24,15 +23,12 @@ from aiohttpd.testing import running
 
 from ..support.asking import answer_to
 from ..support.clients import connected, get, head
+from ..support.folders import files_of
 from ..support.loops import on_both_loops
 from ..support.waiting import until
 
 MANY = 5000
 PIECES = MANY // 500
-
-
-def serving(folder: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
-    return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(folder), **attributes})
 
 
 class Work:
@@ -104,24 +100,24 @@ class TestPieces:
     @pytest.mark.parametrize("accept", ACCEPTED)
     async def test_off_the_loop(self, tmp_path: Path, work: Work, accept: str) -> None:
         """Nothing that grows with the folder is done on the loop, and nothing of it at once."""
-        answer = await answer_to(serving(tmp_path), get("/", f"Accept: {accept}"))
+        answer = await answer_to(files_of(tmp_path), get("/", f"Accept: {accept}"))
         assert answer.complete and answer.body.count(ACCEPTED[accept]) == MANY
         assert threading.get_ident() not in work.threads
         assert work.looked == work.written == [500] * PIECES
 
     async def test_a_small_one_is_one_piece(self, tmp_path: Path, work: Work) -> None:
         del work.names[500:]
-        answer = await answer_to(serving(tmp_path), get("/"))
+        answer = await answer_to(files_of(tmp_path), get("/"))
         assert answer["Content-Length"] == str(len(answer.body))
         assert (work.looked, work.written) == ([500], [500])
         assert threading.get_ident() not in work.threads
 
     async def test_nothing_of_it_for_head(self, tmp_path: Path, work: Work) -> None:
-        whole = await answer_to(serving(tmp_path), get("/"))
+        whole = await answer_to(files_of(tmp_path), get("/"))
         work.looked.clear()
         work.read.clear()
         work.written.clear()
-        answer = await answer_to(serving(tmp_path), head("HEAD", "/"))
+        answer = await answer_to(files_of(tmp_path), head("HEAD", "/"))
         assert (answer.status, answer.fields[2:]) == (200, whole.fields[2:])
         assert (work.read, work.looked, work.written) == ([500], [], [])
 
@@ -132,7 +128,7 @@ class TestPieces:
         work = Work(monkeypatch, MANY)
         (tmp_path / "a").write_text("a")
         work.go_on.clear()
-        async with running(serving(tmp_path), access_log=False) as server, connected(server) as other:
+        async with running(files_of(tmp_path), access_log=False) as server, connected(server) as other:
             clients = [asyncio.create_task(body_of(server)) for _ in range(8)]
             await until(lambda: work.looked)
             for _ in range(20):
@@ -157,7 +153,7 @@ class TestPieces:
         for name in ("hangs", "other"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "a").touch()
-        async with running(serving(tmp_path), access_log=False) as server:
+        async with running(files_of(tmp_path), access_log=False) as server:
             waiting = asyncio.create_task(body_of(server, "/hangs/"))
             try:
                 assert b'href="a"' in await body_of(server, "/other/")
@@ -183,7 +179,7 @@ class TestClients:
         """While it waits, or in the middle, nothing more is done for it."""
         work = Work(monkeypatch, MANY)
         work.go_on.clear()
-        async with running(serving(tmp_path), access_log=False) as server:
+        async with running(files_of(tmp_path), access_log=False) as server:
             async with connected(server) as first, connected(server) as second:
                 for client in (first, second):
                     await client.send(get("/"))
@@ -200,7 +196,7 @@ class TestClients:
     async def test_one_that_does_not_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Text is made while it is taken; what waits is packed."""
         work = Work(monkeypatch, 50_000, 200)
-        async with running(serving(tmp_path), access_log=False) as server:
+        async with running(files_of(tmp_path), access_log=False) as server:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.setblocking(False)
@@ -227,7 +223,7 @@ class TestClients:
         """The rest is not made, and it is no news."""
         work = Work(monkeypatch, 50_000, 200)
         lines: list[str] = []
-        app = serving(tmp_path, log_error=lambda self, *arguments: lines.append(str(arguments)))
+        app = files_of(tmp_path, log_error=lambda self, *arguments: lines.append(str(arguments)))
         async with running(app, access_log=False) as server, connected(server) as client:
             await client.send(head("GET", "/", version=version))
             await client.reader.readuntil(b"<tbody>")
@@ -238,7 +234,7 @@ class TestClients:
 
     async def test_the_server_stops(self, tmp_path: Path, work: Work) -> None:
         work.go_on.clear()
-        async with running(serving(tmp_path), access_log=False) as server, connected(server) as client:
+        async with running(files_of(tmp_path), access_log=False) as server, connected(server) as client:
             await client.send(get("/"))
             await until(lambda: work.looked)
             stopping = asyncio.create_task(server.shutdown(0))
@@ -257,7 +253,7 @@ class TestClients:
             return read_names(*arguments)
 
         monkeypatch.setattr(folders, "read_names", gone)
-        answer = await answer_to(serving(tmp_path), get("/"))
+        answer = await answer_to(files_of(tmp_path), get("/"))
         assert (answer.status, answer.complete) == (200, False)
 
 
@@ -298,16 +294,16 @@ class TestOrder:
         monkeypatch.setattr(folders, "read_names", read_names)
         monkeypatch.setattr(folders, "look_at", lambda *arguments, **rules: [made[name] for name in arguments[3]])
         query = f"/?sort={column}&order={'desc' if descending else 'asc'}"
-        page = (await answer_to(serving(tmp_path), get(query))).body.decode()
+        page = (await answer_to(files_of(tmp_path), get(query))).body.decode()
         found = [os.fsdecode(os.fsencode(unescape(text))) for text in re.findall(r"<td><a[^>]*>(.*?)/?</a>", page)]
         expected = in_order(list(made.values()), column, descending)
         assert found == [os.fsencode(name).decode("utf-8", "replace") for name in expected]
-        answer = json.loads((await answer_to(serving(tmp_path), get(query, "Accept: application/json"))).body)
+        answer = json.loads((await answer_to(files_of(tmp_path), get(query, "Accept: application/json"))).body)
         assert [entry["name"] for entry in answer["entries"]] == found
 
     @pytest.mark.parametrize("limit", [1, 499, 500, 501, 1200])
     async def test_limit(self, tmp_path: Path, work: Work, limit: int) -> None:
-        app = serving(tmp_path, max_listed=limit)
+        app = files_of(tmp_path, max_listed=limit)
         answer = json.loads((await answer_to(app, get("/", "Accept: application/json"))).body)
         assert (len(answer["entries"]), answer["more"]) == (limit, True)
         assert b"there are more" in (await answer_to(app, get("/"))).body
@@ -319,16 +315,16 @@ class TestOrder:
 class TestPage:
     async def test_empty(self, tmp_path: Path) -> None:
         (tmp_path / ".hidden").touch()
-        assert b"<p>This folder is empty</p>" in (await answer_to(serving(tmp_path), get("/"))).body
+        assert b"<p>This folder is empty</p>" in (await answer_to(files_of(tmp_path), get("/"))).body
         (tmp_path / "a").touch()
-        assert b"empty" not in (await answer_to(serving(tmp_path), get("/"))).body
+        assert b"empty" not in (await answer_to(files_of(tmp_path), get("/"))).body
 
     async def test_other_orders_are_for_browsers(self, tmp_path: Path) -> None:
         """A program that follows every link would get everything as often as there are orders."""
-        page = await answer_to(serving(tmp_path), get("/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8"))
+        page = await answer_to(files_of(tmp_path), get("/", "Accept: text/html,application/xhtml+xml,*/*;q=0.8"))
         assert page.body.count(b'<a href="?sort=') == 3
         for accept in ("*/*", "text/plain", ""):
-            plain = await answer_to(serving(tmp_path), get("/", f"Accept: {accept}"))
+            plain = await answer_to(files_of(tmp_path), get("/", f"Accept: {accept}"))
             assert b"?sort=" not in plain.body and plain["Vary"] == "Accept"
 
     @pytest.mark.skipif(shutil.which("wget") is None, reason="needs wget")
@@ -336,7 +332,7 @@ class TestPage:
         """Each file once, and one page for each folder."""
         (tmp_path / "site" / "sub").mkdir(parents=True)
         (tmp_path / "site" / "sub" / "a").write_text("a")
-        async with running(serving(tmp_path / "site"), access_log=False) as server:
+        async with running(files_of(tmp_path / "site"), access_log=False) as server:
             wget = await asyncio.create_subprocess_exec("wget", "-q", "-nH", "-r", "-P", tmp_path / "got", server.url)
             await wget.wait()
         found = {str(path.relative_to(tmp_path / "got")) for path in (tmp_path / "got").rglob("*") if path.is_file()}
@@ -357,7 +353,7 @@ class TestPage:
             place = tmp_path / path.rpartition("/")[0][1:]
             place.mkdir(parents=True, exist_ok=True)
             (place / (path.rpartition("/")[2] or "b")).write_text("a")
-        for app in (serving(tmp_path), type("Uploads", (UploadHandler,), {"directory": str(tmp_path)})):
+        for app in (files_of(tmp_path), type("Uploads", (UploadHandler,), {"directory": str(tmp_path)})):
             for path in served:
                 assert (await answer_to(app, get(path))).status == 200
             for path in hidden:

@@ -30,6 +30,7 @@ from aiohttpd.wire.headers import Headers
 
 from ..support.asking import QUIET, answer_to
 from ..support.clients import connected, get, head
+from ..support.folders import files_of
 from ..support.wire import Response, split
 
 GZIPPED = gzip.compress(b"plain", mtime=0)
@@ -59,10 +60,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def serving(site: Path, **attributes: Any) -> type[SimpleHTTPRequestHandler]:
-    return type("Files", (SimpleHTTPRequestHandler,), {"directory": str(site), **attributes})
-
-
 async def again(app: App, request: bytes) -> Response:
     """Ask twice: the second answer may come from memory, and is the same."""
     first, second = split(await exchange(app, [request, request], config=QUIET))
@@ -77,7 +74,7 @@ def undated(answer: Response) -> list[tuple[str, str]]:
 
 class TestFile:
     async def test_fields(self, site: Path) -> None:
-        answer = await again(serving(site), get("/text.txt"))
+        answer = await again(files_of(site), get("/text.txt"))
         assert (answer.status, answer.body) == (200, b"plain")
         names = [name for name, _ in answer.fields]
         assert names == ["Server", "Date", "Content-type", "Last-Modified", "ETag", "Accept-Ranges", "Content-Length"]
@@ -98,22 +95,22 @@ class TestFile:
         ],
     )
     async def test_types(self, site: Path, name: str, kind: str) -> None:
-        assert (await again(serving(site), get(f"/{name}")))["Content-type"] == kind
+        assert (await again(files_of(site), get(f"/{name}")))["Content-type"] == kind
 
     async def test_large_text_is_looked_at(self, site: Path) -> None:
         (site / "large.txt").write_text("a" + "ä" * 200_000)  # cut within a character, wherever
-        assert (await answer_to(serving(site), get("/large.txt")))["Content-type"] == "text/plain; charset=utf-8"
+        assert (await answer_to(files_of(site), get("/large.txt")))["Content-type"] == "text/plain; charset=utf-8"
 
     async def test_a_young_file_has_a_weak_tag(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another change in the same tick of the clock would not show."""
         monkeypatch.setattr(tree, "_SETTLED", 3600)
         (site / "new.txt").write_text("one")
-        assert ((await answer_to(serving(site), get("/new.txt")))["ETag"] or "").startswith('W/"')
+        assert ((await answer_to(files_of(site), get("/new.txt")))["ETag"] or "").startswith('W/"')
 
     async def test_a_date_in_the_future_is_now(self, site: Path) -> None:
         os.utime(site / "text.txt", (9e9, 9e9))
         before = time.time()
-        answer = await answer_to(serving(site), get("/text.txt"))
+        answer = await answer_to(files_of(site), get("/text.txt"))
         changed = parsedate_to_datetime(answer["Last-Modified"] or "").timestamp()
         # RFC 9110 section 8.8.2.1: never later than Date.
         assert int(before) <= changed <= parsedate_to_datetime(answer["Date"] or "").timestamp() <= time.time()
@@ -127,24 +124,24 @@ class TestFile:
 
     async def test_head_equals_get(self, site: Path) -> None:
         for path in ("/text.txt", "/folder", "/folder/", "/none", "/with_index/"):
-            first = await answer_to(serving(site), get(path))
-            second = await answer_to(serving(site), head("HEAD", path))
+            first = await answer_to(files_of(site), get(path))
+            second = await answer_to(files_of(site), head("HEAD", path))
             assert (first.status, undated(first)) == (second.status, undated(second))
 
     async def test_slash_after_a_file(self, site: Path) -> None:
-        assert (await answer_to(serving(site), get("/text.txt/"))).status == 404
-        assert (await answer_to(serving(site), get("/text.txt%2f"))).status == 404
+        assert (await answer_to(files_of(site), get("/text.txt/"))).status == 404
+        assert (await answer_to(files_of(site), get("/text.txt%2f"))).status == 404
 
     async def test_redirect(self, site: Path) -> None:
-        answer = await answer_to(serving(site), get("/folder?a=b&c"))
+        answer = await answer_to(files_of(site), get("/folder?a=b&c"))
         assert (answer.status, answer["Location"], answer["Content-Length"]) == (301, "folder/?a=b&c", "0")
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     async def test_other_methods(self, site: Path, method: str) -> None:
-        assert (await answer_to(serving(site), head(method, "/text.txt"))).status == 501
+        assert (await answer_to(files_of(site), head(method, "/text.txt"))).status == 501
 
     async def test_options(self, site: Path) -> None:
-        answer = await answer_to(serving(site), head("OPTIONS", "/text.txt"))
+        answer = await answer_to(files_of(site), head("OPTIONS", "/text.txt"))
         assert (answer.status, answer["Allow"], answer["Access-Control-Allow-Methods"]) == (
             204,
             "GET, HEAD, OPTIONS",
@@ -168,7 +165,7 @@ class TestSurface:
     async def test_extra_response_headers(self, site: Path) -> None:
         fields = [("X-One", "1"), ("content-type", "text/x-mine")]
         app = functools.partial(SimpleHTTPRequestHandler, directory=site, extra_response_headers=fields)
-        own: list[App] = [serving(site, extra_response_headers=given) for given in (fields, tuple(fields))]
+        own: list[App] = [files_of(site, extra_response_headers=given) for given in (fields, tuple(fields))]
         for handler in (cast(App, app), *own):
             answer = await again(handler, get("/text.txt"))
             assert (answer["X-One"], answer["Content-type"]) == ("1", "text/x-mine")
@@ -269,13 +266,13 @@ class TestSurface:
         assert (await answer_to(Own, get("/folder/"))).body == b"folder"
 
     async def test_index_pages(self, site: Path) -> None:
-        assert (await again(serving(site), get("/with_index/"))).body == b"htm"
+        assert (await again(files_of(site), get("/with_index/"))).body == b"htm"
         (site / "with_index" / "own.txt").write_text("own")
-        answer = await again(serving(site, index_pages=["none", "own.txt"]), get("/with_index/"))
+        answer = await again(files_of(site, index_pages=["none", "own.txt"]), get("/with_index/"))
         assert (answer.body, answer["Content-type"]) == (b"own", "text/plain")
 
     async def test_translated(self, site: Path) -> None:
-        handler: Any = serving(site).__new__(serving(site))
+        handler: Any = files_of(site).__new__(files_of(site))
         handler.directory = "/root"
         for path, expected in {
             "/a/b": "/root/a/b",
@@ -306,14 +303,14 @@ class TestCache:
     async def test_one_look_a_second(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         looks = Looks(monkeypatch)
         requests = [get("/text.txt"), get("/text.txt?query"), get("/text.txt", "If-None-Match: x"), get("/text.txt")]
-        for answer in split(await exchange(serving(site), requests, config=QUIET)):
+        for answer in split(await exchange(files_of(site), requests, config=QUIET)):
             assert answer.body == b"plain"
         assert looks.count == 1
 
     @pytest.mark.parametrize("memory", [0, 1024])
     async def test_a_change_is_seen(self, site: Path, monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
         monkeypatch.setattr(store, "_BELIEVED", 0)
-        app = serving(site, cache_file_size=memory)
+        app = files_of(site, cache_file_size=memory)
         first = await answer_to(app, get("/text.txt"))
         (site / "text.txt").write_text("other")
         os.utime(site / "text.txt", (1e9, 1e9))  # same size, same date
@@ -325,20 +322,20 @@ class TestCache:
 
     async def test_what_is_unchanged_is_not_read_again(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "_BELIEVED", 0)
-        app = serving(site)
+        app = files_of(site)
         await answer_to(app, get("/text.txt"))
         monkeypatch.setattr(store, "read_from", None)
         assert (await answer_to(app, get("/text.txt"))).body == b"plain"
 
     async def test_a_young_file_is_not_kept(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tree, "_SETTLED", 3600)
-        app = serving(site)
+        app = files_of(site)
         assert (await answer_to(app, get("/text.txt"))).body == b"plain"
         (site / "text.txt").write_text("other")
         assert (await answer_to(app, get("/text.txt"))).body == b"other"
 
     async def test_the_memory_is_bounded(self, site: Path) -> None:
-        app = serving(site, cache_size=100_000, cache_file_size=20_000)
+        app = files_of(site, cache_size=100_000, cache_file_size=20_000)
         for number in range(50):
             (site / f"{number}").write_bytes(bytes(10_000))
             assert len((await answer_to(app, get(f"/{number}"))).body) == 10_000
@@ -350,7 +347,7 @@ class TestCache:
     async def test_what_nobody_asks_for_is_forgotten(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An open file that has been deleted would keep its place on the disk."""
         monkeypatch.setattr(store, "_BELIEVED", -100)
-        app = serving(site, cache_file_size=0)
+        app = files_of(site, cache_file_size=0)
         await answer_to(app, get("/text.txt"))
         [files] = app._stores.values()
         assert files._entries
@@ -366,11 +363,11 @@ class TestCache:
             raise OSError(errno.EMFILE, "Too many open files")
 
         monkeypatch.setattr(tree, "_open_below", fail)
-        assert (await answer_to(serving(site), get("/text.txt"))).status == 503
+        assert (await answer_to(files_of(site), get("/text.txt"))).status == 503
 
     async def test_loops_in_threads_share_nothing(self, site: Path) -> None:
         """What one loop keeps, another must not sweep."""
-        app = serving(site)
+        app = files_of(site)
         for _ in range(2):
             await answer_to(app, get("/text.txt"))
             await asyncio.to_thread(lambda: asyncio.run(answer_to(app, get("/text.txt"))))
@@ -398,7 +395,7 @@ class TestCache:
             return looks > changes
 
         monkeypatch.setattr(tree.OpenFile, "unchanged", unchanged)
-        [answer] = split(await exchange(serving(site), get("/text.txt"), config=QUIET))
+        [answer] = split(await exchange(files_of(site), get("/text.txt"), config=QUIET))
         assert (answer.complete, answer.body) == ((False, b"") if changes > 3 else (True, b"plain"))
 
     async def test_the_answer_from_memory_is_logged(self, site: Path) -> None:
@@ -411,7 +408,7 @@ class TestCache:
             def refused(self, *_: object) -> None: ...
             def message(self, text: str) -> None: ...
 
-        await exchange(serving(site), [get("/text.txt")] * 3, access_log=Log())
+        await exchange(files_of(site), [get("/text.txt")] * 3, access_log=Log())
         assert lines == [("GET /text.txt HTTP/1.1", 200, 5)] * 3
 
     async def test_overridden_logs_get_every_record(self, site: Path) -> None:
@@ -427,12 +424,12 @@ class TestCache:
         assert lines == [(200, 5)] * 3
 
     async def test_connection_close(self, site: Path) -> None:
-        answer = await answer_to(serving(site), get("/text.txt"), get("/text.txt", "Connection: close"))
+        answer = await answer_to(files_of(site), get("/text.txt"), get("/text.txt", "Connection: close"))
         assert (answer.body, answer["Connection"]) == (b"plain", "close")
 
     async def test_pipelined(self, site: Path) -> None:
         (site / "100k").write_bytes(b"k" * 100_000)
-        app = serving(site)
+        app = files_of(site)
         async with running(app) as server, connected(server) as client:
             for _ in range(2):
                 await client.send(get("/text.txt") * 50, get("/100k") * 50, get("/none"))
@@ -443,26 +440,26 @@ class TestCache:
 
 class TestAttributes:
     async def test_hidden(self, site: Path) -> None:
-        assert (await answer_to(serving(site), get("/.hidden"))).status == 404
-        assert (await answer_to(serving(site, show_hidden=True), get("/.hidden"))).body == b"hidden"
+        assert (await answer_to(files_of(site), get("/.hidden"))).status == 404
+        assert (await answer_to(files_of(site, show_hidden=True), get("/.hidden"))).body == b"hidden"
 
     async def test_no_listing(self, site: Path) -> None:
-        app = serving(site, list_directories=False)
+        app = files_of(site, list_directories=False)
         assert (await answer_to(app, get("/folder/"))).status == 404
         assert (await answer_to(app, get("/with_index/"))).body == b"htm"
 
     async def test_fallback(self, site: Path) -> None:
-        app = serving(site, fallback_page="page.html")
+        app = files_of(site, fallback_page="page.html")
         page = "Accept: text/html,*/*;q=0.8"
         assert (await again(app, get("/some/route", page))).body == b"<p>page"
         assert (await answer_to(app, head("HEAD", "/some/route", page)))["Content-Length"] == "7"
         assert (await answer_to(app, get("/missing.js", "Accept: */*"))).status == 404
         assert (await answer_to(app, get("/missing.js"))).status == 404
         assert (await answer_to(app, get("/text.txt", page))).body == b"plain"
-        assert (await answer_to(serving(site, fallback_page="none"), get("/x", page))).status == 404
+        assert (await answer_to(files_of(site, fallback_page="none"), get("/x", page))).status == 404
 
     async def test_cross_origin(self, site: Path) -> None:
-        app = serving(site, allow_origin="https://a.example")
+        app = files_of(site, allow_origin="https://a.example")
         for path in ("/text.txt", "/folder/", "/none", "/folder"):
             assert (await again(app, get(path)))["Access-Control-Allow-Origin"] == "https://a.example"
         asks = "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: x-own, range"
@@ -472,8 +469,8 @@ class TestAttributes:
 
     async def test_max_ranges(self, site: Path) -> None:
         ranges = "Range: bytes=" + ",".join(["0-0"] * 3)
-        assert (await answer_to(serving(site), get("/text.txt", ranges))).status == 206
-        assert (await answer_to(serving(site, max_ranges=2), get("/text.txt", ranges))).status == 200
+        assert (await answer_to(files_of(site), get("/text.txt", ranges))).status == 206
+        assert (await answer_to(files_of(site, max_ranges=2), get("/text.txt", ranges))).status == 200
 
 
 class TestPrecompressed:
@@ -495,12 +492,12 @@ class TestPrecompressed:
             ("identity;q=0, gzip", "gzip", GZIPPED),
             ("", None, b"plain"),
         ]:
-            answer = await again(serving(coded), get("/text.txt", f"Accept-Encoding: {accepted}"))
+            answer = await again(files_of(coded), get("/text.txt", f"Accept-Encoding: {accepted}"))
             assert (answer["Content-Encoding"], answer.body) == (coding, body), accepted
             assert (answer["Vary"], answer["Content-type"]) == ("Accept-Encoding", "text/plain")
 
     async def test_tags_differ(self, coded: Path) -> None:
-        app = serving(coded)
+        app = files_of(coded)
         tags = {
             (await answer_to(app, get("/text.txt", f"Accept-Encoding: {name}")))["ETag"] for name in ("gzip", "br", "x")
         }
@@ -508,15 +505,15 @@ class TestPrecompressed:
 
     async def test_an_old_sibling_does_not_count(self, coded: Path) -> None:
         os.utime(coded / "text.txt", (1e9 + 5, 1e9 + 5))
-        answer = await answer_to(serving(coded), get("/text.txt", "Accept-Encoding: gzip, br"))
+        answer = await answer_to(files_of(coded), get("/text.txt", "Accept-Encoding: gzip, br"))
         assert (answer.body, answer["Vary"]) == (b"plain", None)
 
     async def test_off(self, coded: Path) -> None:
-        answer = await answer_to(serving(coded, precompressed=False), get("/text.txt", "Accept-Encoding: br"))
+        answer = await answer_to(files_of(coded, precompressed=False), get("/text.txt", "Accept-Encoding: br"))
         assert (answer.body, answer["Vary"]) == (b"plain", None)
 
     async def test_the_archive_itself(self, coded: Path) -> None:
-        answer = await answer_to(serving(coded), get("/text.txt.gz", "Accept-Encoding: gzip"))
+        answer = await answer_to(files_of(coded), get("/text.txt.gz", "Accept-Encoding: gzip"))
         assert (answer["Content-Encoding"], answer["Content-type"]) == (None, "application/gzip")
 
 
@@ -536,11 +533,11 @@ class TestListing:
             "?sort=nonsense": ["..", "deeper/", "1.txt", "2.txt", "10.txt"],
             "?" + "a&" * 50: ["..", "deeper/", "1.txt", "2.txt", "10.txt"],
         }.items():
-            assert names((await answer_to(serving(site), get(f"/folder/{query}"))).body) == expected, query
+            assert names((await answer_to(files_of(site), get(f"/folder/{query}"))).body) == expected, query
 
     async def test_json(self, site: Path) -> None:
         for accept in ("application/json", "application/json, */*", "text/html;q=0.5, application/json"):
-            answer = await answer_to(serving(site), get("/folder/", f"Accept: {accept}"))
+            answer = await answer_to(files_of(site), get("/folder/", f"Accept: {accept}"))
             assert (answer["Content-type"], answer["Vary"]) == ("application/json", "Accept")
         found = json.loads(answer.body)
         assert found["path"] == "/folder/"
@@ -548,11 +545,11 @@ class TestListing:
             "name": "2.txt", "type": "file", "size": 1, "modified": "2001-09-09T01:46:40Z", "href": "2.txt",
         }  # fmt: skip
         for accept in ("text/html", "text/html, application/json", "*/*"):
-            answer = await answer_to(serving(site), get("/folder/", f"Accept: {accept}"))
+            answer = await answer_to(files_of(site), get("/folder/", f"Accept: {accept}"))
             assert answer["Content-type"] == "text/html; charset=utf-8"
 
     async def test_the_page_loads_nothing(self, site: Path) -> None:
-        answer = await answer_to(serving(site), get("/folder/"))
+        answer = await answer_to(files_of(site), get("/folder/"))
         page = answer.body.decode()
         assert "<script" not in page
         assert not re.findall(r'(?:src|href)="(?:[a-z]+:)?//', page)
@@ -561,7 +558,7 @@ class TestListing:
         assert f"style-src 'sha256-{digest}'" in content_security_policy() == answer["Content-Security-Policy"]
 
     async def test_breadcrumbs(self, site: Path) -> None:
-        page = (await answer_to(serving(site), get("/folder/deeper/"))).body.decode()
+        page = (await answer_to(files_of(site), get("/folder/deeper/"))).body.decode()
         assert (
             '<a href="../../">Home</a><span>/</span><a href="../">folder</a><span>/</span><a href="./">deeper</a>'
             in page
@@ -569,18 +566,18 @@ class TestListing:
         assert "Directory listing for /folder/deeper/" in page
 
     async def test_limit(self, site: Path) -> None:
-        page = (await answer_to(serving(site, max_listed=2), get("/"))).body.decode()
+        page = (await answer_to(files_of(site, max_listed=2), get("/"))).body.decode()
         assert len(names(page.encode())) == 2
         assert "The first" in page
         assert "there are more" in page
-        found = json.loads((await answer_to(serving(site, max_listed=2), get("/", "Accept: application/json"))).body)
+        found = json.loads((await answer_to(files_of(site, max_listed=2), get("/", "Accept: application/json"))).body)
         assert (len(found["entries"]), found["more"]) == (2, True)
 
     async def test_a_large_folder_is_streamed(self, site: Path) -> None:
         for number in range(3000):
             (site / "folder" / "deeper" / f"{number}.txt").touch()
         for accept, count in (("text/html", b"<tr><td>"), ("application/json", b'"href"')):
-            answer = await answer_to(serving(site), get("/folder/deeper/", f"Accept: {accept}"))
+            answer = await answer_to(files_of(site), get("/folder/deeper/", f"Accept: {accept}"))
             assert answer["Transfer-Encoding"] == "chunked"
             assert answer.body.count(count) == 3000
 
@@ -589,7 +586,7 @@ class TestListing:
             raise PermissionError
 
         monkeypatch.setattr(os, "scandir", refuse)
-        assert (await answer_to(serving(site), get("/folder/"))).status == 403
+        assert (await answer_to(files_of(site), get("/folder/"))).status == 403
 
     async def test_odd_dates(self) -> None:
         entry = tree.Entry("x", False, False, 5_000_000, 1e300)

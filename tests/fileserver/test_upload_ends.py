@@ -26,7 +26,7 @@ from ..support.asking import answer_to
 from ..support.clients import MIB, chunk, connected, get, head
 from ..support.commands import started
 from ..support.loops import on_both_loops
-from ..support.uploading import CONTENT, OLD, form_of_files, part, post, put, tree, uploader
+from ..support.uploading import CONTENT, OLD, file_part, form_of_files, post_body, put, tree, uploader
 from ..support.wire import finals, split
 
 
@@ -148,7 +148,7 @@ class Watch:
 
 
 HALF = head("PUT", "/a", f"Content-Length: {MIB}") + bytes(MIB // 2)
-HALF_FORM = post("/", part("a", bytes(MIB)) + b"--b--")[: MIB // 2]
+HALF_FORM = post_body("/", file_part("a", bytes(MIB)) + b"--b--")[: MIB // 2]
 
 
 class TestNothingIsLeft:
@@ -316,7 +316,7 @@ def memory(pid: int, name: str) -> float:
 async def test_large_and_many(folder: Path) -> None:
     """What nox -s uploads does at full size: little memory, whatever the size; many at once; all as they were."""
     size, many = 64, 40
-    begin, end = part("form", b"").removesuffix(b"\r\n"), b"\r\n--b--\r\n"
+    begin, end = file_part("form", b"").removesuffix(b"\r\n"), b"\r\n--b--\r\n"
     with started(folder, "serve", "-p", "0", "--upload", "--min-free", "0", "--no-access-log") as served:
         pid, port = served.process.pid, int(served.url.rsplit(":", 1)[1].strip("/"))
 
@@ -332,7 +332,7 @@ async def test_large_and_many(folder: Path) -> None:
 
         async def send_form(name: str, mib: int) -> None:
             body = b"".join((begin.replace(b'"form"', b'"%b"' % name.encode()), end))
-            request = post("/", body).replace(
+            request = post_body("/", body).replace(
                 b"Content-Length: %d" % len(body), b"Content-Length: %d" % (len(body) + mib * MIB)
             )
             await send(request.removesuffix(end), 1, mib, end)

@@ -21,7 +21,7 @@ from aiohttpd.testing import running
 
 from ..support.asking import answer_to
 from ..support.clients import connected, get, head
-from ..support.programs import serving
+from ..support.programs import serve_command
 from ..support.waiting import until
 
 
@@ -236,7 +236,7 @@ class TestHints:
         ],
     )
     async def test_everybody_may_upload(self, folder: Path, arguments: tuple[str, ...], warned: bool) -> None:
-        async with serving(folder, *arguments) as server:
+        async with serve_command(folder, *arguments) as server:
             await server.says("^Serving")
             await server.stops()
             assert any(re.search("may upload: --upload-auth", line) for line in server.lines) == warned

@@ -16,7 +16,7 @@ from aiohttpd.testing import exchange, running
 from ..support.asking import QUIET, answer_to
 from ..support.clients import chunk, connected, get, head
 from ..support.loops import on_both_loops
-from ..support.uploading import CONTENT, OLD, form_of_files, part, post, put, tree, uploader
+from ..support.uploading import CONTENT, OLD, file_part, form_of_files, post_body, put, tree, uploader
 from ..support.wire import Response, finals
 
 
@@ -157,11 +157,11 @@ class TestForm:
 
     async def test_other_fields_are_skipped(self, folder: Path) -> None:
         other = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\ny\r\n'
-        nothing = part("", b"")
-        body = other + part("a", b"1") + nothing + b"--b--"
-        assert (await answer_to(uploader(folder), post("/", body))).status == 201
+        nothing = file_part("", b"")
+        body = other + file_part("a", b"1") + nothing + b"--b--"
+        assert (await answer_to(uploader(folder), post_body("/", body))).status == 201
         assert tree(folder) == OLD | {"a": b"1"}
-        assert (await answer_to(uploader(folder), post("/", other + nothing + b"--b--"))).status == 400
+        assert (await answer_to(uploader(folder), post_body("/", other + nothing + b"--b--"))).status == 400
 
     async def test_what_was_before_a_refused_one_is_kept(self, folder: Path) -> None:
         for status, second in [(409, "old"), (409, "a"), (403, ".b"), (409, "sub"), (400, "..")]:
@@ -181,11 +181,11 @@ class TestForm:
             (404, form_of_files(("a", b"1"), path="/old")),
             (415, head("POST", "/", "Content-Length: 1") + b"1"),
             (415, form_of_files(("a", b"1"), fields=("Content-Encoding: gzip",))),
-            (400, post("/", part("a", b"1"))),
-            (400, post("/", part("a", b"1")[:-2])),
-            (400, post("/", part("a", b"1")[:-10])),
-            (400, post("/", b"")),
-            (400, post("/", b"--b--")),
+            (400, post_body("/", file_part("a", b"1"))),
+            (400, post_body("/", file_part("a", b"1")[:-2])),
+            (400, post_body("/", file_part("a", b"1")[:-10])),
+            (400, post_body("/", b"")),
+            (400, post_body("/", b"--b--")),
         ],
     )
     async def test_refused(self, folder: Path, status: int, data: bytes) -> None:

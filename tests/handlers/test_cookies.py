@@ -11,17 +11,16 @@ import pytest
 import trustme
 
 import aiohttpd.files.tree as tree
-from aiohttpd import Config, ContractError, HTTPError
+from aiohttpd import ContractError, HTTPError
 from aiohttpd.clock import parse_http_date
 from aiohttpd.service import App
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET
 from ..support.calling import Body, all_of, handling
 from ..support.clients import connected, expect_logged, get
 from ..support.loops import on_both_loops
 from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
 
 
 async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:

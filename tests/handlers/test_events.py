@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import trustme
 
-from aiohttpd import BaseHTTPRequestHandler, Config, HTTPError
+from aiohttpd import BaseHTTPRequestHandler, HTTPError
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET
 from ..support.clients import SOON, Client, connected, ended, expect_logged, get, head
 from ..support.event_streams import (
     GOING,
@@ -30,7 +31,6 @@ from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.wire import split
 
-QUIET = Config(access_log=False)
 MIB = 1024 * 1024
 
 

@@ -12,17 +12,16 @@ import pytest
 
 import aiohttpd.files.store as store
 import aiohttpd.files.tree as tree
-from aiohttpd import Config, HTTPError
+from aiohttpd import HTTPError
 from aiohttpd.files.answering import attachment
 from aiohttpd.service import App
 from aiohttpd.testing import exchange, running
 
+from ..support.asking import QUIET
 from ..support.calling import Body, calling, handling, pieces_written
 from ..support.clients import connected, expect_logged, get, head
 from ..support.loops import on_both_loops
 from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
 
 
 async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:

@@ -9,15 +9,15 @@ from typing import Any, cast
 import pytest
 
 import aiohttpd.files.tree as tree
-from aiohttpd import BaseHTTPRequestHandler, Config, SimpleHTTPRequestHandler
+from aiohttpd import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from aiohttpd.service import App
 from aiohttpd.testing import exchange
 
+from ..support.asking import QUIET
 from ..support.calling import Body, all_of, calling, handling, pieces_written
 from ..support.clients import expect_logged, get, head
 from ..support.wire import Response, split
 
-QUIET = Config(access_log=False)
 KIB = 1024
 
 

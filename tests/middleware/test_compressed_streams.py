@@ -16,7 +16,6 @@ from aiohttpd import (
     App,
     BaseHTTPRequestHandler,
     ClientDisconnected,
-    Config,
     Request,
     SimpleHTTPRequestHandler,
     StreamWriter,
@@ -25,13 +24,12 @@ from aiohttpd.compression import compress
 from aiohttpd.testing import exchange, running
 from aiohttpd.transfer import read_at
 
+from ..support.asking import QUIET
 from ..support.clients import MIB, Client, connected, get, head
 from ..support.compressing import BLOB, GZIP, KIB, PAGE, TAG, TEXT, Field, answers, content_of, doing, giving, undated
-from ..support.loops import BOUND, on_both_loops
-from ..support.waiting import until
+from ..support.loops import on_both_loops
+from ..support.waiting import BOUND, until
 from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
 
 
 async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:

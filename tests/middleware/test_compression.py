@@ -14,13 +14,13 @@ import aiohttpd.compression as compression
 from aiohttpd import (
     App,
     BaseHTTPRequestHandler,
-    Config,
     Request,
     StreamWriter,
 )
 from aiohttpd.compression import compress
 from aiohttpd.testing import exchange
 
+from ..support.asking import QUIET
 from ..support.clients import MIB, get, head
 from ..support.compressing import (
     BLOB,
@@ -38,8 +38,6 @@ from ..support.compressing import (
     unzip,
 )
 from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
 
 
 async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:

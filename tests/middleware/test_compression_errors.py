@@ -14,7 +14,6 @@ import pytest
 from aiohttpd import (
     App,
     BaseHTTPRequestHandler,
-    Config,
     ContractError,
     HTTPError,
     Request,
@@ -26,11 +25,10 @@ from aiohttpd.compression import compress
 from aiohttpd.service import Answer
 from aiohttpd.testing import exchange
 
+from ..support.asking import QUIET
 from ..support.clients import MIB, expect_logged, get, head
 from ..support.compressing import BLOB, GZIP, PAGE, TAG, TEXT, Field, answers, content_of, doing, giving
 from ..support.wire import Response, split
-
-QUIET = Config(access_log=False)
 
 
 async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:

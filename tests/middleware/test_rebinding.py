@@ -11,7 +11,7 @@ import aiohttpd
 from aiohttpd.hosts import AllowedHosts
 from aiohttpd.testing import running
 
-from ..support.programs import program, serving
+from ..support.programs import program, serve_command
 from ..support.wire import Response, finals
 
 ON = r"^Serving .*on http://[0-9.]+:(\d+)/"
@@ -81,7 +81,7 @@ class TestCommand:
     async def test_a_rebound_name(self, folder: Path, arguments: tuple[str, ...]) -> None:
         """Neither reads nor writes, whatever is served."""
         host = arguments[1] if "--bind" in arguments else "127.0.0.1"
-        async with serving(folder, *arguments, "--health", "/healthz", "--metrics", "/metrics") as server:
+        async with serve_command(folder, *arguments, "--health", "/healthz", "--metrics", "/metrics") as server:
             port = int((await server.says(ON))[1])
             for path in ("/", "/a.txt", "/a.txt", "/healthz", "/metrics", "/none"):
                 assert await status(port, f"evil.example:{port}", path, address=host) == 421
@@ -91,7 +91,7 @@ class TestCommand:
             assert not (folder / "new").exists()
 
     async def test_every_way_to_name_a_host(self, folder: Path) -> None:
-        async with serving(folder) as server:
+        async with serve_command(folder) as server:
             port = int((await server.says(ON))[1])
             for _ in range(2):  # the second time the file is in memory
                 assert (await asked(port, "GET http://evil.example/a.txt HTTP/1.1", "Host: localhost")).status == 421
@@ -110,7 +110,7 @@ class TestCommand:
         "arguments", [("--host", "one.example", "--host", "evil.example"), ("--host", "*.example"), ("--host", "*")]
     )
     async def test_allowed(self, folder: Path, arguments: tuple[str, ...]) -> None:
-        async with serving(folder, *arguments) as server:
+        async with serve_command(folder, *arguments) as server:
             port = int((await server.says(ON))[1])
             for host in ("evil.example:80", "one.example", "localhost", "[::1]:80"):
                 assert await status(port, host) == 200
@@ -118,7 +118,7 @@ class TestCommand:
 
     async def test_shared_with_the_network(self, folder: Path) -> None:
         """Who listens on all addresses is known by names that nobody has told us."""
-        async with serving(folder, "--bind", "0.0.0.0") as server:
+        async with serve_command(folder, "--bind", "0.0.0.0") as server:
             port = int((await server.says(r"^Serving .* on port (\d+) of all"))[1])
             assert await status(port, "site.example") == 200
 
@@ -126,7 +126,7 @@ class TestCommand:
         with socket.socket() as free:
             free.bind(("0.0.0.0", 0))
             port = free.getsockname()[1]
-        async with serving(folder, "--bind", f"0.0.0.0:{port}", "--bind", "127.0.0.1:0") as server:
+        async with serve_command(folder, "--bind", f"0.0.0.0:{port}", "--bind", "127.0.0.1:0") as server:
             await server.says("^Serving")
             assert await status(port, "site.example") == 200
 
@@ -134,7 +134,7 @@ class TestCommand:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             metrics = free.getsockname()[1]
-        async with serving(folder, "--metrics", f"127.0.0.1:{metrics}") as server:
+        async with serve_command(folder, "--metrics", f"127.0.0.1:{metrics}") as server:
             await server.says("^Serving")
             assert await status(metrics, "evil.example", "/metrics") == 421
             assert await status(metrics, "localhost", "/metrics") == 200

@@ -13,7 +13,7 @@ import pytest
 import aiohttpd
 from aiohttpd.program import TWICE
 
-from ..support.programs import WAIT, program, serving
+from ..support.programs import WAIT, program, serve_command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
@@ -56,7 +56,7 @@ class TestSignals:
         self, both: tuple[signal.Signals, signal.Signals], workers: tuple[str, ...], folder: Path
     ) -> None:
         """A supervisor passes on what its group has got already: requests in flight are finished."""
-        async with serving(folder, "app:Handler", *workers) as server:
+        async with serve_command(folder, "app:Handler", *workers) as server:
             asked = asyncio.create_task(raw_answer(await server.port(), "/slow"))
             await server.says("begun")
             os.killpg(server.process.pid, both[0])
@@ -66,7 +66,7 @@ class TestSignals:
 
     @pytest.mark.parametrize("workers", [(), ("--workers", "1")])
     async def test_a_second_one(self, workers: tuple[str, ...], folder: Path) -> None:
-        async with serving(folder, "app:Handler", *workers, "--timeout-grace", "3600") as server:
+        async with serve_command(folder, "app:Handler", *workers, "--timeout-grace", "3600") as server:
             asked = asyncio.create_task(raw_answer(await server.port(), "/forever"))
             await server.says("begun")
             server.send(signal.SIGINT)
@@ -81,7 +81,7 @@ class TestSignals:
         """A shell has it ignored for what runs in the background; whoever sends it means it."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            context = serving(folder, "app:Handler", *workers)
+            context = serve_command(folder, "app:Handler", *workers)
             server = await context.__aenter__()
         finally:
             signal.signal(signal.SIGINT, before)
@@ -155,7 +155,7 @@ class TestRefused:
         self, code: str, target: str, name: str, workers: tuple[str, ...], folder: Path
     ) -> None:
         (folder / "ends.py").write_text(f"import sys\nsys.exit({code})\n")
-        async with serving(folder, target, *workers) as server:
+        async with serve_command(folder, target, *workers) as server:
             assert await server.ends() == 2
         assert server.lines == [
             f"aiohttpd: {name} calls sys.exit({code}) when it is imported: put that below if __name__ == '__main__':"

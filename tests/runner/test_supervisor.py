@@ -23,7 +23,7 @@ from aiohttpd.program import TWICE
 from aiohttpd.shared_stream import SharedStream
 from aiohttpd.supervisor import Supervisor
 
-from ..support.programs import WAIT, Program, gone, program, serving
+from ..support.programs import WAIT, Program, gone, program, serve_command
 from ..support.rolling import Load
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers want a POSIX system")
@@ -130,7 +130,7 @@ class TestNothingIsLost:
     """Counted by a client that retries nothing."""
 
     async def test_killed_rolled_added_and_removed(self, folder: Path) -> None:
-        async with serving(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
             port = await server.port()
             async with asyncio.timeout(WAIT), Load(port, 12).running() as load:
                 await load.until(lambda: len(load.answers) == 2)
@@ -160,7 +160,7 @@ class TestNothingIsLost:
             assert await server.stops() == 0
 
     async def test_connections_of_one_request(self, folder: Path) -> None:
-        async with serving(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
             async with asyncio.timeout(WAIT), Load(await server.port(), 8, turns=1).running() as load:
                 await load.until(lambda: len(load.answers) >= 1)
                 await roll(server, load, times=1)
@@ -185,7 +185,7 @@ class TestNothingIsLost:
 
         issue()
         options = ("--workers", "1", "--tls-cert", "cert.pem", "--no-access-log")
-        async with serving(folder, "app:Handler", *options) as server:
+        async with serve_command(folder, "app:Handler", *options) as server:
             port = await server.port()
             before = await serial(port)
             async with asyncio.timeout(WAIT), Load(port, 4, context=context).running() as load:
@@ -208,7 +208,7 @@ class TestNothingIsLost:
 
     @pytest.mark.parametrize("option", ["--recycle-requests=200", "--recycle-age=0.5", "--recycle-rss=1M"])
     async def test_workers_that_are_worn(self, folder: Path, option: str) -> None:
-        async with serving(folder, "app:Handler", "--workers", "1", option, "--no-access-log") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "1", option, "--no-access-log") as server:
             async with asyncio.timeout(WAIT), Load(await server.port(), 2).running() as load:
                 await load.until(lambda: len(load.answers) >= 2)
                 await server.says(
@@ -220,7 +220,7 @@ class TestNothingIsLost:
 
 class TestStop:
     async def test_what_is_in_flight(self, folder: Path) -> None:
-        async with serving(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
             port = await server.port()
             async with asked(port, "/slow") as slow, asked(port, "/stream") as stream:
                 await server.says("begun", 2)
@@ -234,14 +234,14 @@ class TestStop:
     @pytest.mark.parametrize("workers", [("--workers", "1"), ()])
     async def test_a_handler_that_ignores_everything(self, folder: Path, workers: tuple[str, ...]) -> None:
         arguments = (*workers, "--timeout-grace", "0.5", "--no-access-log")
-        async with serving(folder, "app:Handler", *arguments) as server:
+        async with serve_command(folder, "app:Handler", *arguments) as server:
             async with asked(await server.port(), "/stubborn?x"):
                 await server.says("begun")
                 assert await server.stops() == 0
             assert "'GET /stubborn?x HTTP/1.1' is cancelled: it has not ended within 0.5 s" in server.lines
 
     async def test_a_second_signal(self, folder: Path) -> None:
-        async with serving(folder, "app:Handler", "--workers", "1", "--timeout-grace", "3600") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "1", "--timeout-grace", "3600") as server:
             async with asked(await server.port(), "/forever"):
                 await server.says("begun")
                 server.send(signal.SIGINT)
@@ -271,7 +271,7 @@ class TestStop:
 
     async def test_a_supervisor_that_dies_takes_all_with_it(self, folder: Path) -> None:
         options = ("--workers", "2", "--timeout-grace", "0.2", "--no-access-log")
-        async with serving(folder, "app:Handler", *options) as server:
+        async with serve_command(folder, "app:Handler", *options) as server:
             port = await server.port()
             async with asked(port, "/endless"):
                 busy = int((await server.says(r"^endless (\d+)"))[1])
@@ -281,7 +281,7 @@ class TestStop:
 
     async def test_unix_socket(self, folder: Path) -> None:
         path = folder / "s"
-        async with serving(folder, "app:Handler", "--workers", "1", "--bind", f"unix:{path}") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "1", "--bind", f"unix:{path}") as server:
             await server.says("^Serving on unix:")
             async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), timeout=WAIT) as client:
                 first = (await client.get("http://a/pid")).text
@@ -299,7 +299,7 @@ class TestStart:
     async def test_a_worker_in_an_endless_loop_is_replaced(self, folder: Path) -> None:
         # Its import takes longer than a worker may be silent later.
         (folder / "late.py").write_text("import time\ntime.sleep(2)\nfrom app import Handler\n")
-        async with serving(folder, "late:Handler", "--workers", "1", "--timeout-heartbeat=1.5") as server:
+        async with serve_command(folder, "late:Handler", "--workers", "1", "--timeout-heartbeat=1.5") as server:
             port = await server.port()
             async with asked(port, "/endless"):
                 pid = (await server.says(r"^endless (\d+)"))[1]
@@ -317,7 +317,7 @@ class TestStart:
     )
     async def test_a_target_that_cannot_be_loaded(self, folder: Path, target: str, status: int, text: str) -> None:
         (folder / "broken.py").write_text("raise ZeroDivisionError('oh')\n")
-        async with serving(folder, target, "--workers", "3") as server:
+        async with serve_command(folder, target, "--workers", "3") as server:
             assert await server.ends() == status
             assert server.lines.count(text) == 1
             frames = [line for line in server.lines if line.startswith('  File "')]
@@ -325,7 +325,7 @@ class TestStart:
 
     async def test_code_that_breaks_later(self, folder: Path) -> None:
         """With no worker left that serves, there is an end to it."""
-        async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
+        async with serve_command(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
             pid = await text_at(await server.port())
             (folder / "app.py").write_text("raise ZeroDivisionError('oh')\n")
             os.kill(int(pid), signal.SIGKILL)
@@ -402,19 +402,19 @@ class TestStart:
 
     @pytest.mark.parametrize("count", ["0", "-1", "many"])
     async def test_no_such_number(self, folder: Path, count: str) -> None:
-        async with serving(folder, "app:Handler", f"--workers={count}") as server:
+        async with serve_command(folder, "app:Handler", f"--workers={count}") as server:
             assert await server.ends() == 2
             assert "1 or more, or 'auto'" in server.lines[-1]
 
     async def test_auto(self, folder: Path) -> None:
-        async with serving(folder, "--workers", "auto") as server:
+        async with serve_command(folder, "--workers", "auto") as server:
             await server.says("^Serving this folder on")
             assert await server.stops() == 0
 
 
 async def test_lines_of_the_log_are_whole(folder: Path) -> None:
     (folder / "app.py").write_text(APP.replace("str(os.getpid())", "str(os.getpid()), 200 "))
-    async with serving(folder, "app:Handler", "--workers", "2") as server:
+    async with serve_command(folder, "app:Handler", "--workers", "2") as server:
         path = "/pid?" + "x" * 500
         async with asyncio.timeout(WAIT), Load(await server.port(), 8, path=path).running() as load:
             await load.until(lambda: load.answers.total() >= 400)
@@ -431,7 +431,7 @@ class TestEachWorkerWithItsSockets:
 
     async def test_what_waits_for_one_is_for_its_successor(self, folder: Path) -> None:
         options = ("--workers", "2", "--reuse-port", "--no-access-log")
-        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+        async with serve_command(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
             port = await server.port()
             stopped, other = await answering(port, 2)
             os.kill(int(stopped), signal.SIGSTOP)
@@ -446,7 +446,7 @@ class TestEachWorkerWithItsSockets:
 
     async def test_one_more_and_one_less(self, folder: Path) -> None:
         options = ("--workers", "1", "--reuse-port", "--no-access-log")
-        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+        async with serve_command(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
             port = await server.port()
             [first] = await answering(port, 1)
             server.send(signal.SIGTTIN)
@@ -464,7 +464,7 @@ class TestEachWorkerWithItsSockets:
 
     async def test_who_cannot_be_started_keeps_nobody_waiting(self, folder: Path) -> None:
         options = ("--workers", "2", "--reuse-port", "--no-access-log")
-        async with serving(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
+        async with serve_command(folder, "app:Handler", *options) as server, asyncio.timeout(WAIT):
             port = await server.port()
             victim, other = await answering(port, 2)
             (folder / "app.py").write_text("raise ZeroDivisionError('oh')\n")
@@ -478,7 +478,7 @@ class TestEachWorkerWithItsSockets:
 
 async def test_reload(folder: Path) -> None:
     pytest.importorskip("watchfiles")
-    async with serving(folder, "app:Handler", "--reload", "--no-access-log") as server:
+    async with serve_command(folder, "app:Handler", "--reload", "--no-access-log") as server:
         port = await server.port()
         (folder / "app.py").write_text("this is no Python\n")
         await server.says("^app.py has changed")
@@ -497,7 +497,7 @@ async def test_reload_that_fails(folder: Path) -> None:
     (folder / "watchfiles.py").write_text(
         "PythonFilter = object\nasync def awatch(*paths, **options):\n    raise OSError('too many files')\n    yield\n"
     )
-    async with serving(folder, "app:Handler", "--reload", "--no-access-log") as server:
+    async with serve_command(folder, "app:Handler", "--reload", "--no-access-log") as server:
         port = await server.port()
         await server.says("^Changes of code are not noticed any more: too many files")
         assert await text_at(port)
@@ -524,7 +524,7 @@ async def test_what_hangs_hides_no_error(folder: Path) -> None:
 
 async def test_new_code_that_hangs(folder: Path) -> None:
     """It is in the way of nobody: once it has been mended, the next roll loads what is there."""
-    async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
+    async with serve_command(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
         port = await server.port()
         (folder / "app.py").write_text("import sys, time; print('hangs', file=sys.stderr); time.sleep(3600)\n")
         server.send(signal.SIGHUP)
@@ -549,7 +549,7 @@ async def test_programs_of_a_worker_hold_nothing_open(folder: Path) -> None:
         "        command = [sys.executable, 'lister.py']\n"
         "        self.send_text(subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout)\n"
     )
-    async with serving(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
+    async with serve_command(folder, "app:Handler", "--workers", "1", "--no-access-log") as server:
         inherited = await text_at(await server.port(), "/inherited")
         assert "pipe:" in inherited
         assert "socket:" not in inherited
@@ -559,7 +559,7 @@ async def test_programs_of_a_worker_hold_nothing_open(folder: Path) -> None:
 async def test_metrics_of_all(folder: Path) -> None:
     """A worker tells what all of them have counted, and what the dead had; so does an address of its own."""
     arguments = ("--workers", "2", "--metrics", "/metrics", "--health", "/health", "--no-access-log")
-    async with serving(folder, "app:Handler", *arguments) as server:
+    async with serve_command(folder, "app:Handler", *arguments) as server:
         port = await server.port()
 
         async def counts(answers: int, restarts: int) -> bool:
@@ -588,7 +588,7 @@ async def test_metrics_of_all(folder: Path) -> None:
 
 async def test_metrics_at_an_address_of_their_own(folder: Path) -> None:
     arguments = ("--workers", "2", "--metrics", "unix:metrics", "--health", "/health", "--no-access-log")
-    async with serving(folder, "app:Handler", *arguments) as server:
+    async with serve_command(folder, "app:Handler", *arguments) as server:
         port = await server.port()
         for _ in range(5):
             await text_at(port)
@@ -602,7 +602,7 @@ async def test_metrics_at_an_address_of_their_own(folder: Path) -> None:
 
 
 async def test_live_connections_of_all(folder: Path) -> None:
-    async with serving(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
+    async with serve_command(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
         await server.port()
         server.send(signal.SIGUSR1)
         await server.says("onnection", 2)
@@ -660,7 +660,7 @@ def test_a_stream_keeps_what_is_no_line_yet() -> None:
 async def test_nothing_is_kept_of_who_has_gone(folder: Path) -> None:
     """No descriptor of the supervisor's, and all that a worker has counted up to its end."""
     arguments = ("--workers", "1", "--metrics", "unix:metrics", "--no-access-log", "--timeout-retire-idle", "0")
-    async with serving(folder, "app:Handler", *arguments) as server:
+    async with serve_command(folder, "app:Handler", *arguments) as server:
         port = await server.port()
         transport = httpx.AsyncHTTPTransport(uds=str(folder / "metrics"))
         async with httpx.AsyncClient(transport=transport, base_url="http://a") as client, asyncio.timeout(WAIT):

@@ -58,11 +58,6 @@ def deadlines(**own: float) -> dict[str, Any]:
     return {f"timeout_{name}": own.get(name, FAR) for name in ("head", "handshake", "body", "write", "idle")}
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def tls(scheme: str, authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext] | tuple[None, None]:
     """The contexts of server and client; None for plain HTTP."""
@@ -78,7 +73,7 @@ Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]
 
 
 @asynccontextmanager
-async def serving(app: App, tls: Contexts, **options: Any) -> AsyncIterator[HTTPServer]:
+async def running_either(app: App, tls: Contexts, **options: Any) -> AsyncIterator[HTTPServer]:
     """`running`, with TLS or without."""
     config = Config(timeout_drain_idle=0, **options)
     async with HTTPServer(("127.0.0.1", 0), app, config=config, ssl=tls[0]) as server:
@@ -179,7 +174,7 @@ async def test_a_head_that_is_dribbled() -> None:
 @on_both_loops
 async def test_a_head_that_stalls(tls: Contexts) -> None:
     async with (
-        serving(echo_path, tls, **deadlines(head=DEADLINE)) as server,
+        running_either(echo_path, tls, **deadlines(head=DEADLINE)) as server,
         others_are_served(server, tls[1]),
         connected(server, tls=tls[1]) as client,
     ):
@@ -204,7 +199,7 @@ async def test_a_connection_that_sends_nothing() -> None:
 @on_both_loops
 async def test_a_handshake_that_does_not_begin(tls: Contexts) -> None:
     async with (
-        serving(echo_path, tls, **deadlines(handshake=DEADLINE)) as server,
+        running_either(echo_path, tls, **deadlines(handshake=DEADLINE)) as server,
         others_are_served(server, tls[1]),
         takes(DEADLINE),
         connected(server) as client,
@@ -401,7 +396,7 @@ async def assert_cut(client: Client) -> None:
 async def test_a_reader_that_stalls(tls: Contexts) -> None:
     app = Download(100 * MIB)
     async with (
-        serving(app, tls, **deadlines(write=DEADLINE)) as server,
+        running_either(app, tls, **deadlines(write=DEADLINE)) as server,
         others_are_served(server, tls[1]),
         connected(server, small=True, tls=tls[1]) as client,
     ):
@@ -547,7 +542,7 @@ async def test_a_flood_that_is_never_read() -> None:
 @on_both_loops
 async def test_a_refusal_of_one_who_keeps_sending(tls: Contexts) -> None:
     async with (
-        serving(echo_path, tls, **deadlines()) as server,
+        running_either(echo_path, tls, **deadlines()) as server,
         others_are_served(server, tls[1]),
         connected(server, tls=tls[1]) as client,
     ):
@@ -562,7 +557,7 @@ async def test_a_refusal_of_one_who_keeps_sending(tls: Contexts) -> None:
 async def test_one_who_never_closes(tls: Contexts) -> None:
     """A refused peer that neither closes nor reads is waited for as long as timeout_linger says."""
     async with (
-        serving(echo_path, tls, **deadlines(head=DEADLINE), timeout_linger=DEADLINE) as server,
+        running_either(echo_path, tls, **deadlines(head=DEADLINE), timeout_linger=DEADLINE) as server,
         connected(server, tls=tls[1]) as client,
     ):
         await until(lambda: server.connections)

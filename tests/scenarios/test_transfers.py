@@ -34,11 +34,6 @@ BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
 LARGE = 3 * MIB + 17
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def tls(scheme: str, authority: trustme.CA) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
     """The contexts of server and client; None for plain HTTP."""

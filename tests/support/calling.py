@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttpd import BaseHTTPRequestHandler, Config
+from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.connection import HTTPConnection
 from aiohttpd.service import App, Service
 from aiohttpd.testing import MemoryTransport
 
+from .asking import QUIET
 from .wire import Response
 
-QUIET = Config(access_log=False)
 Body = Callable[[Any], Awaitable[None]]
 
 

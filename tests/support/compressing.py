@@ -6,15 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttpd import (
     App,
-    Config,
     Request,
     StreamWriter,
 )
 from aiohttpd.testing import exchange
 
+from .asking import QUIET
 from .wire import Response, split
 
-QUIET = Config(access_log=False)
 GZIP = "Accept-Encoding: gzip"
 TEXT = ("Content-Type", "text/plain")
 TAG = ("ETag", '"tag"')

@@ -1,4 +1,4 @@
-"""Tests on both loops, and a client on a real socket that does what clients should not."""
+"""Tests on both event loops, and a client that reads only when it is told to."""
 
 import asyncio
 import functools
@@ -15,7 +15,7 @@ import uvloop
 
 from aiohttpd import HTTPServer
 
-BOUND = 30.0  # seconds after which a test has failed, whatever it waits for
+from .waiting import BOUND
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 

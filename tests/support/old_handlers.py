@@ -1,4 +1,4 @@
-"""Handlers of http.server for tests: what they are made of, and what they have made the server say."""
+"""Handlers of http.server: what they are made of, and what they have made the server say."""
 
 import http.client
 import http.server

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
+from .waiting import BOUND
+
 HERE = ("127.0.0.1", 0)
 
 
@@ -40,7 +41,7 @@ def handler(text: Callable[[Any], str], **attributes: Any) -> type[Handler]:
     return type("TextHandler", (Handler,), {"text": text, **attributes})
 
 
-def get(address: Any, path: str = "/", **fields: str) -> str:
+def text_at(address: Any, path: str = "/", **fields: str) -> str:
     """Ask on a connection of its own."""
     connection = http.client.HTTPConnection(*address[:2], timeout=BOUND)
     with contextlib.closing(connection):
@@ -111,7 +112,7 @@ def no_thread_left() -> Iterator[None]:
         assert not thread.is_alive(), thread
 
 
-def get_from(server: Any, path: str = "/", context: ssl.SSLContext | None = None) -> str:
+def text_from(server: Any, path: str = "/", context: ssl.SSLContext | None = None) -> str:
     """Ask on a connection of its own."""
     host, port = server.server_address[:2]
     connection: http.client.HTTPConnection

@@ -84,7 +84,7 @@ async def program(folder: Path, *arguments: str) -> AsyncIterator[Program]:
         await running._listening
 
 
-def serving(folder: Path, *arguments: str) -> contextlib.AbstractAsyncContextManager[Program]:
+def serve_command(folder: Path, *arguments: str) -> contextlib.AbstractAsyncContextManager[Program]:
     """Run ``aiohttpd serve`` on a free port."""
     return program(folder, "-m", "aiohttpd", "serve", *arguments, "--port", "0")
 

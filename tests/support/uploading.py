@@ -19,18 +19,18 @@ def put(path: str, content: bytes = CONTENT, *fields: str) -> bytes:
     return head("PUT", path, f"Content-Length: {len(content)}", *fields) + content
 
 
-def part(name: str | bytes, content: bytes) -> bytes:
+def file_part(name: str | bytes, content: bytes) -> bytes:
     name = name.encode() if isinstance(name, str) else name
     return b'--b\r\nContent-Disposition: form-data; name="f"; filename="%b"\r\n\r\n%b\r\n' % (name, content)
 
 
-def post(path: str, body: bytes, *fields: str) -> bytes:
+def post_body(path: str, body: bytes, *fields: str) -> bytes:
     kind = "Content-Type: multipart/form-data; boundary=b"
     return head("POST", path, kind, f"Content-Length: {len(body)}", *fields) + body
 
 
 def form_of_files(*files: tuple[str | bytes, bytes], path: str = "/", fields: tuple[str, ...] = ()) -> bytes:
-    return post(path, b"".join(part(*file) for file in files) + b"--b--\r\n", *fields)
+    return post_body(path, b"".join(file_part(*file) for file in files) + b"--b--\r\n", *fields)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -1,7 +1,9 @@
-"""Waiting for what tells nobody that it has happened."""
+"""Waiting for what tells nobody that it has happened, and for how long."""
 
 import asyncio
 from collections.abc import Callable
+
+BOUND = 30.0  # seconds after which a test has failed, whatever it waits for
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import LAST_CHUNK, chunk, connected, ended, get, head, post
-from ..support.loops import BOUND
 from ..support.old_handlers import OK, ByConnection, Old, loud, writing
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 from ..support.wire import finals
 
 CUT = None  # the connection ends within the answer, or before it

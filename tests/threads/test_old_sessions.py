@@ -12,10 +12,9 @@ import pytest
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import connected, ended, expect_logged, get, head, post
-from ..support.loops import BOUND
 from ..support.old_handlers import Old, loud
 from ..support.threads import busy, threads_of, wait
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 from ..support.wire import finals
 
 

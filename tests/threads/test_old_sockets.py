@@ -18,9 +18,8 @@ import uvloop
 from aiohttpd.testing import running
 
 from ..support.clients import Client, connected
-from ..support.loops import BOUND
 from ..support.old_handlers import ByConnection, Old, loud
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -15,8 +15,8 @@ from aiohttpd.threads import incoming, outbox
 from aiohttpd.threads.outbox import Outbox
 from aiohttpd.threads.running import Threads
 
-from ..support.loops import BOUND
 from ..support.threads import until_in_thread, wait
+from ..support.waiting import BOUND
 
 Start = Callable[..., threading.Thread]
 

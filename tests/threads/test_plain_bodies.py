@@ -14,8 +14,7 @@ from aiohttpd.testing import running
 from aiohttpd.threads import incoming, outbox
 
 from ..support.clients import MIB, Client, chunk, connected, framed, head, post
-from ..support.loops import BOUND
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 
 # From a thread to the loop.
 

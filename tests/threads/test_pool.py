@@ -11,8 +11,8 @@ from aiohttpd import Config
 from aiohttpd.threads import pool
 from aiohttpd.threads.pool import PoolFull, WorkerPool
 
-from ..support.loops import BOUND
 from ..support.threads import busy, until_in_thread, wait
+from ..support.waiting import BOUND
 
 # The pool.
 

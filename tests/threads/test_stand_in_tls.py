@@ -16,15 +16,10 @@ from aiohttpd import compat
 from aiohttpd.testing import running
 
 from ..support.clients import connected
-from ..support.loops import BOUND
 from ..support.old_handlers import ByConnection, Old, loud
+from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("base", [Old, ByConnection], ids=["request", "connection"])
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from aiohttpd.threads import outbox
 from aiohttpd.threads.running import _SWEEP
 
 from ..support.clients import LAST_CHUNK, MIB, connected, expect_logged, get, head, post
-from ..support.loops import BOUND
 from ..support.threads import busy, threads_of, wait
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 from ..support.wire import finals
 
 # Plain methods.
