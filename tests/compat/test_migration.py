@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("kind", [compat.HTTPServer, compat.ThreadingHTTPS
 README = (ROOT / "README.md").read_text()
 
 
-class Handler(BlockingHTTPRequestHandler):
+class Migrated(BlockingHTTPRequestHandler):
     """Methods of both kinds."""
 
     def __init__(self, *args: Any, word: str = "word", **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class Handler(BlockingHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(server: Any) -> Iterator[threading.Thread]:
+def served_in_thread(server: Any) -> Iterator[threading.Thread]:
     """Serve in a thread that has a name."""
     thread = threading.Thread(target=server.serve_forever, name="caller", daemon=True)
     thread.start()
@@ -89,7 +89,7 @@ class TestServers:
     @BOTH
     def test_methods_of_both_kinds(self, kind: Any) -> None:
         """FAULT: 500, '__init__() takes 3 positional arguments'."""
-        with kind(("127.0.0.1", 0), Handler) as server, serving(server):
+        with kind(("127.0.0.1", 0), Migrated) as server, served_in_thread(server):
             status, text = status_and_text(server, "POST", body="content")
             assert (status, text.split()[0]) == (200, "content")
             assert text.split()[1].startswith("caller" if kind is compat.HTTPServer else "aiohttpd-worker")
@@ -100,8 +100,8 @@ class TestServers:
 
     @BOTH
     def test_partial(self, kind: Any) -> None:
-        factory = functools.partial(functools.partial(Handler, word="no"), word="another")
-        with kind(("127.0.0.1", 0), factory) as server, serving(server):
+        factory = functools.partial(functools.partial(Migrated, word="no"), word="another")
+        with kind(("127.0.0.1", 0), factory) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "another")
 
     @BOTH
@@ -111,19 +111,19 @@ class TestServers:
                 await asyncio.sleep(0)
                 self.send_text(repr(self.server is server))
 
-        with kind(("127.0.0.1", 0), Async) as server, serving(server):
+        with kind(("127.0.0.1", 0), Async) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "True")
 
     def test_files(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("content")
         factory = functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory=str(tmp_path))
-        with compat.ThreadingHTTPServer(("127.0.0.1", 0), factory) as server, serving(server):
+        with compat.ThreadingHTTPServer(("127.0.0.1", 0), factory) as server, served_in_thread(server):
             assert status_and_text(server, path="/a.txt") == (200, "content")
             assert status_and_text(server, path="/none")[0] == 404
 
     @BOTH
     def test_handle_request(self, kind: Any) -> None:
-        with kind(("127.0.0.1", 0), Handler) as server:
+        with kind(("127.0.0.1", 0), Migrated) as server:
             for method in ("GET", "PUT", "POST"):
                 thread = threading.Thread(target=server.handle_request, daemon=True)
                 thread.start()
@@ -134,7 +134,7 @@ class TestServers:
     @BOTH
     @pytest.mark.parametrize(("method", "path"), [("GET", "/stop"), ("STOP", "/")])
     def test_shutdown_from_a_handler(self, kind: Any, method: str, path: str) -> None:
-        with kind(("127.0.0.1", 0), Handler) as server:
+        with kind(("127.0.0.1", 0), Migrated) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             assert status_and_text(server, method, path)[0] == 200
@@ -150,7 +150,7 @@ class TestServers:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 errors.append((sys.exc_info()[1], client_address[0]))
 
-        with Server(("127.0.0.1", 0), Handler) as server, serving(server):
+        with Server(("127.0.0.1", 0), Migrated) as server, served_in_thread(server):
             assert status_and_text(server, method, path)[0] == 500
         [(error, host)] = errors
         assert (str(error), host) == ("oh", "127.0.0.1")
@@ -161,7 +161,7 @@ class TestServers:
             def verify_request(self, request: Any, client_address: Any) -> bool:
                 return self.open
 
-        with Server(("127.0.0.1", 0), Handler) as server, serving(server):
+        with Server(("127.0.0.1", 0), Migrated) as server, served_in_thread(server):
             server.open = True
             assert status_and_text(server) == (200, "word")
             server.open = False
@@ -172,16 +172,16 @@ class TestServers:
     @pytest.mark.parametrize("hook", ["finish_request", "process_request"])
     def test_hooks_that_nobody_would_call(self, kind: Any, hook: str) -> None:
         server_class = type("Server", (kind,), {hook: lambda self, request, client_address: None})
-        server = server_class(("127.0.0.1", 0), Handler)
+        server = server_class(("127.0.0.1", 0), Migrated)
         with pytest.raises(TypeError, match=f"Server.{hook}.*Handler.*functools.partial"):
             server.serve_forever()
         server.socket.close()
 
     @BOTH
     def test_the_class_is_changed_while_it_runs(self, kind: Any) -> None:
-        with kind(("127.0.0.1", 0), Old) as server, serving(server):
+        with kind(("127.0.0.1", 0), Old) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "/")
-            server.RequestHandlerClass = Handler
+            server.RequestHandlerClass = Migrated
             assert status_and_text(server) == (200, "word")
             server.RequestHandlerClass = Old
             assert status_and_text(server) == (200, "/")
@@ -190,12 +190,12 @@ class TestServers:
     def test_the_log(self, kind: Any, capfd: pytest.CaptureFixture[str]) -> None:
         """A line for each answer on stderr, as handlers of http.server write it; none if the class is quiet."""
 
-        class Quiet(Handler):
+        class Quiet(Migrated):
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        for cls, lines in ((Handler, 2), (Quiet, 0)):
-            with kind(("127.0.0.1", 0), cls) as server, serving(server):
+        for cls, lines in ((Migrated, 2), (Quiet, 0)):
+            with kind(("127.0.0.1", 0), cls) as server, served_in_thread(server):
                 assert status_and_text(server, path="/a")[0] == 200
                 assert status_and_text(server, "POST", "/b", "x")[0] == 200
             written: list[str] = []
@@ -220,7 +220,7 @@ class TestServers:
                 inside[0] -= 1
                 self.send_text("ok")
 
-        with compat.HTTPServer(("127.0.0.1", 0), Slow) as server, serving(server):
+        with compat.HTTPServer(("127.0.0.1", 0), Slow) as server, served_in_thread(server):
             threads = [threading.Thread(target=status_and_text, args=(server,)) for _ in range(8)]
             for thread in threads:
                 thread.start()

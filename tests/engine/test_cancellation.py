@@ -182,7 +182,7 @@ class TestOurs:
 LEAVING = pytest.mark.parametrize("leave", [Peer.close, Peer.reset], ids=["close", "reset"])
 
 
-class Waiting(BaseHTTPRequestHandler):
+class WaitingHandler(BaseHTTPRequestHandler):
     """Answers once it is told to."""
 
     begun: asyncio.Event
@@ -203,7 +203,7 @@ class TestRecord:
     @pytest.mark.parametrize("cancels", [False, True])
     @on_both_loops
     async def test_nothing_has_left(self, leave: Callable[[Peer], None], cancels: bool) -> None:
-        handler = fresh(Waiting, cancel_on_disconnect=cancels)
+        handler = fresh(WaitingHandler, cancel_on_disconnect=cancels)
         async with logging(handler) as lines, joined(lines.server) as client:
             await client.send(GET)
             await handler.begun.wait()
@@ -218,7 +218,7 @@ class TestRecord:
     @on_both_loops
     async def test_half_closed_is_there(self) -> None:
         """Who has closed only its own side gets the answer, and the log says so."""
-        handler = fresh(Waiting)
+        handler = fresh(WaitingHandler)
         async with logging(handler) as lines, joined(lines.server) as client:
             await client.send(GET)
             await handler.begun.wait()
@@ -301,7 +301,7 @@ class TestRecord:
         assert (record["status"], record["bytes"], record["aborted"]) == (499, 0, True)
         stream = StringIO()
         log = AccessLog(stream, asyncio.get_running_loop(), "json")
-        await exchange(fresh(Waiting, do_GET=lambda self: self.send_text("x")), GET, access_log=log)
+        await exchange(fresh(WaitingHandler, do_GET=lambda self: self.send_text("x")), GET, access_log=log)
         log.flush()
         assert "aborted" not in json.loads(stream.getvalue())
 
@@ -316,7 +316,7 @@ class TestRecord:
         """Who overrides it gets what has left, too."""
         records: list[tuple[Any, Any]] = []
         handler = fresh(
-            Waiting,
+            WaitingHandler,
             cancel_on_disconnect=True,
             log_request=lambda self, code="-", size="-": records.append((code, size)),
         )
@@ -339,7 +339,7 @@ class TestRecord:
 
             def message(self, text: str) -> None: ...
 
-        handler = fresh(Waiting, cancel_on_disconnect=True)
+        handler = fresh(WaitingHandler, cancel_on_disconnect=True)
         async with HTTPServer(("127.0.0.1", 0), handler, access_log=Log()) as server, joined(server) as client:
             await client.send(GET)
             await handler.begun.wait()
@@ -351,7 +351,7 @@ class TestRecord:
 @asynccontextmanager
 async def left(format: str, **options: Any) -> AsyncIterator[Lines]:
     """A client has left before there was an answer."""
-    handler = fresh(Waiting, cancel_on_disconnect=True)
+    handler = fresh(WaitingHandler, cancel_on_disconnect=True)
     async with logging(handler, format, **options) as lines, joined(lines.server) as client:
         await client.send(GET)
         await handler.begun.wait()

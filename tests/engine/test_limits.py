@@ -15,7 +15,7 @@ from ..support.places import TESTS
 from ..support.wire import Echo, drive, finals
 
 
-def parse(data: bytes, **limits: int) -> Request:
+def parse_head(data: bytes, **limits: int) -> Request:
     """Parse one head, in one piece and byte by byte, with the same outcome."""
     outcomes = []
     for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
@@ -39,36 +39,36 @@ def parse(data: bytes, **limits: int) -> Request:
     return whole
 
 
-def refused(data: bytes, **limits: int) -> int:
+def head_refused(data: bytes, **limits: int) -> int:
     with pytest.raises(WireError) as caught:
-        parse(data, **limits)
+        parse_head(data, **limits)
     return caught.value.status
 
 
-def head(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> bytes:
+def head_with(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> bytes:
     return b"\r\n".join([line, b"Host: a", *fields, b"", b""])
 
 
 class TestHead:
     def test_request_line(self) -> None:
         line = b"GET /" + b"x" * 86 + b" HTTP/1.1"  # 100 bytes
-        assert parse(head(line), limit_request_line=100).target == "/" + "x" * 86
-        assert refused(head(line), limit_request_line=99) == 414
+        assert parse_head(head_with(line), limit_request_line=100).target == "/" + "x" * 86
+        assert head_refused(head_with(line), limit_request_line=99) == 414
 
     def test_field(self) -> None:
         field = b"X: " + b"y" * 97
-        assert parse(head(b"GET / HTTP/1.1", field), limit_field=100).headers["x"] == "y" * 97
-        assert refused(head(b"GET / HTTP/1.1", field), limit_field=99) == 431
+        assert parse_head(head_with(b"GET / HTTP/1.1", field), limit_field=100).headers["x"] == "y" * 97
+        assert head_refused(head_with(b"GET / HTTP/1.1", field), limit_field=99) == 431
 
     def test_head(self) -> None:
-        data = head(b"GET / HTTP/1.1", *[b"X: " + b"y" * 50] * 20)
-        assert len(parse(data, limit_head=len(data)).headers) == 21
-        assert refused(data, limit_head=len(data) - 1) == 431
+        data = head_with(b"GET / HTTP/1.1", *[b"X: " + b"y" * 50] * 20)
+        assert len(parse_head(data, limit_head=len(data)).headers) == 21
+        assert head_refused(data, limit_head=len(data) - 1) == 431
 
     def test_fields(self) -> None:
-        data = head(b"GET / HTTP/1.1", *[b"X: y"] * 9)
-        assert len(parse(data, limit_fields=10).headers) == 10
-        assert refused(data, limit_fields=9) == 431
+        data = head_with(b"GET / HTTP/1.1", *[b"X: y"] * 9)
+        assert len(parse_head(data, limit_fields=10).headers) == 10
+        assert head_refused(data, limit_fields=9) == 431
 
     def test_an_endless_line_is_refused_before_it_ends(self) -> None:
         parser = RequestParser(aiohttpd.Config(limit_request_line=100))
@@ -87,7 +87,7 @@ class TestHead:
     def test_dribbling_costs_no_more_than_its_bytes(self) -> None:
         """However a head is cut, no byte is looked at again and again: the offset is kept."""
         parser = RequestParser(aiohttpd.Config())
-        data = head(b"GET / HTTP/1.1", *[b"X-Field: " + b"y" * 491] * 100)
+        data = head_with(b"GET / HTTP/1.1", *[b"X-Field: " + b"y" * 491] * 100)
         for at in range(len(data) - 1):
             parser.feed(data[at : at + 1])
             assert parser.next_request() is None
@@ -97,7 +97,7 @@ class TestHead:
 
     def test_the_parser_is_dead_after_a_refusal(self) -> None:
         parser = RequestParser(aiohttpd.Config())
-        parser.feed(head(b"GET / HTTP/9.9") + head())
+        parser.feed(head_with(b"GET / HTTP/9.9") + head_with())
         with pytest.raises(WireError):
             parser.next_request()
         assert not parser.buffer
@@ -107,9 +107,9 @@ class TestHead:
 def test_expectations_are_of_http_1_1() -> None:
     """RFC 9110 section 10.1.1: in HTTP/1.0 they are ignored, whatever they are."""
     for value in (b"100-continue", b"something else"):
-        assert not parse(head(b"POST / HTTP/1.0", b"Expect: " + value)).expects_continue
-    assert parse(head(b"POST / HTTP/1.1", b"Expect: 100-continue")).expects_continue
-    assert refused(head(b"POST / HTTP/1.1", b"Expect: something else")) == 417
+        assert not parse_head(head_with(b"POST / HTTP/1.0", b"Expect: " + value)).expects_continue
+    assert parse_head(head_with(b"POST / HTTP/1.1", b"Expect: 100-continue")).expects_continue
+    assert head_refused(head_with(b"POST / HTTP/1.1", b"Expect: something else")) == 417
 
 
 class TestRepeatedHead:
@@ -119,9 +119,9 @@ class TestRepeatedHead:
 
     def test_only_the_request_line_is_new(self) -> None:
         parser = RequestParser(aiohttpd.Config())
-        parser.feed(head(b"GET /1 HTTP/1.1", *self.FIELDS))
+        parser.feed(head_with(b"GET /1 HTTP/1.1", *self.FIELDS))
         first = parser.next_request()
-        parser.feed(head(b"PUT /2 HTTP/1.1", *self.FIELDS) + head(b"GET /3 HTTP/1.1", *self.FIELDS))
+        parser.feed(head_with(b"PUT /2 HTTP/1.1", *self.FIELDS) + head_with(b"GET /3 HTTP/1.1", *self.FIELDS))
         second, third = parser.next_request(), parser.next_request()
         assert first and second and third
         assert (second.method, second.target, third.target) == ("PUT", "/2", "/3")
@@ -134,31 +134,31 @@ class TestRepeatedHead:
     )
     def test_a_bad_request_line_is_refused(self, line: bytes) -> None:
         parser = RequestParser(aiohttpd.Config())
-        parser.feed(head(b"GET / HTTP/1.1", *self.FIELDS))
+        parser.feed(head_with(b"GET / HTTP/1.1", *self.FIELDS))
         assert parser.next_request()
-        parser.feed(head(line, *self.FIELDS))
+        parser.feed(head_with(line, *self.FIELDS))
         with pytest.raises(WireError):
             parser.next_request()
 
     def test_another_version_is_not_the_same_head(self) -> None:
         parser = RequestParser(aiohttpd.Config())
-        parser.feed(head())
+        parser.feed(head_with())
         assert parser.next_request().keep_alive  # type: ignore[union-attr]
-        parser.feed(head(b"GET / HTTP/1.0"))
+        parser.feed(head_with(b"GET / HTTP/1.0"))
         assert not parser.next_request().keep_alive  # type: ignore[union-attr]
 
     def test_a_long_line_is_held_to_its_limit(self) -> None:
         parser = RequestParser(aiohttpd.Config(limit_request_line=100))
-        parser.feed(head())
+        parser.feed(head_with())
         assert parser.next_request()
-        parser.feed(head(b"GET /" + b"x" * 200 + b" HTTP/1.1"))
+        parser.feed(head_with(b"GET /" + b"x" * 200 + b" HTTP/1.1"))
         with pytest.raises(WireError) as caught:
             parser.next_request()
         assert caught.value.status == 414
 
     def test_what_is_remembered_is_bounded(self) -> None:
         parser = RequestParser(aiohttpd.Config())
-        parser.feed(head(b"GET / HTTP/1.1", b"X: " + b"y" * 10_000))
+        parser.feed(head_with(b"GET / HTTP/1.1", b"X: " + b"y" * 10_000))
         assert parser.next_request()
         assert parser._tail == b""
 
@@ -178,7 +178,7 @@ class TestBody:
 
     @staticmethod
     def head_of(fields: int) -> aiohttpd.Headers:
-        return parse(head(b"GET / HTTP/1.1", *[b"X: y"] * (fields - 1))).headers
+        return parse_head(head_with(b"GET / HTTP/1.1", *[b"X: y"] * (fields - 1))).headers
 
     @staticmethod
     def accepts(data: bytes, config: aiohttpd.Config, headers: int = 1) -> bool:
@@ -264,7 +264,7 @@ async def test_grace(caplog: pytest.LogCaptureFixture) -> None:
     config = aiohttpd.Config(timeout_grace=0.05)
     async with aiohttpd.HTTPServer(("127.0.0.1", 0), endless, config=config) as server:
         reader, writer = await asyncio.open_connection(*server.server_address)
-        writer.write(head())
+        writer.write(head_with())
         await begun.wait()
         async with asyncio.timeout(5):
             await server.shutdown()

@@ -47,7 +47,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def connected(server: aiohttpd.HTTPServer, count: int = 1) -> AsyncIterator[list[Stream]]:
+async def writers_to(server: aiohttpd.HTTPServer, count: int = 1) -> AsyncIterator[list[Stream]]:
     streams = [await asyncio.open_connection(*server.server_address) for _ in range(count)]
     try:
         yield streams
@@ -67,11 +67,11 @@ class TestConnections:
     @staticmethod
     @on_both_loops
     async def test_one_too_many() -> None:
-        async with running(Echo, max_connections=2, metrics="/metrics") as server, connected(server, 2) as streams:
+        async with running(Echo, max_connections=2, metrics="/metrics") as server, writers_to(server, 2) as streams:
             for reader, writer in streams:
                 writer.write(GET)
                 assert (await answer(reader))[0] == 200
-            async with connected(server) as [(reader, writer)]:
+            async with writers_to(server) as [(reader, writer)]:
                 writer.write(GET)  # on its way, but nobody needs it
                 status, fields = await answer(reader)
                 assert (status, fields["retry-after"], fields["connection"]) == (503, "1", "close")
@@ -79,7 +79,7 @@ class TestConnections:
             streams[0][1].close()
             await streams[0][1].wait_closed()
             await until(lambda: len(server.connections) == 1, BOUND)
-            async with connected(server) as [(reader, writer)]:
+            async with writers_to(server) as [(reader, writer)]:
                 writer.write(GET)
                 assert (await answer(reader))[0] == 200
             assert server.snapshot()["refusals"] == {"max_connections": 1}
@@ -88,10 +88,10 @@ class TestConnections:
     @on_both_loops
     async def test_who_is_turned_away_and_stays_is_cut() -> None:
         options = {"max_connections": 1, "timeout_linger": 0.05}
-        async with running(Echo, **options) as server, connected(server) as [(reader, writer)]:
+        async with running(Echo, **options) as server, writers_to(server) as [(reader, writer)]:
             writer.write(GET)
             await answer(reader)
-            async with connected(server) as [(other, other_writer)]:
+            async with writers_to(server) as [(other, other_writer)]:
                 assert (await answer(other))[0] == 503
                 with pytest.raises(ConnectionError):
                     while True:  # until the server has gone, too
@@ -101,10 +101,10 @@ class TestConnections:
 
     async def test_shutdown_does_not_wait_for_them(self) -> None:
         async with running(Echo, max_connections=1, timeout_linger=3600.0) as server:
-            async with connected(server) as [(reader, writer)]:
+            async with writers_to(server) as [(reader, writer)]:
                 writer.write(GET)
                 await answer(reader)
-                async with connected(server) as [(other, _)]:
+                async with writers_to(server) as [(other, _)]:
                     assert (await answer(other))[0] == 503
                     async with asyncio.timeout(BOUND):
                         await server.shutdown()
@@ -118,7 +118,7 @@ class TestInFlight:
     async def test_one_too_many() -> None:
         gate = Gate()
         options = {"max_in_flight": 2, "metrics": "/metrics", "health": "/health"}
-        async with running(gate, **options) as server, connected(server, 3) as streams:
+        async with running(gate, **options) as server, writers_to(server, 3) as streams:
             for _, writer in streams[:2]:
                 writer.write(GET)
                 await gate.begun.get()
@@ -138,7 +138,7 @@ class TestInFlight:
     async def test_all_at_once(self) -> None:
         """What has arrived in one turn of the loop is counted one by one, on Python 3.11 too."""
         gate = Gate()
-        async with running(gate, max_in_flight=2) as server, connected(server, 6) as streams:
+        async with running(gate, max_in_flight=2) as server, writers_to(server, 6) as streams:
             for _, writer in streams:
                 writer.write(GET)
             for _ in range(2):
@@ -152,7 +152,7 @@ class TestInFlight:
         async def app(request: aiohttpd.Request, response: aiohttpd.StreamWriter) -> None:
             raise aiohttpd.HTTPError(404)
 
-        async with running(app, max_in_flight=1) as server, connected(server) as [(reader, writer)]:
+        async with running(app, max_in_flight=1) as server, writers_to(server) as [(reader, writer)]:
             for _ in range(3):
                 writer.write(GET)
                 assert (await answer(reader))[0] == 404
@@ -163,7 +163,7 @@ class TestHandlerDeadline:
     @on_both_loops
     async def test_a_handler_without_an_answer(caplog: pytest.LogCaptureFixture) -> None:
         gate = Gate()
-        async with running(gate, timeout_handler=0.1) as server, connected(server) as [(reader, writer)]:
+        async with running(gate, timeout_handler=0.1) as server, writers_to(server) as [(reader, writer)]:
             writer.write(GET)
             status, fields = await answer(reader)
             assert (status, fields["connection"]) == (503, "close")
@@ -186,7 +186,7 @@ class TestHandlerDeadline:
             await gate.go_on.wait()
             response.write(b"end")
 
-        async with running(app, timeout_handler=0.5) as server, connected(server) as [(reader, writer)]:
+        async with running(app, timeout_handler=0.5) as server, writers_to(server) as [(reader, writer)]:
             writer.write(GET)
             await gate.begun.get()
             [connection] = server.connections
@@ -199,7 +199,7 @@ class TestHandlerDeadline:
     async def test_a_client_that_sends_slowly_is_not_the_handler_s_fault() -> None:
         gate = Gate()
         gate.go_on.set()
-        async with running(gate, timeout_handler=0.1) as server, connected(server) as [(reader, writer)]:
+        async with running(gate, timeout_handler=0.1) as server, writers_to(server) as [(reader, writer)]:
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
             for _ in range(8):
                 await asyncio.sleep(0.05)
@@ -213,7 +213,7 @@ class TestHandlerDeadline:
             await asyncio.sleep(0)
             response.send_head(200)
 
-        async with running(app, timeout_handler=5.0) as server, connected(server) as [(reader, writer)]:
+        async with running(app, timeout_handler=5.0) as server, writers_to(server) as [(reader, writer)]:
             assert server._service is not None
             for data in (GET, GET * 3):
                 writer.write(data)
@@ -227,7 +227,7 @@ class TestHandlerDeadline:
     async def test_a_handler_whose_client_has_gone(caplog: pytest.LogCaptureFixture) -> None:
         gate = Gate()
         async with running(gate, timeout_handler=0.2) as server:
-            async with connected(server) as [(_, writer)]:
+            async with writers_to(server) as [(_, writer)]:
                 writer.write(GET)
                 await gate.begun.get()
                 sock = writer.get_extra_info("socket")

@@ -123,7 +123,7 @@ async def in_pieces(client: Client, data: bytes, cuts: Iterator[int] | list[int]
             await asyncio.sleep(0)
 
 
-async def begin(client: Client, context: ssl.SSLContext | None, preamble: bytes, *cuts: int) -> Speaker:
+async def open_with(client: Client, context: ssl.SSLContext | None, preamble: bytes, *cuts: int) -> Speaker:
     """Connect as a proxy does, all in one piece but for the cuts."""
     speaker = Speaker(client, context)
     await in_pieces(client, preamble + speaker.hello(), list(cuts))
@@ -139,7 +139,7 @@ async def test_the_client_is_the_one_of_the_preamble(preamble: bytes, scheme: st
     for cuts in ((), (size,), (1,), (size - 1,), (5, 13, size + 1), (size, size + 5, size + 100), (size + 1,)):
         cuts = cuts if scheme == "https" else [cut for cut in cuts if cut <= size]
         async with running(tell, ssl=tls[0], **behind()) as server, connected(server) as client:
-            speaker = await begin(client, tls[1], preamble, *cuts)
+            speaker = await open_with(client, tls[1], preamble, *cuts)
             assert await speaker.ask(get("/", SPOOF)) == [CLIENT, ENTRANCE, scheme, 0]
             body = post(300_000) + bytes(300_000)
             assert await speaker.ask(body) == [CLIENT, ENTRANCE, scheme, 300_000]
@@ -162,7 +162,7 @@ async def test_everything_in_one_piece(preamble: bytes) -> None:
 @on_both_loops
 async def test_byte_by_byte(preamble: bytes, scheme: str, tls: Contexts) -> None:
     async with running(tell, ssl=tls[0], **behind()) as server, connected(server) as client:
-        speaker = await begin(client, tls[1], preamble, *range(1, len(preamble) + 40 * (scheme == "https")))
+        speaker = await open_with(client, tls[1], preamble, *range(1, len(preamble) + 40 * (scheme == "https")))
         assert (await speaker.ask(get()))[0] == CLIENT
 
 
@@ -190,7 +190,7 @@ async def test_the_end_at_each_byte_in_memory(preamble: bytes) -> None:
 async def test_others_have_none(scheme: str, tls: Contexts) -> None:
     options = behind(trusted_proxies="10.0.0.0/8")
     async with running(tell, ssl=tls[0], **options) as server, connected(server) as client:
-        speaker = await begin(client, tls[1], b"")
+        speaker = await open_with(client, tls[1], b"")
         address, *rest = await speaker.ask(get("/", SPOOF))
         assert address[0] == "127.0.0.1" and rest == [list(server.server_address), scheme, 0]
 
@@ -259,7 +259,7 @@ async def test_of_a_proxy_it_is_required(data: bytes, line: str, scheme: str, tl
 async def test_a_proxy_that_names_nobody(preamble: bytes, scheme: str, tls: Contexts) -> None:
     """It is itself the client, or an unknown one is; nobody's fields are believed."""
     async with running(tell, ssl=tls[0], **behind()) as server, connected(server) as client:
-        speaker = await begin(client, tls[1], preamble)
+        speaker = await open_with(client, tls[1], preamble)
         address, ours, *_ = await speaker.ask(get("/", SPOOF))
         assert address[0] == "127.0.0.1" and tuple(ours) == server.server_address
 
@@ -269,7 +269,7 @@ async def test_a_proxy_that_names_nobody(preamble: bytes, scheme: str, tls: Cont
 async def test_fields_after_a_preamble(trusted: str, told: str) -> None:
     """They count if the client of the preamble is a proxy, too."""
     async with running(tell, **behind(trusted_proxies=f"127.0.0.1 {trusted}")) as server, connected(server) as client:
-        speaker = await begin(client, None, LINE)
+        speaker = await open_with(client, None, LINE)
         assert (await speaker.ask(get("/", SPOOF)))[0][0] == told
 
 
@@ -291,7 +291,7 @@ async def test_unix_socket(tmp_path: Path) -> None:
             assert (await speaker.ask(get("/", SPOOF)))[0][0] == told
     config = Config(**behind(trusted_proxies="unix:", timeout_drain_idle=0))
     async with HTTPServer(str(tmp_path / "socket"), tell, config=config) as server, connected(server) as client:
-        speaker = await begin(client, None, BLOCK)
+        speaker = await open_with(client, None, BLOCK)
         assert (await speaker.ask(get("/", SPOOF)))[:2] == [CLIENT, ENTRANCE]
 
 
@@ -396,7 +396,7 @@ async def test_a_handshake_is_in_nobodys_way(more: bytes, scheme: str, tls: Cont
     async with running(tell, ssl=tls[0], **behind()) as server:
         async with connected(server) as client, connected(server) as other:
             await client.send(LINE + more)
-            speaker = await begin(other, tls[1], LINE)
+            speaker = await open_with(other, tls[1], LINE)
             assert (await speaker.ask(get()))[0] == CLIENT
 
 

@@ -36,7 +36,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def get(path: str, *fields: str, method: str = "GET") -> bytes:
+def get_file(path: str, *fields: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: a", *fields, "", ""]).encode()
 
 
@@ -144,7 +144,7 @@ class TestWhatIsKnown:
             return state_of(status)
 
         monkeypatch.setattr("aiohttpd.files.store.state_of", count)
-        assert len(split(await exchange(app, get("/file.txt") * 20, config=QUIET))) == 20
+        assert len(split(await exchange(app, get_file("/file.txt") * 20, config=QUIET))) == 20
         assert looks <= 2  # twenty requests fill a batch, and the next one has a turn of its own
 
     async def test_a_loop_that_ends_leaves_nothing_to_the_next(self, site: Path) -> None:
@@ -200,7 +200,7 @@ class TestWhatIsKnown:
                 await self.send_file(path)
 
         path.write_text("old")
-        requests = get("/read"), get("/read"), get("/write1"), get("/write2") + get("/write3")
+        requests = get_file("/read"), get_file("/read"), get_file("/write1"), get_file("/write2") + get_file("/write3")
         answers = split(await exchange(Handler, requests, config=QUIET))
         assert [answer.body for answer in answers] == [b"old", b"old", b"/write1", b"/write2", b"/write3"]
 
@@ -284,7 +284,7 @@ class Download:
         return int(line.partition(":")[2])
 
     async def begin(self, path: str, *fields: str) -> None:
-        self.writer.write(get(path, *fields))
+        self.writer.write(get_file(path, *fields))
         self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         self.content += await self.reader.readexactly(1000)
 
@@ -498,7 +498,7 @@ async def test_an_entry_that_is_evicted_within_a_turn(site: Path) -> None:
     app = files_of(site, cache_size=40_000, cache_file_size=10_000)
     for name in ("a", "b", "c", "d", "e"):
         (site / name).write_bytes(bytes(9000))
-    answers = split(await exchange(app, [get(f"/{name}") for name in "abcdeabcde"], config=QUIET))
+    answers = split(await exchange(app, [get_file(f"/{name}") for name in "abcdeabcde"], config=QUIET))
     assert [len(answer.body) for answer in answers] == [9000] * 10
     [store] = app._stores.values()
     assert set(store._current) <= set(store._entries)

@@ -21,14 +21,14 @@ ZSTD = b"\x28\xb5\x2f\xfd and so on"
 OLD = 1e9
 
 
-def put(path: Path, content: bytes, when: float = OLD) -> None:
+def put_file(path: Path, content: bytes, when: float = OLD) -> None:
     path.write_bytes(content)
     os.utime(path, (when, when))
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    put(tmp_path / "page.js", ORIGINAL)
+    put_file(tmp_path / "page.js", ORIGINAL)
     return tmp_path
 
 
@@ -44,7 +44,7 @@ class TestWhichIsSent:
         ("suffix", "content"), [(".gz", ZIPPED), (".zst", ZSTD), (".br", b"brotli, which has no sign")]
     )
     async def test_one_that_is_right(self, site: Path, suffix: str, content: bytes) -> None:
-        put(site / f"page.js{suffix}", content)
+        put_file(site / f"page.js{suffix}", content)
         answer = await coded(site, suffix)
         assert (answer["Content-Encoding"], answer.body) == (ACCEPTED[suffix], content)
         assert answer["Vary"] == "Accept-Encoding"
@@ -61,7 +61,7 @@ class TestWhichIsSent:
     )  # fmt: skip
     async def test_one_that_is_none(self, site: Path, suffix: str, content: bytes) -> None:
         """Empty, in no such coding, cut, or made of something else."""
-        put(site / f"page.js{suffix}", content)
+        put_file(site / f"page.js{suffix}", content)
         answer = await coded(site, suffix)
         assert (answer.status, answer["Content-Encoding"], answer.body) == (200, None, ORIGINAL)
 
@@ -69,7 +69,7 @@ class TestWhichIsSent:
     @pytest.mark.parametrize("age", [0, 1, -3600])
     async def test_one_that_may_not_be_complete(self, site: Path, suffix: str, age: float) -> None:
         """What is answered meanwhile varies already, so that no cache keeps it for everybody."""
-        put(site / f"page.js{suffix}", ZIPPED if suffix == ".gz" else ZSTD, time.time() - age)
+        put_file(site / f"page.js{suffix}", ZIPPED if suffix == ".gz" else ZSTD, time.time() - age)
         answer = await coded(site, suffix)
         assert (answer["Content-Encoding"], answer.body) == (None, ORIGINAL)
         assert answer["Vary"] == "Accept-Encoding"
@@ -86,7 +86,7 @@ class TestWhichIsSent:
     )
     async def test_one_that_is_older(self, site: Path, original: float, sibling: float, sent: bool) -> None:
         os.utime(site / "page.js", (original, original))
-        put(site / "page.js.br", b"coded", sibling)
+        put_file(site / "page.js.br", b"coded", sibling)
         assert ((await coded(site, ".br"))["Content-Encoding"] == "br") is sent
 
     async def test_half_written(self, site: Path) -> None:
@@ -103,20 +103,20 @@ class TestWhichIsSent:
 
     async def test_a_change_of_either_is_seen_at_once(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("aiohttpd.files.tree._SETTLED", -1)
-        put(site / "page.js.br", b"coded")
+        put_file(site / "page.js.br", b"coded")
         app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded"
         (site / "page.js").write_bytes(b"other")
         assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"other"
-        put(site / "page.js", b"other")
-        put(site / "page.js.br", b"coded again", OLD + 1)
+        put_file(site / "page.js", b"other")
+        put_file(site / "page.js.br", b"coded again", OLD + 1)
         app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
         (site / "page.js.br").unlink()
         assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"other"
-        put(site / "page.js.br", b"coded again", OLD + 1)
+        put_file(site / "page.js.br", b"coded again", OLD + 1)
         app = files_of(site)
         for _ in range(2):
             assert (await fetch(app, "/page.js", "Accept-Encoding: br")).body == b"coded again"
@@ -140,9 +140,9 @@ class TestType:
     async def test_is_one_for_all_codings(self, site: Path, text: str, memory: int) -> None:
         """With its charset, which the coded bytes cannot tell."""
         original = text.encode()
-        put(site / "page.js", original)
+        put_file(site / "page.js", original)
         for suffix, content in ((".gz", gzip.compress(original)), (".zst", ZSTD), (".br", b"coded")):
-            put(site / f"page.js{suffix}", content)
+            put_file(site / f"page.js{suffix}", content)
         app = files_of(site, cache_file_size=memory)
         fields = ["gzip", "zstd", "br", "identity"]
         answers = [await fetch(app, "/page.js", f"Accept-Encoding: {name}") for name in fields]
@@ -152,7 +152,7 @@ class TestType:
             assert answers[0]["Content-Type"] == "text/javascript; charset=utf-8"
 
     async def test_parts_have_it_too(self, site: Path) -> None:
-        put(site / "page.js.gz", ZIPPED)
+        put_file(site / "page.js.gz", ZIPPED)
         answer = await fetch(files_of(site), "/page.js", "Accept-Encoding: gzip", "Range: bytes=0-9")
         assert (answer.status, answer.body) == (206, ZIPPED[:10])
         assert (answer["Content-Type"], answer["Content-Encoding"]) == ("text/javascript; charset=utf-8", "gzip")
@@ -163,19 +163,19 @@ class TestDrawings:
 
     async def test_have_their_coding(self, site: Path) -> None:
         content = gzip.compress(b"<svg/>")
-        put(site / "a.svgz", content)
+        put_file(site / "a.svgz", content)
         for fields in ([], ["Accept-Encoding: br"]):
             answer = await fetch(files_of(site), "/a.svgz", *fields)
             assert (answer["Content-Type"], answer["Content-Encoding"]) == ("image/svg+xml", "gzip")
             assert (answer.body, answer["Vary"]) == (content, None)
 
     async def test_that_are_not_compressed(self, site: Path) -> None:
-        put(site / "a.svgz", b"<svg/>")
+        put_file(site / "a.svgz", b"<svg/>")
         answer = await fetch(files_of(site), "/a.svgz")
         assert (answer["Content-Encoding"], answer.body) == (None, b"<svg/>")
 
     async def test_are_what_the_class_says(self, site: Path) -> None:
-        put(site / "a.svgz", gzip.compress(b"<svg/>"))
+        put_file(site / "a.svgz", gzip.compress(b"<svg/>"))
         answer = await fetch(files_of(site, extensions_map={".svgz": "application/gzip"}), "/a.svgz")
         assert (answer["Content-Type"], answer["Content-Encoding"]) == ("application/gzip", None)
 
@@ -185,5 +185,5 @@ async def test_zstd_of_the_standard_library(site: Path) -> None:
     from compression import zstd
 
     content = zstd.compress(ORIGINAL)
-    put(site / "page.js.zst", content)
+    put_file(site / "page.js.zst", content)
     assert (await coded(site, ".zst")).body == content

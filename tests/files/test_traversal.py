@@ -171,7 +171,7 @@ async def answers_for(app: Handler, target: bytes, *requests: tuple[str, bytes])
         return finals(await exchange(app, data, config=QUIET), [method for method, _ in requests])
 
 
-async def get(app: Handler, target: str, fields: bytes = b"") -> Response:
+async def got_from(app: Handler, target: str, fields: bytes = b"") -> Response:
     [answer] = await answers_for(app, target.encode(), ("GET", fields))
     return answer
 
@@ -243,7 +243,7 @@ async def test_target(
             assert_harmless(answer, known)
             assert (answer.status, answer["Location"]) == (first.status, first["Location"])
         if first.status == 301:
-            followed = await get(app, browsed(first["Location"] or "", based_on(target)))
+            followed = await got_from(app, browsed(first["Location"] or "", based_on(target)))
             assert_harmless(followed, known)
             assert followed.status == 200
         if app is default:
@@ -265,20 +265,20 @@ class TestHidden:
         "name", [".hidden", ".git/config", "folder/.env", "%2ehidden", "folder/..%2f.git/config", "links/in-hidden"]
     )
     async def test_is_served_if_asked_for(self, name: str, hidden: Handler, root: str) -> None:
-        answer = await get(hidden, f"/{name}")
+        answer = await got_from(hidden, f"/{name}")
         assert answer.status == 200
         assert answer.body == Path(root, os.fsdecode(unquote_to_bytes(name))).read_bytes()
 
     async def test_dots_are_no_names(self, hidden: Handler) -> None:
-        assert (await get(hidden, "/.../")).status == 200
-        assert (await get(hidden, "/../secret.txt")).status == 404
+        assert (await got_from(hidden, "/.../")).status == 200
+        assert (await got_from(hidden, "/../secret.txt")).status == 404
 
     async def test_the_root_may_lie_below_a_hidden_folder(self, tmp_path: Path) -> None:
         root = tmp_path / ".cache" / "site"
         root.mkdir(parents=True)
         (root / "file.txt").write_bytes(b"here")
         app = type("App", (SimpleHTTPRequestHandler,), {"directory": str(root)})
-        assert (await get(app, "/file.txt")).body == b"here"
+        assert (await got_from(app, "/file.txt")).body == b"here"
 
 
 class TestLinks:
@@ -290,24 +290,24 @@ class TestLinks:
         ],
     )  # fmt: skip
     async def test_lead_out_if_asked_for(self, name: str, following: Handler) -> None:
-        answer = await get(following, f"/links/{name}")
+        answer = await got_from(following, f"/links/{name}")
         assert (answer.status, answer.body) == (200, SECRET)
 
     async def test_of_siblings_and_index_pages_lead_out_if_asked_for(self, following: Handler) -> None:
-        assert (await get(following, "/leak/")).body == SECRET
-        answer = await get(following, "/page.html", b"Accept-Encoding: br\r\n")
+        assert (await got_from(following, "/leak/")).body == SECRET
+        answer = await got_from(following, "/page.html", b"Accept-Encoding: br\r\n")
         assert (answer["Content-Encoding"], answer.body) == ("br", SECRET)
 
     @pytest.mark.parametrize(
         "name", ["dangling", "loop", "loop-a", "to-fifo", "to-null", "to-zero", "../chain/many-1100"]
     )
     async def test_to_no_file_are_never_followed(self, name: str, following: Handler) -> None:
-        assert (await get(following, f"/links/{name}")).status == 404
+        assert (await got_from(following, f"/links/{name}")).status == 404
 
     async def test_do_not_tell_what_is_outside(self, default: Handler) -> None:
         """CVE-2025-69226: whether there is something is not to be seen either."""
         answers = [
-            await get(default, target)
+            await got_from(default, target)
             for target in ("/links/out-file", "/links/out-folder", "/links/dangling", "/../secret.txt", "/../nothing")
         ]
         told = [(a.status, a.reason, [f for f in a.fields if f[0] != "Date"], a.body) for a in answers]
@@ -316,17 +316,17 @@ class TestLinks:
     @pytest.mark.parametrize("page", ["links/out-file", "../secret.txt", "/../secret.txt", "leak/index.html", "fifo"])
     async def test_of_a_fallback_page_do_not_lead_out(self, page: str, root: str) -> None:
         app = type("App", (SimpleHTTPRequestHandler,), {"directory": root, "fallback_page": page})
-        answer = await get(app, "/no/such/page")
+        answer = await got_from(app, "/no/such/page")
         assert answer.status == 404
         assert SECRET not in answer.body
 
     async def test_the_root_may_be_one(self, tmp_path: Path, root: str) -> None:
         (tmp_path / "link").symlink_to(root)
         app = type("App", (SimpleHTTPRequestHandler,), {"directory": str(tmp_path / "link")})
-        assert (await get(app, "/folder/file.txt")).status == 200
-        assert (await get(app, "/links/in-absolute")).status == 200
-        assert (await get(app, "/links/out-file")).status == 404
-        assert (await get(app, "/")).status == 200
+        assert (await got_from(app, "/folder/file.txt")).status == 200
+        assert (await got_from(app, "/links/in-absolute")).status == 200
+        assert (await got_from(app, "/links/out-file")).status == 404
+        assert (await got_from(app, "/")).status == 200
 
     @pytest.mark.parametrize("directory", ["root", "./root", "root/", "root/folder/..", "root/../root/."])
     async def test_the_root_may_be_written_as_one_likes(
@@ -334,10 +334,10 @@ class TestLinks:
     ) -> None:
         monkeypatch.chdir(Path(root).parent)
         app = type("App", (SimpleHTTPRequestHandler,), {"directory": directory})
-        assert (await get(app, "/folder/file.txt")).status == 200
-        assert (await get(app, "/links/in-file")).status == 200
+        assert (await got_from(app, "/folder/file.txt")).status == 200
+        assert (await got_from(app, "/links/in-file")).status == 200
         for target in ("/links/out-file", "/../secret.txt", "/.hidden", "/../root-secret/secret.txt"):
-            assert (await get(app, target)).status == 404
+            assert (await got_from(app, target)).status == 404
 
 
 # Any target, against another way to say what may be served.
@@ -511,7 +511,7 @@ class TestRace:
         with swapping((changing / "folder", changing / "link"), (changing / "file.txt", changing / "link.txt")):
             for number in range(300):
                 target = ("/folder/file.txt", "/file.txt", "/folder/", "/link/file.txt", "/link.txt")[number % 5]
-                answer = await get(Indexed if number % 2 else App, target, CODINGS if number % 3 else b"")
+                answer = await got_from(Indexed if number % 2 else App, target, CODINGS if number % 3 else b"")
                 assert SECRET not in answer.body and b"only-in-secret" not in answer.body
                 seen.add(answer.status)
         assert seen <= {200, 404}
@@ -561,7 +561,7 @@ class TestRace:
 
         monkeypatch.setattr(tree.OpenFile, "unchanged", change)
         app = type("App", (SimpleHTTPRequestHandler,), {"directory": str(changing)})
-        answer = await get(app, "/file.txt")
+        answer = await got_from(app, "/file.txt")
         assert (answer.status, answer.body, answer.complete) == (200, b"", False)  # cut: it has changed
 
 
@@ -620,12 +620,12 @@ class TestListing:
         self, folder: str, show: bool, root: str, default: Handler, hidden: Handler, known: set[bytes]
     ) -> None:
         app = hidden if show else default
-        answer = await get(app, folder)
+        answer = await got_from(app, folder)
         page = Page(answer.body.decode())
         assert page.tags <= TAGS
         assert page.attributes <= ATTRIBUTES
         entries = [(href, text) for href, text in page.links if not href.startswith("?") and not UP(href)]
-        answer = await get(app, folder, JSON)
+        answer = await got_from(app, folder, JSON)
         listed = json.loads(answer.body)["entries"]
         assert [
             (entry["href"], written_out(entry["name"]) + "/" * (entry["type"] == "directory")) for entry in listed
@@ -641,23 +641,23 @@ class TestListing:
         for href, text in entries[:100]:
             assert text.rstrip("/") == written_out(unquote_to_bytes(href).rstrip(b"/").decode("utf-8", "replace"))
             if href.endswith("/"):
-                assert (await get(app, browsed(folder + href[:-1]))).status == 301
-            found = await get(app, browsed(href, f"http://localhost{folder}"))
+                assert (await got_from(app, browsed(folder + href[:-1]))).status == 301
+            found = await got_from(app, browsed(href, f"http://localhost{folder}"))
             assert_harmless(found, known)
             assert found.status == 200
             content = expected(root, (folder + href).encode(), hidden=show)[1]
             assert found.body == content if content is not None else LISTING in found.body
 
     async def test_leads_up(self, folder: str, show: bool, default: Handler, hidden: Handler) -> None:
-        page = Page((await get(hidden if show else default, folder)).body.decode())
+        page = Page((await got_from(hidden if show else default, folder)).body.decode())
         for href, _ in page.links:
             if UP(href):
-                assert (await get(default, browsed(href, f"http://localhost{folder}"))).status == 200
+                assert (await got_from(default, browsed(href, f"http://localhost{folder}"))).status == 200
 
 
 async def test_a_listing_has_no_link_out_unless_asked_for(default: Handler, following: Handler) -> None:
-    names = {entry["name"] for entry in json.loads((await get(default, "/links/", JSON)).body)["entries"]}
-    more = {entry["name"] for entry in json.loads((await get(following, "/links/", JSON)).body)["entries"]} - names
+    names = {entry["name"] for entry in json.loads((await got_from(default, "/links/", JSON)).body)["entries"]}
+    more = {entry["name"] for entry in json.loads((await got_from(following, "/links/", JSON)).body)["entries"]} - names
     assert {name for name in names if not name.startswith("in-")} == {"out-and-back"}
     out = {link[6:] for link in LINKS if link.startswith("links/out-")} - {"out-and-back"}
     assert {name for name in more if not name.startswith("proc-")} == out

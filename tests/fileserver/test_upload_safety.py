@@ -29,7 +29,7 @@ def uploads(folder: Path, **attributes: Any) -> type[UploadHandler]:
     return type("Uploads", (UploadHandler,), {"directory": str(folder), "min_free": 0, **attributes})
 
 
-def put(path: str, content: bytes = b"new") -> bytes:
+def put_a(path: str, content: bytes = b"new") -> bytes:
     return head("PUT", path, f"Content-Length: {len(content)}") + content
 
 
@@ -95,7 +95,7 @@ class TestContent:
 
     @pytest.mark.parametrize("name", ["index.html", "index.htm", "INDEX.html", "Index.HTM"])
     async def test_nobody_else_s_index(self, folder: Path, name: str) -> None:
-        for data in (put(f"/{name}"), put(f"/sub/{name}"), form(name), form(name, "/sub/"), put("/%69ndex.html")):
+        for data in (put_a(f"/{name}"), put_a(f"/sub/{name}"), form(name), form(name, "/sub/"), put_a("/%69ndex.html")):
             for overwrite in (False, True):
                 answer = await answer_to(uploads(folder, overwrite=overwrite), data)
                 assert answer.status == 403 and b"--trust-uploads" in answer.body
@@ -104,11 +104,11 @@ class TestContent:
     async def test_pages_by_other_names(self, folder: Path) -> None:
         app = folder_app(str(folder), upload=True, min_free=0, index=["home.html"], spa="app/main.html")
         for name, status in {"home.html": 403, "main.html": 403, "index.html": 201, "xhome.html": 201}.items():
-            assert (await answer_to(app, put(f"/{name}"))).status == status
+            assert (await answer_to(app, put_a(f"/{name}"))).status == status
 
     async def test_trusted(self, folder: Path) -> None:
         app = folder_app(str(folder), upload=True, min_free=0, trust_uploads=True)
-        assert (await answer_to(app, put("/index.html"))).status == 201
+        assert (await answer_to(app, put_a("/index.html"))).status == 201
         answer = await answer_to(app, get("/index.html"))
         assert (answer["X-Content-Type-Options"], answer["Content-Security-Policy"]) == ("nosniff", None)
 
@@ -118,7 +118,7 @@ class TestRoom:
         ("total", "free", "keep", "status"),
         [(1000, 100, 100, 507), (1000, 101, 100, 201), (1000, 0, 0, 507), (1000, 1, 0, 201), (0, 0, 100, 201)],
     )
-    @pytest.mark.parametrize("data", [put("/a"), form("a")])
+    @pytest.mark.parametrize("data", [put_a("/a"), form("a")])
     async def test_for_files(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, total: int, free: int, keep: int, status: int, data: bytes
     ) -> None:
@@ -144,13 +144,13 @@ class TestLocked:
     async def test_patience(self, folder: Path) -> None:
         app = uploads(folder, overwrite=True, timeout_lock=0.05)
         with locked(folder):
-            answer = await answer_to(app, put("/page.html"))
+            answer = await answer_to(app, put_a("/page.html"))
             assert (answer.status, answer["Retry-After"]) == (503, "5")
-            assert (await answer_to(app, put("/sub/a"))).status == 201
-            assert (await answer_to(uploads(folder), put("/b"))).status == 201  # replaces nothing, and locks nothing
+            assert (await answer_to(app, put_a("/sub/a"))).status == 201
+            assert (await answer_to(uploads(folder), put_a("/b"))).status == 201  # replaces nothing, and locks nothing
         assert not [name for name in os.listdir(folder) if name.startswith(".")]
         assert (folder / "page.html").read_text() == "<script>1</script>"
-        assert (await answer_to(app, put("/page.html"))).status == 204
+        assert (await answer_to(app, put_a("/page.html"))).status == 204
 
     async def test_nobody_else_waits(self, folder: Path) -> None:
         """However many uploads do: not for files, nor to upload elsewhere."""
@@ -160,10 +160,10 @@ class TestLocked:
             with locked(folder):
                 waiting = [await stack.enter_async_context(connected(server)) for _ in range(count)]
                 for number, client in enumerate(waiting):
-                    await client.send(put(f"/{number}"))
+                    await client.send(put_a(f"/{number}"))
                 await until(lambda: server.in_flight == count)
                 async with connected(server) as other:
-                    for data, status in [(get("/page.html"), 200), (get("/"), 200), (put("/sub/a"), 201)]:
+                    for data, status in [(get("/page.html"), 200), (get("/"), 200), (put_a("/sub/a"), 201)]:
                         await other.send(data)
                         assert (await other.answer()).status == status
                 assert server.in_flight == count
@@ -174,7 +174,7 @@ class TestLocked:
         async with running(uploads(folder, overwrite=True, timeout_lock=60), access_log=False) as server:
             with locked(folder):
                 async with connected(server) as client:
-                    await client.send(put("/a"))
+                    await client.send(put_a("/a"))
                     await until(lambda: any(name.startswith(".") for name in os.listdir(folder)))
                     await server.shutdown(0)
             assert not [name for name in os.listdir(folder) if name.startswith(".") or name == "a"]
@@ -262,7 +262,7 @@ async def test_slow_disks_keep_uploads_only(folder: Path, monkeypatch: pytest.Mo
     async with running(uploads(folder), access_log=False) as server, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(server)) for _ in range(count)]
         for number, client in enumerate(clients):
-            await client.send(put(f"/{number}"))
+            await client.send(put_a(f"/{number}"))
         await until(lambda: server.in_flight == count)
         async with connected(server) as other:
             for path in ("/page.html", "/large.html", "/"):

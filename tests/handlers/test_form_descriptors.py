@@ -32,13 +32,13 @@ END = b"--XX--\r\n"
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted as Linux shows them")
 
 
-def part(name: str, content: bytes) -> bytes:
+def part_of_file(name: str, content: bytes) -> bytes:
     return (
         f'--XX\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n\r\n'.encode() + content + b"\r\n"
     )
 
 
-def head(size: int) -> bytes:
+def head_of_form(size: int) -> bytes:
     return f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {KIND}\r\nContent-Length: {size}\r\n\r\n".encode()
 
 
@@ -71,7 +71,7 @@ class Whole:
 
 
 async def form_of(*contents: bytes) -> tuple[FormData, list[UploadedFile]]:
-    body = b"".join(part(f"f{number}", content) for number, content in enumerate(contents)) + END
+    body = b"".join(part_of_file(f"f{number}", content) for number, content in enumerate(contents)) + END
     form = await read_form(Headers(f"\nContent-Type: {KIND}\r\n"), cast(Body, Whole(body)), FormLimits())
     return form, [cast(UploadedFile, file) for _, file in form.pairs()]
 
@@ -89,13 +89,13 @@ async def test_the_attack(before: int) -> None:
             handlers.append(self)
             await self.form()
 
-    body = b"".join(part(f"f{n}", content) for n, content in enumerate([*LARGE, *SMALL]))
+    body = b"".join(part_of_file(f"f{n}", content) for n, content in enumerate([*LARGE, *SMALL]))
     async with running(Taker, access_log=False) as server:
         host, port = server.url.removeprefix("http://").rstrip("/").split(":")
         writers = []
         for _ in range(4):
             _, writer = await asyncio.open_connection(host, int(port))
-            writer.write(head(len(body) + 1000) + body)
+            writer.write(head_of_form(len(body) + 1000) + body)
             await writer.drain()
             writers.append(writer)
         await until(lambda: len(handlers) == 4 and all(h.rfile.taken >= len(body) for h in handlers), 30)
@@ -340,8 +340,8 @@ async def test_what_a_handler_sees(before: int) -> None:
                 total += len(await cast(UploadedFile, file).read())
             self.send_text(str(total))
 
-    body = b"".join(part(f"f{n}", content) for n, content in enumerate([*LARGE, b"x" * MIB, *SMALL])) + END
-    [answer] = split(await exchange(Taker, head(len(body)) + body, config=Config(access_log=False)))
+    body = b"".join(part_of_file(f"f{n}", content) for n, content in enumerate([*LARGE, b"x" * MIB, *SMALL])) + END
+    [answer] = split(await exchange(Taker, head_of_form(len(body)) + body, config=Config(access_log=False)))
     assert answer.body == str(17 * MIB + 2 * 980).encode()
     await until(lambda: spools() == before)
 

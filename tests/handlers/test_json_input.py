@@ -26,7 +26,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-class Taker(BaseHTTPRequestHandler):
+class JSONTaker(BaseHTTPRequestHandler):
     error_message_format = "%(explain)s"
     error_content_type = "text/plain"
 
@@ -38,7 +38,7 @@ class Taker(BaseHTTPRequestHandler):
             raise AssertionError("what json() takes, send_json() sends") from error
 
 
-def post(body: bytes, kind: str = "application/json", *, chunked: bool = False) -> bytes:
+def post_text(body: bytes, kind: str = "application/json", *, chunked: bool = False) -> bytes:
     head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n"
     if not chunked:
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -57,7 +57,7 @@ def of_size(size: int) -> bytes:
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("size", "status"), [(MIB, 200), (MIB + 1, 413), (3 * MIB, 413)])
 async def test_the_limit(size: int, status: int, chunked: bool) -> None:
-    answer = await answer_to(Taker, post(of_size(size), chunked=chunked))
+    answer = await answer_to(JSONTaker, post_text(of_size(size), chunked=chunked))
     assert answer.status == status
     if status == 413:
         assert answer.body == b"the body is larger than 1048576 bytes"
@@ -79,32 +79,32 @@ async def test_the_limit(size: int, status: int, chunked: bool) -> None:
     ],
 )
 async def test_limits(attributes: dict[str, Any], options: dict[str, int], size: int, status: int) -> None:
-    app = type("Limited", (Taker,), attributes)
+    app = type("Limited", (JSONTaker,), attributes)
     for chunked in (False, True):
-        assert (await answer_to(app, post(of_size(size), chunked=chunked), **options)).status == status
+        assert (await answer_to(app, post_text(of_size(size), chunked=chunked), **options)).status == status
 
 
 async def test_the_limit_after_body() -> None:
-    class Both(Taker):
+    class Both(JSONTaker):
         async def do_POST(self) -> None:
             assert len(await self.body()) == 101
             with pytest.raises(HTTPError, match="413"):
                 await self.json()
             self.send_text(str(len(await self.text())))
 
-    assert (await answer_to(Both, post(of_size(101)), limit_json=100)).body == b"101"
+    assert (await answer_to(Both, post_text(of_size(101)), limit_json=100)).body == b"101"
 
 
 async def test_the_limit_is_that_of_json_only() -> None:
     """After 413 the body can be read in another way, if none of it has been taken."""
 
-    class Other(Taker):
+    class Other(JSONTaker):
         async def do_POST(self) -> None:
             with pytest.raises(HTTPError, match="413"):
                 await self.json()
             self.send_text(str(len(await self.text())))
 
-    assert (await answer_to(Other, post(of_size(101)), limit_json=100)).body == b"101"
+    assert (await answer_to(Other, post_text(of_size(101)), limit_json=100)).body == b"101"
 
 
 # Off the loop.
@@ -128,7 +128,7 @@ def parsed_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bool]
 
 @pytest.mark.parametrize("size", [1000, 32 * KIB, 32 * KIB + 1, MIB])
 async def test_what_is_large_is_parsed_in_a_thread(size: int, parsed_in: list[tuple[int, bool]]) -> None:
-    assert (await answer_to(Taker, post(of_size(size)))).body == of_size(size)
+    assert (await answer_to(JSONTaker, post_text(of_size(size)))).body == of_size(size)
     [(thread, collector)] = parsed_in
     large = size > 32 * KIB
     assert ((thread != threading.get_ident()), collector) == (large, not large)
@@ -147,7 +147,7 @@ async def test_a_collector_that_is_off_stays_off(parsed_in: list[tuple[int, bool
     "body", [b"[" * 200_000, b"[" + b"1," * 50_000, b"\xff" * 50_000, b"[1e999," + b"1," * 50_000 + b"1]"]
 )
 async def test_what_is_large_and_refused(body: bytes, parsed_in: list[tuple[int, bool]]) -> None:
-    answer = await answer_to(Taker, post(body))
+    answer = await answer_to(JSONTaker, post_text(body))
     assert answer.status == 400
     assert b"malformed JSON" in answer.body
     assert parsed_in
@@ -168,7 +168,7 @@ async def test_one_large_text_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
     large = of_size(100 * KIB)
     tasks = [asyncio.create_task(json_text.loads_large(large)) for _ in range(4)]
     assert await asyncio.to_thread(begun.acquire, timeout=10)
-    assert (await answer_to(Taker, post(b"[1]"))).body == b"[1]"  # while the first is at it
+    assert (await answer_to(JSONTaker, post_text(b"[1]"))).body == b"[1]"  # while the first is at it
     assert not begun.acquire(blocking=False)
     tasks[2].cancel()
     await asyncio.wait([tasks[2]])
@@ -191,7 +191,7 @@ async def test_another_client_is_answered_while_large_texts_are_read() -> None:
     """Whatever is in them: the loop gets its turn between two of them."""
     body = b"[" + b"[]," * (MIB // 3 - 2) + b"[]]"
 
-    class Handler(Taker):
+    class Handler(JSONTaker):
         async def do_GET(self) -> None:
             self.send_text("here")
 
@@ -211,7 +211,7 @@ async def test_another_client_is_answered_while_large_texts_are_read() -> None:
 
         async with asyncio.TaskGroup() as group:
             for _ in range(6):
-                group.create_task(one(post(body), b"%d" % (MIB // 3 - 1), "large"))
+                group.create_task(one(post_text(body), b"%d" % (MIB // 3 - 1), "large"))
             await until(lambda: json_text._turns)
             group.create_task(one(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"here", "small"))
         assert answered.index("small") < 6
@@ -245,7 +245,7 @@ async def test_another_client_is_answered_while_large_texts_are_read() -> None:
     ids=range(18),
 )
 async def test_what_is_refused(text: bytes, reason: bytes) -> None:
-    answer = await answer_to(Taker, post(text))
+    answer = await answer_to(JSONTaker, post_text(text))
     assert answer.status == 400
     assert answer.body.startswith(b"malformed JSON: ")
     assert reason in answer.body
@@ -268,7 +268,7 @@ async def test_what_is_refused(text: bytes, reason: bytes) -> None:
     ids=range(8),
 )
 async def test_what_is_taken_can_be_sent(text: bytes, value: Any) -> None:
-    answer = await answer_to(Taker, post(text))
+    answer = await answer_to(JSONTaker, post_text(text))
     assert answer.status == 200
     if value is not None:
         assert json.loads(answer.body) == value
@@ -335,15 +335,15 @@ async def test_a_large_text_lets_others_have_their_turn() -> None:
 
 
 async def test_large_texts() -> None:
-    class Text(Taker):
+    class Text(JSONTaker):
         async def do_POST(self) -> None:
             self.send_text(str(len(await self.text())))
 
     body = "ü€".encode() * 100_000
-    assert (await answer_to(Text, post(body, "text/plain"))).body == b"200000"
-    answer = await answer_to(Text, post(body + b"\xff", "text/plain"))
+    assert (await answer_to(Text, post_text(body, "text/plain"))).body == b"200000"
+    answer = await answer_to(Text, post_text(body + b"\xff", "text/plain"))
     assert (answer.status, answer.body) == (400, b"the text is not in utf-8: byte 500000")
-    assert (await answer_to(Text, post(body, "text/plain; charset=klingon"))).status == 415
+    assert (await answer_to(Text, post_text(body, "text/plain; charset=klingon"))).status == 415
 
 
 def test_every_charset_can_be_read_in_pieces() -> None:

@@ -282,10 +282,10 @@ async def test_a_url_and_a_path() -> None:
             (urljoin(server.url, "a"), "/a"),
             (urljoin(server.url, "/a/b"), "/a/b"),
         ):
-            assert await get(url) == target
+            assert await text_of_url(url) == target
 
 
-async def get(url: str) -> str:
+async def text_of_url(url: str) -> str:
     def ask() -> str:
         host, _, path = url.removeprefix("http://").partition("/")
         connection = http.client.HTTPConnection(host, timeout=10)

@@ -10,7 +10,7 @@ from aiohttpd.progress import Pace
 from ..support.waiting import until
 
 
-class Waiting:
+class WaitingOne:
     def __init__(self) -> None:
         self.expired: list[float] = []
         self.checked: list[float] = []
@@ -29,7 +29,7 @@ async def deadlines() -> Deadlines:
 
 class TestDeadlines:
     async def test_first_come_first_expired(self, deadlines: Deadlines) -> None:
-        fifo, one, two = deadlines.fifo(10), Waiting(), Waiting()
+        fifo, one, two = deadlines.fifo(10), WaitingOne(), WaitingOne()
         deadlines.arm(fifo, one)
         deadlines.sweep(0)
         deadlines.arm(fifo, two)
@@ -44,7 +44,7 @@ class TestDeadlines:
         deadlines.close()
 
     async def test_however_late_a_sweep_is_nobody_is_early(self, deadlines: Deadlines) -> None:
-        fifo, waiting = deadlines.fifo(10), Waiting()
+        fifo, waiting = deadlines.fifo(10), WaitingOne()
         deadlines.sweep(0)
         deadlines.arm(fifo, waiting)
         deadlines.sweep(100)  # a handler has kept the loop, and it may have begun only now
@@ -55,7 +55,7 @@ class TestDeadlines:
         deadlines.close()
 
     async def test_arming_again_goes_to_the_end(self, deadlines: Deadlines) -> None:
-        fifo, one, two = deadlines.fifo(10), Waiting(), Waiting()
+        fifo, one, two = deadlines.fifo(10), WaitingOne(), WaitingOne()
         deadlines.arm(fifo, one)
         deadlines.sweep(0)
         deadlines.arm(fifo, two)
@@ -67,9 +67,9 @@ class TestDeadlines:
         deadlines.close()
 
     async def test_one_that_ends_another_s_wait(self, deadlines: Deadlines) -> None:
-        fifo, two = deadlines.fifo(10), Waiting()
+        fifo, two = deadlines.fifo(10), WaitingOne()
 
-        class Ends(Waiting):
+        class Ends(WaitingOne):
             def deadline_expired(self, now: float) -> None:
                 fifo.pop(two, None)
 
@@ -81,9 +81,9 @@ class TestDeadlines:
         deadlines.close()
 
     async def test_one_that_begins_another_s_wait_anew(self, deadlines: Deadlines) -> None:
-        fifo, two = deadlines.fifo(10), Waiting()
+        fifo, two = deadlines.fifo(10), WaitingOne()
 
-        class Begins(Waiting):
+        class Begins(WaitingOne):
             def deadline_expired(self, now: float) -> None:
                 deadlines.arm(fifo, two)
 
@@ -98,7 +98,7 @@ class TestDeadlines:
         deadlines.close()
 
     async def test_watching(self, deadlines: Deadlines) -> None:
-        transfer = Waiting()
+        transfer = WaitingOne()
         deadlines.watch(transfer)
         deadlines.sweep(1)
         deadlines.unwatch(transfer)
@@ -110,7 +110,7 @@ class TestDeadlines:
     async def test_no_timer_while_nothing_waits(self) -> None:
         deadlines = Deadlines(asyncio.get_running_loop(), 0.01)
         assert deadlines._timer is None
-        waiting = Waiting()
+        waiting = WaitingOne()
         deadlines.arm(deadlines.fifo(0.02), waiting)
         await until(lambda: waiting.expired and deadlines._timer is None, 5)
         assert len(waiting.expired) == 1

@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def program(*arguments: str, **options: object) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def command_running(*arguments: str, **options: object) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A server as a program; gives the process and the URLs that it says it serves on."""
     process = subprocess.Popen(
         command("serve", "hello:Hello", *arguments),
@@ -69,7 +69,7 @@ def program(*arguments: str, **options: object) -> Iterator[tuple[subprocess.Pop
         process.communicate()
 
 
-def get(url: str) -> str:
+def text_of_url(url: str) -> str:
     if url.startswith("unix:"):
         path = url.removeprefix("unix:").replace("@", "\0")
         with httpx.Client(transport=httpx.HTTPTransport(uds=path)) as client:
@@ -425,7 +425,7 @@ async def test_the_delay_is_before_the_grace() -> None:
 class TestCommand:
     def test_several_addresses(self, folder: Path) -> None:
         path = f"{folder}/s"
-        with program("--bind", "127.0.0.1:0", "-b", f"unix:{path}?mode=600", "--bind", "localhost:0") as (
+        with command_running("--bind", "127.0.0.1:0", "-b", f"unix:{path}?mode=600", "--bind", "localhost:0") as (
             process,
             urls,
         ):
@@ -433,7 +433,7 @@ class TestCommand:
             assert urls[1] == f"unix:{path}"
             assert len(urls) > 2
             for url in urls:
-                assert get(url) == "Hello!"
+                assert text_of_url(url) == "Hello!"
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
             assert not Path(path).exists()
@@ -441,16 +441,16 @@ class TestCommand:
     def test_a_descriptor(self, folder: Path) -> None:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind("s")
-            with program("--bind", f"fd:{sock.fileno()}", pass_fds=[sock.fileno()]) as (process, _):
-                assert get("unix:s") == "Hello!"
+            with command_running("--bind", f"fd:{sock.fileno()}", pass_fds=[sock.fileno()]) as (process, _):
+                assert text_of_url("unix:s") == "Hello!"
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(10) == 0
             assert Path("s").exists()
 
     def test_variable(self, folder: Path) -> None:
         environment = {**os.environ, "AIOHTTPD_BIND": "127.0.0.1:0 unix:s"}
-        with program(env=environment) as (_, urls):
-            assert [get(url) for url in urls] == ["Hello!", "Hello!"]
+        with command_running(env=environment) as (_, urls):
+            assert [text_of_url(url) for url in urls] == ["Hello!", "Hello!"]
 
     @pytest.mark.parametrize("bind", ["fd:77", "unix:s?mode=rw", "systemd:", "systemd:web"])
     def test_errors(self, folder: Path, bind: str) -> None:
@@ -460,9 +460,9 @@ class TestCommand:
         assert done.stderr.count("\n") == 1
 
     def test_hanging_up_is_no_end(self, folder: Path) -> None:
-        with program("-p", "0") as (process, urls):
+        with command_running("-p", "0") as (process, urls):
             process.send_signal(signal.SIGHUP)
-            assert get(urls[0]) == "Hello!"
+            assert text_of_url(urls[0]) == "Hello!"
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
 
@@ -484,9 +484,9 @@ class TestCommand:
             url = process.stderr.readline().split()[2]
             os.close(outer)  # as a window is closed
             if nohup:
-                assert get(url) == "Hello!"
+                assert text_of_url(url) == "Hello!"
                 process.send_signal(signal.SIGHUP)
-                assert get(url) == "Hello!"
+                assert text_of_url(url) == "Hello!"
                 process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         finally:

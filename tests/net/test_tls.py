@@ -405,7 +405,7 @@ async def test_a_server_without_tls_does_not_get_it_later(authority: Authority) 
 
 
 @contextmanager
-def program(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def serving_in_tls(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A server as a program, and its port."""
     (folder / "hello.py").write_text(HELLO)
     (folder / "neighbour.py").write_text("WORD = b'Hello!'\n")
@@ -451,7 +451,7 @@ def ask_again(sock: ssl.SSLSocket) -> None:
 def test_sighup_reads_the_files_again(authority: Authority) -> None:
     folder, trusting = authority.folder, authority.trusting()
     authority.issue()
-    with program(folder, "--tls-cert", "cert.pem", "--tls-key", "key.pem") as (process, port):
+    with serving_in_tls(folder, "--tls-cert", "cert.pem", "--tls-key", "key.pem") as (process, port):
         assert process.stderr is not None
         first, old = greeted(port, trusting)
         authority.issue()
@@ -481,7 +481,7 @@ def test_the_command_wants_certificates(authority: Authority) -> None:
     known, nobody = authority.trusting(), authority.trusting()
     known.load_cert_chain(authority.issue_for_a_client())
     arguments = ("--tls-cert", "cert.pem", "--tls-key", "key.pem", "--tls-ca", authority.file)
-    with program(authority.folder, *arguments) as (_, port):
+    with serving_in_tls(authority.folder, *arguments) as (_, port):
         greeted(port, known)[0].close()
         with pytest.raises((ssl.SSLError, ConnectionError)):  # an end of TLS, or of the connection, as it happens
             greeted(port, nobody)

@@ -46,7 +46,7 @@ def trust(ca: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
     return made
 
 
-class Client:
+class FlightClient:
     """A client that blocks, and has each flight of TLS in its hands."""
 
     def __init__(self, server: HTTPServer, trust: ssl.SSLContext, *, window: int | None = None) -> None:
@@ -104,7 +104,7 @@ class Client:
         self.sock.close()
 
 
-class Handler(BaseHTTPRequestHandler):
+class EchoHandler(BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         if self.path == "/wait":
             await asyncio.sleep(0.02)
@@ -117,43 +117,43 @@ class Handler(BaseHTTPRequestHandler):
 # Broken handshakes.
 
 
-def leave(client: Client, reset: bool) -> None:
+def leave(client: FlightClient, reset: bool) -> None:
     client.sock.sendall(client.hello())
     client.close(reset=reset)
 
 
-def half(client: Client, reset: bool) -> None:
+def half(client: FlightClient, reset: bool) -> None:
     client.sock.sendall(client.hello()[:60])
     client.close(reset=reset)
 
 
-def wait(client: Client, reset: bool) -> None:
+def wait_for_end(client: FlightClient, reset: bool) -> None:
     client.sock.sendall(client.hello())
     client.sock.recv(1)
     client.close(reset=reset)
 
 
-def garbage(client: Client, reset: bool) -> None:
+def garbage(client: FlightClient, reset: bool) -> None:
     client.sock.sendall(b"\x16\x03\x01\x02\x00" + b"z" * 600)
     client.close(reset=reset)
 
 
-def alert(client: Client, reset: bool) -> None:
+def alert(client: FlightClient, reset: bool) -> None:
     client.sock.sendall(client.hello() + b"\x15\x03\x03\x00\x02\x02\x30")
     client.close(reset=reset)
 
 
-def nothing(client: Client, reset: bool) -> None:
+def nothing(client: FlightClient, reset: bool) -> None:
     client.close(reset=reset)
 
 
-def finished(client: Client, reset: bool) -> None:
+def finished(client: FlightClient, reset: bool) -> None:
     client.shake_hands()
     client.flush()
     client.close(reset=reset)
 
 
-def bad_record(client: Client, reset: bool) -> None:
+def bad_record(client: FlightClient, reset: bool) -> None:
     client.shake_hands()
     client.sock.sendall(client.outgoing.read() + b"\x17\x03\x03\x00\x20" + b"z" * 32)
     client.close(reset=reset)
@@ -172,15 +172,15 @@ async def test_broken_handshakes_are_no_news(
     caplog.set_level(logging.WARNING)
     options: dict[str, Any] = {"trusted_proxies": "127.0.0.1", "proxy_protocol": True} if preamble else {}
 
-    def probe(server: HTTPServer, way: Callable[[Client, bool], None], reset: bool) -> None:
-        client = Client(server, trust)
+    def probe(server: HTTPServer, way: Callable[[FlightClient, bool], None], reset: bool) -> None:
+        client = FlightClient(server, trust)
         with contextlib.suppress(OSError):
             if preamble:
                 client.sock.sendall(PREAMBLE)
             way(client, reset)
 
-    async with running(Handler, ssl=context, timeout_handshake=5, **options) as server:
-        for way in (leave, half, wait, garbage, alert, nothing, finished, bad_record):
+    async with running(EchoHandler, ssl=context, timeout_handshake=5, **options) as server:
+        for way in (leave, half, wait_for_end, garbage, alert, nothing, finished, bad_record):
             for reset in (False, True):
                 await asyncio.gather(*(asyncio.to_thread(probe, server, way, reset) for _ in range(4)))
         assert server._service is not None
@@ -208,7 +208,7 @@ async def test_a_request_with_its_end_is_answered(
         return  # uvloop has seen all of it before anybody is told that hands have been shaken
 
     def ask(server: HTTPServer) -> bytes:
-        with contextlib.closing(Client(server, trust)) as client:
+        with contextlib.closing(FlightClient(server, trust)) as client:
             client.shake_hands()
             if moment != "with the handshake":
                 client.flush()
@@ -222,7 +222,7 @@ async def test_a_request_with_its_end_is_answered(
             return client.rest()
 
     connected = threading.Event()
-    async with running(Handler, ssl=context, timeout_linger=0.5) as server:
+    async with running(EchoHandler, ssl=context, timeout_linger=0.5) as server:
         asking = asyncio.create_task(asyncio.to_thread(ask, server))
         if moment == "later":
             await until(lambda: server.connections)
@@ -237,14 +237,14 @@ async def test_a_request_with_its_end_is_answered(
 @on_both_loops
 async def test_an_end_within_a_body(context: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     def ask(server: HTTPServer) -> bytes:
-        with contextlib.closing(Client(server, trust)) as client:
+        with contextlib.closing(FlightClient(server, trust)) as client:
             client.shake_hands()
             client.tls.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
             client.end()
             client.flush()
             return client.rest()
 
-    async with running(Handler, ssl=context) as server:
+    async with running(EchoHandler, ssl=context) as server:
         [answer] = finals(await asyncio.to_thread(ask, server))
         assert answer.status == 400
         await until(lambda: not server.connections)
@@ -256,13 +256,13 @@ async def test_an_end_without_a_request(context: ssl.SSLContext, trust: ssl.SSLC
     """The server closes, too, at once."""
 
     def ask(server: HTTPServer) -> bytes:
-        with contextlib.closing(Client(server, trust)) as client:
+        with contextlib.closing(FlightClient(server, trust)) as client:
             client.shake_hands()
             client.end()
             client.flush()
             return client.rest()
 
-    async with running(Handler, ssl=context, timeout_head=60, timeout_idle=60) as server:
+    async with running(EchoHandler, ssl=context, timeout_head=60, timeout_idle=60) as server:
         assert await asyncio.to_thread(ask, server) == b""
         await until(lambda: not server.connections)
 
@@ -279,7 +279,7 @@ async def test_a_context_with_an_object_of_its_own(ca: trustme.CA) -> None:
     trust = ssl.create_default_context()
     ca.configure_trust(trust)
 
-    async with running(Handler, ssl=context) as server:
+    async with running(EchoHandler, ssl=context) as server:
         reader, writer = await asyncio.open_connection(*server.server_address, ssl=trust, server_hostname="localhost")
         writer.write(GET % b"/")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
@@ -304,7 +304,7 @@ async def test_nothing_is_left_in_the_kernel(context: ssl.SSLContext, trust: ssl
 
     options = {"timeout_write": 0.3, "timeout_linger": 0.2, "timeout_idle": 0.3}
     async with running(Large, ssl=context, **options) as server:
-        client = Client(server, trust, window=4096)
+        client = FlightClient(server, trust, window=4096)
 
         def ask() -> None:
             client.shake_hands()
@@ -329,7 +329,7 @@ async def test_who_reads_slowly_gets_all(context: ssl.SSLContext, trust: ssl.SSL
             self.send_text("x" * 2_000_000)
 
     def ask(server: HTTPServer) -> bytes:
-        with contextlib.closing(Client(server, trust, window=4096)) as client:
+        with contextlib.closing(FlightClient(server, trust, window=4096)) as client:
             client.shake_hands()
             client.tls.write(GET % b"/")
             client.flush()

@@ -124,10 +124,10 @@ def test_media(browser: webdriver.Chrome, site: Path) -> None:
     """A sound is played from the middle, by ranges."""
     with started(site, "serve", "-p", "0") as served:
         browser.get(served.url + "player.html")
-        until(browser, lambda driver: driver.execute_script("return document.querySelector('audio').readyState") >= 1)
+        shown(browser, lambda driver: driver.execute_script("return document.querySelector('audio').readyState") >= 1)
         assert round(browser.execute_script("return document.querySelector('audio').duration")) == SECONDS
         browser.find_element(By.TAG_NAME, "button").click()
-        until(
+        shown(
             browser, lambda driver: driver.execute_script("return document.querySelector('audio').currentTime") > 45.1
         )
         browser.get("about:blank")
@@ -148,17 +148,17 @@ def send(browser: webdriver.Chrome, *files: Path) -> None:
     browser.find_element(By.TAG_NAME, "button").click()
 
 
-def until(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
+def shown(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
     """Wait for the page; while it is loaded again the driver has many words for an element that is gone."""
     WebDriverWait(browser, 20, 0.05, [WebDriverException]).until(condition)
 
 
 def listed(browser: webdriver.Chrome, *expected: str) -> None:
-    until(browser, lambda driver: names(driver) == list(expected))
+    shown(browser, lambda driver: names(driver) == list(expected))
 
 
-def told(browser: webdriver.Chrome, text: str) -> None:
-    until(browser, lambda driver: driver.find_element(By.TAG_NAME, "output").text == text)
+def told_text(browser: webdriver.Chrome, text: str) -> None:
+    shown(browser, lambda driver: driver.find_element(By.TAG_NAME, "output").text == text)
 
 
 @pytest.fixture
@@ -190,17 +190,17 @@ def test_uploads(browser: webdriver.Chrome, tmp_path: Path, files: dict[str, Pat
 
         # What would be refused is told before anything is sent.
         send(browser, files["three"], files["two"])
-        told(browser, "“two ü.bin” is there already.")
+        told_text(browser, "“two ü.bin” is there already.")
         (tmp_path.parent / "large").write_bytes(bytes(32 * 1024 * 1024 + 1))
         browser.get(served.url)
         send(browser, tmp_path.parent / "large")
-        told(browser, "Larger than 33554432 bytes.")
+        told_text(browser, "Larger than 33554432 bytes.")
 
         # What the server finds only then is told as well.
         browser.get(served.url)
         (tmp_path.parent / ".hidden").write_bytes(b"hidden")
         send(browser, tmp_path.parent / ".hidden")
-        told(browser, "names that begin with a dot are hidden here.")
+        told_text(browser, "names that begin with a dot are hidden here.")
         messages = [entry["message"] for entry in browser.get_log("browser")]
         assert [message for message in messages if "403 (Forbidden)" not in message] == []
 
@@ -253,9 +253,9 @@ def test_clock(browser: webdriver.Chrome) -> None:
                 seen.append(text("clock"))
             return len(seen) >= 3
 
-        until(browser, moved)
+        shown(browser, moved)
         assert text("state") == "connected"
         assert re.fullmatch(r"\d\d:\d\d:\d\d", seen[-1])
         served.stop()  # which the stream learns of, so it takes no time
-        until(browser, lambda driver: "gone" in text("state"))
+        shown(browser, lambda driver: "gone" in text("state"))
         browser.get("about:blank")

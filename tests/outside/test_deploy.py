@@ -23,7 +23,7 @@ from aiohttpd.cli import serve
 from aiohttpd.listeners import listen
 
 from ..support.commands import command
-from ..support.fronts import CLIENT, FRONTS, PACKAGES, find, front_running, haproxy, nginx, replace, text_of
+from ..support.fronts import CLIENT, FRONTS, PACKAGES, filled_in, find, front_running, haproxy, nginx, text_of
 from ..support.places import ROOT
 from ..support.rolling import Load
 from ..support.waiting import until
@@ -99,7 +99,7 @@ def test_units(folder: Path) -> None:
     for unit in ("aiohttpd.socket", "aiohttpd.service"):
         text = text_of(unit)
         if unit.endswith("service"):
-            text = replace(text, program=sys.executable, directory=str(folder))
+            text = filled_in(text, program=sys.executable, directory=str(folder))
         (folder / unit).write_text(text)
     done = subprocess.run(
         [analyze, "verify", "--man=no", *(str(folder / unit) for unit in ("aiohttpd.socket", "aiohttpd.service"))],

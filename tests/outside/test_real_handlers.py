@@ -132,7 +132,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
 
 
 @contextmanager
-def program(folder: Path, *arguments: str, code: str = MODULE, reports: str | None = None) -> Iterator[str]:
+def their_program(folder: Path, *arguments: str, code: str = MODULE, reports: str | None = None) -> Iterator[str]:
     """Run a program; gives the URL that it names, and sees that Ctrl-C ends it quietly.
 
     Args:
@@ -240,7 +240,7 @@ class TestRangeHTTPServer:
     async def test_on_the_command_line(self, tmp_path: Path) -> None:
         (tmp_path / "genome.bin").write_bytes(self.CONTENT)
         arguments = ("aiohttpd", "serve", "RangeHTTPServer:RangeRequestHandler", "--port", "0")
-        with program(tmp_path, *arguments) as url:
+        with their_program(tmp_path, *arguments) as url:
             await assert_ours(url)
             await self.ranges(url)
             async with client(url) as http:
@@ -257,7 +257,7 @@ class TestUploadserver:
         files = {"big one.bin": os.urandom(5 * MIB), "small.txt": b"small", "empty": b""}
         arguments = ("uploadserver", "0", "--bind", "127.0.0.1", "--directory", str(tmp_path))
         arguments += ("--basic-auth-upload", "me:secret")
-        with program(tmp_path, *arguments) as url:
+        with their_program(tmp_path, *arguments) as url:
             await assert_ours(url)
             async with client(url) as http:
                 assert 'enctype="multipart/form-data"' in (await http.get("/upload", auth=("me", "secret"))).text
@@ -361,7 +361,7 @@ class TestFlask:
 
     @pytest.mark.parametrize("threads", ["--with-threads", "--without-threads"])
     async def test_run(self, folder: Path, threads: str) -> None:
-        with program(folder, "flask", "--app", "shop", "run", "--port", "0", threads) as url:
+        with their_program(folder, "flask", "--app", "shop", "run", "--port", "0", threads) as url:
             await assert_ours(url)
             async with client(url) as http:
                 await self.shop(http)
@@ -376,7 +376,7 @@ class TestFlask:
         context = ssl.create_default_context()
         authority.configure_trust(context)
         arguments = ("run", "--port", "0", "--cert", "cert.pem", "--key", "cert.pem")
-        with program(folder, "flask", "--app", "shop", *arguments) as url:
+        with their_program(folder, "flask", "--app", "shop", *arguments) as url:
             await assert_ours(url, context)
             async with client(url, verify=context) as http:
                 await self.shop(http)
@@ -411,7 +411,7 @@ class TestPelican:
         (tmp_path / "font.woff2").write_bytes(os.urandom(2 * MIB))
         # For a page that is not there it gives no answer at all; http.server closes the connection then.
         reports = "ContractError: the handler returned without an answer"
-        with program(tmp_path, kind, code=OURS + SITE, reports=reports) as url:
+        with their_program(tmp_path, kind, code=OURS + SITE, reports=reports) as url:
             await assert_ours(url)
             async with client(url) as http:
                 for path, want in (("/", "Home"), ("/about", "About"), ("/about?x=1", "About"), ("/posts/", "Posts")):

@@ -47,7 +47,7 @@ STARTS = {
 }
 
 
-def listens(path: Path) -> bool:
+def is_listening(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as sock:
         return sock.connect_ex(str(path)) == 0
 
@@ -62,7 +62,7 @@ async def test_closed(start: str, closed: str, tmp_path: Path) -> None:
     command = f"exec {shlex.quote(sys.executable)} {STARTS[start]} {' '.join(opened)} {shut}"
     process = subprocess.Popen(["/bin/sh", "-c", command], cwd=tmp_path, start_new_session=True)
     try:
-        await until(lambda: listens(tmp_path / "sock"), WAIT)
+        await until(lambda: is_listening(tmp_path / "sock"), WAIT)
         if "2" not in closed:
             await until(lambda: "Serving" in (tmp_path / "err").read_text(), WAIT)
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "sock"))) as client:
@@ -99,7 +99,7 @@ async def test_something_else_has_the_number(workers: str, tmp_path: Path) -> No
     command = f"exec {shlex.quote(sys.executable)} app.py {workers} 2>&-"
     process = subprocess.Popen(["/bin/sh", "-c", command], cwd=tmp_path, start_new_session=True)
     try:
-        await until(lambda: listens(tmp_path / "sock"), WAIT)
+        await until(lambda: is_listening(tmp_path / "sock"), WAIT)
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(tmp_path / "sock"))) as client:
             assert (await client.get("http://a/", timeout=WAIT)).status_code == 200
         assert await asyncio.to_thread(process.wait, WAIT) == 0

@@ -51,7 +51,7 @@ def asyncio_with(sleep: Callable[[float], Any]) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
 
 
-def head(response: httpx.Response, *without: str) -> tuple[str, int, list[tuple[bytes, bytes]]]:
+def fields_of(response: httpx.Response, *without: str) -> tuple[str, int, list[tuple[bytes, bytes]]]:
     fields = [(name, value) for name, value in response.headers.raw if name.decode().lower() not in ("date", *without)]
     return response.http_version, response.status_code, fields
 
@@ -133,7 +133,7 @@ async def test_http_send_header(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert response.status_code == 200
     assert response.text == "Response body\n"
-    assert head(response)[2] == [
+    assert fields_of(response)[2] == [
         (b"Server", f"aiohttpd/{aiohttpd.__version__}".encode()),
         (b"Content-Type", PLAIN.encode()),
         (b"Last-Modified", b"Sun, 09 Sep 2001 01:46:40 GMT"),
@@ -242,7 +242,7 @@ async def test_head_is_the_head_of_get(name: str, monkeypatch: pytest.MonkeyPatc
 
     assert get.content
     assert not empty.content
-    assert head(empty) == head(get)
+    assert fields_of(empty) == fields_of(get)
 
 
 async def test_head_of_http_get_tells_its_own_length() -> None:
@@ -252,7 +252,7 @@ async def test_head_of_http_get_tells_its_own_length() -> None:
         get, empty = await client.get("/?foo=bar"), await client.head("/?foo=bar")
 
     assert not empty.content
-    assert head(empty, "content-length") == head(get, "content-length")
+    assert fields_of(empty, "content-length") == fields_of(get, "content-length")
     assert int(empty.headers["Content-Length"]) == len(get.content) + len("HEAD") - len("GET")
 
 
@@ -277,7 +277,7 @@ def test_main_runs_on_port_8080(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @contextmanager
-def program(*arguments: str) -> Iterator[tuple[str, list[str]]]:
+def example_program(*arguments: str) -> Iterator[tuple[str, list[str]]]:
     """Run a program while the block runs; give where it serves, and then what it says after that on stderr."""
     command = [sys.executable, "-W", "error", *arguments]
     # Where the tests run in the background SIGINT is ignored, and a program would inherit that.
@@ -310,7 +310,7 @@ CTRL_C = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be se
 @CTRL_C
 @pytest.mark.parametrize("name", HANDLERS)
 def test_served_by_the_command(name: str) -> None:
-    with program("-m", "aiohttpd", "serve", f"{path_of(name)}:{HANDLERS[name]}", "--port", "0") as (url, said):
+    with example_program("-m", "aiohttpd", "serve", f"{path_of(name)}:{HANDLERS[name]}", "--port", "0") as (url, said):
         response = httpx.post(url, data={"a": "b"}) if name == "http_post" else httpx.get(url)
     assert response.status_code == (404 if name == "http_errors" else 200)
     assert response.content
@@ -324,7 +324,7 @@ def test_served_by_the_command(name: str) -> None:
 def test_ctrl_c_ends_the_clock() -> None:
     """A stream that is open keeps nobody waiting: not for the grace, which is longer than the test may take."""
     command = ("-m", "aiohttpd", "serve", "examples/sse_clock.py:Clock", "--port", "0", "--timeout-grace", "300")
-    with program(*command) as (url, said):
+    with example_program(*command) as (url, said):
         connection = socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=5)
         connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         head = b""
@@ -337,7 +337,7 @@ def test_ctrl_c_ends_the_clock() -> None:
 
 @CTRL_C
 def test_embedded_as_a_program() -> None:
-    with program(path_of("embedded"), "0") as (url, said):
+    with example_program(path_of("embedded"), "0") as (url, said):
         response = httpx.get(url)
     assert response.status_code == 200
     assert response.text.startswith("Seconds so far: ")

@@ -142,7 +142,7 @@ def start(folder: Path, how: str):
     return program(folder, *STARTS[how])
 
 
-class Client:
+class KeptClient:
     """One connection, kept."""
 
     def __init__(self, port: int) -> None:
@@ -164,7 +164,7 @@ class Client:
 class TestChild:
     async def test_what_it_is_sent_is_its_own(self, how: str, tmp_path: Path) -> None:
         async with start(tmp_path, how) as server:
-            client = Client(await server.port())
+            client = KeptClient(await server.port())
             for _ in range(3):
                 assert await asyncio.to_thread(client.ask, "/terminate") == "-15"
             assert await asyncio.to_thread(client.ask, "/ok") == "ok"
@@ -179,7 +179,7 @@ class TestChild:
     async def test_it_keeps_nothing_open(self, how: str, path: str, tmp_path: Path) -> None:
         async with start(tmp_path, how) as server:
             port = await server.port()
-            client, other = Client(port), Client(port)
+            client, other = KeptClient(port), KeptClient(port)
             assert await asyncio.to_thread(other.ask, "/ok") == "ok"
             method = "POST" if path == "/thread" else "GET"
             child = int(await asyncio.to_thread(client.ask, path, method))
@@ -206,13 +206,13 @@ class TestChild:
         """It ends there, and takes nothing that is for its parent."""
         async with start(tmp_path, how) as server:
             port = await server.port()
-            client, other = Client(port), Client(port)
+            client, other = KeptClient(port), KeptClient(port)
             assert await asyncio.to_thread(other.ask, "/ok") == "ok"
             for _ in range(3):
                 assert await asyncio.to_thread(client.ask, path, method) == str(status)
                 for _ in range(20):
                     assert await asyncio.to_thread(other.ask, "/ok") == "ok"
-                new = Client(port)
+                new = KeptClient(port)
                 assert await asyncio.to_thread(new.ask, "/ok") == "ok"
                 new.sock.close()
             client.sock.close()
@@ -221,14 +221,14 @@ class TestChild:
 
     async def test_it_serves_itself(self, how: str, tmp_path: Path) -> None:
         async with start(tmp_path, how) as server:
-            client = Client(await server.port())
+            client = KeptClient(await server.port())
             assert await asyncio.to_thread(client.ask, "/another") == "0"
             client.sock.close()
             assert await server.stops() == 0
 
     async def test_a_program_is_executed(self, how: str, tmp_path: Path) -> None:
         async with start(tmp_path, how) as server:
-            client = Client(await server.port())
+            client = KeptClient(await server.port())
             assert await asyncio.to_thread(client.ask, "/preexec") == "done\n"
             client.sock.close()
             assert await server.stops() == 0

@@ -60,7 +60,7 @@ def large(tmp_path: Path, content: bytes) -> Path:
     return path
 
 
-def handler(path: Path, *, memory: int = 1024) -> App:
+def serve_file(path: Path, *, memory: int = 1024) -> App:
     """Serves the folder of a file; what is larger than ``memory`` by a transfer."""
 
     class Files(SimpleHTTPRequestHandler):
@@ -134,7 +134,7 @@ async def test_head_reads_nothing(large: Path) -> None:
 @BOTH_SCHEMES
 @on_both_loops
 async def test_pipelined(tls: Contexts, large: Path, content: bytes) -> None:
-    async with at(handler(large), tls) as (_, client):
+    async with at(serve_file(large), tls) as (_, client):
         await client.send(get("/large.bin") * 3, get("/none"))
         for _ in range(3):
             assert (await client.answer()).body == content
@@ -143,13 +143,13 @@ async def test_pipelined(tls: Contexts, large: Path, content: bytes) -> None:
 
 async def test_in_memory(large: Path, content: bytes) -> None:
     """Without a socket, too."""
-    [response] = split(await exchange(handler(large), get("/large.bin"), config=Config(access_log=False)))
+    [response] = split(await exchange(serve_file(large), get("/large.bin"), config=Config(access_log=False)))
     assert response.body == content
 
 
 @on_both_loops
 async def test_unix_socket(large: Path, content: bytes, tmp_path: Path) -> None:
-    async with HTTPServer(str(tmp_path / "s"), handler(large)) as server:
+    async with HTTPServer(str(tmp_path / "s"), serve_file(large)) as server:
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
         writer.write(get("/large.bin"))
         assert (await Client(reader, writer).answer()).body == content
@@ -175,7 +175,7 @@ async def test_a_file_that_changes(tls: Contexts, large: Path, change: str) -> N
     size = 20 * MIB
     large.write_bytes(bytes(size))
     os.utime(large, (1e9, 1e9))
-    async with at(handler(large), tls, small=True) as (_, client):
+    async with at(serve_file(large), tls, small=True) as (_, client):
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         got = len(await client.reader.readexactly(MIB))
@@ -197,7 +197,7 @@ async def test_a_file_that_is_replaced(large: Path, content: bytes) -> None:
     """What is renamed over a file does not touch the answer that is under way."""
     other = large.with_name("other")
     other.write_bytes(b"other")
-    async with running(handler(large)) as server, connected(server, small=True) as client:
+    async with running(serve_file(large)) as server, connected(server, small=True) as client:
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         other.rename(large)
@@ -207,7 +207,7 @@ async def test_a_file_that_is_replaced(large: Path, content: bytes) -> None:
 @BOTH_SCHEMES
 @on_both_loops
 async def test_a_slow_reader_lives(tls: Contexts, large: Path, content: bytes) -> None:
-    async with at(handler(large), tls, small=True, timeout_write=0.4) as (_, client):
+    async with at(serve_file(large), tls, small=True, timeout_write=0.4) as (_, client):
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         body = b""
@@ -222,7 +222,7 @@ async def test_a_slow_reader_lives(tls: Contexts, large: Path, content: bytes) -
 @on_both_loops
 async def test_a_slow_reader_on_a_unix_socket(large: Path, tmp_path: Path) -> None:
     config = Config(timeout_write=0.3, min_rate=1000)
-    async with HTTPServer(str(tmp_path / "s"), handler(large), config=config) as server, connected(server) as client:
+    async with HTTPServer(str(tmp_path / "s"), serve_file(large), config=config) as server, connected(server) as client:
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         left = LARGE
@@ -235,7 +235,7 @@ async def test_a_slow_reader_on_a_unix_socket(large: Path, tmp_path: Path) -> No
 @on_both_loops
 async def test_a_reader_that_stops_is_cut(tls: Contexts, large: Path) -> None:
     large.write_bytes(bytes(30 * MIB))
-    async with at(handler(large), tls, small=True, timeout_write=0.2) as (server, client):
+    async with at(serve_file(large), tls, small=True, timeout_write=0.2) as (server, client):
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         assert server.connections
@@ -276,7 +276,7 @@ async def test_a_client_that_goes(tls: Contexts, large: Path) -> None:
 @on_both_loops
 async def test_the_end_is_seen_at_once(large: Path) -> None:
     """No duplicate of the descriptor keeps the connection open behind its end."""
-    async with running(handler(large)) as server, connected(server, small=True) as client:
+    async with running(serve_file(large)) as server, connected(server, small=True) as client:
         await client.send(get("/large.bin", "Connection: close"))
         await client.reader.readuntil(b"\r\n\r\n")
         await client.reader.readexactly(LARGE)
@@ -289,7 +289,7 @@ async def test_the_end_is_seen_at_once(large: Path) -> None:
 async def test_others_are_served(tls: Contexts, large: Path) -> None:
     """A client that reads as fast as it can does not keep the loop from the others."""
     large.write_bytes(bytes(64 * MIB))
-    async with at(handler(large), tls) as (server, greedy), connected(server, tls=tls[1]) as other:
+    async with at(serve_file(large), tls) as (server, greedy), connected(server, tls=tls[1]) as other:
         await greedy.send(get("/large.bin"))
         reading = asyncio.create_task(greedy.reader.read(-1))
         worst = 0.0
@@ -305,7 +305,7 @@ async def test_others_are_served(tls: Contexts, large: Path) -> None:
 async def test_cancelled(large: Path) -> None:
     """A handler that is cancelled in the middle leaves nothing behind."""
     large.write_bytes(bytes(30 * MIB))
-    async with running(handler(large)) as server, connected(server, small=True) as client:
+    async with running(serve_file(large)) as server, connected(server, small=True) as client:
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         await server.shutdown(0)
@@ -343,7 +343,7 @@ async def test_cold_file(large: Path, content: bytes) -> None:
         pytest.skip("the kernel cannot be asked to forget a file")
     descriptor = os.open(large, os.O_RDONLY)
     os.fsync(descriptor)
-    async with running(handler(large)) as server, connected(server) as client:
+    async with running(serve_file(large)) as server, connected(server) as client:
         for _ in range(2):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             assert (await client.ask("/large.bin")).body == content
@@ -356,7 +356,7 @@ async def test_a_file_system_without_sendfile(large: Path, content: bytes, monke
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "sendfile", refuse)
-    async with running(handler(large)) as server, connected(server) as client:
+    async with running(serve_file(large)) as server, connected(server) as client:
         for _ in range(2):
             assert (await client.ask("/large.bin")).body == content
 
@@ -371,7 +371,7 @@ async def test_many_slow_readers_cost_no_memory(large: Path) -> None:
     large.write_bytes(bytes(30 * MIB))
     clients = []
     try:
-        async with running(handler(large)) as server:
+        async with running(serve_file(large)) as server:
             before = _resident()
             for _ in range(100):
                 sock = socket.socket()

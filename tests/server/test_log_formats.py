@@ -101,7 +101,7 @@ async def test_records_keep_their_order_and_the_second_in_which_they_were_comple
     stream = io.StringIO()
     log = AccessLog(stream, asyncio.get_running_loop(), "{unix_time} {iso_time} {status}")
     request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
-    request.peer = Peer()  # type: ignore[assignment]
+    request.peer = FakePeer()  # type: ignore[assignment]
     begun = time.time()
     log.answered(request, Instant(201, b"", 0), time.perf_counter())
     after = time.time()
@@ -122,7 +122,7 @@ async def test_what_waits_is_bounded() -> None:
     stream = io.StringIO()
     log = AccessLog(stream, asyncio.get_running_loop())
     request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
-    request.peer = Peer()  # type: ignore[assignment]
+    request.peer = FakePeer()  # type: ignore[assignment]
     for number in range(1000):
         log.answered(request, Instant(200, b"", number), time.perf_counter())
     assert 1000 - 128 < stream.getvalue().count("\n") < 1000
@@ -202,7 +202,7 @@ def test_a_format_is_data() -> None:
     assert line == """'); raise SystemExit  # " \\N{x} 200 {0} %s \\\n"""
 
 
-class Peer:
+class FakePeer:
     scheme = "http"
     client_address = ('1.2.3.4"\n', 1)
 
@@ -218,7 +218,7 @@ def test_nobody_breaks_out(target: str, referer: str, agent: str, user: str) -> 
     block = f"\nReferer: {referer}\r\nUser-Agent: {agent}\r\nAuthorization: Basic {user}\r\n"
     framing = aiohttpd.wire.request.Framing(False, 'h"', None, False, True, False, None, True)  # type: ignore[attr-defined]
     request = aiohttpd.Request("GET", target, "HTTP/1.1", Headers(block), framing)
-    request.peer = Peer()  # type: ignore[assignment]
+    request.peer = FakePeer()  # type: ignore[assignment]
     for name in ("http.server", "common", "combined", "{client} {host} {user} {path} {query} {referer} {user_agent}"):
         line = line_of(name, request, 3)
         assert line.isascii()

@@ -31,14 +31,14 @@ def burn() -> None:
         pass
 
 
-class Handler(aiohttpd.BaseHTTPRequestHandler):
+class JobHandler(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         number, pid = await self.run_in_process(square, 12)
         self.send_json([number, pid])
 
 
 async def test_from_a_handler_and_its_end() -> None:
-    async with running(Handler, processes=1) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with running(JobHandler, processes=1) as server, httpx.AsyncClient(base_url=server.url) as client:
         number, pid = (await client.get("/")).json()
         assert number == 144
         assert pid != os.getpid()

@@ -41,7 +41,7 @@ def text_of(name: str) -> str:
     return (DEPLOY / name).read_text()
 
 
-def replace(text: str, **values: str) -> str:
+def filled_in(text: str, **values: str) -> str:
     """Adapt an example; what is to be replaced must be in it."""
     for old, new in values.items():
         pattern = PLACES[old]
@@ -134,7 +134,7 @@ async def nginx(folder: Path, server: str, kept: str = "60s") -> AsyncIterator[F
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
         values = {"nginx_upstream": server, "nginx_listen": f"127.0.0.1:{port} reuseport", "nginx_kept": kept}
-        (folder / "site.conf").write_text(replace(text_of("nginx.conf"), **values))
+        (folder / "site.conf").write_text(filled_in(text_of("nginx.conf"), **values))
         temporary = "".join(
             f"{name}_temp_path {folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -163,7 +163,7 @@ async def haproxy(folder: Path, server: str, kept: str = "60s") -> AsyncIterator
             # All that is out of the ordinary: no or a bad answer, retries, a server that is said to be down.
             "haproxy_log": "    log stdout format raw local0\n    option httplog\n    option dontlog-normal\n",
         }
-        (folder / "haproxy.cfg").write_text(replace(text_of("haproxy.cfg"), **values))
+        (folder / "haproxy.cfg").write_text(filled_in(text_of("haproxy.cfg"), **values))
         with front_running(program, "-db", "-f", str(folder / "haproxy.cfg"), pass_fds=[sock.fileno()]) as (
             process,
             said,

@@ -68,7 +68,7 @@ class Echo(Old):
     do_POST = ByInit.echo
 
 
-def post(length: int, *fields: str) -> bytes:
+def post_of(length: int, *fields: str) -> bytes:
     lines = [f"Content-Length: {length}", *fields]
     return ("POST / HTTP/1.1\r\nHost: x\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
 
@@ -78,7 +78,7 @@ class TestMethods:
     @pytest.mark.parametrize("base", [Old, BySetup, ByInit])
     async def test_501_before_the_body(self, base: Any, expect: tuple[str, ...]) -> None:
         async with running(base) as server, connected(server) as client:
-            await client.send(post(67 * MIB, *expect).replace(b"POST", b"PUT"), b"a")
+            await client.send(post_of(67 * MIB, *expect).replace(b"POST", b"PUT"), b"a")
             assert (await client.answer()).status == 501
 
     async def test_nothing_is_spooled(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,19 +89,19 @@ class TestMethods:
 
         monkeypatch.setattr(incoming.tempfile, "TemporaryFile", refuse)
         async with running(Old) as server, connected(server) as client:  # type: ignore[arg-type]
-            await client.send(post(3 * MIB).replace(b"POST", b"PUT"), bytes(2 * MIB))
+            await client.send(post_of(3 * MIB).replace(b"POST", b"PUT"), bytes(2 * MIB))
             assert (await client.answer()).status == 501
 
     @pytest.mark.parametrize("base", [ByInit, ByGetattr, ByOneRequest, ByParsing])
     async def test_what_the_class_does_not_show(self, base: Any) -> None:
         async with running(base) as server, connected(server) as client:
             for size in (3, 3 * MIB):
-                await client.send(post(size), bytes(size))
+                await client.send(post_of(size), bytes(size))
                 assert (await client.answer()).body == bytes(size)
 
     @pytest.mark.parametrize("base", [ByInit, ByGetattr, ByOneRequest, ByParsing])
     async def test_a_connection_goes_on_after_it(self, base: Any) -> None:
-        data = await exchange(base, post(3) + b"abc" + post(2) + b"de")
+        data = await exchange(base, post_of(3) + b"abc" + post_of(2) + b"de")
         assert [answer.body for answer in finals(data)] == [b"abc", b"de"]
 
 
@@ -120,7 +120,7 @@ class TestLimitBody:
     @pytest.mark.parametrize("app", [Echo, BySetup, Plain, wsgi(application)], ids=["old", "by setup", "plain", "wsgi"])
     async def test_413_before_the_body(self, app: Any) -> None:
         async with running(app, limit_body=1000) as server, connected(server) as client:
-            await client.send(post(1001))
+            await client.send(post_of(1001))
             assert (await client.answer()).status == 413
 
     @pytest.mark.parametrize("app", [Echo, Plain, wsgi(application)], ids=["old", "plain", "wsgi"])
@@ -138,17 +138,17 @@ class TestLimitBody:
                 return super().handle_expect_100()
 
         async with running(Asks, limit_body=1000) as server, connected(server) as client:  # type: ignore[arg-type]
-            await client.send(post(1001, "Expect: 100-continue"))
+            await client.send(post_of(1001, "Expect: 100-continue"))
             assert (await client.answer()).status == 413
 
     async def test_it_is_set_by_saying_so(self) -> None:
         """Its default is for our own handlers; the same number, said by the operator, is for all."""
         async with running(Echo, limit_body=64 * MIB) as server, connected(server) as client:  # type: ignore[arg-type]
-            await client.send(post(64 * MIB + 1))
+            await client.send(post_of(64 * MIB + 1))
             assert (await client.answer()).status == 413
 
     async def test_unset(self) -> None:
-        data = await exchange(ByInit, post(30) + bytes(30), config=Config(access_log=False, limit_body=Preset(10)))  # type: ignore[arg-type]
+        data = await exchange(ByInit, post_of(30) + bytes(30), config=Config(access_log=False, limit_body=Preset(10)))  # type: ignore[arg-type]
         assert [answer.body for answer in finals(data)] == [bytes(30)]
 
     def test_it_stays_unset(self) -> None:
@@ -188,16 +188,16 @@ class TestSpools:
                 ),
                 strict=False,
             ):
-                await client.send(post(900_000), bytes(800_000))
+                await client.send(post_of(900_000), bytes(800_000))
                 await until(reached)
-            await clients[3].send(post(900_000), bytes(800_000))
+            await clients[3].send(post_of(900_000), bytes(800_000))
             answer = await clients[3].answer()
             assert (answer.status, answer["Retry-After"]) == (503, "1")
             for client in reversed(clients[:3]):  # the first one has no thread, and needs the space of the others
                 await client.send(bytes(100_000))
                 assert (await client.answer()).body in (b"900000", bytes(900_000))
             async with connected(server) as other:  # and there is room again
-                await other.send(post(900_000), bytes(900_000))
+                await other.send(post_of(900_000), bytes(900_000))
                 assert (await other.answer()).status == 200
         assert (spools._bodies.used, spools._all.used) == (0, 0)
 
@@ -207,7 +207,7 @@ class TestSpools:
                 async with AsyncExitStack() as stack:
                     clients = [await stack.enter_async_context(connected(server)) for _ in range(3)]
                     for client in clients:
-                        await client.send(post(900_000), bytes(500_000))
+                        await client.send(post_of(900_000), bytes(500_000))
                     await until(lambda: not server._service.threads.spools._readers)
                 await until(lambda: not spools._bodies.used and not server.in_flight)
             assert server._service.threads.spools._readers == 2

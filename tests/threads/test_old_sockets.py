@@ -26,11 +26,11 @@ NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
 BOTH = pytest.mark.parametrize("base", [Old, ByConnection], ids=["request", "connection"])
 
 
-def post(content: bytes, path: str = "/") -> bytes:
+def post_content(content: bytes, path: str = "/") -> bytes:
     return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
-def doing(base: Any, do: Callable[[Any], bytes | None]) -> Any:
+def in_handler(base: Any, do: Callable[[Any], bytes | None]) -> Any:
     """A handler that answers with what is returned, but for ``/next``."""
 
     class Handler(base):  # type: ignore[misc]
@@ -53,11 +53,11 @@ def readable(thing: Any, seconds: float = 0) -> bool:
 class TestFiles:
     @BOTH
     async def test_peek(self, base: Any) -> None:
-        handler = doing(base, lambda self: self.rfile.peek(2)[:2] + b"|" + self.rfile.read(3))
+        handler = in_handler(base, lambda self: self.rfile.peek(2)[:2] + b"|" + self.rfile.read(3))
         async with running(handler) as server, connected(server) as client:
-            await client.send(post(b"abc"))
+            await client.send(post_content(b"abc"))
             assert (await client.answer()).body == b"ab|abc"
-        handler = doing(Old, lambda self: repr(self.rfile.peek()).encode())
+        handler = in_handler(Old, lambda self: repr(self.rfile.peek()).encode())
         async with running(handler) as server, connected(server) as client:
             assert (await client.ask()).body == b"b''"
 
@@ -65,7 +65,7 @@ class TestFiles:
     @pytest.mark.parametrize("what", ["rfile", "connection", "request", "wfile"])
     async def test_select_without_a_body(self, base: Any, what: str) -> None:
         """A client that waits for its answer has nothing to be read; and the connection goes on."""
-        handler = doing(base, lambda self: repr(readable(getattr(self, what))).encode())
+        handler = in_handler(base, lambda self: repr(readable(getattr(self, what))).encode())
         async with running(handler) as server, connected(server) as client:
             for _ in range(3):
                 assert (await client.ask()).body == b"False"
@@ -78,7 +78,7 @@ class TestFiles:
             self.answer(b"content")
             readable(getattr(self, what))  # the next request may have come already
 
-        async with running(doing(base, do)) as server, connected(server) as client:
+        async with running(in_handler(base, do)) as server, connected(server) as client:
             for _ in range(3):
                 assert (await client.ask()).body == b"content"
                 assert (await client.ask("/next")).body == b"next"
@@ -86,9 +86,9 @@ class TestFiles:
     @BOTH
     async def test_pipelined_requests_are_given_back(self, base: Any) -> None:
         """FAULT: what the handler can see but does not read is lost, or read by nobody."""
-        handler = doing(base, lambda self: repr(readable(self.connection, BOUND)).encode())
+        handler = in_handler(base, lambda self: repr(readable(self.connection, BOUND)).encode())
         async with running(handler) as server, connected(server) as client:
-            for rest in (NEXT, NEXT[:20], 30 * NEXT, post(bytes(300_000), "/next") + NEXT):
+            for rest in (NEXT, NEXT[:20], 30 * NEXT, post_content(bytes(300_000), "/next") + NEXT):
                 await client.send(GET, rest)
                 assert (await client.answer()).body == b"True"
                 if rest == NEXT[:20]:
@@ -108,7 +108,7 @@ class TestFiles:
                 loop.call_soon_threadsafe(seen.set)
             return b"late"
 
-        async with running(doing(base, do)) as server, connected(server) as client:
+        async with running(in_handler(base, do)) as server, connected(server) as client:
             await client.send(GET)
             await until(lambda: server.in_flight)
             client.writer.write_eof()
@@ -127,9 +127,9 @@ class TestFiles:
             assert not readable(self.connection)
             return bytes(content)
 
-        async with running(doing(base, do)) as server, connected(server) as client:
+        async with running(in_handler(base, do)) as server, connected(server) as client:
             for _ in range(2):
-                await client.send(post(b"0123456789"))
+                await client.send(post_content(b"0123456789"))
                 assert (await client.answer()).body == b"0123456789"
 
     @pytest.mark.parametrize("size", [0, 10, 100_000, 3 * 1024 * 1024])
@@ -140,16 +140,16 @@ class TestFiles:
             command = [sys.executable, "-c", code, self.headers["Content-Length"]]
             return subprocess.run(command, stdin=self.rfile, capture_output=True, check=True).stdout
 
-        async with running(doing(Old, do)) as server, connected(server) as client:
+        async with running(in_handler(Old, do)) as server, connected(server) as client:
             for _ in range(2):
-                await client.send(post(bytes(size)))
+                await client.send(post_content(bytes(size)))
                 assert (await client.answer()).body == b"%d\n" % size
 
     async def test_another_process_without_a_body(self) -> None:
         def do(self: Any) -> bytes:
             return subprocess.run(["echo", "hello"], stdin=self.rfile, capture_output=True, check=True).stdout
 
-        async with running(doing(Old, do)) as server, connected(server) as client:
+        async with running(in_handler(Old, do)) as server, connected(server) as client:
             for _ in range(2):
                 assert (await client.ask()).body == b"hello\n"
 
@@ -161,7 +161,7 @@ class TestFiles:
             self.end_headers()
             subprocess.run(["echo", "hello"], stdout=self.wfile, check=True)
 
-        async with running(doing(base, do)) as server, connected(server) as client:
+        async with running(in_handler(base, do)) as server, connected(server) as client:
             for _ in range(2):
                 assert (await client.ask()).body == b"hello\n"
 
@@ -175,15 +175,15 @@ class TestFiles:
 
         async with running(Handler) as server, connected(server) as client:  # type: ignore[arg-type]
             for _ in range(3):
-                await client.send(post(b"abcde"))
+                await client.send(post_content(b"abcde"))
                 assert (await client.answer()).body == b"abcde"
 
     @BOTH
     async def test_twice_the_file(self, base: Any) -> None:
         """FAULT: a second makefile() begins with the request again."""
-        handler = doing(base, lambda self: self.rfile.read(1) + self.connection.makefile("rb").read(2))
+        handler = in_handler(base, lambda self: self.rfile.read(1) + self.connection.makefile("rb").read(2))
         async with running(handler) as server, connected(server) as client:
-            await client.send(post(b"abc"))
+            await client.send(post_content(b"abc"))
             assert (await client.answer()).body == b"abc"
 
 
@@ -288,7 +288,7 @@ def test_another_protocol(base: Any, speak: Any, answer: str, early: bool, loop_
         assert await client.rest() == b""
 
     async def main() -> None:
-        async with asyncio.timeout(BOUND), running(doing(base, do)) as server, connected(server) as client:
+        async with asyncio.timeout(BOUND), running(in_handler(base, do)) as server, connected(server) as client:
             await talk(server, client)
             async with connected(server) as other:
                 assert (await other.ask("/next")).body == b"next"
@@ -305,7 +305,7 @@ async def test_content_that_is_too_long_is_cut_still(caplog: pytest.LogCaptureFi
         assert readable(self.connection, BOUND)  # the next request
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabcdef")
 
-    async with running(doing(Old, do)) as server, connected(server) as client:
+    async with running(in_handler(Old, do)) as server, connected(server) as client:
         await client.send(GET + NEXT)
         assert (await client.rest()).endswith(b"\r\n\r\nab")
         assert "more content than Content-Length says" in loud(caplog)[0]
@@ -318,7 +318,7 @@ async def test_an_error_after_a_look(caplog: pytest.LogCaptureFixture) -> None:
         assert not readable(self.connection)
         raise LookupError("oh")
 
-    async with running(doing(Old, do)) as server, connected(server) as client:
+    async with running(in_handler(Old, do)) as server, connected(server) as client:
         answer = await client.ask()
         assert (answer.status, answer["Connection"]) == (500, "close")
         assert await client.rest() == b""
@@ -336,7 +336,7 @@ async def test_a_timeout_of_ones_own() -> None:
         except TimeoutError as error:
             timeouts.append(error)
 
-    async with running(doing(Old, do)) as server, connected(server) as client:
+    async with running(in_handler(Old, do)) as server, connected(server) as client:
         for number in range(3):
             assert (await client.ask()).body == b"content"
             await until(lambda: not server.in_flight)
@@ -354,7 +354,7 @@ async def test_clients_that_go_meanwhile() -> None:
                 pass
         return b"content"
 
-    async with running(doing(Old, do)) as server:
+    async with running(in_handler(Old, do)) as server:
         for _ in range(20):
             async with connected(server) as client:
                 await client.send(GET, b"something")
@@ -372,7 +372,7 @@ async def test_a_client_that_floods() -> None:
         gate.wait(BOUND)
         return b"content"
 
-    async with running(doing(Old, do)) as server, connected(server) as client:
+    async with running(in_handler(Old, do)) as server, connected(server) as client:
         await client.send(GET)
         await until(lambda: server.in_flight)
         client.writer.write(100 * 1024 * 1024 * b"x")

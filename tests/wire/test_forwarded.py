@@ -33,7 +33,7 @@ def fields_of(*lines: str) -> Headers:
     return Headers("\n" + "".join(f"{line}\r\n" for line in lines))
 
 
-async def told(
+async def heard(
     *lines: str, trusted: str = "127.0.0.1, 10.0.0.0/8", fields: str = X_FORWARDED, target: str = "/"
 ) -> list:
     """What a handler is told, behind a proxy at 127.0.0.1."""
@@ -122,12 +122,12 @@ X_CASES = {
 @pytest.mark.parametrize("name", X_CASES)
 async def test_x_forwarded(name: str) -> None:
     lines, address, scheme, host = X_CASES[name]
-    assert await told(*lines) == [address, scheme, host]
+    assert await heard(*lines) == [address, scheme, host]
 
 
 @pytest.mark.parametrize("name", X_CASES)
 async def test_x_forwarded_of_whom_nobody_trusts(name: str) -> None:
-    assert await told(*X_CASES[name][0], trusted="10.0.0.0/8, ::1, unix:") == [PROXY, "http", "own.example"]
+    assert await heard(*X_CASES[name][0], trusted="10.0.0.0/8, ::1, unix:") == [PROXY, "http", "own.example"]
 
 
 F_CASES = {
@@ -183,35 +183,35 @@ F_CASES = {
 @pytest.mark.parametrize("name", F_CASES)
 async def test_forwarded(name: str) -> None:
     value, address, scheme, host = F_CASES[name]
-    assert await told(f"Forwarded: {value}", fields="Forwarded") == [address, scheme, host]
+    assert await heard(f"Forwarded: {value}", fields="Forwarded") == [address, scheme, host]
     # A client cannot do more with a line of its own, nor with the other kind.
     lines = [f"Forwarded: for={SPOOFED};proto=gopher", f"Forwarded: {value}", f"X-Forwarded-For: {SPOOFED}"]
-    assert await told(*lines, "X-Forwarded-Host: evil.example", fields="Forwarded") == [address, scheme, host]
+    assert await heard(*lines, "X-Forwarded-Host: evil.example", fields="Forwarded") == [address, scheme, host]
 
 
 @pytest.mark.parametrize("name", F_CASES)
 async def test_forwarded_of_whom_nobody_trusts(name: str) -> None:
-    answer = await told(f"Forwarded: {F_CASES[name][0]}", fields="Forwarded", trusted="127.0.0.2")
+    answer = await heard(f"Forwarded: {F_CASES[name][0]}", fields="Forwarded", trusted="127.0.0.2")
     assert answer == [PROXY, "http", "own.example"]
 
 
 async def test_only_the_fields_that_are_named() -> None:
     lines = ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil", "X-Forwarded-Port: 81"]
-    assert await told(*lines, fields="X-Forwarded-For") == [("192.0.2.1", 0), "http", "own.example"]
-    assert await told(*lines, fields="x-forwarded-proto X-FORWARDED-PORT") == [PROXY, "https", "own.example:81"]
-    assert await told(*lines, fields="") == [PROXY, "http", "own.example"]
+    assert await heard(*lines, fields="X-Forwarded-For") == [("192.0.2.1", 0), "http", "own.example"]
+    assert await heard(*lines, fields="x-forwarded-proto X-FORWARDED-PORT") == [PROXY, "https", "own.example:81"]
+    assert await heard(*lines, fields="") == [PROXY, "http", "own.example"]
 
 
 async def test_host_beats_an_absolute_target() -> None:
     """A proxy may pass on the target as the client wrote it."""
     target = "http://target.example/"
-    assert (await told(target=target))[2] == "target.example"
-    assert (await told("X-Forwarded-Host: www.example", target=target))[2] == "www.example"
+    assert (await heard(target=target))[2] == "target.example"
+    assert (await heard("X-Forwarded-Host: www.example", target=target))[2] == "www.example"
 
 
 async def test_a_chain_by_a_unix_socket() -> None:
     line = f"X-Forwarded-For: {SPOOFED}, 192.0.2.1, unix:"
-    assert (await told(line, trusted="127.0.0.1, unix:"))[0] == ("192.0.2.1", 0)
+    assert (await heard(line, trusted="127.0.0.1, unix:"))[0] == ("192.0.2.1", 0)
 
 
 async def test_each_request_of_a_connection_is_another_clients() -> None:

@@ -75,7 +75,7 @@ def steps(function: Callable[[], object]) -> int:
     return count
 
 
-def joined(headers: Headers, name: str) -> str:
+def joined_as(headers: Headers, name: str) -> str:
     return ", ".join(headers.get_all(name) or ())
 
 
@@ -91,8 +91,8 @@ def cookies(headers: Headers) -> dict[str, str]:
 
 
 READERS: dict[str, Callable[[Headers], object]] = {
-    "Accept-Encoding": lambda headers: accepted_codings(joined(headers, "Accept-Encoding")),
-    "Accept": lambda headers: (prefers_json(joined(headers, "Accept")), accepts_html(joined(headers, "Accept"))),
+    "Accept-Encoding": lambda headers: accepted_codings(joined_as(headers, "Accept-Encoding")),
+    "Accept": lambda headers: (prefers_json(joined_as(headers, "Accept")), accepts_html(joined_as(headers, "Accept"))),
     "Connection": lambda headers: None,
     "Content-Type": lambda headers: (headers.get_content_charset(), headers.get_boundary()),
     "Cookie": cookies,
