@@ -61,8 +61,8 @@ def wire(session: nox.Session) -> None:
         "-m",
         "pytest",
         "--timeout=0",
-        "tests/test_differential.py",
-        "tests/test_grammar.py",
+        "tests/wire/test_differential.py",
+        "tests/wire/test_grammar.py",
         *session.posargs,
         env=env,
     )

@@ -29,9 +29,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.fronts import CLIENT, FRONTS, PACKAGES, Front, backend, find  # noqa: E402
-from tests.programs import Program, program  # noqa: E402
-from tests.rolling import Load  # noqa: E402
+from tests.support.fronts import CLIENT, FRONTS, PACKAGES, Front, backend, find  # noqa: E402
+from tests.support.programs import Program, program  # noqa: E402
+from tests.support.rolling import Load  # noqa: E402
 
 WORKERS = 2
 BODY = b"x" * 1000

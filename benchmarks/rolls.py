@@ -25,8 +25,8 @@ import trustme
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.programs import Program, program  # noqa: E402
-from tests.rolling import Load  # noqa: E402
+from tests.support.programs import Program, program  # noqa: E402
+from tests.support.rolling import Load  # noqa: E402
 
 CLIENTS, WRK = 16, 48
 

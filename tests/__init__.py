@@ -1,0 +1,1 @@
+"""The tests of aiohttpd; README.md says what is where."""

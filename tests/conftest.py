@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import trustme
 
 # A shell starts background jobs with SIGINT ignored, and what is ignored stays so in the programs that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,3 +25,9 @@ def quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     records = [*caplog.get_records("setup"), *caplog.get_records("call")]
     loud = [record.getMessage() for record in records if record.levelno >= logging.WARNING]
     assert not loud, f"unexpected log records: {loud}"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody trusts yet."""
+    return trustme.CA()

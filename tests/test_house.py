@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "aiohttpd"
+from .support.places import ROOT, TESTS
+
+PACKAGE = ROOT / "aiohttpd"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each floor may import those below it, and none above: imports point downward only.
@@ -166,3 +168,48 @@ def test_exports() -> None:
     assert sorted(aiohttpd.__all__, key=str.lower) == sorted(set(aiohttpd.__all__), key=str.lower)
     for name in aiohttpd.__all__:
         assert name in ("App", "__version__") or getattr(aiohttpd, name).__doc__
+
+
+class TestTests:
+    """The tests: what is shared lies in tests/support, and each folder says what is in it."""
+
+    FILES = sorted(TESTS.rglob("*.py"))
+
+    def test_nothing_is_imported_from_a_test_module(self) -> None:
+        tests = {path.stem for path in self.FILES if path.stem.startswith("test_")}
+        for path in self.FILES:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+                    assert not tests & {part for name in names for part in name.split(".")}, path
+
+    def test_no_file_is_too_long(self) -> None:
+        lengths = {str(path.relative_to(TESTS)): len(path.read_text().splitlines()) for path in self.FILES}
+        assert not {name: length for name, length in lengths.items() if length > 700}
+
+    def test_each_folder_says_what_is_in_it(self) -> None:
+        for folder in [TESTS, *(path for path in TESTS.rglob("*") if path.is_dir() and path.name != "__pycache__")]:
+            init = folder / "__init__.py"
+            if init.exists():
+                assert ast.get_docstring(ast.parse(init.read_text())), folder
+            else:
+                assert (folder / "README.md").exists(), folder
+
+    def test_each_folder_and_helper_is_in_the_readme(self) -> None:
+        text = (TESTS / "README.md").read_text()
+        names = [path.name for path in TESTS.iterdir() if path.is_dir() and path.name != "__pycache__"]
+        names += [path.stem for path in (TESTS / "support").glob("*.py") if path.stem != "__init__"]
+        assert not [name for name in names if f"`{name}" not in text]
+
+    def test_a_name_of_the_helpers_means_one_thing(self) -> None:
+        seen: dict[str, str] = {}
+        for path in sorted((TESTS / "support").glob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    names = [node.name]
+                elif isinstance(node, ast.Assign):
+                    names = [ast.unparse(target) for target in node.targets]
+                else:
+                    continue
+                for name in names:
+                    assert seen.setdefault(name, path.name) == path.name, name

@@ -1,0 +1,1 @@
+"""aiohttpd.compat: the blocking surface of socketserver and http.server."""

@@ -1,0 +1,1 @@
+"""A file as an answer: which file, which representation, conditions, ranges, media types."""

@@ -1,0 +1,1 @@
+"""Folders that are served: SimpleHTTPRequestHandler, listings, uploads, the options of a site."""

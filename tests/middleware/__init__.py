@@ -1,0 +1,1 @@
+"""Apps around an App: compression, allowed hosts."""

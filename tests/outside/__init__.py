@@ -1,0 +1,1 @@
+"""What needs programs or code of others: a browser, proxies, third-party handlers."""

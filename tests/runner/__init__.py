@@ -1,0 +1,1 @@
+"""run() and many processes: signals, workers, their sockets and streams."""

@@ -1,0 +1,295 @@
+"""How a server stops: it drains, for its grace at most; and the lifespan around all connections."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from aiohttpd import (
+    BaseHTTPRequestHandler,
+    HTTPServer,
+    Request,
+    StreamWriter,
+)
+from aiohttpd.testing import running
+
+from ..support.clients import LAST_CHUNK, SOON, Waiting, connected, echo_path, ended, get, shutting_down
+from ..support.loops import on_both_loops
+from ..support.waiting import until
+
+
+@on_both_loops
+async def test_shutdown_finishes_what_is_in_flight() -> None:
+    app = Waiting()
+    async with running(app) as server, connected(server) as client:
+        await client.send(get("/last"))
+        await app.begun.wait()
+        async with shutting_down(server) as task:
+            assert not task.done()
+            app.released.set()
+            answer = await client.answer()
+            assert (answer.body, answer["Connection"]) == (b"/last", "close")
+            assert await client.rest() == b""
+
+
+@on_both_loops
+async def test_shutdown_closes_idle_connections() -> None:
+    async with running(echo_path, timeout_drain_idle=0.1) as server, connected(server) as client:
+        await client.ask()
+        async with shutting_down(server):
+            assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("state", ["new", "head", "idle"])
+@on_both_loops
+async def test_a_request_on_its_way_is_served_while_draining(state: str) -> None:
+    async with running(echo_path, timeout_drain_idle=5) as server, connected(server) as client:
+        await until(lambda: server.connections)
+        if state == "idle":
+            await client.ask()
+        begun, address = (5 if state == "head" else 0), server.server_address
+        await client.send(get("/late")[:begun])
+        async with shutting_down(server):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address)
+            await client.send(get("/late")[begun:])
+            answer = await client.answer()
+            assert (answer.body, answer["Connection"]) == (b"/late", "close")
+            assert await client.rest() == b""
+
+
+@on_both_loops
+async def test_shutdown_without_grace() -> None:
+    app = Waiting()
+    async with (
+        running(app) as server,
+        connected(server) as busy,
+        connected(server) as silent,
+        connected(server) as begun,
+    ):
+        await busy.send(get())
+        await begun.send(get()[:5])
+        await app.begun.wait()
+        await until(lambda: len(server.connections) == 3)
+        async with asyncio.timeout(SOON):
+            await server.shutdown(0)
+        assert not server.connections
+        answer = await busy.answer()
+        assert (answer.status, answer["Connection"]) == (503, "close")
+        assert await ended(busy)
+        assert await ended(silent)
+        assert await ended(begun)
+
+
+@on_both_loops
+async def test_a_handler_that_ignores_everything(caplog: pytest.LogCaptureFixture) -> None:
+    begun, stop = asyncio.Event(), False
+    cancelled = 0
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        nonlocal cancelled
+        begun.set()
+        while not stop:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled += 1
+        response.send_head(200)
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get())
+        await begun.wait()
+        async with asyncio.timeout(3):
+            await server.shutdown(0.1)
+        assert cancelled
+        assert await ended(client)
+        assert caplog.messages == ["'GET / HTTP/1.1' is cancelled: it has not ended within 0.1 s"]
+        caplog.clear()
+        stop = True
+
+
+@on_both_loops
+async def test_an_answer_that_is_cut_at_the_grace(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(b"the beginning")
+        await response.drain()
+        await asyncio.Event().wait()
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get())
+        await client.reader.readuntil(b"the beginning")
+        await server.shutdown(0.05)
+        with contextlib.suppress(ConnectionResetError):
+            assert LAST_CHUNK not in await client.rest()
+    assert caplog.messages == ["'GET / HTTP/1.1' is cancelled: it has not ended within 0.05 s"]
+    caplog.clear()
+
+
+@on_both_loops
+async def test_shutting_down_ends_a_stream() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(b"tick ")
+        await response.drain()
+        await request.server.shutting_down.wait()
+        response.write(b"end")
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get())
+        answer = asyncio.create_task(client.answer())
+        await until(lambda: server.connections)
+        await server.shutdown()
+        assert (await answer).body == b"tick end"
+
+
+@on_both_loops
+async def test_two_shutdowns_at_once() -> None:
+    app = Waiting()
+    async with running(app) as server, connected(server) as client:
+        await client.send(get())
+        await app.begun.wait()
+        first, second = (asyncio.create_task(server.shutdown()) for _ in range(2))
+        await server.shutting_down.wait()
+        app.released.set()
+        assert (await client.answer()).body == b"/"
+        async with asyncio.timeout(SOON):
+            await asyncio.gather(first, second, server.serve_forever())
+        await server.shutdown()  # and once more
+
+
+@on_both_loops
+async def test_a_second_shutdown_that_does_not_wait() -> None:
+    app = Waiting()
+    async with running(app) as server, connected(server) as client:
+        await client.send(get())
+        await app.begun.wait()
+        async with shutting_down(server, 10) as first:
+            await server.shutdown(0)
+            assert (await client.answer()).status == 503
+            async with asyncio.timeout(SOON):
+                await first
+
+
+@on_both_loops
+async def test_serve_forever_that_is_cancelled_shuts_down() -> None:
+    app = Waiting()
+    async with running(app) as server, connected(server) as client:
+        forever = asyncio.create_task(server.serve_forever())
+        await client.send(get())
+        await app.begun.wait()
+        forever.cancel()
+        await server.shutting_down.wait()
+        app.released.set()
+        assert (await client.answer())["Connection"] == "close"
+        with pytest.raises(asyncio.CancelledError):
+            await forever
+
+
+@on_both_loops
+async def test_leaving_by_an_error_does_not_wait() -> None:
+    app = Waiting()
+    server = HTTPServer(("127.0.0.1", 0), app)
+
+    async def leave() -> None:
+        async with server, connected(server) as client:
+            await client.send(get())
+            await app.begun.wait()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await leave()
+    assert not server.connections
+
+
+# Lifespan.
+
+
+@on_both_loops
+async def test_lifespan_surrounds_all_connections() -> None:
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        server.greeting = "hello"  # type: ignore[attr-defined]
+        events.append(f"enter, {len(server.connections)} connections")
+        yield
+        events.append(f"leave, {len(server.connections)} connections")
+
+    class Handler(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            events.append("request")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.server.greeting.encode())
+
+    async with running(Handler, lifespan=lifespan) as server, connected(server) as client:
+        assert (await client.ask()).body == b"hello"
+    assert events == ["enter, 0 connections", "request", "leave, 0 connections"]
+
+
+@on_both_loops
+async def test_an_error_on_the_way_into_the_lifespan() -> None:
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        addresses.append(server.server_address)
+        raise LookupError("no database")
+        yield
+
+    addresses: list[Any] = []
+    with pytest.raises(LookupError, match="no database"):
+        async with running(echo_path, lifespan=lifespan):
+            pass
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*addresses[0])
+
+
+@on_both_loops
+async def test_an_error_on_the_way_out_of_the_lifespan() -> None:
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        yield
+        raise LookupError("the database is gone")
+
+    server = HTTPServer(("127.0.0.1", 0), echo_path, lifespan=lifespan)
+    await server.start()
+    forever = asyncio.create_task(server.serve_forever())
+    await asyncio.sleep(0)
+    with pytest.raises(LookupError, match="the database is gone"):
+        await server.shutdown()
+    done, _ = await asyncio.wait([forever], timeout=SOON)
+    forever.cancel()
+    assert done
+    assert isinstance(forever.exception(), LookupError)
+
+
+@on_both_loops
+async def test_a_handler_without_a_client_is_waited_for() -> None:
+    """It may use what the lifespan has opened."""
+    begun, gone = asyncio.Event(), asyncio.Event()
+    events = []
+
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        yield
+        events.append("lifespan left")
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        begun.set()
+        await response.wait_closed()
+        gone.set()
+        await asyncio.sleep(0.2)  # work that is to be finished whether or not somebody waits for the answer
+        events.append("handler ended")
+        response.send_head(200)
+
+    async with running(app, lifespan=lifespan) as server:
+        async with connected(server) as client:
+            await client.send(get())
+            await begun.wait()
+            client.reset()
+            await gone.wait()
+        await until(lambda: not server.connections)
+    assert events == ["handler ended", "lifespan left"]

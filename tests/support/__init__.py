@@ -1,0 +1,1 @@
+"""What tests share: clients, servers, programs, waiting. Nothing here is a test."""

@@ -1,0 +1,35 @@
+"""Worker threads under test: waiting in them, and what a server has of them."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from aiohttpd.threads.pool import WorkerPool
+from aiohttpd.threads.running import Threads
+
+from ..support.loops import BOUND
+
+
+def wait(event: threading.Event | threading.Semaphore) -> None:
+    """Wait in a thread for what has to come."""
+    if isinstance(event, threading.Event):
+        assert event.wait(BOUND)
+    else:
+        assert event.acquire(timeout=BOUND)
+
+
+def until_in_thread(condition: Callable[[], object]) -> None:
+    """Wait for what tells nobody that it has happened."""
+    end = time.monotonic() + BOUND
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def busy(workers: WorkerPool) -> int:
+    return len(workers) - len(workers._idle)
+
+
+def threads_of(server: Any) -> Threads:
+    return cast(Threads, server._service.threads)

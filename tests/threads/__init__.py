@@ -1,0 +1,1 @@
+"""Blocking code beside the loop: the pool, plain methods, WSGI, handlers of http.server."""
