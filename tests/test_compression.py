@@ -34,7 +34,7 @@ from aiohttpd import (
 )
 from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
-from aiohttpd.service import Answer
+from aiohttpd.interfaces import Answer
 from aiohttpd.testing import exchange, running
 from aiohttpd.transfer import read_at
 

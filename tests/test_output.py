@@ -23,7 +23,8 @@ from aiohttpd import BaseHTTPRequestHandler, Config, ContractError, HTTPError, S
 from aiohttpd.clock import parse_http_date
 from aiohttpd.connection import HTTPConnection
 from aiohttpd.files.answering import attachment
-from aiohttpd.service import App, Service
+from aiohttpd.interfaces import App
+from aiohttpd.service import Service
 from aiohttpd.testing import MemoryTransport, exchange, running
 
 from .test_connection_life import connected, expect_logged, get, head, on_both_loops
