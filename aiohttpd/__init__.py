@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from . import compat as compat
     from . import compression as compression
     from . import testing as testing
-    from .blocking import BlockingHTTPRequestHandler
+    from .blocking_handler import BlockingHTTPRequestHandler
     from .config import Config
     from .files.handler import SimpleHTTPRequestHandler
     from .forms import FormData, UploadedFile
@@ -75,7 +75,7 @@ __all__ = [
 _LATER = {
     "App": "service",
     "BindError": "listeners",
-    "BlockingHTTPRequestHandler": "blocking",
+    "BlockingHTTPRequestHandler": "blocking_handler",
     "Certificates": "tls",
     "Config": "config",
     "FormData": "forms",

@@ -87,7 +87,7 @@ def busy(workers: WorkerPool) -> int:
 
 
 def threads_of(server: Any) -> Threads:
-    return cast(Threads, server._service.threads)
+    return cast(Threads, server._service.shared(Threads))
 
 
 # The pool.
