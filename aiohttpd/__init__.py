@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from . import compat as compat
     from . import compression as compression
     from . import testing as testing
+    from .blocking_handler import BlockingHTTPRequestHandler
     from .config import Config
-    from .files import SimpleHTTPRequestHandler
+    from .files.handler import SimpleHTTPRequestHandler
     from .forms import FormData, UploadedFile
+    from .interfaces import App
     from .listeners import BindError, UnixAddress
     from .reader import StreamReader
     from .runner import run
     from .server import HTTPServer
-    from .service import App
-    from .threads.handler import BlockingHTTPRequestHandler
     from .threads.legacy import blocking
     from .threads.wsgi import wsgi
     from .tls import Certificates
@@ -75,12 +75,12 @@ __all__ = [
 _LATER = {
     "App": "service",
     "BindError": "listeners",
-    "BlockingHTTPRequestHandler": "threads.handler",
+    "BlockingHTTPRequestHandler": "blocking_handler",
     "Certificates": "tls",
     "Config": "config",
     "FormData": "forms",
     "HTTPServer": "server",
-    "SimpleHTTPRequestHandler": "files",
+    "SimpleHTTPRequestHandler": "files.handler",
     "StreamReader": "reader",
     "StreamWriter": "writer",
     "UnixAddress": "listeners",

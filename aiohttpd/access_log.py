@@ -8,13 +8,11 @@ the processor has all of it at hand. What they look like is `log_format`'s.
 import asyncio
 import logging
 from time import perf_counter
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from .interfaces import AccessLogger, Answer
 from .log_format import LineFormat, Record, escape, members
 from .wire.request import Address, Request
-
-if TYPE_CHECKING:
-    from .service import AccessLogger, Answer
 
 __all__ = ["AccessLog", "LoggingAccessLog", "access_logger", "escape", "is_configured"]
 
@@ -39,7 +37,10 @@ class AccessLog:
 
     Attributes:
         timed: whether lines say how long an answer took, so that ``started`` counts.
+        direct: it never raises, so that connections need no guard around it.
     """
+
+    direct = True
 
     def __init__(self, stream: TextIO, loop: asyncio.AbstractEventLoop, format: str = "http.server") -> None:
         self._stream = stream
@@ -51,14 +52,14 @@ class AccessLog:
         self._texts: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def answered(self, request: Request, answer: "Answer", started: float) -> None:
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
         """Write that a request has been answered."""
         records = self._records
         records.append((request, answer.status, answer.size, started, perf_counter()))
         if self._timer is None or len(records) >= _MOST:
             self._write_soon()
 
-    def aborted(self, request: Request, answer: "Answer", started: float) -> None:
+    def aborted(self, request: Request, answer: Answer, started: float) -> None:
         """Write that a request has been answered in part, or not at all, since the client has gone."""
         record = (request, answer.status, answer.size, started if self.timed else 0.0, perf_counter())
         self._append(self._format.aborted(record))
@@ -120,11 +121,11 @@ class LoggingAccessLog:
         ValueError: there is no such format.
     """
 
-    def __init__(self, format: str, beside: "AccessLogger | None" = None) -> None:
+    def __init__(self, format: str, beside: AccessLogger | None = None) -> None:
         self._format = LineFormat("http.server" if format == "none" else format)
         self._beside = beside
 
-    def answered(self, request: Request, answer: "Answer", started: float) -> None:
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
         """Log that a request has been answered."""
         if self._beside is not None:
             self._beside.answered(request, answer, started)
@@ -132,7 +133,7 @@ class LoggingAccessLog:
         [line] = self._format.lines([record])
         access_logger.info(line[:-1], extra=members(record) | {"aborted": False})
 
-    def aborted(self, request: Request, answer: "Answer", started: float) -> None:
+    def aborted(self, request: Request, answer: Answer, started: float) -> None:
         """Log that a request has been answered in part, or not at all."""
         if self._beside is not None:
             getattr(self._beside, "aborted", self._beside.answered)(request, answer, started)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Protocol
 
 from .errors import ContractError, WireError
 from .sending import Outgoing
-from .service import Service
 from .transfer import FileTransfer
 from .wire.body import ChunkedDecoder
 from .wire.request import Request
@@ -81,11 +80,24 @@ class Instant(NamedTuple):
         return False
 
 
+class Preludes(Protocol):
+    """The beginnings of answers, made once a second for all connections."""
+
+    server_field: bytes
+    cancelling: bool  # the grace is over: who is cancelled now is cancelled by us
+
+    def prelude(self, status: int) -> bytes: ...
+    def date_field(self) -> bytes: ...
+
+
 class Sink(Protocol):
     """Where the bytes go: the connection."""
 
     out: Outgoing
-    service: Service
+
+    @property
+    def service(self) -> Preludes:
+        """What all answers of a server begin with."""
 
     @property
     def persists(self) -> bool:

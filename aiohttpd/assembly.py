@@ -18,10 +18,12 @@ from .access_log import LoggingAccessLog, access_logger, is_configured
 from .config import Config
 from .connection import HTTPConnection
 from .handshake import SHUTDOWN, Handshake
+from .interfaces import AccessLogger, App
 from .load import ProtocolFactory, limit_connections, limit_in_flight
 from .metrics import Metrics
 from .pages import add_pages, health_page, is_path, metrics_page
-from .service import AccessLogger, App, Service
+from .resolving import prepare
+from .service import Service
 
 __all__ = ["accept", "connection_factory", "make_service", "tls_options"]
 
@@ -48,7 +50,9 @@ def make_service(
     if is_configured(access_logger):
         access_log = LoggingAccessLog(config.access_log_format, access_log)
     metrics = Metrics() if config.metrics else None
-    service = Service(app, config, loop, server=server, access_log=access_log, metrics=metrics, context=context)
+    service = Service(
+        app, config, loop, server=server, access_log=access_log, metrics=metrics, context=context, prepare=prepare
+    )
     if config.max_in_flight:
         service.app = limit_in_flight(service.app, service, config.max_in_flight)
     pages: dict[str, App] = {}

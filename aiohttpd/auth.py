@@ -10,7 +10,8 @@ import hmac
 from typing import Any
 
 from .errors import HTTPError
-from .service import App, refused_as, resolve_app
+from .interfaces import App
+from .resolving import refused_as, resolve_app
 from .wire.headers import OWS
 from .wire.request import Request
 from .writer import StreamWriter

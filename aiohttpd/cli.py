@@ -22,12 +22,12 @@ from .config import Config, Option, misspelt_variables, options, read_size
 from .errors import HTTPError, TLSError
 from .files.tree import open_inside
 from .first_process import leave_first_process
+from .interfaces import App
 from .listeners import BindError, UnixAddress
 from .program import open_standard_streams, say
 from .runner import Listening, announce, local_url, serve_many
 from .runner import serve as serve_app
 from .seeing import check_seeing
-from .service import App
 from .site import folder_app
 from .stderr import own_stderr
 from .target import TargetError, TargetFailed, target_app

@@ -22,7 +22,8 @@ from typing import Any, Protocol, cast
 from .answer import Buffer, Framing, HasFileno, State, check_length, to_bytes
 from .errors import ContractError
 from .files.negotiation import accepted_codings
-from .service import App, refused_as, resolve_app
+from .interfaces import App
+from .resolving import refused_as, resolve_app
 from .transfer import read_at
 from .wire.request import Request
 from .wire.response import ResponseFields

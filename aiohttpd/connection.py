@@ -19,9 +19,8 @@ from asyncio import Task
 from time import perf_counter
 
 from .answer import Cause
-from .contract import check_result
 from .errors import ClientDisconnected, ContractError, WireError, meant_by
-from .failures import answer_failure, refusal
+from .failures import answer_failure, check_result, refusal
 from .handling import Handling
 from .service import Service
 from .wire.request import Request

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ClientDisconnected
 
 if TYPE_CHECKING:
-    from .handler import BaseHTTPRequestHandler
+    from .interfaces import Responder
 
 __all__ = ["EventStream"]
 
@@ -34,7 +34,7 @@ class EventStream:
         last_event_id: the id of the last event that a client has seen which comes again; ``""`` at first.
     """
 
-    def __init__(self, handler: "BaseHTTPRequestHandler", ping: float) -> None:
+    def __init__(self, handler: "Responder", ping: float) -> None:
         if not ping >= 0:
             raise ValueError(f"ping is a number of seconds, or 0 for never, not {ping!r}")
         self._handler = handler

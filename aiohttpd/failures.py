@@ -5,14 +5,16 @@ their own pages with ``send_error`` before anything comes here.
 """
 
 import asyncio
+import inspect
+from typing import Any
 
 from .answer import Cause
 from .error_body import ErrorBody, content_of
-from .errors import ClientDisconnected, HTTPError
+from .errors import ClientDisconnected, ContractError, HTTPError
 from .wire.response import ResponseFields
 from .writer import StreamWriter
 
-__all__ = ["answer_failure", "refusal"]
+__all__ = ["answer_failure", "check_result", "refusal"]
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -76,3 +78,46 @@ def refusal(
     last = ("Content-Length", len(content)), ("Connection", "close")
     fields = ResponseFields.of((("Content-Type", content_type), *error.headers, *more, *last))
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
+
+
+def check_result(what: str, result: Any, response: StreamWriter, *, handler: bool = True) -> None:
+    """Look at what somebody has returned who should return nothing: an answer is sent.
+
+    Beside an answer that has been given it does no harm, and is let be.
+
+    Args:
+        what: who has returned it.
+        result: what it is, and not None.
+        response: the answer.
+        handler: it is a method of a handler, which has `send_text` and its like.
+
+    Raises:
+        ContractError: it is something to be awaited, or there is no answer beside it.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+        raise ContractError(f"{what} returned the coroutine {result.__qualname__}(): put 'await' before the call")
+    kind = type(result).__qualname__
+    kind = f"an {kind}" if kind[0] in "aeio" else f"a {kind}"
+    if inspect.isawaitable(result):
+        raise ContractError(f"{what} returned {kind}: put 'await' before it")
+    if inspect.isasyncgen(result) or inspect.isgenerator(result):
+        raise ContractError(f"{what} yields, and nobody waits for that: write the content with {_how(b'', handler)}")
+    error = ContractError(f"{what} returned {kind}, and an answer is sent, not returned: {_how(result, handler)}")
+    if not response.status:
+        raise error
+    if isinstance(result, (str, bytes, bytearray, dict, list)) and response.empty:
+        response.report(error)  # an answer without content may have been meant, too
+
+
+def _how(result: Any, handler: bool) -> str:
+    """How to send what has been returned."""
+    if not handler:
+        return "response.send_head(200), response.write(...)"
+    if isinstance(result, str):
+        return "self.send_text(...) or self.send_html(...)"
+    if isinstance(result, (bytes, bytearray, memoryview)):
+        return "self.send_response(200), self.end_headers(), self.wfile.write(...)"
+    if isinstance(result, int):
+        return "self.send_response(...), self.end_headers(); or self.send_error(...)"
+    return "self.send_json(...)"

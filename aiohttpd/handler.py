@@ -34,9 +34,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import clock
-from .contract import Lazy, check_class, check_result, explain_init
+from .contract import Lazy, check_class, explain_init
 from .error_body import DEFAULT_ERROR_MESSAGE, checked, escape
 from .errors import ClientDisconnected, ContractError, HTTPError, meant_by
+from .failures import check_result
 from .input import Input
 from .methods import Method, find_method
 from .output import Output

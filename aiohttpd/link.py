@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import math
 import socket
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from .config import Config
 from .deadlines import FINEST, Fifo
 from .errors import BodyTimeout
 from .half_closing import HalfClosable
+from .interfaces import Closable
 from .progress import Pace, Silence, peer_has_closed
 from .reader import StreamReader
 from .sending import Outgoing
@@ -22,6 +24,8 @@ from .transfer import FileTransfer, file_transfer
 from .wire.request import Address, Request
 
 __all__ = ["GONE_PEER", "Link", "peer_of"]
+
+T = TypeVar("T", bound=Closable)
 
 # A client on a unix socket has no address; handlers that look at client_address[0] find this.
 UNIX_PEER = ("unix:", 0)
@@ -116,10 +120,9 @@ class Link(asyncio.Protocol):
         """What the service was made for."""
         return self.service.server
 
-    @property
-    def threads(self) -> Any:
-        """The worker threads of the service."""
-        return self.service.threads
+    def shared(self, kind: Callable[[Config, asyncio.AbstractEventLoop], T]) -> T:
+        """See `Service.shared`."""
+        return self.service.shared(kind)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport knows."""

@@ -9,7 +9,8 @@ from typing import cast
 
 from .errors import HTTPError
 from .failures import answer_failure, refusal
-from .service import App, Service
+from .interfaces import App
+from .service import Service
 from .wire.request import Request
 from .writer import StreamWriter
 

@@ -4,18 +4,16 @@ Owns the names of the metrics and the shape of a snapshot, which is plain data (
 worker to its supervisor). It opens nothing and answers nothing.
 """
 
+import enum
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from .interfaces import Answer
 from .wire.request import Request
-
-if TYPE_CHECKING:
-    from .connection import HTTPConnection
-    from .service import Answer
 
 __all__ = ["CONTENT_TYPE", "Metrics", "Snapshot", "merge", "prometheus_text"]
 
@@ -39,6 +37,22 @@ _REASONS = {
 }  # fmt: skip
 
 
+class Sender(Protocol):
+    """The output of a connection."""
+
+    @property
+    def total(self) -> int: ...
+
+
+class Counted(Protocol):
+    """A connection, as far as it is counted."""
+
+    @property
+    def out(self) -> Sender: ...
+    @property
+    def state(self) -> enum.Enum: ...
+
+
 class Metrics:
     """What one server has counted since its start."""
 
@@ -55,7 +69,7 @@ class Metrics:
         self._closed = 0
         self._sent = 0
 
-    def answered(self, request: Request, answer: "Answer", started: float) -> None:
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
         """Count an answer that is complete; ``started`` is when its request was, of ``perf_counter``."""
         try:
             times = self._waiting[request.method][answer.status]
@@ -84,7 +98,7 @@ class Metrics:
         self._closed += 1
         self._sent += sent
 
-    def snapshot(self, connections: "Iterable[HTTPConnection]" = (), in_flight: int = 0) -> Snapshot:
+    def snapshot(self, connections: Iterable[Counted] = (), in_flight: int = 0) -> Snapshot:
         """What has been counted so far, and what is now.
 
         Args:

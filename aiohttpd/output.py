@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .events import EventStream
-    from .handler import BaseHTTPRequestHandler
+    from .interfaces import Responder
     from .writer import StreamWriter
 
 __all__ = ["Output"]
@@ -91,7 +91,7 @@ class Output:
                 client, it is yours to see that it leads to no other host.
             status: by default 302 (Found) to GET and HEAD, 303 (See Other) to what else has done its work.
         """
-        handler = cast("BaseHTTPRequestHandler", self)
+        handler = cast("Responder", self)
         status = (302 if self.command in ("GET", "HEAD") else 303) if status is None else status
         target = _lone_percent.sub("%25", location).encode("utf-8", "surrogateescape")
         handler.send_response(status)
@@ -116,7 +116,7 @@ class Output:
         from .files.answering import attachment, send_path
 
         fields = [] if download_as is None else [("Content-Disposition", attachment(download_as))]
-        handler = cast("BaseHTTPRequestHandler", self)
+        handler = cast("Responder", self)
         await send_path(handler, os.fsdecode(path), content_type=content_type, fields=fields)
 
     def set_cookie(
@@ -197,7 +197,7 @@ class Output:
         """
         from .events import EventStream
 
-        return EventStream(cast("BaseHTTPRequestHandler", self), ping)
+        return EventStream(cast("Responder", self), ping)
 
     async def run_in_process(self, function: "Callable[..., T]", *args: object) -> T:
         """Call a function in a process of the server's: see `HTTPServer.run_in_process`."""
@@ -205,7 +205,7 @@ class Output:
         return result
 
     def _send(self, status: int, content_type: str, content: bytes) -> None:
-        handler = cast("BaseHTTPRequestHandler", self)
+        handler = cast("Responder", self)
         handler.send_response(status)
         handler.send_header("Content-Type", content_type)
         self.wfile.head_mirrors_get = True  # a do_HEAD need not tell the length, but we know

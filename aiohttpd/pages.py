@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .errors import HTTPError
+from .interfaces import App
 from .metrics import CONTENT_TYPE, Snapshot, merge, prometheus_text
-from .service import App, Service
+from .service import Service
 from .wire.request import Request
 from .writer import StreamWriter
 

@@ -21,6 +21,7 @@ from .config import Config, misspelt_variables
 from .errors import TLSError
 from .first_process import leave_first_process
 from .forking import end_child, not_for_children
+from .interfaces import App
 from .listeners import ServerAddress, check_address, root_of, url_of
 from .live import report
 from .program import (
@@ -36,9 +37,9 @@ from .program import (
     refuse_loop,
     say,
 )
+from .resolving import resolve_app
 from .seeing import metrics_server
 from .server import HTTPServer, Lifespan
-from .service import App, resolve_app
 from .stderr import own_stderr
 from .systemd import Notifier, forget_descriptors
 from .target import load_target

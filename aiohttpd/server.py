@@ -12,17 +12,19 @@ import ssl as ssl_module
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .acceptors import Acceptors
 from .assembly import connection_factory, make_service, tls_options
 from .config import Config
 from .connection import HTTPConnection
 from .half_closing import half_closable
+from .interfaces import AccessLogger, App
 from .listeners import ServerAddress, check_address, listen, url_of
 from .metrics import Metrics, Snapshot
 from .pages import Snapshots
-from .service import AccessLogger, App, Service, error_logger, log_error, resolve_app
+from .resolving import resolve_app
+from .service import Service, error_logger, log_error
 from .wire.request import Address, Request
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ class HTTPServer:
     @property
     def connections(self) -> frozenset[HTTPConnection]:
         """The connections that are open."""
-        return frozenset(self._service.connections if self._service else ())
+        return frozenset(cast(set[HTTPConnection], self._service.connections) if self._service else ())
 
     @property
     def in_flight(self) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import HTTPError
-from .files import SimpleHTTPRequestHandler
-from .service import App, refused_as, resolve_app
+from .files.handler import SimpleHTTPRequestHandler
+from .interfaces import App
+from .resolving import refused_as, resolve_app
 from .wire.request import Request
 from .wire.response import ResponseFields
 from .writer import StreamWriter

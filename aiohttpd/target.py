@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from .apps import LooksLikeWSGI
-from .service import App, handlers_in, resolve_app
+from .interfaces import App
+from .resolving import handlers_in, resolve_app
 
 __all__ = ["TargetError", "TargetFailed", "load_target", "target_app"]
 

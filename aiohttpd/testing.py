@@ -11,8 +11,10 @@ from typing import Any, cast
 
 from .config import Config
 from .connection import HTTPConnection
+from .interfaces import AccessLogger, App
+from .resolving import prepare
 from .server import HTTPServer, Lifespan
-from .service import AccessLogger, App, Service
+from .service import Service
 
 __all__ = ["MemoryTransport", "exchange", "running"]
 
@@ -126,7 +128,7 @@ async def exchange(
         access_log: takes the records.
     """
     loop = asyncio.get_running_loop()
-    service = Service(app, config or Config(), loop, access_log=access_log)
+    service = Service(app, config or Config(), loop, access_log=access_log, prepare=prepare)
     transport = MemoryTransport(loop)
     transport.connect(_protocol(service))
     try:

@@ -29,10 +29,11 @@ from .channel import Channel, Message, encode
 from .config import Config
 from .errors import TLSError
 from .forking import end_child, not_for_children
+from .interfaces import App
 from .live import report
 from .program import allow_open_files, ended_within, loop_factory, open_standard_streams, say
+from .resolving import resolve_app
 from .server import HTTPServer, Lifespan
-from .service import App, resolve_app
 from .stderr import own_stderr
 from .target import TargetError, TargetFailed
 from .tls import Certificates

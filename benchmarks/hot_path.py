@@ -13,6 +13,7 @@ from functools import partial
 
 import aiohttpd
 from aiohttpd.connection import HTTPConnection
+from aiohttpd.resolving import prepare
 from aiohttpd.service import Service
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
@@ -91,7 +92,7 @@ async def main() -> None:
     arguments.add_argument("--access-log", action="store_true")
     given = arguments.parse_args()
     loop = asyncio.get_running_loop()
-    service = Service(Hello, aiohttpd.Config(access_log=False), loop)
+    service = Service(Hello, aiohttpd.Config(access_log=False), loop, prepare=prepare)
     connection = HTTPConnection(service)
     transport = Null(loop)
     transport.connect(connection)

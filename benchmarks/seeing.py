@@ -28,9 +28,9 @@ import aiohttpd
 from aiohttpd.access_log import AccessLog
 from aiohttpd.assembly import make_service
 from aiohttpd.connection import HTTPConnection
+from aiohttpd.interfaces import Recorder
 from aiohttpd.metrics import Metrics
 from aiohttpd.server import HTTPServer
-from aiohttpd.service import Recorder
 
 OFF = {"access_log": False}
 OFFS = ("off", "off again")  # how far the figures may be trusted

@@ -20,6 +20,7 @@ from ..handler import BaseHTTPRequestHandler
 from ..service import error_logger
 from ..threads.legacy import HandlerApp
 from ..threads.pool import Workers
+from ..threads.running import threads_of
 from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
 from ..writer import StreamWriter
@@ -82,7 +83,7 @@ class Ours:
             await self._other(request, response)
             return
         self._inside.handler = True  # for good: the loop must not wait in shutdown()
-        threads = request.peer.threads
+        threads = threads_of(request.peer)
         if not isinstance(threads.workers, _Marking):
             threads.workers = _Marking(self._workers or threads.pool, self._inside)
         response.report = functools.partial(_report, server, request)  # type: ignore[method-assign]

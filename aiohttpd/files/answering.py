@@ -18,7 +18,7 @@ from .ranges import content_range, select
 from .store import Policy, Representation, Store, Wishes
 
 if TYPE_CHECKING:
-    from ..handler import BaseHTTPRequestHandler
+    from ..interfaces import Responder
 
 __all__ = ["MAX_RANGES", "attachment", "send_file_head", "send_path"]
 
@@ -45,7 +45,7 @@ _sent = _Sent()
 
 
 def send_file_head(
-    handler: "BaseHTTPRequestHandler", file: Representation, *, max_ranges: int, more: Iterable[tuple[str, str]] = ()
+    handler: "Responder", file: Representation, *, max_ranges: int, more: Iterable[tuple[str, str]] = ()
 ) -> Content | None:
     """Send the head of the answer that the request's conditions and ranges ask for.
 
@@ -73,7 +73,7 @@ def send_file_head(
 
 
 async def send_path(
-    handler: "BaseHTTPRequestHandler", path: str, *, content_type: str | None, fields: Iterable[tuple[str, str]]
+    handler: "Responder", path: str, *, content_type: str | None, fields: Iterable[tuple[str, str]]
 ) -> None:
     """Answer with a file that the handler has chosen.
 
@@ -118,15 +118,13 @@ def attachment(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
-def _send_whole_head(
-    handler: "BaseHTTPRequestHandler", file: Representation, more: Iterable[tuple[str, str]]
-) -> Content:
+def _send_whole_head(handler: "Responder", file: Representation, more: Iterable[tuple[str, str]]) -> Content:
     _send_fields(handler, 200, [*file.fields, *more], file.size)
     return Content.whole(file)
 
 
 def _send_range_head(
-    handler: "BaseHTTPRequestHandler", file: Representation, max_ranges: int, more: Iterable[tuple[str, str]]
+    handler: "Responder", file: Representation, max_ranges: int, more: Iterable[tuple[str, str]]
 ) -> Content | None:
     headers = handler.request.headers
     values = headers.get_all("Range") or []
@@ -151,7 +149,7 @@ def _send_range_head(
 
 
 def _send_fields(
-    handler: "BaseHTTPRequestHandler", status: int, fields: Iterable[tuple[str, str]], length: int | None = None
+    handler: "Responder", status: int, fields: Iterable[tuple[str, str]], length: int | None = None
 ) -> None:
     handler.send_response(status)
     for name, value in fields:

@@ -15,6 +15,7 @@ from ..errors import BodyTimeout, IncompleteBody
 from ..wire.headers import Headers
 from ..wire.request import Body, Request
 from ..wire.response import LAST_CHUNK
+from .running import threads_of
 from .spools import Spools
 
 __all__ = ["Content", "Incoming", "Owner", "Read", "Source", "gather"]
@@ -108,7 +109,7 @@ async def gather(request: Request, *, framed: bool = False, now: bool = True) ->
         if not part:
             return Incoming(bytes(content))
         content += part
-    return await _spool(bytes(content), read, request.peer.threads.spools)
+    return await _spool(bytes(content), read, threads_of(request.peer).spools)
 
 
 async def _spool(content: bytes, read: Read, spools: Spools) -> Incoming:

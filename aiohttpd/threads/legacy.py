@@ -21,6 +21,7 @@ from .instances import Factory, Kind, served
 from .outbox import Outbox
 from .passing import PassingWriter
 from .pool import Workers
+from .running import threads_of
 from .session import Session
 from .stand_in import Connection
 
@@ -101,7 +102,7 @@ class HandlerApp:
         Raises:
             ContentTooLarge: the operator has set a limit, and it is passed.
         """
-        limit = request.peer.threads.config.limit_body  # of itself, it is none: they have always read what comes
+        limit = threads_of(request.peer).config.limit_body  # of itself, it is none: they have always read what comes
         body = request.body
         body.limit = None if isinstance(limit, Preset) else limit
         if body.limit is not None and (request.content_length or 0) > body.limit:
@@ -117,7 +118,7 @@ class HandlerApp:
             self._finish(connection, exchange.request.client_address)
 
         request, writer = exchange.request, exchange.writer
-        await request.peer.threads.run(
+        await threads_of(request.peer).run(
             call, writer.deliver, writer.writable, name=request.requestline, workers=self._workers
         )
         await exchange.ended()

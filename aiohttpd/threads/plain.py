@@ -17,6 +17,7 @@ from ..wire.request import Request
 from ..writer import StreamWriter
 from .incoming import gather
 from .outbox import Outbox
+from .running import threads_of
 
 __all__ = ["BlockingWriter", "call_in_thread", "call_method"]
 
@@ -82,7 +83,7 @@ async def call_in_thread(
             return call(rfile, wfile)
 
     try:
-        return await request.peer.threads.run(run, sink.out.send, sink.writable, name=request.requestline)
+        return await threads_of(request.peer).run(run, sink.out.send, sink.writable, name=request.requestline)
     finally:
         wfile.detach_response()  # a thread that is left behind, or another one that was given the file
         response._sink = sink

@@ -14,11 +14,12 @@ from typing import Any
 from ..config import Config
 from ..errors import ClientDisconnected, ContractError
 from ..forking import end_child
+from ..wire.request import Peer
 from .outbox import Outbox
 from .pool import WorkerPool, Workers
 from .spools import Spools
 
-__all__ = ["Run", "Threads"]
+__all__ = ["Run", "Threads", "threads_of"]
 
 Call = Callable[[Outbox], Any]
 Deliver = Callable[[list[bytes]], None]
@@ -200,3 +201,9 @@ class Run:
         finally:
             end_child(self.error, pid)
             self.outbox.end()
+
+
+def threads_of(peer: Peer) -> Threads:
+    """The worker threads of the server that a request has come to; there are none before somebody asks."""
+    threads: Threads = peer.shared(Threads)
+    return threads

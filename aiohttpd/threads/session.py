@@ -17,6 +17,7 @@ from ..wire.request import Request
 from .exchange import Exchange
 from .outbox import Outbox
 from .pool import Workers
+from .running import threads_of
 from .stand_in import Connection
 
 __all__ = ["Session"]
@@ -69,9 +70,9 @@ class Session:
         self._exchanges.put(exchange)
         try:
             if self._run is None:
-                self._run = self._peer.threads.begin(self._call, self._workers)
+                self._run = threads_of(self._peer).begin(self._call, self._workers)
                 self._watcher = asyncio.get_running_loop().create_task(self._watch())
-            await self._peer.threads.pump(self._run, writer.deliver, writer.writable, name=request.requestline)
+            await threads_of(self._peer).pump(self._run, writer.deliver, writer.writable, name=request.requestline)
         except BaseException:
             self._end()
             raise
@@ -92,7 +93,7 @@ class Session:
         if self._watcher is not None:
             self._watcher.cancel()
         if self._run is not None:
-            self._peer.threads.end(self._run)
+            threads_of(self._peer).end(self._run)
 
     async def _watch(self) -> None:
         """When the client has gone, the handler comes to the end of what it can read."""
@@ -111,7 +112,7 @@ class Session:
         self._exchanges.put(None)
         while not outbox.ended:
             await outbox.filled()
-        self._peer.threads.end(self._run)
+        threads_of(self._peer).end(self._run)
         # An HTTPError is for the client, who has gone; why it was raised has been reported.
         if self._run.error is not None and not isinstance(self._run.error, (ConnectionError, HTTPError)):
             self._peer.report(self._run.error, self._request)

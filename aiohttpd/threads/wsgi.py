@@ -13,7 +13,8 @@ from wsgiref.util import FileWrapper
 
 from ..apps import check_wsgi
 from ..errors import ContractError
-from ..service import App, is_handler_class
+from ..interfaces import App
+from ..resolving import is_handler_class
 from ..version import __version__
 from ..wire.request import Request
 from ..writer import StreamWriter

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from aiohttpd import Config, HTTPServer, Request, StreamWriter
 from aiohttpd.cli import main
+from aiohttpd.interfaces import Answer
 from aiohttpd.listeners import BindError
-from aiohttpd.service import Answer
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import Client, connected, ended, get, post, shutting_down

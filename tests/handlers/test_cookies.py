@@ -13,7 +13,7 @@ import trustme
 import aiohttpd.files.tree as tree
 from aiohttpd import ContractError, HTTPError
 from aiohttpd.clock import parse_http_date
-from aiohttpd.service import App
+from aiohttpd.interfaces import App
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET

@@ -14,7 +14,7 @@ import aiohttpd.files.store as store
 import aiohttpd.files.tree as tree
 from aiohttpd import HTTPError
 from aiohttpd.files.answering import attachment
-from aiohttpd.service import App
+from aiohttpd.interfaces import App
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET

@@ -22,7 +22,7 @@ from aiohttpd import (
 )
 from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
-from aiohttpd.service import Answer
+from aiohttpd.interfaces import Answer
 from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET

@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.connection import HTTPConnection
-from aiohttpd.service import App, Service
+from aiohttpd.interfaces import App
+from aiohttpd.service import Service
 from aiohttpd.testing import MemoryTransport
 
 from .asking import QUIET

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import aiohttpd
 from aiohttpd.connection import HTTPConnection
-from aiohttpd.service import App, Service
+from aiohttpd.interfaces import App
+from aiohttpd.resolving import prepare
+from aiohttpd.service import Service
 from aiohttpd.testing import MemoryTransport
 
 QUIET_TURNS = 4  # of the loop without output, after which nothing more is to come
@@ -59,7 +61,7 @@ async def drive(
     With ``wait`` the handler has a turn of the loop before each piece, which Python 3.11 needs to start it.
     """
     loop = asyncio.get_running_loop()
-    service = Service(app, config or aiohttpd.Config(access_log=False), loop)
+    service = Service(app, config or aiohttpd.Config(access_log=False), loop, prepare=prepare)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(service))
     for piece in pieces:

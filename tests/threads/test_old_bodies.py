@@ -11,6 +11,7 @@ from aiohttpd import BaseHTTPRequestHandler, Config, wsgi
 from aiohttpd.config import Preset
 from aiohttpd.testing import exchange, running
 from aiohttpd.threads import incoming, outbox, spools
+from aiohttpd.threads.running import Threads
 from aiohttpd.threads.spools import Space, Spools, SpoolsFull
 
 from ..support.clients import Client, connected
@@ -178,7 +179,7 @@ class TestSpools:
         """A body and a half fill the space, two threads wait for others, and then it is 503; nothing of it stays."""
         async with running(app, limit_spools=self.LIMIT, worker_threads=8) as server, AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(connected(server)) for _ in range(4)]
-            readers = server._service.threads.spools
+            readers = server._service.shared(Threads).spools
             for client, reached in zip(
                 clients,
                 (
@@ -208,9 +209,9 @@ class TestSpools:
                     clients = [await stack.enter_async_context(connected(server)) for _ in range(3)]
                     for client in clients:
                         await client.send(post_of(900_000), bytes(500_000))
-                    await until(lambda: not server._service.threads.spools._readers)
+                    await until(lambda: not server._service.shared(Threads).spools._readers)
                 await until(lambda: not spools._bodies.used and not server.in_flight)
-            assert server._service.threads.spools._readers == 2
+            assert server._service.shared(Threads).spools._readers == 2
 
     @pytest.mark.parametrize("limit", [1, 50_000, 10_000_000])
     async def test_answers(self, limit: int) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aiohttpd
+from aiohttpd.interfaces import Answer
 from aiohttpd.proxies import Origin, find_origin
-from aiohttpd.service import Answer
 from aiohttpd.testing import exchange
 from aiohttpd.trust import TrustedProxies, read_fields
 from aiohttpd.wire.forwarded import elements, read_node

@@ -6,10 +6,10 @@ Owns no behaviour: what runs in a thread, and with what files, is `methods`' and
 import io
 from typing import TYPE_CHECKING, cast
 
-from ..handler import BaseHTTPRequestHandler
-from ..wire.request import Body
-from ..writer import StreamWriter
-from .plain import BlockingWriter
+from .handler import BaseHTTPRequestHandler
+from .threads.plain import BlockingWriter
+from .wire.request import Body
+from .writer import StreamWriter
 
 __all__ = ["BlockingHTTPRequestHandler"]
 
