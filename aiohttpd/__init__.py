@@ -17,28 +17,28 @@ from .errors import (
     WireError,
     WriteBufferFull,
 )
-from .handler import BaseHTTPRequestHandler
-from .version import __version__
+from .handlers.base import BaseHTTPRequestHandler
 from .wire.headers import Headers
+from .wire.product import __version__
 from .wire.request import Request
 
 if TYPE_CHECKING:
     from . import compat as compat
     from . import compression as compression
     from . import testing as testing
-    from .blocking_handler import BlockingHTTPRequestHandler
     from .config import Config
-    from .files.handler import SimpleHTTPRequestHandler
-    from .forms import FormData, UploadedFile
-    from .interfaces import App
-    from .listeners import BindError, UnixAddress
-    from .reader import StreamReader
-    from .runner import run
-    from .server import HTTPServer
+    from .engine.body import StreamReader
+    from .engine.interfaces import App
+    from .engine.response import StreamWriter
+    from .fileserver.handler import SimpleHTTPRequestHandler
+    from .handlers.blocking import BlockingHTTPRequestHandler
+    from .handlers.forms import FormData, UploadedFile
+    from .handlers.wsgi import wsgi
+    from .net.sockets import BindError, UnixAddress
+    from .net.tls import Certificates
+    from .runner.run import run
+    from .server.server import HTTPServer
     from .threads.legacy import blocking
-    from .threads.wsgi import wsgi
-    from .tls import Certificates
-    from .writer import StreamWriter
 
 __all__ = [
     "App",
@@ -73,21 +73,21 @@ __all__ = [
 
 # A module that only defines handlers needs no server, so what makes one is imported when it is asked for.
 _LATER = {
-    "App": "service",
-    "BindError": "listeners",
-    "BlockingHTTPRequestHandler": "blocking_handler",
-    "Certificates": "tls",
+    "App": "engine.interfaces",
+    "BindError": "net.sockets",
+    "BlockingHTTPRequestHandler": "handlers.blocking",
+    "Certificates": "net.tls",
     "Config": "config",
-    "FormData": "forms",
-    "HTTPServer": "server",
-    "SimpleHTTPRequestHandler": "files.handler",
-    "StreamReader": "reader",
-    "StreamWriter": "writer",
-    "UnixAddress": "listeners",
-    "UploadedFile": "forms",
+    "FormData": "handlers.forms",
+    "HTTPServer": "server.server",
+    "SimpleHTTPRequestHandler": "fileserver.handler",
+    "StreamReader": "engine.body",
+    "StreamWriter": "engine.response",
+    "UnixAddress": "net.sockets",
+    "UploadedFile": "handlers.forms",
     "blocking": "threads.legacy",
-    "run": "runner",
-    "wsgi": "threads.wsgi",
+    "run": "runner.run",
+    "wsgi": "handlers.wsgi",
 }
 
 

@@ -5,7 +5,7 @@
 
 import sys
 
-from .cli import main
+from .runner.cli import main
 
 _OF_THE_COMMAND = {*main.commands, "-h", "--help", "--version"}
 

@@ -19,15 +19,15 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
-from .answer import Buffer, Framing, HasFileno, State, check_length, to_bytes
+from .engine.answer import Buffer, Framing, HasFileno, State, check_length, to_bytes
+from .engine.interfaces import App
+from .engine.response import StreamWriter
 from .errors import ContractError
-from .files.negotiation import accepted_codings
-from .interfaces import App
-from .resolving import refused_as, resolve_app
-from .transfer import read_at
+from .handlers.app import refused_as, resolve_app
+from .net.sendfile import read_at
+from .wire.negotiation import accepted_codings
 from .wire.request import Request
 from .wire.response import ResponseFields
-from .writer import StreamWriter
 
 __all__ = ["compress"]
 

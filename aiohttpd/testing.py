@@ -10,11 +10,11 @@ from ssl import SSLContext
 from typing import Any, cast
 
 from .config import Config
-from .connection import HTTPConnection
-from .interfaces import AccessLogger, App
-from .resolving import prepare
-from .server import HTTPServer, Lifespan
-from .service import Service
+from .engine.connection import HTTPConnection
+from .engine.context import Service
+from .engine.interfaces import AccessLogger, App
+from .handlers.app import prepare
+from .server.server import HTTPServer, Lifespan
 
 __all__ = ["MemoryTransport", "exchange", "running"]
 
@@ -146,7 +146,7 @@ async def exchange(
 def _protocol(service: Service) -> asyncio.Protocol:
     if not service.config.trusted_proxies:
         return HTTPConnection(service)
-    from .proxies import behind_proxies
+    from .engine.proxied import behind_proxies
 
     return behind_proxies(service, lambda: None, {})[0]()
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 import aiohttpd
-from aiohttpd.connection import HTTPConnection
-from aiohttpd.resolving import prepare
-from aiohttpd.service import Service
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import Service
+from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.parser import RequestParser

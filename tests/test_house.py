@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,26 @@ import pytest
 
 from . import house
 
+# Each may import those before it, and none after it; the page docs/architecture.md says what each owns.
+ORDER = [
+    *("errors", "config"),
+    "wire",
+    "net",
+    "engine",
+    "threads",
+    "files",
+    "handlers",
+    *("middleware", "compression"),
+    "fileserver",
+    "server",
+    "runner",
+    *("testing", "compat", "__main__"),
+]
 OUTSIDE = {
-    "program": {"uvloop"},
-    "cli": {"click"},
-    "forms.multipart": {"multipart"},
-    "reload": {"watchfiles"},
+    "server.process": {"uvloop"},
+    "runner.cli": {"click"},
+    "handlers.forms.multipart": {"multipart"},
+    "runner.reload": {"watchfiles"},
 }
 
 
@@ -31,6 +47,27 @@ def outside(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             found.add(node.module.split(".")[0])
     return found
+
+
+def test_packages_have_an_order() -> None:
+    for name, imported in house.package_imports().items():
+        later = {other for other in imported if ORDER.index(other) > ORDER.index(name)}
+        assert not later, f"{name} imports {later}"
+
+
+def test_the_package_can_be_held_in_the_head() -> None:
+    assert len(house.entries()) <= 18
+    assert {Path(entry).stem for entry in house.entries()} - {"__init__", "py"} == set(ORDER)
+
+
+def test_the_page_of_the_architecture_is_true() -> None:
+    """Its folders are those there are, in their order; each file that it names exists."""
+    text = (house.PACKAGE.parent / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`.+?) \|", text.partition("## The route")[0], re.MULTILINE)
+    names = [Path(name).stem for row in rows for name in re.findall("`([^`]+)`", row)]
+    assert names == [name for name in ORDER if name != "__main__"]
+    for name in re.findall(r"`([a-z_]+/[a-z_/]+\.[a-z]+)`", text):
+        assert (house.PACKAGE / name).exists() or (house.PACKAGE.parent / name).exists(), name
 
 
 def test_no_circle_of_files() -> None:

@@ -18,11 +18,11 @@ from time import monotonic
 from typing import Any
 
 from ..errors import HTTPError
-from ..listeners import ServerAddress
-from ..server import HTTPServer as Server
+from ..net.sockets import ServerAddress
+from ..server.server import HTTPServer as Server
+from ..threads.fake_socket import Connection
 from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
-from ..threads.stand_in import Connection
 from .calling import CallingThread
 from .loop_thread import LoopThread
 from .ours import Ours

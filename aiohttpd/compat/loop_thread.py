@@ -14,9 +14,9 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from ..connection import ConnectionState
-from ..program import loop_factory
-from ..server import HTTPServer as Server
+from ..engine.connection import ConnectionState
+from ..server.process import loop_factory
+from ..server.server import HTTPServer as Server
 
 __all__ = ["LoopThread"]
 

@@ -13,17 +13,17 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from ..access_log import AccessLog
 from ..config import Config
-from ..contract import explain_init
-from ..handler import BaseHTTPRequestHandler
-from ..service import error_logger
+from ..engine.context import error_logger
+from ..engine.response import StreamWriter
+from ..handlers.base import BaseHTTPRequestHandler
+from ..handlers.checks import explain_init
+from ..server.access_log import AccessLog
+from ..threads.call import threads_of
 from ..threads.legacy import HandlerApp
 from ..threads.pool import Workers
-from ..threads.running import threads_of
 from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
-from ..writer import StreamWriter
 
 __all__ = ["Ours"]
 

@@ -8,7 +8,7 @@ import enum
 import re
 from typing import NamedTuple
 
-from ..clock import parse_http_date
+from ..net.clock import parse_http_date
 from ..wire.headers import Headers
 
 __all__ = ["Outcome", "Validators", "evaluate", "range_applies"]

@@ -17,15 +17,15 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from ..answer import Instant
-from ..clock import http_date
+from ..engine.answer import Instant
 from ..errors import HTTPError
-from ..transfer import read_from
+from ..net.clock import http_date
+from ..net.sendfile import read_from
 from ..wire.headers import Headers
+from ..wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from ..wire.response import ResponseFields
 from .conditions import Validators
 from .media_types import own_coding
-from .negotiation import CODINGS, IDENTITY, accepted_codings
 from .siblings import Fitness, fitness, is_gzip
 from .tree import OpenFile, State, is_hidden, open_inside, state_of
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import HTTPError
-from ..transfer import read_at_once, read_from
+from ..net.sendfile import read_at_once, read_from
 
 __all__ = [
     "Entry",

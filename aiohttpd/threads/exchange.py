@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import ClientDisconnected
 from ..wire.request import Request
-from .incoming import Content, Incoming, Source
+from .body import Content, Incoming, Source
 from .outbox import Outbox
-from .passing import PassingWriter
+from .relay import PassingWriter
 from .tunnel import Tunnel
 
 __all__ = ["Exchange"]

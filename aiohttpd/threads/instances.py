@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..clock import Clock, http_date
+from ..net.clock import Clock, http_date
 from ..wire.request import Request
-from .stand_in import Connection
+from .fake_socket import Connection
 
 __all__ = ["Factory", "Kind", "served"]
 

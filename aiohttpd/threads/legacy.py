@@ -8,22 +8,22 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..apps import check_factory
 from ..config import Preset
+from ..engine.apps import check_factory
+from ..engine.context import error_logger
+from ..engine.response import StreamWriter
 from ..errors import ContentTooLarge
-from ..service import error_logger
 from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
-from ..writer import StreamWriter
+from .body import Incoming, gather
+from .call import threads_of
 from .exchange import Exchange
-from .incoming import Incoming, gather
+from .fake_socket import Connection
 from .instances import Factory, Kind, served
 from .outbox import Outbox
-from .passing import PassingWriter
 from .pool import Workers
-from .running import threads_of
+from .relay import PassingWriter
 from .session import Session
-from .stand_in import Connection
 
 __all__ = ["HandlerApp", "blocking"]
 

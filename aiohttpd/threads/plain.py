@@ -11,13 +11,13 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from ..answer import Buffer, Sink
+from ..engine.answer import Buffer, Sink
+from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError
 from ..wire.request import Request
-from ..writer import StreamWriter
-from .incoming import gather
+from .body import gather
+from .call import threads_of
 from .outbox import Outbox
-from .running import threads_of
 
 __all__ = ["BlockingWriter", "call_in_thread", "call_method"]
 

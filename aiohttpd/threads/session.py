@@ -14,11 +14,11 @@ from typing import Any
 
 from ..errors import HTTPError
 from ..wire.request import Request
+from .call import threads_of
 from .exchange import Exchange
+from .fake_socket import Connection
 from .outbox import Outbox
 from .pool import Workers
-from .running import threads_of
-from .stand_in import Connection
 
 __all__ = ["Session"]
 

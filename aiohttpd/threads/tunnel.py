@@ -11,8 +11,8 @@ from typing import IO
 
 from ..errors import ClientDisconnected, ContractError, HTTPError
 from ..wire.request import Body, Request
-from .incoming import Read
-from .passing import PassingWriter
+from .body import Read
+from .relay import PassingWriter
 
 __all__ = ["Tunnel"]
 

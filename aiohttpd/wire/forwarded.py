@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 
 from .headers import OWS, Headers, is_token, without_escapes
-from .preamble import plain_host
+from .proxy_protocol import plain_host
 
 __all__ = ["elements", "last_item", "list_items", "read_node", "read_port", "read_scheme"]
 

@@ -1,7 +1,7 @@
 """Responses to bytes: status lines, fields, chunks, and a plain page for refusals.
 
 Owns what may stand in a response head, so that nothing a handler passes can split one (RFC 9112
-section 11.1). Which framing an answer gets is decided by `aiohttpd.writer`.
+section 11.1). Which framing an answer gets is decided by `aiohttpd.engine.response`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -14,10 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
-from aiohttpd.compat import (
-    HTTPServer,
-    ThreadingHTTPServer,
-)
+from aiohttpd.compat import HTTPServer, ThreadingHTTPServer
 from aiohttpd.threads import pool
 
 from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, text_from

@@ -14,10 +14,7 @@ from typing import Any
 
 import pytest
 
-from aiohttpd.compat import (
-    HTTPServer,
-    ThreadingHTTPServer,
-)
+from aiohttpd.compat import HTTPServer, ThreadingHTTPServer
 from aiohttpd.threads import pool
 
 from ..support.old_servers import HERE, Call, Handler, handler, serving, text_from

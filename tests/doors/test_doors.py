@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
+from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -207,7 +207,7 @@ def strip_date(answer: bytes) -> bytes:
 
 PROGRAM = """
 import aiohttpd
-from aiohttpd.auth import basic_auth
+from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.compression import compress
 
 

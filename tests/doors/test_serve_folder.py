@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from aiohttpd.runner.run.cli import main
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
-from aiohttpd.cli import main
-from aiohttpd.reachable import addresses
+from aiohttpd.net.reachable import addresses
 
 from ..support.commands import command, refused, run, started
 

@@ -7,15 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aiohttpd import (
-    App,
-    BaseHTTPRequestHandler,
-    ClientDisconnected,
-    HTTPError,
-    IncompleteBody,
-    Request,
-    StreamWriter,
-)
+from aiohttpd import App, BaseHTTPRequestHandler, ClientDisconnected, HTTPError, IncompleteBody, Request, StreamWriter
 from aiohttpd.testing import running
 
 from ..support.clients import (

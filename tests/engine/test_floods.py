@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, Config, Request, StreamReader, StreamWriter
-from aiohttpd.connection import ConnectionState, HTTPConnection
+from aiohttpd.engine.connection import ConnectionState, HTTPConnection
+from aiohttpd.engine.context import Service
 from aiohttpd.errors import WireError
-from aiohttpd.service import Service
 from aiohttpd.testing import MemoryTransport, running
 from aiohttpd.wire.body import ChunkedDecoder
 from aiohttpd.wire.headers import Headers

@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiohttpd import (
-    Request,
-    StreamWriter,
-)
+from aiohttpd import Request, StreamWriter
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import BLOCK, FRAMINGS, LAST_CHUNK, MIB, chunk, connected, echo_path, get, head, post

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import trustme
+from aiohttpd.runner.run.cli import main
 from click.testing import CliRunner
 
 from aiohttpd import Config, HTTPServer, Request, StreamWriter
-from aiohttpd.cli import main
-from aiohttpd.interfaces import Answer
-from aiohttpd.listeners import BindError
+from aiohttpd.engine.interfaces import Answer
+from aiohttpd.net.sockets import BindError
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import Client, connected, ended, get, post, shutting_down
@@ -467,7 +467,9 @@ async def test_the_client_ends(stage: str, way: str, scheme: str, tls: Contexts)
 
 
 def test_nothing_is_loaded_unless_it_is_wanted() -> None:
-    code = "import aiohttpd.cli, aiohttpd.server, sys; assert 'aiohttpd.proxies' not in sys.modules"
+    code = (
+        "import aiohttpd.runner.cli, aiohttpd.server.server, sys; assert 'aiohttpd.engine.proxied' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from aiohttpd import Config, Request, StreamWriter
-from aiohttpd.connection import HTTPConnection
-from aiohttpd.service import Service
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import Service
 from aiohttpd.testing import MemoryTransport
 
 KIB = 1024

@@ -7,11 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from aiohttpd import (
-    Request,
-    StreamWriter,
-)
-from aiohttpd.connection import HTTPConnection
+from aiohttpd import Request, StreamWriter
+from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.testing import running
 
 from ..support.clients import (

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd.clock import MONTHS, http_date, parse_http_date
 from aiohttpd.files import SimpleHTTPRequestHandler
-from aiohttpd.files.negotiation import CODINGS, IDENTITY, accepted_codings
-from aiohttpd.files.ranges import Span, select
 from aiohttpd.files.store import Policy, Representation, Store
 from aiohttpd.files.tree import open_inside
+from aiohttpd.net.clock import MONTHS, http_date, parse_http_date
 from aiohttpd.testing import exchange, running
+from aiohttpd.wire.negotiation import CODINGS, IDENTITY, accepted_codings
+from aiohttpd.wire.ranges import Span, select
 
 from ..support.asking import QUIET
 from ..support.places import DATA

@@ -666,7 +666,7 @@ async def test_a_listing_has_no_link_out_unless_asked_for(default: Handler, foll
 def test_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backslashes, drives, shares and streams: nothing that begins a path of its own gets into one."""
     windows = SimpleNamespace(**{**vars(os), "name": "nt", "path": ntpath})
-    monkeypatch.setattr("aiohttpd.files.handler.os", windows)
+    monkeypatch.setattr("aiohttpd.fileserver.handler.os", windows)
     monkeypatch.setattr("aiohttpd.files.paths.os", windows)
 
     class App(SimpleHTTPRequestHandler):

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd.files import folders, listing
 from aiohttpd.files.tree import Entry
-from aiohttpd.files.uploading import UploadHandler
+from aiohttpd.fileserver import folders, listing
+from aiohttpd.fileserver.uploads import UploadHandler
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to

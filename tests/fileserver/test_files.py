@@ -24,7 +24,7 @@ import aiohttpd.files.tree as tree
 from aiohttpd import App, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.files.conditions import Validators, range_applies
 from aiohttpd.files.content import Content, Readable
-from aiohttpd.files.listing import Order, content_security_policy, html_page
+from aiohttpd.fileserver.listing import Order, content_security_policy, html_page
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.headers import Headers
 

@@ -9,9 +9,9 @@ import pytest
 
 import aiohttpd
 from aiohttpd import SimpleHTTPRequestHandler
-from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
-from aiohttpd.site import folder_app
+from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, fetch

@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.files import receiving
-from aiohttpd.files.receiving import Incoming, is_temporary
 from aiohttpd.files.tree import open_inside
+from aiohttpd.fileserver import receive as receiving
+from aiohttpd.fileserver.receive import Incoming, is_temporary
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import answer_to

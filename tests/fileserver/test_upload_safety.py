@@ -14,9 +14,9 @@ from urllib.parse import urljoin
 import pytest
 
 from aiohttpd import SimpleHTTPRequestHandler
-from aiohttpd.files import receiving
-from aiohttpd.files.uploading import UploadHandler
-from aiohttpd.site import folder_app
+from aiohttpd.fileserver import receive as receiving
+from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.uploads import UploadHandler
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to

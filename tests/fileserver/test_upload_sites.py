@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 import aiohttpd
-from aiohttpd.files.receiving import check_system
-from aiohttpd.site import folder_app
+from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.receive import check_system
 
 from ..support.asking import answer_to
 from ..support.clients import get, head
@@ -169,7 +169,7 @@ class TestCommand:
 
     def test_a_system_that_cannot(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "supports_dir_fd", set())
-        monkeypatch.delitem(sys.modules, "aiohttpd.files.uploading")
+        monkeypatch.delitem(sys.modules, "aiohttpd.fileserver.uploads")
         with pytest.raises(NotImplementedError):
             check_system()
         assert "--upload: this system cannot hold a folder open" in refused(folder, "--upload")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiohttpd.site import folder_app
+from aiohttpd.fileserver.folder import folder_app
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, answer_to
@@ -296,7 +296,7 @@ class TestNames:
         def encode(name: str) -> bytes:
             return name.encode("latin-1")
 
-        monkeypatch.setattr("aiohttpd.files.uploading.os", SimpleNamespace(**{**vars(os), "fsencode": encode}))
+        monkeypatch.setattr("aiohttpd.fileserver.uploads.os", SimpleNamespace(**{**vars(os), "fsencode": encode}))
         assert (await answer_to(uploader(folder), form_of_files(("€", CONTENT)))).status == 400
 
 

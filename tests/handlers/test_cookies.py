@@ -12,8 +12,8 @@ import trustme
 
 import aiohttpd.files.tree as tree
 from aiohttpd import ContractError, HTTPError
-from aiohttpd.clock import parse_http_date
-from aiohttpd.interfaces import App
+from aiohttpd.engine.interfaces import App
+from aiohttpd.net.clock import parse_http_date
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET

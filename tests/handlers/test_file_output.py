@@ -13,8 +13,8 @@ import pytest
 import aiohttpd.files.store as store
 import aiohttpd.files.tree as tree
 from aiohttpd import HTTPError
-from aiohttpd.files.answering import attachment
-from aiohttpd.interfaces import App
+from aiohttpd.engine.interfaces import App
+from aiohttpd.files.response import attachment
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import aiohttpd.forms.reading as reading
+import aiohttpd.handlers.forms.read as reading
 from aiohttpd import BaseHTTPRequestHandler, Config, HTTPError, UploadedFile
-from aiohttpd.forms import FormData, FormLimits, read_form
-from aiohttpd.forms.uploads import Spool
+from aiohttpd.handlers.forms import FormData, FormLimits, read_form
+from aiohttpd.handlers.forms.uploads import Spool
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body

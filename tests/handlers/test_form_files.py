@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import aiohttpd.forms.uploads as uploads
+import aiohttpd.handlers.forms.uploads as uploads
 from aiohttpd import UploadedFile
 from aiohttpd.testing import running
 

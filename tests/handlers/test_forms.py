@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import App, FormData, HTTPError, UploadedFile
-from aiohttpd.forms import FormLimits, MultiMap
+from aiohttpd.handlers.forms import FormLimits, MultiMap
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, answer_to

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import aiohttpd.forms.reading as reading
-from aiohttpd import BaseHTTPRequestHandler, HTTPError, json_text
-from aiohttpd.forms import FormLimits, decode, decode_large
+import aiohttpd.handlers.forms.read as reading
+from aiohttpd import BaseHTTPRequestHandler, HTTPError
+from aiohttpd.handlers import json_text
+from aiohttpd.handlers.forms import FormLimits, decode, decode_large
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to

@@ -14,11 +14,11 @@ from wsgiref.simple_server import demo_app
 
 import flask
 import pytest
+from aiohttpd.config.options.options import Config
 
 import aiohttpd
-from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
-from aiohttpd.config import Config
+from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import BaseHTTPRequestHandler, Config
-from aiohttpd.auth import basic_auth, check_credentials
-from aiohttpd.site import folder_app
+from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.middleware.auth import basic_auth, check_credentials
 from aiohttpd.testing import exchange
 
 from ..support.wire import Response, finals

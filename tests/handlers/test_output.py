@@ -10,7 +10,7 @@ import pytest
 
 import aiohttpd.files.tree as tree
 from aiohttpd import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
-from aiohttpd.interfaces import App
+from aiohttpd.engine.interfaces import App
 from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import BaseHTTPRequestHandler
-from aiohttpd.forms import decode
-from aiohttpd.json_text import dumps, loads
+from aiohttpd.handlers.forms import decode
+from aiohttpd.handlers.json_text import dumps, loads
 from aiohttpd.testing import exchange
 
 from ..support.asking import answer_to
@@ -142,7 +142,7 @@ async def test_text(kind: str, body: bytes, status: int, text: str) -> None:
 
 
 def test_every_charset_is_one_of_python() -> None:
-    from aiohttpd.forms.reading import _CHARSETS
+    from aiohttpd.handlers.forms.read import _CHARSETS
 
     assert {decode(b"", charset) for charset in _CHARSETS} == {""}
     with pytest.raises(LookupError):

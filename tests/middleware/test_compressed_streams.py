@@ -12,17 +12,10 @@ import pytest
 
 import aiohttpd.compression as compression
 import aiohttpd.files.tree as tree
-from aiohttpd import (
-    App,
-    BaseHTTPRequestHandler,
-    ClientDisconnected,
-    Request,
-    SimpleHTTPRequestHandler,
-    StreamWriter,
-)
+from aiohttpd import App, BaseHTTPRequestHandler, ClientDisconnected, Request, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.compression import compress
+from aiohttpd.net.sendfile import read_at
 from aiohttpd.testing import exchange, running
-from aiohttpd.transfer import read_at
 
 from ..support.asking import QUIET
 from ..support.clients import MIB, Client, connected, get, head

@@ -11,12 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import aiohttpd.compression as compression
-from aiohttpd import (
-    App,
-    BaseHTTPRequestHandler,
-    Request,
-    StreamWriter,
-)
+from aiohttpd import App, BaseHTTPRequestHandler, Request, StreamWriter
 from aiohttpd.compression import compress
 from aiohttpd.testing import exchange
 

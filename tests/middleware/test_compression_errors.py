@@ -20,9 +20,9 @@ from aiohttpd import (
     SimpleHTTPRequestHandler,
     StreamWriter,
 )
-from aiohttpd.auth import basic_auth
 from aiohttpd.compression import compress
-from aiohttpd.interfaces import Answer
+from aiohttpd.engine.interfaces import Answer
+from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET

@@ -15,8 +15,8 @@ from urllib.parse import urljoin
 import pytest
 
 import aiohttpd
-from aiohttpd.binding import is_local, read_addresses
-from aiohttpd.listeners import BindError, UnixAddress, listen, url_of
+from aiohttpd.net.bind import is_local, read_addresses
+from aiohttpd.net.sockets import BindError, UnixAddress, listen, url_of
 from aiohttpd.testing import running
 
 
@@ -179,7 +179,7 @@ def test_localhost_where_one_of_the_families_is_missing(monkeypatch: pytest.Monk
                 raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
             super().bind(address)
 
-    monkeypatch.setattr("aiohttpd.listeners.socket.socket", NoIPv6)
+    monkeypatch.setattr("aiohttpd.net.sockets.socket.socket", NoIPv6)
     (sock,) = listen(("localhost", 0), 10)
     assert sock.getsockname()[0] == "127.0.0.1"
     sock.close()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from aiohttpd.deadlines import Deadlines
-from aiohttpd.progress import Pace
+from aiohttpd.net.deadlines import Deadlines
+from aiohttpd.net.pace import Pace
 
 from ..support.waiting import until
 

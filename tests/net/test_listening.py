@@ -17,11 +17,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiohttpd.config.options.options import Config
 
 from aiohttpd import BindError, HTTPServer
-from aiohttpd.binding import is_local, read_addresses
-from aiohttpd.config import Config
-from aiohttpd.listeners import ServerAddress, UnixAddress, listen, url_of
+from aiohttpd.net.bind import is_local, read_addresses
+from aiohttpd.net.sockets import ServerAddress, UnixAddress, listen, url_of
 from aiohttpd.testing import running
 
 from ..support.clients import Client, connected, echo_path
@@ -326,7 +326,7 @@ class TestUnix:
             assert "it is in use" in str(errors[0])
 
     def test_a_lock_that_somebody_keeps(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aiohttpd.listeners._PATIENCE", 0.02)
+        monkeypatch.setattr("aiohttpd.net.sockets._PATIENCE", 0.02)
         descriptor = os.open(".", os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         (sock,) = listen("s", 1)

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aiohttpd.binding import read_addresses
-from aiohttpd.systemd import Notifier, passed_descriptors
+from aiohttpd.net.bind import read_addresses
+from aiohttpd.net.systemd import Notifier, passed_descriptors
 
 from ..support.commands import command
 

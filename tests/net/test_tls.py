@@ -19,11 +19,11 @@ import pytest
 import trustme
 
 from aiohttpd import HTTPServer, Request, StreamWriter
-from aiohttpd.connection import HTTPConnection
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.handshake import Handshake
 from aiohttpd.errors import TLSError
-from aiohttpd.handshake import Handshake
+from aiohttpd.net.tls import Certificates
 from aiohttpd.testing import running
-from aiohttpd.tls import Certificates
 
 from ..support.clients import Client, answer_with, connected, echo_body, echo_path, get, post
 from ..support.commands import HELLO, command

@@ -17,10 +17,10 @@ from typing import Any
 import click
 import httpx
 import pytest
+from aiohttpd.runner.run.cli import serve
 
 from aiohttpd import Config, HTTPServer, Request, StreamWriter
-from aiohttpd.cli import serve
-from aiohttpd.listeners import listen
+from aiohttpd.net.sockets import listen
 
 from ..support.commands import command
 from ..support.fronts import CLIENT, FRONTS, PACKAGES, filled_in, find, front_running, haproxy, nginx, text_of
@@ -102,7 +102,12 @@ def test_units(folder: Path) -> None:
             text = filled_in(text, program=sys.executable, directory=str(folder))
         (folder / unit).write_text(text)
     done = subprocess.run(
-        [analyze, "verify", "--man=no", *(str(folder / unit) for unit in ("aiohttpd.socket", "aiohttpd.service"))],
+        [
+            analyze,
+            "verify",
+            "--man=no",
+            *(str(folder / unit) for unit in ("aiohttpd.socket", "aiohttpd.service")),
+        ],
         capture_output=True,
         text=True,
     )

@@ -430,7 +430,7 @@ class TestPelican:
 class TestPdoc:
     async def test_live_server(self, load: Callable[..., Any]) -> None:
         module = load("pdoc.web")
-        server = module.DocServer(("127.0.0.1", 0), ["aiohttpd.clock", "json"])
+        server = module.DocServer(("127.0.0.1", 0), ["aiohttpd.net.clock", "json"])
         async with in_thread(server) as url, client(url) as http:
             index = await http.get("/")
             assert 'href="json.html"' in index.text

@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from aiohttpd.runner.run.balance import Balance, Table
 
-from aiohttpd.balance import Balance, Table
+from aiohttpd.engine.response import StreamWriter
 from aiohttpd.testing import running
 from aiohttpd.wire.request import Request
-from aiohttpd.writer import StreamWriter
 
 from ..support.loops import on_both_loops
 
@@ -106,7 +106,7 @@ async def test_without_descriptors_it_goes_on_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And nothing is left of that if the server ends meanwhile."""
-    monkeypatch.setattr("aiohttpd.acceptors._REST", 0.01)
+    monkeypatch.setattr("aiohttpd.server.acceptor._REST", 0.01)
     tried = asyncio.Event()
 
     def exhausted(sock: socket.socket) -> tuple[socket.socket, object]:
@@ -125,7 +125,7 @@ async def test_without_descriptors_it_goes_on_later(
             assert server.acceptors.load == 0
         assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
         writer.close()
-        monkeypatch.setattr("aiohttpd.acceptors._REST", 3600)
+        monkeypatch.setattr("aiohttpd.server.acceptor._REST", 3600)
         with monkeypatch.context() as patch:
             patch.setattr(socket.socket, "accept", exhausted)
             tried.clear()

@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from aiohttpd.server.server.process import TWICE
 
 import aiohttpd
-from aiohttpd.program import TWICE
 
 from ..support.programs import WAIT, program, serve_command
 
@@ -178,8 +178,8 @@ async def test_variables_of_the_service_manager_are_not_for_others(workers: str,
 
 NO_DESCRIPTORS = """
 import asyncio, logging, resource, sys
-import aiohttpd, aiohttpd.acceptors, uvloop
-aiohttpd.acceptors._REST = 0.05
+import aiohttpd, aiohttpd.server.acceptor, uvloop
+aiohttpd.server.acceptor._REST = 0.05
 
 async def app(request, response):
     response.send_head(200)

@@ -15,8 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-
-from aiohttpd.shared_stream import SharedStream
+from aiohttpd.runner.run.shared_stream import SharedStream
 
 from ..support.programs import WAIT
 from ..support.waiting import until
@@ -46,7 +45,7 @@ if __name__ == "__main__":
     aiohttpd.run(Handler, bind="./sock", workers=int(sys.argv[1]) if len(sys.argv) > 1 else None)
 """
 SERVE = ("-W", "always", "-m", "aiohttpd", "serve", "app:Handler", "--bind", "unix:sock", "--health", "/healthz")
-NO_UVLOOP = "import sys; sys.modules['uvloop'] = None; from aiohttpd.cli import main; main()"
+NO_UVLOOP = "import sys; sys.modules['uvloop'] = None; from aiohttpd.runner.cli import main; main()"
 STARTS = {
     "serve": SERVE,
     "serve, asyncio": ("-c", NO_UVLOOP, *SERVE[4:]),
@@ -313,7 +312,7 @@ class TestStream:
         """The lock is held by who waits for the reader; others wait for nobody."""
         with ends("pipe") as (_, writing), tempfile.TemporaryFile() as lock:
             code = (
-                "import sys; from aiohttpd.shared_stream import SharedStream\n"
+                "import sys; from aiohttpd.runner.shared_stream import SharedStream\n"
                 "stream = SharedStream(1, int(sys.argv[1]))\n"
                 "for number in range(1000): stream.write('y' * 4000 + chr(10))\n"
                 "print('done', file=sys.stderr, flush=True)\n"

@@ -15,13 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from aiohttpd.config.options.options import Config
+from aiohttpd.runner.run.channel import Channel, encode
+from aiohttpd.runner.run.shared_stream import SharedStream
+from aiohttpd.runner.run.supervisor import Supervisor
+from aiohttpd.server.server.process import TWICE
 
 import aiohttpd
-from aiohttpd.channel import Channel, encode
-from aiohttpd.config import Config
-from aiohttpd.program import TWICE
-from aiohttpd.shared_stream import SharedStream
-from aiohttpd.supervisor import Supervisor
 
 from ..support.programs import WAIT, Program, gone, program, serve_command
 from ..support.rolling import Load
@@ -612,7 +612,7 @@ async def test_live_connections_of_all(folder: Path) -> None:
 def test_batches_of_several_processes_are_whole() -> None:
     """They are longer than what a pipe takes in one piece."""
     code = (
-        "import sys; from aiohttpd.shared_stream import SharedStream\n"
+        "import sys; from aiohttpd.runner.shared_stream import SharedStream\n"
         "stream = SharedStream(1, int(sys.argv[1]))\n"
         "print(file=sys.stderr, flush=True); sys.stdin.read()\n"  # all begin at once
         "for _ in range(50): stream.write((sys.argv[2] * 500 + chr(10)) * 60)"

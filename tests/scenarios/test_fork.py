@@ -131,7 +131,7 @@ if __name__ == "__main__":
 SERVE = ("serve", "app:Handler", "--port", "0")
 STARTS = {
     "serve": ("-m", "aiohttpd", *SERVE),
-    "asyncio": ("-c", "import sys; sys.modules['uvloop'] = None; from aiohttpd.cli import main; main()", *SERVE),
+    "asyncio": ("-c", "import sys; sys.modules['uvloop'] = None; from aiohttpd.runner.cli import main; main()", *SERVE),
     "workers": ("-m", "aiohttpd", *SERVE, "--workers", "1"),
     "run": ("app.py",),
 }

@@ -15,16 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
-from aiohttpd import (
-    App,
-    BodyTimeout,
-    ClientDisconnected,
-    Config,
-    HTTPServer,
-    Request,
-    StreamWriter,
-    WriteBufferFull,
-)
+from aiohttpd import App, BodyTimeout, ClientDisconnected, Config, HTTPServer, Request, StreamWriter, WriteBufferFull
 from aiohttpd.testing import running
 
 from ..support.clients import (

@@ -4,8 +4,9 @@ import asyncio
 import io
 import re
 
+from aiohttpd.server.server.access_log import AccessLog, escape
+
 import aiohttpd
-from aiohttpd.access_log import AccessLog, escape
 from aiohttpd.testing import exchange
 
 from ..support.wire import Echo

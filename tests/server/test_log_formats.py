@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable
 
 import pytest
+from aiohttpd.server.server.access_log import AccessLog, LoggingAccessLog
+from aiohttpd.server.server.log_format import FIELDS, LineFormat
+from aiohttpd.server.server.metrics import Metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiohttpd
-from aiohttpd.access_log import AccessLog, LoggingAccessLog
-from aiohttpd.answer import Instant
-from aiohttpd.log_format import FIELDS, LineFormat
-from aiohttpd.metrics import Metrics
-from aiohttpd.service import Service
+from aiohttpd.engine.answer import Instant
+from aiohttpd.engine.context import Service
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 

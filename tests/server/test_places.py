@@ -5,12 +5,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from aiohttpd import (
-    BaseHTTPRequestHandler,
-    HTTPServer,
-    Request,
-    StreamWriter,
-)
+from aiohttpd import BaseHTTPRequestHandler, HTTPServer, Request, StreamWriter
 from aiohttpd.testing import running
 
 from ..support.clients import Client, Waiting, answer_with, connected, echo_path, get, shutting_down

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiohttpd.server.server.metrics import Metrics, merge, prometheus_text
+from aiohttpd.server.server.stacks import report
+from aiohttpd.server.server.status_server import metrics_server
 
 import aiohttpd
-from aiohttpd.answer import Instant
-from aiohttpd.live import report
-from aiohttpd.metrics import Metrics, merge, prometheus_text
-from aiohttpd.seeing import metrics_server
+from aiohttpd.engine.answer import Instant
 from aiohttpd.testing import running
 
 from ..support.waiting import until
@@ -101,7 +101,7 @@ class TestMetrics:
         assert value(later, "request_duration_seconds_sum") > 0
 
     async def test_many_are_counted_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aiohttpd.metrics.perf_counter", lambda: 30.0)
+        monkeypatch.setattr("aiohttpd.server.metrics.perf_counter", lambda: 30.0)
         request = aiohttpd.Request("GET", "/", "HTTP/1.1", aiohttpd.Headers(), None)  # type: ignore[arg-type]
         metrics = Metrics()
         for number in range(3000):
@@ -115,7 +115,7 @@ class TestMetrics:
         assert found["seconds"] == pytest.approx(1500 * 20.0007)
 
     async def test_a_bound_is_in_its_bucket(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aiohttpd.metrics.perf_counter", lambda: 0.001)
+        monkeypatch.setattr("aiohttpd.server.metrics.perf_counter", lambda: 0.001)
         request = aiohttpd.Request("GET", "/", "HTTP/1.1", aiohttpd.Headers(), None)  # type: ignore[arg-type]
         metrics = Metrics()
         metrics.answered(request, Instant(200, b"", 0), 0.0)
@@ -193,7 +193,7 @@ class TestMetrics:
         async with running(Echo, metrics="/metrics") as server, client(server) as http:
             own = server.snapshots
 
-            async def snapshots() -> list[aiohttpd.metrics.Snapshot]:  # type: ignore[name-defined]
+            async def snapshots() -> list[aiohttpd.server.metrics.Snapshot]:  # type: ignore[name-defined]
                 return [*await own(), {"requests": {"GET 200": 40}}, {"worker_restarts": 2}]
 
             server.snapshots = snapshots

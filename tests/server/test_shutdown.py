@@ -8,12 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiohttpd import (
-    BaseHTTPRequestHandler,
-    HTTPServer,
-    Request,
-    StreamWriter,
-)
+from aiohttpd import BaseHTTPRequestHandler, HTTPServer, Request, StreamWriter
 from aiohttpd.testing import running
 
 from ..support.clients import LAST_CHUNK, SOON, Waiting, connected, echo_path, ended, get, shutting_down

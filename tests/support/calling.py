@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttpd import BaseHTTPRequestHandler
-from aiohttpd.connection import HTTPConnection
-from aiohttpd.interfaces import App
-from aiohttpd.service import Service
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import Service
+from aiohttpd.engine.interfaces import App
 from aiohttpd.testing import MemoryTransport
 
 from .asking import QUIET

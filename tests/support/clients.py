@@ -11,12 +11,7 @@ from typing import Any
 
 import pytest
 
-from aiohttpd import (
-    App,
-    HTTPServer,
-    Request,
-    StreamWriter,
-)
+from aiohttpd import App, HTTPServer, Request, StreamWriter
 
 from .wire import Response, split
 

@@ -4,11 +4,7 @@ import random
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 
-from aiohttpd import (
-    App,
-    Request,
-    StreamWriter,
-)
+from aiohttpd import App, Request, StreamWriter
 from aiohttpd.testing import exchange
 
 from .asking import QUIET

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, FormData, UploadedFile
-from aiohttpd.forms import FormLimits, read_form
+from aiohttpd.handlers.forms import FormLimits, read_form
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from aiohttpd.threads.call import Threads
 from aiohttpd.threads.pool import WorkerPool
-from aiohttpd.threads.running import Threads
 
 from ..support.loops import BOUND
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from aiohttpd.files.uploading import UploadHandler
+from aiohttpd.fileserver.uploads import UploadHandler
 
 from .clients import head
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import aiohttpd
-from aiohttpd.connection import HTTPConnection
-from aiohttpd.interfaces import App
-from aiohttpd.resolving import prepare
-from aiohttpd.service import Service
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import Service
+from aiohttpd.engine.interfaces import App
+from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 
 QUIET_TURNS = 4  # of the loop without output, after which nothing more is to come

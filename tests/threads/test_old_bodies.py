@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiohttpd.config.options.options import Preset
 
 from aiohttpd import BaseHTTPRequestHandler, Config, wsgi
-from aiohttpd.config import Preset
 from aiohttpd.testing import exchange, running
-from aiohttpd.threads import incoming, outbox, spools
-from aiohttpd.threads.running import Threads
+from aiohttpd.threads import body as incoming
+from aiohttpd.threads import outbox, spools
+from aiohttpd.threads.call import Threads
 from aiohttpd.threads.spools import Space, Spools, SpoolsFull
 
 from ..support.clients import Client, connected

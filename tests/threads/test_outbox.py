@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from aiohttpd import ClientDisconnected, Config
-from aiohttpd.threads import incoming, outbox
+from aiohttpd.threads import body as incoming
+from aiohttpd.threads import outbox
+from aiohttpd.threads.call import Threads
 from aiohttpd.threads.outbox import Outbox
-from aiohttpd.threads.running import Threads
 
 from ..support.threads import until_in_thread, wait
 from ..support.waiting import BOUND

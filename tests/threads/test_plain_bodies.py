@@ -11,7 +11,8 @@ import pytest
 
 from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.testing import running
-from aiohttpd.threads import incoming, outbox
+from aiohttpd.threads import body as incoming
+from aiohttpd.threads import outbox
 
 from ..support.clients import MIB, Client, chunk, connected, framed, head, post
 from ..support.waiting import BOUND, until

@@ -14,7 +14,7 @@ import pytest
 from aiohttpd import BaseHTTPRequestHandler, ClientDisconnected, ContractError, HTTPError, wsgi
 from aiohttpd.testing import exchange, running
 from aiohttpd.threads import outbox
-from aiohttpd.threads.running import _SWEEP
+from aiohttpd.threads.call import _SWEEP
 
 from ..support.clients import LAST_CHUNK, MIB, connected, expect_logged, get, head, post
 from ..support.threads import busy, threads_of, wait

@@ -5,14 +5,14 @@ import json
 import re
 
 import pytest
+from aiohttpd.config.options.trust import TrustedProxies, read_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
 import aiohttpd
-from aiohttpd.interfaces import Answer
-from aiohttpd.proxies import Origin, find_origin
+from aiohttpd.engine.interfaces import Answer
+from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.testing import exchange
-from aiohttpd.trust import TrustedProxies, read_fields
 from aiohttpd.wire.forwarded import elements, read_node
 from aiohttpd.wire.headers import Headers
 

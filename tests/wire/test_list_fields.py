@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttpd.config.options.trust import TrustedProxies
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiohttpd import BaseHTTPRequestHandler, Config
+from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.errors import HTTPError, WireError
 from aiohttpd.files.conditions import Validators, evaluate
-from aiohttpd.files.negotiation import accepted_codings, accepts_html, prefers_json
-from aiohttpd.files.ranges import select
-from aiohttpd.forms import FormLimits, read_form
-from aiohttpd.proxies import Origin, find_origin
-from aiohttpd.site import folder_app
+from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.handlers.forms import FormLimits, read_form
 from aiohttpd.testing import exchange
-from aiohttpd.trust import TrustedProxies
 from aiohttpd.wire.headers import Headers, list_elements, without_escapes
+from aiohttpd.wire.negotiation import accepted_codings, accepts_html, prefers_json
 from aiohttpd.wire.parser import RequestParser
+from aiohttpd.wire.ranges import select
 from aiohttpd.wire.request import Body, Request
 
 from ..support.wire import Response, split

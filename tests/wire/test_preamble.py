@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiohttpd.errors import WireError
-from aiohttpd.wire.preamble import LONGEST, Preamble, read_preamble
+from aiohttpd.wire.proxy_protocol import LONGEST, Preamble, read_preamble
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 SOURCE, DESTINATION = ("192.0.2.1", 56324), ("198.51.100.7", 443)

@@ -1,0 +1,169 @@
+"""What an answer can be: how far it has come, how its end is told, and where its bytes go.
+
+Owns the words that `writer` decides with; it decides nothing itself.
+"""
+
+import enum
+import inspect
+from typing import Any, NamedTuple, Protocol
+
+from ..errors import ContractError, WireError
+from ..net.outgoing import Outgoing
+from ..net.sendfile import FileTransfer
+from ..wire.body import ChunkedDecoder
+from ..wire.request import Request
+
+__all__ = [
+    "Buffer",
+    "Cause",
+    "Framing",
+    "HasFileno",
+    "Instant",
+    "Sink",
+    "State",
+    "check_chunks",
+    "check_length",
+    "to_bytes",
+]
+
+Buffer = bytes | bytearray | memoryview
+
+
+class HasFileno(Protocol):
+    """An open file."""
+
+    def fileno(self) -> int: ...
+
+
+class State(enum.Enum):
+    """How far an answer has come."""
+
+    START = "no head has been given"
+    HELD = "the head is known, nothing has left"
+    SENT = "the head has left"
+    DONE = "complete, or given up"
+
+
+class Cause(enum.Enum):
+    """Why we have cancelled a handler."""
+
+    DEADLINE = "it has not begun its answer within timeout_handler"
+    DISCONNECT = "its client has gone, and it has asked for that"
+    SHUTDOWN = "the server stops, and the grace is over"
+
+
+class Framing(enum.Enum):
+    """How the end of the content is told, RFC 9112 section 6."""
+
+    AUTO = "not decided yet"
+    LENGTH = "Content-Length of the handler"
+    CHUNKED = "chunked by us"
+    MANUAL = "chunked by the handler"
+    CLOSE = "by closing, for HTTP/1.0"
+    NONE = "there is none: 204, 205, 304, 2xx to CONNECT"
+
+
+class Instant(NamedTuple):
+    """An answer that an App has in memory, whole: no task, no handler and no writer is made for it.
+
+    A handler class gives them by a class method ``instant(request)``, asked for requests without a body on connections
+    that go on. It does not wait, and says None where the answer is not to be had like that.
+    """
+
+    status: int
+    rest: bytes  # what follows status line, Server and Date: fields, Content-Length, empty line, content
+    size: int  # bytes of content
+
+    @property
+    def aborted(self) -> bool:
+        """It leaves at once, if anybody is there."""
+        return False
+
+
+class Preludes(Protocol):
+    """The beginnings of answers, made once a second for all connections."""
+
+    server_field: bytes
+    cancelling: bool  # the grace is over: who is cancelled now is cancelled by us
+
+    def prelude(self, status: int) -> bytes: ...
+    def date_field(self) -> bytes: ...
+
+
+class Sink(Protocol):
+    """Where the bytes go: the connection."""
+
+    out: Outgoing
+
+    @property
+    def service(self) -> Preludes:
+        """What all answers of a server begin with."""
+
+    @property
+    def persists(self) -> bool:
+        """Whether another request may follow, as far as the connection knows."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the peer can no longer be written to."""
+
+    async def writable(self) -> None: ...
+    def file_transfer(self, descriptor: int) -> FileTransfer: ...
+    async def wait_closed(self) -> None: ...
+    def continued(self) -> bool: ...
+    def check_chunks(self) -> ChunkedDecoder: ...
+    def set_timeout(self, seconds: float) -> None: ...
+    def report(self, error: BaseException, request: Request) -> None: ...
+    def cut(self, *, reset: bool) -> None: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+def to_bytes(data: Any) -> bytes:
+    """Copy what a handler writes that is not ``bytes``.
+
+    Raises:
+        ContractError: it is a coroutine that somebody forgot to await.
+        TypeError: it is text, or no buffer at all.
+    """
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    if inspect.iscoroutine(data):
+        data.close()
+        raise ContractError(f"write() got the coroutine {data.__qualname__}(): put 'await' before the call")
+    if isinstance(data, str):
+        raise TypeError("write() wants bytes, not str: encode the text, 'text.encode()'")
+    return bytes(memoryview(data))
+
+
+def check_length(size: int, length: int) -> None:
+    """Hold content to the Content-Length of the handler.
+
+    Raises:
+        ContractError: ``size`` bytes are more than ``length``.
+    """
+    if size > length:
+        raise ContractError(
+            f"{size} bytes of content, but Content-Length says {length}: "
+            "correct it, or leave it out and it is worked out"
+        )
+
+
+def check_chunks(checker: ChunkedDecoder, data: bytes, *, keep: bool) -> bytes:
+    """Hold chunks of the handler's own to the grammar.
+
+    Args:
+        checker: what has seen the chunks before.
+        data: the next bytes.
+        keep: let them be; otherwise they are taken apart, for HTTP/1.0, which has none.
+
+    Raises:
+        ContractError: they are no chunks, or come after the last one.
+    """
+    content = bytearray()
+    try:
+        end = checker.decode(data, 0, content)
+    except WireError as error:
+        raise ContractError(f"Transfer-Encoding is chunked, but what is written is not: {error.reason}") from None
+    if end < len(data):
+        raise ContractError("content after the last chunk")
+    return data if keep else bytes(content)

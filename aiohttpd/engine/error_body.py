@@ -1,0 +1,109 @@
+"""The content of error answers: the default page, plain text, and what an App gives instead.
+
+Owns the texts and their escaping. Which status an error has, and when its answer is sent, is decided elsewhere.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import HTTPError
+from ..wire.headers import is_field_value
+from ..wire.response import phrase
+
+__all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "content_of", "error_body_of", "escape", "plain_text"]
+
+# error_body(status, message, explain) -> (content type, content)
+ErrorBody = Callable[[int, str, str], tuple[str, bytes]]
+
+# The words are http.server's; scripts look for them.
+DEFAULT_ERROR_MESSAGE = """\
+<!DOCTYPE HTML>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>Error response</title>
+<style>
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: auto; padding: 1rem; overflow-wrap: anywhere }
+h1 { font-size: 1.25rem; border-bottom: 1px solid #8886 }
+a { color: #0b57d0; margin-right: 1rem }
+@media (prefers-color-scheme: dark) { a { color: #8ab4f8 } }
+</style>
+</head>
+<body>
+<h1>Error response</h1>
+<p>Error code: %(code)d</p>
+<p>Message: %(message)s.</p>
+<p>Error code explanation: %(code)s - %(explain)s.</p>
+<nav><a href="./">This folder</a> <a href="/">Start page</a></nav>
+</body>
+</html>
+"""
+
+
+def plain_text(status: int, message: str, explain: str) -> tuple[str, bytes]:
+    """One line of text: the default where no handler class makes the page."""
+    text = f"{status} {message}".rstrip()
+    return "text/plain; charset=utf-8", (f"{text}: {explain}\n" if explain else f"{text}\n").encode("utf-8", "replace")
+
+
+def escape(text: str, content_type: str) -> str:
+    """Escape a text for a template of a media type.
+
+    JSON gets the inner part of a JSON string. Text that is neither HTML nor XML stays as it is. All other types
+    are escaped for HTML, since a browser may take them for it.
+    """
+    essence = content_type.partition(";")[0].strip().lower()
+    if essence.endswith(("/json", "+json")):
+        import json  # only for who has such a template
+
+        return json.dumps(text)[1:-1]
+    if essence.startswith("text/") and not essence.endswith(("html", "xml")):
+        return text
+    import html  # with its table of entities, only for a page that needs it
+
+    return html.escape(text, quote=False)
+
+
+def error_body_of(app: Any) -> ErrorBody | None:
+    """The ``error_body`` of an App that can be called before there is a handler; None if it has none.
+
+    Of a handler class that is a static method or a class method; a plain method needs an instance.
+    """
+    owner = getattr(app, "func", app)  # of functools.partial
+    found = inspect.getattr_static(owner, "error_body", None)
+    if found is None or (isinstance(owner, type) and not isinstance(found, (staticmethod, classmethod))):
+        return None
+    body: ErrorBody = owner.error_body
+    return body
+
+
+def content_of(error: HTTPError, error_body: ErrorBody | None) -> tuple[str, bytes]:
+    """Content type and content for an error: from the App's ``error_body``, or plain text if it has none or fails."""
+    arguments = error.status, error.message or phrase(error.status), error.explain or ""
+    if error_body is None:
+        return plain_text(*arguments)
+    try:
+        return checked(error_body(*arguments))
+    except Exception as problem:
+        logging.getLogger("aiohttpd.error").error("error_body failed for %d", error.status, exc_info=problem)
+        return plain_text(*arguments)
+
+
+def checked(result: Any) -> tuple[str, bytes]:
+    """What an ``error_body`` has returned, if it can be sent.
+
+    Raises:
+        TypeError: it is not ``(content type, bytes)``.
+    """
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError("error_body is called without await: write 'def', not 'async def'")
+    match result:
+        case (str() as content_type, bytes() as content) if is_field_value(content_type):
+            return content_type, content
+    raise TypeError(f"error_body returns (content type, bytes), not {result!r:.100}")

@@ -1,0 +1,159 @@
+"""The answer to a request for one file: 200, 206, 304, 412 or 416, RFC 9110 sections 13 to 15.
+
+Owns which of these it is, and its fields. It finds no file; any handler can answer with one by `send_path`.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ..errors import HTTPError
+from ..wire.ranges import content_range, select
+from .conditions import Outcome, evaluate, range_applies
+from .content import Content, FileChanged
+from .media_types import guess_type
+from .store import Policy, Representation, Store, Wishes
+
+if TYPE_CHECKING:
+    from ..engine.interfaces import Responder
+
+__all__ = ["MAX_RANGES", "attachment", "send_file_head", "send_path"]
+
+MAX_RANGES = 32
+_DEFAULT_TYPE = "application/octet-stream"
+
+# Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
+_NOT_MODIFIED = ("Last-Modified", "ETag", "Vary", "Cache-Control")
+
+_POLICY = Policy(
+    index_pages=(), follow_symlinks=True, hidden=True, precompressed=False,
+    cache_size=8 * 1024 * 1024, cache_file_size=256 * 1024, fields=(),
+)  # fmt: skip
+
+
+class _Sent(threading.local):
+    """Files that handlers send by their path, wherever they lie; of each thread with a loop its own."""
+
+    def __init__(self) -> None:
+        self.store = Store("", _POLICY)
+
+
+_sent = _Sent()
+
+
+def send_file_head(
+    handler: "Responder", file: Representation, *, max_ranges: int, more: Iterable[tuple[str, str]] = ()
+) -> Content | None:
+    """Send the head of the answer that the request's conditions and ranges ask for.
+
+    Args:
+        handler: of the request.
+        file: what it asks for.
+        max_ranges: ranges in one request; with more, the whole is sent.
+        more: fields that belong to the content, and not to an error page.
+
+    Returns:
+        The content that is to follow; None if the answer is complete.
+    """
+    headers = handler.request.headers
+    if not Wishes.of(headers).plain:
+        outcome = evaluate(headers, file.validators, method=handler.command)
+        if outcome is Outcome.FAILED:
+            handler.send_error(412)
+            return None
+        if outcome is Outcome.NOT_MODIFIED:
+            _send_fields(handler, 304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
+            return None
+        if handler.command == "GET" and "Range" in headers:  # section 14.2: of GET only
+            return _send_range_head(handler, file, max_ranges, more)
+    return _send_whole_head(handler, file, more)
+
+
+async def send_path(
+    handler: "Responder", path: str, *, content_type: str | None, fields: Iterable[tuple[str, str]]
+) -> None:
+    """Answer with a file that the handler has chosen.
+
+    Args:
+        handler: of the request.
+        path: of the file; links are followed.
+        content_type: by default guessed by the name.
+        fields: more of the head.
+
+    Raises:
+        HTTPError: 404: there is no such file, or it is none; 403: it may not be read.
+    """
+    kind = content_type or guess_type(path) or _DEFAULT_TYPE
+    try:
+        path = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except OSError:  # the current directory is gone
+        raise HTTPError(404, "File not found") from None
+    name, codings = f"{path}\0{kind}", ("identity",)
+    store = _sent.store
+    store.doubt(name, codings)
+    found = await store.find(name, path, codings, lambda _: kind)
+    if not isinstance(found, Representation):
+        raise HTTPError(404, "File not found")
+    content = send_file_head(handler, found, max_ranges=MAX_RANGES, more=fields)
+    if content is not None and handler.command != "HEAD":
+        try:
+            await content.send(handler.wfile)
+        except FileChanged:
+            handler.log_error("%s has changed while it was sent: the answer is cut", path)
+            handler.wfile.abort()
+
+
+def attachment(name: str) -> str:
+    """The value of Content-Disposition to save a file under a name, RFC 6266; of a path, its last part."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    name = "".join("_" if sign < " " or sign == "\x7f" else sign for sign in name)
+    if name in ("", os.curdir, os.pardir):
+        return "attachment"
+    plain = "".join(sign if " " <= sign <= "~" and sign not in '"%' else "_" for sign in name)
+    if plain == name:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+
+
+def _send_whole_head(handler: "Responder", file: Representation, more: Iterable[tuple[str, str]]) -> Content:
+    _send_fields(handler, 200, [*file.fields, *more], file.size)
+    return Content.whole(file)
+
+
+def _send_range_head(
+    handler: "Responder", file: Representation, max_ranges: int, more: Iterable[tuple[str, str]]
+) -> Content | None:
+    headers = handler.request.headers
+    values = headers.get_all("Range") or []
+    spans = select(values[0], file.size, limit=max_ranges) if len(values) == 1 else None
+    if spans is None or not range_applies(headers, file.validators, now=time.time()):
+        return _send_whole_head(handler, file, more)
+    if not spans:
+        handler.add_header("Content-Range", content_range(None, file.size))
+        handler.add_header("Accept-Ranges", "bytes")
+        handler.send_error(416)
+        return None
+    if len(spans) == 1:
+        content = Content(file, spans)
+        part = ("Content-Range", content_range(spans[0], file.size))
+        _send_fields(handler, 206, [*file.fields, *more, part], content.size)
+        return content
+    content, boundary = Content.multipart(file, spans)
+    others = [field for field in file.fields if field[0] != "Content-type"]
+    kind = ("Content-type", f"multipart/byteranges; boundary={boundary}")
+    _send_fields(handler, 206, [kind, *others, *more], content.size)
+    return content
+
+
+def _send_fields(
+    handler: "Responder", status: int, fields: Iterable[tuple[str, str]], length: int | None = None
+) -> None:
+    handler.send_response(status)
+    for name, value in fields:
+        handler.send_header(name, value)
+    if length is not None:
+        handler.send_header("Content-Length", length)
+    handler.end_headers()

@@ -1,0 +1,104 @@
+"""What a handler class has to look like, and what to say where it does not.
+
+Owns the checks that run when a class is made or a call goes wrong, none of them for a request that
+goes well.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Generic, TypeVar, overload
+
+from ..errors import ContractError
+
+__all__ = ["Lazy", "check_async", "check_class", "explain_init", "json_text"]
+
+_REFUSED = {
+    "handle": "the connection serves requests one after the other; override do_GET and its like",
+    "handle_one_request": "the connection serves requests one after the other; override do_GET and its like",
+    "parse_request": "requests are parsed before a handler exists; look at self.request in setup()",
+}
+
+# They are called without await, from many places.
+_SYNCHRONOUS = frozenset(
+    (
+        "handle_expect_100", "send_response", "send_response_only", "send_header", "end_headers", "flush_headers",
+        "send_error", "error_body", "log_request", "log_error", "log_message", "version_string", "date_time_string",
+        "log_date_time_string", "address_string",
+    )
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+class Lazy(Generic[T]):
+    """An attribute that is worked out when it is first looked at, and can be set like any other."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, handler: None, owner: type) -> "Lazy[T]": ...
+    @overload
+    def __get__(self, handler: object, owner: type) -> T: ...
+    def __get__(self, handler: object | None, owner: type) -> "Lazy[T] | T":
+        if handler is None:
+            return self
+        value = handler.__dict__[self._name] = self._make(handler)
+        return value
+
+
+@functools.cache
+def json_text() -> ModuleType:
+    """The module `json_text`, imported with the first JSON: not every handler has any."""
+    from . import json_text as module
+
+    return module
+
+
+def check_class(cls: type) -> None:
+    """Look at what a class defines of the contract.
+
+    Raises:
+        TypeError: it overrides what cannot be, or a hook of it is not asynchronous, or is and must not be.
+    """
+    for name, value in vars(cls).items():
+        if name in _REFUSED:
+            raise TypeError(f"{cls.__qualname__}.{name} cannot be overridden: {_REFUSED[name]}")
+        if callable(value) and name in ("setup", "finish"):
+            check_async(f"{cls.__qualname__}.{name}", value)
+        if name in _SYNCHRONOUS and inspect.iscoroutinefunction(getattr(value, "__func__", value)):
+            raise TypeError(f"{cls.__qualname__}.{name} is called without await: write 'def', not 'async def'")
+
+
+def check_async(name: str, method: Any) -> None:
+    """Refuse a method that is no coroutine function.
+
+    Raises:
+        TypeError: that is so; the text says what to write.
+    """
+    if not inspect.iscoroutinefunction(method):
+        raise TypeError(
+            f"{name} is a plain function: write 'async def', or wrap it in a function that is 'async def' "
+            "if a decorator hides that it is one"
+        )
+
+
+def explain_init(cls: type, error: TypeError) -> None:
+    """Say so if a handler cannot be made because its ``__init__`` does not take what it is given.
+
+    Raises:
+        ContractError: that is so.
+    """
+    try:
+        inspect.signature(cls).bind(None, None)
+    except TypeError:
+        raise ContractError(
+            f"{cls.__qualname__}.__init__ does not take what it is given ({error}): write "
+            "'def __init__(self, *args, **kwargs)' and 'super().__init__(*args, **kwargs)'"
+        ) from None

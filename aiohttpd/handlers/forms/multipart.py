@@ -1,0 +1,392 @@
+"""Multipart bodies part by part, RFC 7578, by the push parser of the library `multipart`.
+
+Owns the limits, and what is answered to a body that breaks them or the format. Nothing is kept but the
+bytes of the part that is being read. What a body means never depends on how it was cut on its way.
+"""
+
+import asyncio
+import functools
+import re
+from collections.abc import AsyncIterator, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from ...errors import ContractError, HTTPError
+from ...wire.headers import TOKEN, Headers
+from ...wire.request import Body
+
+if TYPE_CHECKING:
+    from multipart import PushMultipartParser
+
+__all__ = ["FormLimits", "Part", "Parts", "malformed", "shown", "too_large"]
+
+_CHUNK = 64 * 1024
+_MIB = 1024 * 1024
+_SHOWN = 60  # characters of a client's name in a reason
+_TURN = 32  # parts after which others have their turn: thousands of tiny ones arrive at once
+
+
+class FormLimits(NamedTuple):
+    """What a form may hold. The whole of it is bounded by the body's own limit.
+
+    Attributes:
+        parts: fields and files (413).
+        part_headers: header fields of one part (413).
+        part_header_size: bytes of one of these (413).
+        field_size: bytes of one field that is no file (413).
+        fields_size: bytes of all of these, which are in memory (413).
+        file_size: bytes of one file (413); None for any number.
+    """
+
+    parts: int = 1000
+    part_headers: int = 8
+    part_header_size: int = 4096
+    field_size: int = _MIB
+    fields_size: int = 16 * _MIB
+    file_size: int | None = None
+
+
+class Part:
+    """One part of a multipart body, to be read before the next one is asked for.
+
+    Attributes:
+        name: of the field.
+        filename: as the client says; None if it is no file.
+        content_type: media type, ``text/plain`` if the client says none.
+        charset: as the client says, else ``utf-8``.
+        headers: all fields of the part.
+        size: bytes of it that have been read.
+    """
+
+    def __init__(self, reader: "_Reader", segment: Any) -> None:
+        pairs: list[tuple[str, str]] = segment.headerlist
+        self.name, self.filename = _names(_checked(pairs)["Content-Disposition"])
+        self.headers = Headers("\n" + "".join([f"{name}: {value}\r\n" for name, value in pairs]))
+        self.content_type: str = segment.content_type or "text/plain"
+        self.charset: str = (segment.charset or "utf-8").lower()
+        self.size = 0
+        self._reader = reader
+        self._limit = reader.limits.field_size if self.filename is None else reader.limits.file_size
+        self._complete = False
+        self._skipped = False
+
+    def __aiter__(self) -> "Part":
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.read_some()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def read_some(self) -> bytes:
+        """The next bytes, as they have arrived; empty at the end of the part.
+
+        Raises:
+            HTTPError: 400 or 413: the body is malformed, ends too early, or is over a limit.
+            ContractError: the next part has been asked for already.
+        """
+        if self._skipped:
+            raise ContractError(f"the part {self.name!r} was skipped: read a part before you ask for the next one")
+        if self._complete:
+            return b""
+        data = await self._reader.next()
+        if data is None:
+            self._complete = True
+            return b""
+        self.size += len(data)
+        if self._limit is not None and self.size > self._limit:
+            kind = "field" if self.filename is None else "file in"
+            raise self._reader.fail(too_large(f"the {kind} {shown(self.name)} is larger than {self._limit} bytes"))
+        return bytes(data)
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """All of the part.
+
+        Args:
+            limit: bytes of it, beyond which it is refused (413).
+        """
+        content = bytearray()
+        while data := await self.read_some():
+            content += data
+            if limit is not None and len(content) > limit:
+                raise too_large(f"{shown(self.name)} is larger than {limit} bytes")
+        return bytes(content)
+
+    async def skip(self) -> None:
+        """Read what is left, and throw it away."""
+        skipped = False
+        while await self.read_some():
+            skipped = True
+        self._skipped = skipped
+
+
+class Parts(AsyncIterator[Part]):
+    """The parts of a multipart body one after the other; what is not read of one is skipped.
+
+    Args:
+        headers: of the request.
+        body: its body.
+        limits: what it may hold.
+
+    Raises:
+        HTTPError: 415: it is no ``multipart/form-data``; while it is read 400 or 413 as `Part.read_some`.
+    """
+
+    def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
+        self._reader = _Reader(headers, body, limits)
+        self._part: Part | None = None
+        self._count = 0
+
+    async def __anext__(self) -> Part:
+        if self._part is not None:
+            await self._part.skip()
+            self._part = None
+        segment = await self._reader.next()
+        if segment is None:
+            raise StopAsyncIteration
+        self._count += 1
+        if self._count % _TURN == 0:
+            await asyncio.sleep(0)
+        try:
+            self._part = Part(self._reader, segment)
+        except HTTPError as error:
+            raise self._reader.fail(error)
+        return self._part
+
+
+class _Reader:
+    """Takes events out of the parser, and bytes out of the body when it has no more."""
+
+    def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
+        self.limits = limits
+        self._body = body
+        boundary = _boundary(headers)
+        self._parser = _parser_for(boundary, limits)
+        self._delimiter = b"\r\n--" + boundary
+        self._preamble: bytes | None = b"\r\n"  # what may be the beginning of the first delimiter
+        self._held = b""  # a CR at the end of what has arrived: what it means, the next byte says
+        self._events: Generator[Any, None, None] | None = None
+        self._ended = False
+        self._error: HTTPError | None = None
+
+    def fail(self, error: HTTPError) -> HTTPError:
+        """Nothing more comes of this body but the error."""
+        self._error = error
+        return error
+
+    async def next(self) -> Any:
+        """The next event: a segment, bytes of it, or None at its end; None again at the end of all."""
+        if self._error is not None:
+            raise self._error
+        try:
+            while True:
+                if self._events is not None:
+                    for event in self._events:
+                        return event
+                if self._ended:
+                    return None
+                data = self._arrived(await self._body.read(_CHUNK))
+                if data or self._ended:
+                    self._events = self._parser.parse(data)
+        except ValueError as error:  # MultipartError is one
+            raise self.fail(_answer_to(error, self.limits))
+
+    def _arrived(self, data: bytes) -> bytes:
+        """What the parser gets of bytes that have arrived: no preamble, and no CR that is the last byte."""
+        if not data:
+            data, self._held = self._held, b""
+            self._ended = not data
+            return data
+        data = self._held + data
+        self._held = b""
+        if data.endswith(b"\r"):
+            data, self._held = data[:-1], b"\r"
+        if self._preamble is None:
+            return data
+        data = self._preamble + data
+        found = data.find(self._delimiter[2:])
+        if found < 0:
+            self._preamble = data[-len(self._delimiter) :]
+            return b""
+        if not data.startswith(self._delimiter, found - 2):  # and what is before the next one would be lost
+            raise self.fail(malformed("the first boundary does not begin its line"))
+        self._preamble = None
+        return data[found:]
+
+
+def _boundary(headers: Headers) -> bytes:
+    if headers.get_content_type() != "multipart/form-data":
+        raise HTTPError(415, None, "multipart/form-data is wanted", headers=[("Accept-Post", "multipart/form-data")])
+    boundary = headers.get_boundary()
+    if not boundary:
+        raise malformed("Content-Type has no boundary")
+    return boundary.encode("latin-1")
+
+
+def _parser_for(boundary: bytes, limits: FormLimits) -> "PushMultipartParser":
+    from multipart import MultipartError
+
+    try:
+        return _parser_class()(
+            boundary,
+            max_header_count=limits.part_headers,
+            max_header_size=limits.part_header_size,
+            max_segment_count=limits.parts,
+        )
+    except MultipartError as error:
+        raise malformed(_reason(error)) from None
+
+
+@functools.cache
+def _parser_class() -> "type[PushMultipartParser]":
+    from multipart import ParserError, ParserLimitReached, PushMultipartParser
+
+    class StrictParser(PushMultipartParser):  # type: ignore[misc]
+        """The library lets LF and its like pass within a line, or not, as the line was cut."""
+
+        def _on_segment_start(self) -> None:
+            super()._on_segment_start()
+            self._folds = 0
+
+        def _on_segment_headerline(self, line: bytes) -> None:
+            if _control_in(line):
+                raise ParserError("Control character in a segment header")
+            if line.startswith((b" ", b"\t")):  # each makes the whole field anew
+                self._folds += 1
+                if self._folds > self.max_header_count:
+                    raise ParserLimitReached("Maximum segment header count exceeded")
+            try:
+                line.decode(self.header_charset)
+            except UnicodeDecodeError as error:
+                what = "file name" if b"filename" in line[: error.start].lower() else "header field"
+                raise ParserError(f"A {what} failed to decode: it is not in UTF-8") from None
+            super()._on_segment_headerline(line)
+
+    return StrictParser
+
+
+# The fields of a part.
+
+_control_in = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+_ONCE = ("Content-Disposition", "Content-Type", "Content-Transfer-Encoding")
+_PLAIN = ("7bit", "8bit", "binary")
+
+# What browsers write: a quote, CR and LF are percent-encoded, and a backslash is itself.
+_AS_BROWSERS = re.compile(r'form-data; name="([^"]*+)"(?:; filename="([^"]*+)")?').fullmatch
+# What others write, RFC 2183; lenient about tokens that are none.
+_PARAMETER = re.compile(rf';[\t ]*+({TOKEN})[\t ]*+=[\t ]*+(?:"((?:[^"\\]|\\.)*+)"|([^\t ;"]*+))[\t ]*+(?=;|\Z)')
+_PERCENT = re.compile("%(0D|0A|22)")
+_is_empty = re.compile(r"[\t ;]*+\Z").match
+_MOST = 16  # parameters of Content-Disposition; RFC 7578 has three
+
+
+def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The fields of a part by their names, which the parser has brought into one form."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found and name in _ONCE:
+            raise malformed(f"two fields {name} in one part")
+        found[name] = value
+    coding = found.get("Content-Transfer-Encoding", "")
+    if coding and coding.lower() not in _PLAIN:
+        raise HTTPError(415, None, f"the Content-Transfer-Encoding {shown(coding)} is not supported in a form")
+    return found
+
+
+def _names(disposition: str) -> tuple[str, str | None]:
+    """The name and the file name that Content-Disposition gives."""
+    simple = _AS_BROWSERS(disposition)
+    if simple is not None:
+        name, filename = simple.groups()
+        return _unescaped(name), None if filename is None else _unescaped(filename)
+    found: dict[str, str] = {}
+    at = len(disposition.partition(";")[0])
+    while not _is_empty(disposition, at):
+        match = _PARAMETER.match(disposition, at)
+        if match is None:
+            raise malformed("Content-Disposition cannot be read")
+        key, quoted, plain = match.groups()
+        key = key.lower()
+        if key in found:
+            raise malformed(f"Content-Disposition has {shown(key)} twice")
+        if len(found) == _MOST:
+            raise malformed(f"Content-Disposition has more than {_MOST} parameters")
+        found[key] = _unescaped(plain) if quoted is None else _unquoted(quoted)
+        at = match.end()
+    if "name" not in found:
+        raise malformed("a part without a name")
+    filename = found.get("filename")
+    if filename is None and "filename*" in found:
+        filename = _extended(found["filename*"])
+    return found["name"], filename
+
+
+def _unquoted(text: str) -> str:
+    if '\\"' in text:  # as quoted-string has it; browsers write no such thing
+        return "\\".join([piece.replace('\\"', '"') for piece in text.split("\\\\")])
+    return _unescaped(text)
+
+
+def _unescaped(text: str) -> str:
+    return _PERCENT.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def _extended(text: str) -> str:
+    """A value of RFC 8187, which RFC 7578 does not want, but some clients send."""
+    charset, _, rest = text.partition("'")
+    _, quote, encoded = rest.partition("'")
+    if quote and charset.lower() in ("utf-8", "iso-8859-1"):
+        try:
+            return unquote(encoded, charset, "strict")
+        except UnicodeDecodeError:
+            pass
+    raise malformed("filename* cannot be read")
+
+
+# The answers.
+
+
+def too_large(text: str) -> HTTPError:
+    """The answer to a form that is over one of its limits."""
+    return HTTPError(413, None, text)
+
+
+def malformed(text: str) -> HTTPError:
+    """The answer to what is no form."""
+    return HTTPError(400, None, f"malformed form: {text}")
+
+
+def shown(text: str) -> str:
+    """What a client has sent, as a reason may hold it."""
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _answer_to(error: ValueError, limits: FormLimits) -> HTTPError:
+    """What the parser's word for it becomes; of a limit it is told by its number.
+
+    Raises:
+        ValueError: it is not of the parser.
+    """
+    from multipart import MultipartError, ParserLimitReached
+
+    if not isinstance(error, MultipartError):
+        raise error
+    text = _reason(error)
+    if not isinstance(error, ParserLimitReached):
+        return malformed(text)
+    for sign, limit in (
+        ("header count", f"more than {limits.part_headers} header fields in a part"),
+        ("header length", f"a header field of a part is larger than {limits.part_header_size} bytes"),
+        ("part count", f"more than {limits.parts} parts"),
+    ):
+        if sign in text:
+            return too_large(limit)
+    return too_large(text)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.args[0] if error.args else error)
+    if text.startswith("Unexpected end"):
+        return "it ends before it is complete"
+    return (text[:1].lower() + text[1:]).replace("segment", "part")

@@ -1,0 +1,312 @@
+"""Outgoing: the way of bytes from an answer to the peer, and how far they have come.
+
+Owns the write side of a transport: what waits for a slow peer, within a limit; what is held back so
+that a batch of pipelined answers leaves in one piece; and the end of it. Knows nothing of HTTP.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from ..errors import ClientDisconnected, WriteBufferFull
+
+__all__ = ["Outgoing"]
+
+_SLICE = 128 * 1024  # a larger piece is handed over in slices, each only while the transport takes them
+_HELD = 64 * 1024  # bytes of answers that may wait for the end of a batch
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
+_TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
+_SIOCOUTQ = 0x5411  # Linux: bytes that the kernel keeps for the peer; one for our end of the stream
+_FEW = 64 * 1024  # bytes that may be left to the kernel
+
+
+class Closable(Protocol):
+    """Something to be closed."""
+
+    def close(self) -> None: ...
+
+
+class Outgoing:
+    """The write side of one connection.
+
+    Attributes:
+        paused: whether the transport asks to wait.
+        lost: whether there is nobody to write to.
+        closing: whether the end of what is sent has been decided.
+        held: what is held back until `release`; None if nothing is.
+        companion: who writes to the socket beside the transport, to be closed before it; None if nobody does.
+    """
+
+    __slots__ = (
+        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport", "_waiters",
+        "_write", "closing", "companion", "held", "lost", "paused",
+    )  # fmt: skip
+
+    def __init__(self, transport: asyncio.Transport, limit: int) -> None:
+        self._transport = transport
+        # While nothing stands in the way: not held, not paused, not lost.
+        self._write: Callable[[bytes], None] | None = transport.write
+        self._limit = limit
+        self._queue: deque[memoryview] | None = None
+        self._queued = 0
+        self._total = 0  # bytes sent so far, wherever they are
+        self.held: list[bytes] | None = None
+        self.companion: Closable | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._end_of_queue: Callable[[], None] | None = None
+        self.paused = False
+        self.lost = False
+        self._refused = False
+        self.closing = False
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send pieces, at once if the peer is not slow.
+
+        Raises:
+            WriteBufferFull: too much waits already. The connection is aborted then.
+        """
+        write = self._write
+        if write is None or len(parts[-1]) > _SLICE:
+            self._send_in_pieces(parts)
+            return
+        data = b"".join(parts)
+        size = len(data)
+        if size <= _SLICE:
+            self._total += size
+            write(data)
+        else:
+            self._send_large(data)
+
+    def hold(self) -> None:
+        """Hold back what is sent from now on, until `release`."""
+        if self.held is None:
+            self.held = []
+            self._held_size = 0
+            self._write = None
+
+    def release(self) -> None:
+        """Send what has been held back, and hold back no more."""
+        held = self.held
+        self.held = None
+        self._unobstruct()
+        if held:
+            self.send(held)
+
+    async def writable(self) -> None:
+        """Wait while the peer is slow.
+
+        Raises:
+            ClientDisconnected: the peer is gone.
+        """
+        while self.paused and not self.lost:
+            waiter = asyncio.get_running_loop().create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            await waiter
+        if self.lost:
+            raise ClientDisconnected("the client is gone")
+
+    def pause(self) -> None:
+        """The transport has enough."""
+        self.paused = True
+        self._write = None
+
+    def resume(self) -> None:
+        """The transport takes more."""
+        self.paused = False
+        queue = self._queue
+        while queue and not self.paused and not self._transport.is_closing():
+            part = queue.popleft()
+            self._queued -= len(part)
+            self._transport.write(part)
+        if self.paused:
+            return
+        self._queue = None
+        self._unobstruct()
+        self._wake()
+        end, self._end_of_queue = self._end_of_queue, None
+        if end is not None:
+            asyncio.get_running_loop().call_soon(end)  # asyncio does not expect it within resume_writing
+
+    def unbuffer(self, *, on: bool) -> None:
+        """Have the transport say at once when not everything has gone to the kernel; or as usual again."""
+        if self._transport.is_closing():
+            return
+        if on:
+            self.release()
+            self._transport.set_write_buffer_limits(0)
+        else:
+            self._transport.set_write_buffer_limits()
+
+    def passed(self, size: int) -> None:
+        """So many bytes have gone to the kernel beside the transport."""
+        self._total += size
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self.lost = True
+        if self.companion is not None:
+            self.companion.close()
+        self._queue = self.held = self._write = None
+        self._queued = 0
+        self._wake()
+
+    def close(self) -> None:
+        """Close the transport once everything has been handed to it."""
+        self._end(self._close)
+
+    def write_eof(self) -> None:
+        """Close our side once everything has been handed over; all of it where only that can be done (TLS)."""
+        self._end(self._write_eof if self._transport.can_write_eof() else self._close)
+
+    def _close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+
+    def _write_eof(self) -> None:
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer has gone, and nobody was told
+            self._close()
+
+    def prepare_reset(self) -> None:
+        """Send what is held back, and have the end look like no regular one: TCP's RST."""
+        self.release()
+        self.drop_unread()
+
+    def drop_unread(self) -> None:
+        """Have the kernel forget at the end what the peer has not read, else it keeps megabytes for minutes."""
+        sock = self._tcp_socket()
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it has been closed
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    @property
+    def total(self) -> int:
+        """Bytes that have been sent so far, those included that still wait."""
+        return self._total
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return 0 if self.lost else self._queued + self._transport.get_write_buffer_size()
+
+    @property
+    def undelivered(self) -> int:
+        """Bytes that the peer has not acknowledged where the kernel tells, else those that it has not taken yet."""
+        waiting = self.unsent
+        sock = self._tcp_socket() if sys.platform == "linux" and not self.lost else None
+        if sock is not None:
+            import fcntl  # only for connections that end with much, or late
+
+            with contextlib.suppress(OSError):  # it has been closed
+                (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
+                waiting += max(0, queued - 1)
+        return waiting
+
+    @property
+    def refused(self) -> bool:
+        """Whether the peer has answered what it was sent by RST: it has gone before."""
+        sock = self._tcp_socket()
+        if sock is not None and not self._refused:
+            with contextlib.suppress(OSError):  # it has been closed
+                self._refused = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self._refused
+
+    @property
+    def lags(self) -> bool:
+        """Whether the peer has so much still to read that it must not be left to the kernel alone."""
+        return self._total > _FEW and self.undelivered > _FEW
+
+    def delivered(self) -> int:
+        """Bytes that have made progress so far: acknowledged by the peer where the kernel tells, else taken by it."""
+        # The buffer's size alone is too coarse: the kernel wakes a writer once per third of megabytes.
+        sock = self._tcp_socket()
+        if sys.platform == "linux" and sock is not None:
+            try:
+                info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES_ACKED.stop)
+            except OSError:
+                info = b""
+            if len(info) == _TCP_INFO_BYTES_ACKED.stop:
+                return int.from_bytes(info[_TCP_INFO_BYTES_ACKED], sys.byteorder)
+        return self._total - self.unsent
+
+    def _tcp_socket(self) -> socket.socket | None:
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.fileno() < 0:
+            return None  # of one that is closed, uvloop raises ValueError, asyncio OSError
+        return sock
+
+    def _unobstruct(self) -> None:
+        if self.held is None and not self.paused and not self.lost and not self._queue:
+            self._write = self._transport.write
+
+    def _send_in_pieces(self, parts: list[bytes]) -> None:
+        if self.held is not None and len(parts[-1]) <= _SLICE:
+            data = b"".join(parts)
+            self.held.append(data)
+            self._held_size += len(data)
+            if self._held_size >= _HELD:
+                self.release()
+                self.hold()
+            return
+        if self.held:
+            self.release()
+        small: list[bytes] = []
+        for part in parts:
+            if len(part) <= _SLICE:
+                small.append(part)
+            else:
+                self._send_large(b"".join(small))
+                small.clear()
+                self._send_large(part)
+        self._send_large(b"".join(small))
+
+    def _send_large(self, data: bytes) -> None:
+        if self.lost:
+            return
+        self._total += len(data)
+        view = memoryview(data)
+        start = 0
+        while start < len(view) and not self.paused and not self._queue:
+            if self._transport.is_closing():
+                return  # the peer has gone, and we are about to be told
+            self._transport.write(view[start : start + _SLICE])
+            start += _SLICE
+        if start < len(view):
+            self._enqueue(view, start)
+
+    def _enqueue(self, view: memoryview, start: int) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        # One write of any size is kept by reference; it is on top of what waits that there is a limit.
+        if self._queue and self._queued + len(view) - start > self._limit:
+            self.drop_unread()
+            self._transport.abort()
+            self.lose()
+            raise WriteBufferFull(self._limit)
+        self._queued += len(view) - start
+        for at in range(start, len(view), _SLICE):
+            self._queue.append(view[at : at + _SLICE])
+
+    def _end(self, end: Callable[[], None]) -> None:
+        if self.held is not None:
+            self.release()
+        self.closing = True
+        if self._queue:
+            self._end_of_queue = end
+        else:
+            end()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)

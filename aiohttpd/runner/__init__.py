@@ -1,0 +1,1 @@
+"""The program: ``run()``, the command, signals, standard error, and the supervisor with its workers."""

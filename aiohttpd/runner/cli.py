@@ -1,0 +1,474 @@
+"""The command ``aiohttpd``.
+
+Owns the words on the command line and what is said to the person who typed them. The options themselves
+are described in `config`.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import click
+
+from ..config import Config, Option, misspelt_variables, options, read_size
+from ..engine.interfaces import App
+from ..errors import HTTPError, TLSError
+from ..files.tree import open_inside
+from ..fileserver.folder import folder_app
+from ..net.bind import is_local, read_addresses
+from ..net.sockets import BindError, UnixAddress
+from ..net.tls import Certificates
+from ..server.loader import TargetError, TargetFailed, target_app
+from ..server.process import open_standard_streams, say
+from ..server.status_server import check_seeing
+from ..wire.headers import is_token
+from ..wire.product import __version__
+from .first_process import leave_first_process
+from .run import Listening, announce, local_url, serve_many
+from .run import serve as serve_app
+from .stderr import own_stderr
+
+__all__ = ["main"]
+
+
+class _GroupedCommand(click.Command):
+    """Shows the options of `Config` in their groups."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_fields_joined(args))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        names = {option.name: option for option in options()}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and not isinstance(param, click.Argument):
+                group = names[param.name].group if param.name in names else getattr(param, "group", "Options")
+                groups.setdefault(group, []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+        formatter.write_paragraph()
+        formatter.write_text(
+            "Sizes may be written as 64k or 1M. What follows Uploads can be set by an environment variable, too, as "
+            "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; a flag wins. So can --bind and --port."
+        )
+
+
+def _with_fields_joined(arguments: list[str]) -> list[str]:
+    """Make ``-H 'NAME: VALUE'`` of ``-H NAME VALUE``, as http.server has it from Python 3.15 on."""
+    joined: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        joined.append(argument)
+        if argument == "--":
+            break
+        if argument in ("-H", "--header"):
+            name = next(rest, None)
+            value = next(rest, None) if name is not None and is_token(name) else None
+            joined += [text for text in (name if value is None else f"{name}: {value}",) if text is not None]
+    return [*joined, *rest]
+
+
+def _config_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(list(options())):
+        if option.type is bool:
+            flag = f"{option.flag}/--no-{option.name.replace('_', '-')}"
+            add = click.option(flag, option.name, default=None, help=f"{option.help}  [{_yes_no(option.default)}]")
+        else:
+            unit = (option.unit or "number").replace(" or ", "|")
+            add = click.option(
+                option.flag,
+                option.name,
+                callback=_parser(option),
+                default=None,
+                multiple=bool(option.one),
+                metavar="NAME" if option.one else unit.upper(),
+                help=f"{option.help}  [{_human(option)}]" if option.default != "" else option.help,
+            )
+        command = add(command)
+    return command
+
+
+def _parser(option: Option) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    def parse(context: click.Context, param: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
+        if isinstance(value, tuple):  # of one that may be repeated
+            value = ",".join(value) if value else None
+        try:
+            return None if value is None else option.parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return parse
+
+
+def _yes_no(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _human(option: Option) -> str:
+    value = option.default
+    if option.unit == "bytes" and value:
+        for suffix, multiple in (("M", 1024 * 1024), ("k", 1024)):
+            if value % multiple == 0:
+                return f"{value // multiple}{suffix}"
+    return (value or "none") if isinstance(value, str) else f"{value:g}"
+
+
+class _Commands(click.Group):
+    """Shows who writes ``aiohttpd site``, as http.server has it, what is missing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(f"No such option {error.option_name!r}. {_serve_hint(given)}", ctx) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            if not (os.path.exists(args[0]) or args[0].isdigit() or _is_target(args[0])):
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. {_serve_hint(args)}", ctx) from None
+
+
+def _serve_hint(arguments: list[str]) -> str:
+    return f"Did you mean '{shlex.join(['aiohttpd', 'serve', *arguments])}'?"
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="aiohttpd %(version)s")
+def main() -> None:
+    """http.server, grown up for asyncio."""
+    open_standard_streams()
+    leave_first_process()
+
+
+class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A port; what http.server takes for -p, the protocol, is understood and does not count."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if isinstance(value, str) and re.fullmatch(r"HTTP/[0-9.]+", value):
+            return None
+        if not (str(value).isascii() and str(value).isdigit() and int(value) <= 65535):
+            self.fail(f"{value!r} is no port (0 to 65535)", param, ctx)
+        return int(value)
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """Bytes, as a person writes them."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            size = read_size(value)
+        except ValueError:
+            size = -1
+        if size < 0:
+            self.fail(f"{value!r} is no size: 1000000, 64k, 1M or 2G", param, ctx)
+        return size
+
+
+class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A number of processes, or as many as there are cores."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return "auto"
+        if not (str(value).isascii() and str(value).isdigit() and int(value) > 0):
+            self.fail(f"{value!r} is no number of workers: 1 or more, or 'auto'", param, ctx)
+        return int(value)
+
+
+def _check_credentials(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        from ..middleware.auth import check_credentials  # with hashlib and more
+
+        try:
+            check_credentials(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _refuse_cgi(context: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("No CGI programs are run, as http.server runs none from Python 3.15 on", context)
+
+
+def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that ``--help`` shows together."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+            command.__click_params__[-1].group = group
+        return command
+
+    return decorate
+
+
+_LISTENING = _options_of(
+    "Options",
+    click.option(
+        "-b", "--bind", "binds", metavar="ADDRESS", multiple=True, envvar="AIOHTTPD_BIND",
+        help="address to listen on: HOST, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:PATH?mode=660&group=www, fd:N or "
+        "systemd:; '' or [::] is all addresses; repeatable  [what systemd has opened, or 127.0.0.1]",
+    ),
+    click.option(
+        "-p", "--port", type=_Port(), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
+        help="port to listen on; 0 takes a free one",
+    ),
+    click.option(
+        "-w", "--workers", type=_Workers(), envvar="AIOHTTPD_WORKERS",
+        help="serve by so many processes, 'auto' for one on each core; SIGHUP replaces them, one after the other",
+    ),
+    click.option(
+        "--reload", "reloads", is_flag=True, envvar="AIOHTTPD_RELOAD", help="load code anew when Python files change"
+    ),
+    click.option("-d", "--directory", metavar="DIR", help="the folder, as http.server has it"),
+    click.option(
+        "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=_check_credentials,
+        help="ask everybody for this name and password; better by the variable, since others may see a command line",
+    ),
+    click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, module:app or path/to/file.py:app"),
+    click.option("--open", "opens", is_flag=True, help="open it in the browser"),
+    click.option("--protocol", hidden=True, expose_value=False),  # of http.server; ours is what the client speaks
+    click.option("--cgi", is_flag=True, hidden=True, expose_value=False, callback=_refuse_cgi),
+    click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
+    click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
+    click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
+    click.option("--tls-ca", metavar="FILE", help="let in only who has a certificate signed by one of these"),
+)  # fmt: skip
+
+_FILES = _options_of(
+    "Files",
+    click.option(
+        "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
+        help="add a field to answers with a file or a listing; repeatable",
+    ),
+    click.option("--content-type", metavar="TYPE", help="of unknown files  [application/octet-stream]"),
+    click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep files (Cache-Control)"),
+    click.option(
+        "--cors", metavar="[ORIGIN]", is_flag=False, flag_value="*",
+        help="let pages of an origin, by default of any, read the answers",
+    ),
+    click.option(
+        "--spa", metavar="[FILE]", is_flag=False, flag_value="index.html",
+        help="answer every page that does not exist with this file  [index.html]",
+    ),
+    click.option("--index", multiple=True, metavar="NAME", help="page of a folder  [index.html, index.htm]"),
+    click.option("--listing/--no-listing", default=None, help="show folders that have no such page  [on]"),
+    click.option("--hidden", is_flag=True, default=None, help="serve and list names that begin with a dot"),
+    click.option("--follow-symlinks", is_flag=True, default=None, help="follow links that lead out of the folder"),
+    click.option("--compress", is_flag=True, default=None, help="compress text on its way, for who takes it"),
+)  # fmt: skip
+
+_UPLOADS = _options_of(
+    "Uploads",
+    click.option(
+        "--upload", is_flag=True, default=None,
+        help="take files: a form on listings, curl -T FILE URL/, curl -F f=@FILE URL/",
+    ),
+    click.option("--overwrite", is_flag=True, default=None, help="let them take the place of files that are there"),
+    click.option(
+        "--upload-auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_UPLOAD_AUTH", show_envvar=True,
+        callback=_check_credentials,
+        help="ask for this name and password before a file is taken",
+    ),
+    click.option("--max-upload", type=_Size(), help="of one request  [no limit]"),
+    click.option("--min-free", type=_Size(), help="of the disk, that they leave free  [256M]"),
+    click.option(
+        "--min-free-files", type=click.IntRange(0), metavar="NUMBER", help="files the disk keeps room for  [1000]"
+    ),
+    click.option(
+        "--timeout-lock", type=click.FloatRange(0), metavar="SECONDS",
+        help="that --overwrite waits for a program which keeps the folder locked  [5]",
+    ),
+    click.option(
+        "--trust-uploads", is_flag=True, default=None,
+        help="let them be pages of the site: with scripts, and under the names of index pages",
+    ),
+)  # fmt: skip
+
+_FILE_OPTIONS = (
+    "headers", "content_type", "cache", "cors", "spa", "index", "listing", "hidden", "follow_symlinks", "compress",
+    "upload", "overwrite", "upload_auth", "max_upload", "min_free", "min_free_files", "timeout_lock",
+    "trust_uploads",
+)  # fmt: skip
+
+
+@main.command(cls=_GroupedCommand, short_help="Serve a folder, a handler class, or another App.")
+@click.argument("target", required=False)
+@_LISTENING
+@_FILES
+@_UPLOADS
+@_config_options
+def serve(
+    target: str | None, binds: tuple[str, ...], port: int | None, directory: str | None, auth: str | None, wsgi: bool,
+    opens: bool, workers: int | Literal["auto"] | None, reloads: bool, **given: Any,
+) -> None:  # fmt: skip
+    """Serve a folder, by default the current one, or the handler class or other App that TARGET names.
+
+    TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
+
+    \b
+      aiohttpd serve
+      aiohttpd serve site --port 8080
+      aiohttpd serve --bind 0.0.0.0 --auth guest:secret
+      aiohttpd serve hello.py:Hello
+    """
+    tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file", "tls_ca")}
+    files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}
+    target = _give_back(target, files)
+    if target is not None and target.isascii() and target.isdigit() and not os.path.exists(target):
+        port, target = _Port().convert(target, None, None), None  # as http.server has it
+    try:
+        config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
+        check_seeing(config)
+        click.get_current_context().with_resource(own_stderr(config.access_log_format))
+        make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
+        certificates = _certificates(**tls)
+        addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
+        addresses = [UnixAddress(path) if isinstance(path, str) else path for path in addresses]  # without a slash, too
+        app = make_app() if workers is None and not reloads else None
+    except (TargetError, ValueError) as error:
+        _fail(str(error), 2)
+    except TargetFailed as failed:
+        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
+        sys.exit(1)
+
+    for text in misspelt_variables(os.environ):
+        say(text)
+
+    def started(server: Listening) -> None:
+        announce(server, folder)
+        if folder is not None and "spa" in files:
+            _look_for_page(folder, files["spa"], follow_symlinks="follow_symlinks" in files)
+        if (auth or files.get("upload_auth")) and certificates is None and not all(map(is_local, addresses)):
+            say("The password crosses the network in clear: --tls-cert would hide it")
+        authenticated = auth or files.get("upload_auth") or tls["tls_ca"]
+        if "upload" in files and not authenticated and not all(map(is_local, addresses)):
+            say("Whoever reaches this server may upload: --upload-auth USER:PASSWORD asks for a password before")
+        if opens:
+            _open(server)
+
+    try:
+        # Ctrl-C is caught by the server; one that comes before is as quiet.
+        with contextlib.suppress(KeyboardInterrupt):
+            if app is not None:
+                serve_app(app, addresses, config, ssl=certificates, started=started)
+                return
+            serve_many(
+                make_app, addresses, config, workers=workers, reload=reloads, folders=_folders(target),
+                ssl=certificates, started=started,
+            )  # fmt: skip
+    except TLSError as error:
+        _fail(
+            str(error).replace(" with password_file", " with --tls-password-file").replace(" to key", " to --tls-key"),
+            2,
+        )
+    except BindError as error:
+        _fail(f"{error} Choose another with --port" if _is_taken(error) else str(error), 1)
+    except ValueError as error:
+        _fail(str(error), 2)
+
+
+def _is_taken(error: BindError) -> bool:
+    return error.errno == errno.EADDRINUSE and "unix:" not in str(error)
+
+
+def _look_for_page(folder: str, name: str, *, follow_symlinks: bool) -> None:
+    """Say that the page of ``--spa`` is not there; it may still come, from a build that is under way."""
+    folder = os.path.abspath(folder)
+    try:
+        page = open_inside(folder, os.path.join(folder, name.lstrip("/")), follow_symlinks=follow_symlinks)
+    except HTTPError as error:
+        say(f"--spa {name}: {error.explain}")
+        return
+    if page is None or page.is_directory:
+        say(f"--spa {name}: there is no such file yet; until there is, pages that do not exist are 404")
+
+
+def _folders(target: str | None) -> tuple[str, ...]:
+    """Where the code is that a file names."""
+    path = (target or "").rpartition(":")[0]
+    return (os.path.dirname(os.path.abspath(path)),) if path.endswith(".py") else ()
+
+
+def _give_back(target: str | None, files: dict[str, Any]) -> str | None:
+    """In ``--spa DIR`` and ``--cors DIR`` the folder is the target: the value of these options may be left out."""
+    for name, usual in (("spa", "index.html"), ("cors", "*")):
+        value = files.get(name)
+        if target is None and value is not None and value != usual and _is_target(value):
+            target, files[name] = value, usual
+    return target
+
+
+def _is_target(text: str) -> bool:
+    return os.path.isdir(text) or bool(re.search(r"^[^/:]+:[A-Za-z_][\w.]*$|\.py:", text))
+
+
+def _app(
+    target: str | None, directory: str | None, auth: str | None, files: dict[str, Any], *, wsgi: bool
+) -> tuple[Callable[[], App], str | None]:
+    """What makes the App, here or in a worker; and the folder if it is one."""
+    if wsgi and (target is None or os.path.isdir(target)):
+        raise ValueError("--wsgi wants an application: module:app or path/to/file.py:app")
+    if target is None or os.path.isdir(target):
+        if target is not None and directory is not None:
+            raise ValueError(f"two folders: {target} and --directory {directory}")
+        folder = target or directory or "."
+        if not os.path.isdir(folder):
+            raise ValueError(f"no such folder: {folder}")
+        try:
+            os.listdir(folder)
+        except OSError as error:
+            raise ValueError(f"cannot read {folder}: {error.strerror}") from None
+        return partial(folder_app, os.path.abspath(folder), auth=auth, **files), folder
+    if (files or directory is not None) and _is_target(target):
+        name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
+        raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
+    return partial(target_app, target, auth, wsgi=wsgi), None
+
+
+def _certificates(
+    tls_cert: str | None, tls_key: str | None, tls_password_file: str | None, tls_ca: str | None
+) -> Certificates | None:
+    if tls_cert is None:
+        for name, value in (("key", tls_key), ("password-file", tls_password_file), ("ca", tls_ca)):
+            if value is not None:
+                raise ValueError(f"--tls-{name} is of no use without --tls-cert")
+        return None
+    return Certificates(tls_cert, tls_key, tls_password_file, tls_ca)
+
+
+def _open(server: Listening) -> None:
+    """Open the browser, which some systems wait for."""
+    import threading
+    import webbrowser
+
+    url = local_url(server)
+    if url is not None:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
+def _fail(text: str, status: int) -> None:
+    say(f"aiohttpd: {text}")
+    sys.exit(status)

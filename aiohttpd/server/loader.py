@@ -1,0 +1,160 @@
+"""Targets: from ``module:Handler`` or ``path/to/file.py:Handler`` to an App.
+
+Owns how a target is found, and what is said when it is not. An exception raised by the target's own code
+is the author's to see: its traceback begins at the target's first frame.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from ..engine.apps import LooksLikeWSGI
+from ..engine.interfaces import App
+from ..handlers.app import handlers_in, resolve_app
+
+__all__ = ["TargetError", "TargetFailed", "load_target", "target_app"]
+
+
+class TargetError(Exception):
+    """There is no such module, file or attribute, or it is no App; the text says which, in one line."""
+
+
+_MACHINERY = (__file__, "<frozen importlib", os.path.dirname(importlib.__file__))
+
+
+class TargetFailed(Exception):
+    """The target's own code has raised.
+
+    Attributes:
+        error: what it raised, with a traceback that begins at the target's first frame.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+            traceback = traceback.tb_next
+        self.error = error.with_traceback(traceback)
+
+
+def load_target(target: str, *, wsgi: bool = False) -> App:
+    """Import what a target names.
+
+    The current folder is importable; for a file, its own folder is, too.
+
+    Args:
+        target: ``module:attribute`` or ``file.py:attribute``; dots in the attribute go deeper.
+        wsgi: it names a WSGI application.
+
+    Raises:
+        TargetError: the target does not exist, or is no App.
+        TargetFailed: the target's own code raises.
+    """
+    place, colon, attribute = target.rpartition(":")
+    if colon and attribute.isdigit():
+        raise TargetError(f"{target!r} names no handler, but an address: that is host and port, or bind")
+    if not colon or not place or not attribute:
+        raise TargetError(f"{target!r} is no folder, and names no handler: {_missing(target)}")
+    module = _load_file(place) if place.endswith(".py") else _load_module(place)
+    app: Any = module
+    for name in attribute.split("."):
+        try:
+            app = getattr(app, name)
+        except AttributeError:
+            raise TargetError(f"{place} has no {attribute!r}{_hint(module)}") from None
+    try:
+        if wsgi:
+            from ..handlers.wsgi import wsgi as wsgi_app
+
+            return wsgi_app(app)
+        resolve_app(app)
+    except TypeError as error:
+        raise TargetError(f"{target} is no App: {error}") from None
+    return app  # type: ignore[no-any-return]
+
+
+def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
+    """Import what a target names, for those who know a name and password.
+
+    Args:
+        target: as for `load_target`, which says what is raised.
+        auth: ``name:password``, or None.
+        wsgi: as for `load_target`.
+    """
+    place, colon, port = target.rpartition(":")
+    if colon and port.isdigit():
+        option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {port}"
+        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
+    try:
+        app = load_target(target, wsgi=wsgi)
+    except TargetError as error:
+        if isinstance(error.__context__, LooksLikeWSGI):
+            raise TargetError(f"{target} looks like a WSGI application (environ, start_response): add --wsgi") from None
+        raise
+    if auth is not None:
+        from ..middleware.auth import basic_auth  # with hashlib and more
+
+        app = basic_auth(app, auth)
+    return app
+
+
+def _load_module(name: str) -> ModuleType:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise TargetFailed(error) from error  # the target is there, and imports what is not
+        hint = f"; did you mean '{name}.py:...'?" if os.path.exists(f"{name}.py") else ""
+        raise TargetError(f"no module named {error.name!r}{hint}") from None
+    except SystemExit as end:
+        raise _ended(name, end) from None
+    except Exception as error:
+        raise TargetFailed(error) from error
+
+
+def _load_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise TargetError(f"no such file: {path}")
+    folder, file = os.path.split(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = file.removesuffix(".py")
+    # A name that is taken already (a handler in "http.py", say) must not be looked up again.
+    spec = importlib.util.spec_from_file_location(name, os.path.join(folder, file))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if name not in sys.modules:
+        sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SystemExit as end:
+        raise _ended(path, end) from None
+    except Exception as error:
+        raise TargetFailed(error) from error
+    return module
+
+
+def _ended(name: str, end: SystemExit) -> TargetError:
+    """What is said of a module that ends the program while it is imported."""
+    code = "" if end.code is None else repr(end.code)
+    return TargetError(f"{name} calls sys.exit({code}) when it is imported: put that below if __name__ == '__main__':")
+
+
+def _missing(target: str) -> str:
+    """What might have been meant by the name of no folder."""
+    if target.endswith(".py") and os.path.isfile(target):
+        return f"write '{target}:Handler'"
+    if os.path.isfile(target):
+        return f"it is a file, and is served with its folder: {os.path.dirname(target) or '.'}"
+    return "write 'module:Handler' or 'path/to/file.py:Handler'"
+
+
+def _hint(module: ModuleType) -> str:
+    handlers = handlers_in(module)
+    return f"; it has {', '.join(handlers)}" if handlers else ""

@@ -1,0 +1,313 @@
+"""Formats of the access log: what a line says, from a name or a template with ``{fields}``.
+
+Owns the names of the fields and how each is made safe: nothing that a client sends can end a line, end the
+quotes around it, or drive a terminal. When and where lines are written is `access_log`'s.
+"""
+
+import base64
+import binascii
+import os
+import string
+import time
+from collections.abc import Callable, Iterable, Iterator, Set
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+from ..net.clock import MONTHS, log_date
+from ..wire.request import Address
+
+__all__ = ["FIELDS", "LineFormat", "NamedFormats", "Record", "escape", "members"]
+
+# An answer: the request or what stands for one, status, bytes of content (None if that is not known), and when it began
+# and was complete, of `perf_counter`: one clock for durations and for the time of day.
+# When it began counts only for a format that is `timed`; for others nobody has looked.
+Record = tuple[Any, int, int | None, float, float]
+
+# Gives the lines of records, each with its end.
+_Lines = Callable[[Iterable[Record]], list[str]]
+
+# Whatever could end a line, drive a terminal or end the quotes; and bytes of which nobody has said what they mean.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
+_ESCAPES |= {ord("\\"): "\\\\", ord('"'): '\\"'}
+
+
+def escape(text: str) -> str:
+    """Make text of a client's safe for a line of the log and for a terminal."""
+    return text.translate(_ESCAPES)
+
+
+_NUMBERS = [str(number) for number in range(1000)]  # every status, and many a size
+_SHORT = [f"{number / 1e6:.6f}" for number in range(1000)]  # seconds of most answers
+
+# Expressions over the items of a record and the names that `_compile` adds. A template becomes one function of them,
+# since a call for each field would cost more than the fields do.
+_SECONDS = "short[micros] if (micros := int((ended - started) * 1e6)) < 1000 else '%.6f' % (ended - started)"
+_TEXT = {
+    "client": "escape(request.client_address[0])",
+    "user": "user(request.headers.peek('authorization'))",
+    "time": "moment.time",
+    "clf_time": "moment.clf_time",
+    "iso_time": "moment.iso_time",
+    "unix_time": "'%.3f' % (ended + offset)",
+    "method": "request.method",
+    "target": "target if '\"' not in (target := request.target) and '\\\\' not in target else escape(target)",
+    "path": "escape(request.path)",
+    "query": "escape(request.query_string)",
+    "version": "request.version",
+    "host": "escape(request.host or '-')",
+    "scheme": "request.scheme",
+    "status": "numbers[status]",
+    "bytes": "numbers[size] if size < 1000 else size",
+    "seconds": _SECONDS,
+    "milliseconds": "'%.3f' % ((ended - started) * 1e3)",
+    "microseconds": "int((ended - started) * 1e6)",
+    "referer": "escape(request.headers.peek('referer') or '-')",
+    "user_agent": "escape(request.headers.peek('user-agent') or '-')",
+    "pid": "pid",
+    "aborted": "'-'",
+}
+FIELDS = ("request", *_TEXT)
+_DURATIONS = frozenset(("seconds", "milliseconds", "microseconds"))
+
+# Of what has been refused: no request, and so no more than its beginning.
+_TEXT_REFUSED = dict.fromkeys(_TEXT, "'-'") | {
+    name: _TEXT[name] for name in ("time", "clf_time", "iso_time", "unix_time", "client", "status", "pid")
+} | {"request": "escape(request.requestline)"}  # fmt: skip
+
+_JSON = {
+    "time": "moment.iso_time",
+    "client": "encode(request.client_address[0])",
+    "method": "request.method",
+    "target": "encode(request.target)",
+    "version": "request.version",
+    "host": "encode_or_null(request.host)",
+    "status": "numbers[status]",
+    "bytes": "numbers[size] if size < 1000 else size",
+    "seconds": _SECONDS,
+    "referer": "encode_or_null(request.headers.peek('referer'))",
+    "user_agent": "encode_or_null(request.headers.peek('user-agent'))",
+}
+_JSON_REFUSED = {name: _JSON[name] for name in ("time", "client", "status")}
+_JSON_REFUSED["request"] = "encode(request.requestline)"
+
+# What the requests of one connection have in common as long as they repeat their fields, whose memo keeps it then.
+_REPEATED = frozenset(("client", "user", "version", "host", "scheme", "referer", "user_agent", "pid"))
+
+_LINES = """
+def lines(records):
+    texts = []
+    offset = time() - perf_counter()
+    begins, ends = moment.begins - offset, moment.ends - offset
+    for request, status, size, started, ended in records:
+        if not begins <= ended < ends:
+            moment.begin(ended + offset)
+            begins, ends = moment.begins - offset, moment.ends - offset
+        {values}
+        texts.append(f{shape!r})
+    return texts
+"""
+_REPEATED_TEXTS = """
+def repeated(request):
+    {values}
+    texts = ({texts})
+    if request.target[0] == "/":  # else it is the target that names the host
+        request.headers.memo[key] = texts
+    return texts
+"""
+
+_HTTP_SERVER = '{client} - - [{time}] "{request}" {status} {bytes}'
+_ABORTED = {"aborted": "'aborted'"}  # of an answer whose client has gone before its end
+_COMMON = '{client} - {user} [{clf_time}] "{request}" {status} {bytes}'
+NamedFormats = {
+    "http.server": _HTTP_SERVER,
+    "common": _COMMON,
+    "combined": _COMMON + ' "{referer}" "{user_agent}"',
+}
+
+
+class Refused:
+    """Stands for a request in the record of something that is none."""
+
+    def __init__(self, client_address: Address, line: str) -> None:
+        self.client_address = client_address
+        self.requestline = line
+
+
+class LineFormat:
+    """Makes the lines of one format.
+
+    Args:
+        name: ``http.server``, ``common``, ``combined``, ``json``, or a template such as ``{status} {target}``.
+
+    Raises:
+        ValueError: there is no such format or field; the text says which there are.
+
+    Attributes:
+        lines: gives the lines of answers, of their records.
+        is_json: whether each line is an object.
+        timed: whether a line says how long an answer took.
+    """
+
+    lines: _Lines
+
+    def __init__(self, name: str) -> None:
+        self._moment = _Moment()
+        self.is_json = name == "json"
+        if self.is_json:
+            self.lines = _compile(_json_template(_JSON), _JSON, self._moment, _REPEATED)
+            self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment, frozenset())
+            cut = _JSON | {"aborted": "'true'"}
+            self._aborted = _compile(_json_template(cut), cut, self._moment, frozenset())
+            self.timed = True
+        else:
+            template = NamedFormats.get(name, name)
+            self.timed = any(field in _DURATIONS for _, field in _parts(template, _TEXT))
+            self.lines = _compile(template, _TEXT, self._moment, _REPEATED)
+            self._refused = _compile(template, _TEXT_REFUSED, self._moment, frozenset())
+            # The lines of common and combined are read by programs that know no more of them.
+            template += " {aborted}" if name == "http.server" else ""
+            self._aborted = _compile(template, _TEXT | _ABORTED, self._moment, frozenset())
+
+    def refused(self, client_address: Address, line: str, status: int) -> str:
+        """The line for something that is no request and has been refused."""
+        now = time.perf_counter()
+        return self._refused([(Refused(client_address, line), status, None, now, now)])[0]
+
+    def aborted(self, record: Record) -> str:
+        """The line for an answer whose client has gone before its end."""
+        return self._aborted([record])[0]
+
+    def message(self, text: str) -> str:
+        """The line for a text that a handler logs by itself, which is a line already where lines are text."""
+        if not self.is_json:
+            return text
+        self._moment.begin(time.time())
+        return f'{{"time":"{self._moment.iso_time}","message":{encode_basestring_ascii(text.rstrip())}}}\n'
+
+
+def members(record: Record) -> dict[str, Any]:
+    """The fields of a record as they are, for `logging`, whose formatters make them safe themselves."""
+    request, status, size, started, ended = record
+    return {
+        "client": request.client_address[0],
+        "request": request.requestline,
+        "method": request.method,
+        "target": request.target,
+        "version": request.version,
+        "host": request.host,
+        "status": status,
+        "bytes": size,
+        "seconds": ended - started,
+        "referer": request.headers.peek("referer"),
+        "user_agent": request.headers.peek("user-agent"),
+    }
+
+
+class _Moment:
+    """A second as the formats write it."""
+
+    __slots__ = ("begins", "clf_time", "ends", "iso_time", "time")
+
+    def __init__(self) -> None:
+        self.begins = self.ends = 0
+
+    def begin(self, at: float) -> None:
+        """Another second has begun; an earlier one if the clock has been set back."""
+        self.begins = second = int(at)
+        self.ends = second + 1
+        local = time.localtime(second)
+        offset = time.strftime("%z", local)
+        clock = f"{local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
+        self.time = log_date(second)
+        self.clf_time = f"{local.tm_mday:02d}/{MONTHS[local.tm_mon]}/{local.tm_year:04d}:{clock} {offset}"
+        date = f"{local.tm_year:04d}-{local.tm_mon:02d}-{local.tm_mday:02d}"
+        self.iso_time = f"{date}T{clock}{offset[:3]}:{offset[3:]}"
+
+
+def _compile(template: str, expressions: dict[str, str], moment: _Moment, repeated: Set[str]) -> _Lines:
+    """One function of all that a line says, which is the fastest there is."""
+    names: dict[str, Any] = {
+        "moment": moment, "time": time.time, "perf_counter": time.perf_counter, "pid": os.getpid(),
+        "escape": escape, "user": _user, "encode": encode_basestring_ascii, "encode_or_null": _encode_or_null,
+        "numbers": _NUMBERS, "short": _SHORT, "key": object(),
+    }  # fmt: skip
+    each: dict[str, str] = {}  # variables of the function, and what they are
+    once: dict[str, str] = {}
+    runs: list[str] = []  # of repeated fields and what stands between them: one text, made once
+    shape = run = ""
+    is_repeated = False
+    for literal, field in _parts(template, expressions):
+        # What somebody has written as a format becomes a literal; only the expressions above are code.
+        run += literal.replace("{", "{{").replace("}", "}}")
+        if field is not None and field in repeated:
+            once[f"f_{field}"] = expressions[field]
+            run += f"{{f_{field}}}"
+            is_repeated = True
+            continue
+        if is_repeated:
+            shape += f"{{r_{len(runs)}}}"
+            runs.append(run)
+        else:
+            shape += run
+        run, is_repeated = "", False
+        if field is not None:
+            each[f"f_{field}"] = expressions[field]
+            shape += f"{{f_{field}}}"
+    if runs:
+        variables = "".join(f"r_{number}, " for number in range(len(runs)))
+        texts = "".join(f"f{run!r}, " for run in runs)
+        exec(_REPEATED_TEXTS.format(values=_assign(once), texts=texts), names)
+        each[variables] = "request.headers.memo.get(key) or repeated(request)"
+    exec(_LINES.format(values=_assign(each), shape=shape), names)
+    lines: _Lines = names["lines"]
+    return lines
+
+
+def _assign(expressions: dict[str, str]) -> str:
+    return "; ".join(f"{name} = {code}" for name, code in expressions.items()) or "pass"
+
+
+def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | None]]:
+    """The literals of a template, each with the field that follows."""
+    try:
+        parts = list(string.Formatter().parse(template + "\n"))
+    except ValueError as error:
+        raise ValueError(f"access_log_format {template!r}: {error}; a brace of its own is written twice") from None
+    if all(part[1] is None for part in parts):
+        raise ValueError(
+            f"access_log_format {template!r} is none of http.server, common, combined, json and none, "
+            "and has no {field}"
+        )
+    for literal, field, spec, conversion in parts:
+        if field is not None and (field not in FIELDS or spec or conversion):
+            whole = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            raise ValueError(f"access_log_format has no field {{{whole}}}; there are {', '.join(FIELDS)}")
+        if field == "request" and "request" not in fields:
+            yield literal, "method"
+            yield " ", "target"
+            yield " ", "version"
+        else:
+            yield literal, field
+
+
+def _json_template(fields: dict[str, str]) -> str:
+    # What the grammar lets through needs no look: a token has no quotes, nor has a version.
+    plain = ("time", "method", "version")
+    members = [f'"{name}":"{{{name}}}"' if name in plain else f'"{name}":{{{name}}}' for name in fields]
+    return "{{" + ",".join(members) + "}}"
+
+
+def _encode_or_null(text: str | None) -> str:
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+def _user(credentials: str | None) -> str:
+    """The name that the client gives, RFC 7617; with 401 it was the wrong one, or the password was."""
+    if credentials is None or credentials[:6].lower() != "basic ":
+        return "-"
+    try:
+        name = base64.b64decode(credentials[6:]).partition(b":")[0].decode("latin-1")
+    except (binascii.Error, ValueError):
+        return "-"
+    # White space would shift the fields of the line.
+    return escape(name).replace(" ", "\\x20") or "-"

@@ -1,0 +1,214 @@
+"""Metrics: what one process counts, what several have counted together, and how Prometheus reads it.
+
+Owns the names of the metrics and the shape of a snapshot, which is plain data (it passes through JSON from a
+worker to its supervisor). It opens nothing and answers nothing.
+"""
+
+import enum
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from time import perf_counter
+from typing import Any, Protocol
+
+from ..engine.interfaces import Answer
+from ..wire.request import Request
+
+__all__ = ["CONTENT_TYPE", "Metrics", "Snapshot", "merge", "prometheus_text"]
+
+# What `Metrics.snapshot` gives: dicts by label, lists by bucket and numbers, all of which may be summed.
+Snapshot = dict[str, Any]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Methods of RFC 9110 and 5789, and of WebDAV (RFC 4918); a client may send any other, so those are one.
+_METHODS = frozenset((
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+    "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK",
+))  # fmt: skip
+_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+_SHORTEST = _BOUNDS[0]
+_FOLDED = 256  # of a kind are counted at once
+
+_REASONS = {
+    400: "malformed", 408: "timeout", 414: "line_too_long", 417: "expectation", 431: "head_too_large",
+    501: "not_implemented", 505: "version",
+}  # fmt: skip
+
+
+class Sender(Protocol):
+    """The output of a connection."""
+
+    @property
+    def total(self) -> int: ...
+
+
+class Counted(Protocol):
+    """A connection, as far as it is counted."""
+
+    @property
+    def out(self) -> Sender: ...
+    @property
+    def state(self) -> enum.Enum: ...
+
+
+class Metrics:
+    """What one server has counted since its start."""
+
+    def __init__(self) -> None:
+        # Durations that are still to be counted, by method and status: several at once cost less than one by one.
+        self._waiting: dict[str, dict[int, list[float]]] = {}
+        self._requests: Counter[str] = Counter()
+        self._buckets = [0] * (len(_BOUNDS) + 1)  # each without those below; the last has no bound
+        self._seconds = 0.0
+        self._content_received = 0
+        self._aborted = 0
+        self._refusals: Counter[str] = Counter()
+        # Of connections that are no more.
+        self._closed = 0
+        self._sent = 0
+
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
+        """Count an answer that is complete; ``started`` is when its request was, of ``perf_counter``."""
+        try:
+            times = self._waiting[request.method][answer.status]
+        except KeyError:
+            times = self._times(request.method, answer.status)
+        times.append(perf_counter() - started)
+        if len(times) >= _FOLDED:
+            self._fold()
+        if request._body is not None:
+            self._content_received += request._body.received
+
+    def refused(self, status: int) -> None:
+        """Count what is no request, by the status of its answer."""
+        self._refusals[_REASONS.get(status, "other")] += 1
+
+    def turned_away(self, limit: str) -> None:
+        """Count a connection or request that a limit leaves no room for: ``max_connections`` or ``max_in_flight``."""
+        self._refusals[limit] += 1
+
+    def aborted(self) -> None:
+        """Count an answer whose end has not left, beside its status."""
+        self._aborted += 1
+
+    def closed(self, sent: int) -> None:
+        """Count a connection that is no more, and the bytes that it has been sent."""
+        self._closed += 1
+        self._sent += sent
+
+    def snapshot(self, connections: Iterable[Counted] = (), in_flight: int = 0) -> Snapshot:
+        """What has been counted so far, and what is now.
+
+        Args:
+            connections: those that are open.
+            in_flight: requests that are being handled.
+        """
+        self._fold()
+        states = {"new": 0, "head": 0, "serving": 0, "discarding": 0, "idle": 0, "lingering": 0}
+        sent = self._sent
+        opened = self._closed
+        for connection in connections:
+            opened += 1
+            sent += connection.out.total
+            state = connection.state.name.lower()
+            if state in states:  # one that is closed already may still have something to send
+                states[state] += 1
+        return {
+            "requests": dict(self._requests),
+            "buckets": list(accumulate(self._buckets[:-1])),
+            "seconds": self._seconds,
+            "in_flight": in_flight,
+            "connections": states,
+            "opened": opened,
+            "sent": sent,
+            "content_received": self._content_received,
+            "aborted": self._aborted,
+            "refusals": dict(self._refusals),
+            "worker_restarts": 0,
+        }
+
+    def _times(self, method: str, status: int) -> list[float]:
+        return self._waiting.setdefault(method if method in _METHODS else "other", {}).setdefault(status, [])
+
+    def _fold(self) -> None:
+        """Count all that waits."""
+        for method, statuses in self._waiting.items():
+            for status, times in statuses.items():
+                if times:
+                    # Status 0: the client was gone, or the answer had to be given up, before there was one.
+                    self._requests[f"{method} {status or 'none'}"] += len(times)
+                    self._seconds += sum(times)
+                    # Where the number of requests is high, nearly all of them are in the first bucket.
+                    longer = [time for time in times if time > _SHORTEST]
+                    self._buckets[0] += len(times) - len(longer)
+                    for time in longer:
+                        self._buckets[bisect_left(_BOUNDS, time)] += 1
+                    times.clear()
+
+
+def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Sum snapshots: those of the workers of one server, of the living and the dead, say."""
+    total: Snapshot = {}
+    for snapshot in snapshots:
+        total = _sum(total, snapshot)
+    return total
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if isinstance(other, dict):
+        return one | {name: _sum(one[name], value) if name in one else value for name, value in other.items()}
+    if isinstance(other, list):
+        return [first + second for first, second in zip(one, other, strict=True)]
+    return one + other
+
+
+def prometheus_text(snapshot: Snapshot) -> str:
+    """A snapshot in the text format of Prometheus, version 0.0.4."""
+    return "".join(f"{line}\n" for line in _lines({**Metrics().snapshot(), **snapshot}))
+
+
+def _lines(snapshot: Snapshot) -> Iterator[str]:
+    yield from _metric("requests_total", "counter", "Requests that have been answered.")
+    for name, count in sorted(snapshot["requests"].items()):
+        method, status = name.split()
+        yield f'aiohttpd_requests_total{{method="{method}",status="{status}"}} {count}'
+    yield from _metric("request_duration_seconds", "histogram", "From the head of a request to the end of its answer.")
+    for bound, count in zip(_BOUNDS, snapshot["buckets"], strict=True):
+        yield f'aiohttpd_request_duration_seconds_bucket{{le="{bound}"}} {count}'
+    total = sum(snapshot["requests"].values())
+    yield f'aiohttpd_request_duration_seconds_bucket{{le="+Inf"}} {total}'
+    yield f"aiohttpd_request_duration_seconds_sum {snapshot['seconds']}"
+    yield f"aiohttpd_request_duration_seconds_count {total}"
+    yield from _single(snapshot, "in_flight", "requests_in_flight", "gauge", "Requests that are being handled.")
+    yield from _by(snapshot, "connections", "connections", "state", "gauge", "Open connections by what they wait for.")
+    yield from _single(snapshot, "opened", "connections_total", "counter", "Connections that have been opened.")
+    yield from _single(snapshot, "sent", "sent_bytes_total", "counter", "Bytes sent, heads included, TLS not.")
+    yield from _single(
+        snapshot, "content_received", "received_content_bytes_total", "counter", "Bytes of request bodies."
+    )
+    yield from _single(
+        snapshot, "aborted", "aborted_answers_total", "counter", "Answers whose client was gone before their end."
+    )
+    yield from _by(
+        snapshot, "refusals", "refusals_total", "reason", "counter", "What was refused before a handler saw it."
+    )
+    yield from _single(
+        snapshot, "worker_restarts", "worker_restarts_total", "counter", "Workers replaced because they died or hung."
+    )
+
+
+def _metric(name: str, kind: str, text: str) -> tuple[str, str]:
+    return f"# HELP aiohttpd_{name} {text}", f"# TYPE aiohttpd_{name} {kind}"
+
+
+def _single(snapshot: Snapshot, key: str, name: str, kind: str, text: str) -> Iterator[str]:
+    yield from _metric(name, kind, text)
+    yield f"aiohttpd_{name} {snapshot[key]}"
+
+
+def _by(snapshot: Snapshot, key: str, name: str, label: str, kind: str, text: str) -> Iterator[str]:
+    yield from _metric(name, kind, text)
+    for value, count in sorted(snapshot[key].items()):
+        yield f'aiohttpd_{name}{{{label}="{value}"}} {count}'

@@ -1,0 +1,75 @@
+"""What is going on right now, for a person: the connections, and what their handlers wait for.
+
+Owns the report that SIGUSR1 writes. It looks, and changes nothing.
+"""
+
+import asyncio
+import linecache
+import os
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ..engine.connection import HTTPConnection
+from .access_log import escape
+from .server import HTTPServer
+
+__all__ = ["report"]
+
+_MOST = 1000  # connections that are shown
+
+
+def report(server: HTTPServer) -> str:
+    """A text about each connection of a server, and the stacks of the handlers that wait."""
+    connections = sorted(server.connections, key=lambda connection: connection.busy_since or time.perf_counter())
+    in_flight = server.in_flight
+    lines = [f"aiohttpd, process {os.getpid()}: {_count(len(connections), 'connection')}, "
+             f"{_count(in_flight, 'request')} in flight"]  # fmt: skip
+    for connection in connections[:_MOST]:
+        lines += _connection(connection)
+    if len(connections) > _MOST:
+        lines.append(f"and {len(connections) - _MOST} more connections")
+    for task in server.orphans:
+        lines += ["a handler whose client has gone", *_waits(task)]
+    return "\n".join(lines)
+
+
+def _connection(connection: HTTPConnection) -> Iterator[str]:
+    address = connection.client_address
+    where = f"{escape(str(address[0]))}:{address[1]}" if isinstance(address, tuple) else escape(address)
+    line = f"{where} {connection.state.name}"
+    request, since = connection.request, connection.busy_since
+    if request is not None:
+        line += f" {escape(request.requestline)}"
+    if since is not None:
+        line += f", for {time.perf_counter() - since:.3f} s"
+    if connection.out.unsent:
+        line += f", {connection.out.unsent} bytes wait for the client"
+    yield line
+    if connection.task is not None:
+        yield from _waits(connection.task)
+
+
+def _waits(task: "asyncio.Task[None]") -> Iterator[str]:
+    """The stack of a task, outermost call first, down to what it really waits for."""
+    # Task.get_stack() knows the outermost coroutine only; each one tells what it awaits.
+    awaited: Any = task.get_coro()
+    while (prefix := _prefix(awaited)) is not None:
+        frame: FrameType | None = getattr(awaited, f"{prefix}_frame")
+        if frame is not None:
+            code = frame.f_code
+            text = linecache.getline(code.co_filename, frame.f_lineno).strip()
+            yield f"    {code.co_filename}:{frame.f_lineno} in {code.co_qualname}: {text}"
+        awaited = getattr(awaited, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await")
+    waiter = getattr(task, "_fut_waiter", None)  # no other way tells
+    yield f"    waits for {escape(repr(awaited if waiter is None else waiter))}"
+
+
+def _prefix(awaited: Any) -> str | None:
+    """How the attributes of a coroutine, a generator or an asynchronous generator begin; None for anything else."""
+    return next((prefix for prefix in ("cr", "gi", "ag") if hasattr(awaited, f"{prefix}_frame")), None)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,64 @@
+"""Content negotiation: what a client would rather have, RFC 9110 section 12.5.
+
+Owns quality values, the order of content codings, and which media type is meant. Knows no file.
+"""
+
+import re
+
+from .headers import OWS, list_elements
+
+__all__ = ["CODINGS", "IDENTITY", "accepted_codings", "accepts_html", "prefers_json"]
+
+# Content codings with the suffix of a file that holds one, in the order that we prefer.
+CODINGS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
+IDENTITY = "identity"
+
+_ALIASES = {"x-gzip": "gzip"}  # RFC 9110 section 8.4.1.3
+_weight = re.compile(r"(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch  # section 12.4.2
+
+
+def _qualities(value: str) -> dict[str, float]:
+    """Each element of an Accept field with its weight; what is malformed is left out."""
+    found = {}
+    for element in list_elements(value):
+        name, _, parameters = element.partition(";")
+        name, last = name.rstrip(OWS), parameters.rpartition(";")[2].strip(OWS)
+        quality = 1.0
+        if last[:2].lower() == "q=":
+            weight = _weight(last)
+            if weight is None:
+                continue
+            quality = float(weight[1])
+        if name:
+            found[_ALIASES.get(name.lower(), name.lower())] = quality
+    return found
+
+
+def accepted_codings(value: str | None) -> tuple[str, ...]:
+    """The content codings that a client takes, best first, up to ``identity``.
+
+    Args:
+        value: Accept-Encoding; None if there is none, which does not ask for any coding.
+
+    Returns:
+        Names out of ``CODINGS``, usually ended by ``"identity"``. It is missing if the client refuses it.
+    """
+    qualities = _qualities(value or "")
+    others = qualities.get("*", 0.0)
+    # Identity is acceptable unless it is excluded, section 12.5.3; unmentioned it is the last resort.
+    identity = qualities.get(IDENTITY, others if "*" in qualities and not others else 0.0001)
+    weights = {coding: qualities.get(coding, others) for coding in CODINGS} | {IDENTITY: identity}
+    order = sorted((name for name, weight in weights.items() if weight), key=lambda name: -weights[name])
+    return tuple(order[: order.index(IDENTITY) + 1] if IDENTITY in order else order)
+
+
+def prefers_json(value: str | None) -> bool:
+    """Whether a client names ``application/json``, and not HTML as much."""
+    qualities = _qualities(value or "")
+    return qualities.get("application/json", 0.0) > qualities.get("text/html", 0.0)
+
+
+def accepts_html(value: str | None) -> bool:
+    """Whether a client names HTML, as browsers do for a page and for nothing that a page loads."""
+    qualities = _qualities(value or "")
+    return any(qualities.get(name, 0.0) > 0 for name in ("text/html", "application/xhtml+xml"))
