@@ -20,7 +20,7 @@ import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, BlockingHTTPRequestHandler, Config, compat
 from aiohttpd.testing import exchange
 
-from ..support.old_handlers import Old
+from ..support.old_handlers import QuietOld
 from ..support.places import ROOT
 from ..support.waiting import BOUND
 from ..support.wire import finals
@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("kind", [compat.HTTPServer, compat.ThreadingHTTPS
 README = (ROOT / "README.md").read_text()
 
 
-class Migrated(BlockingHTTPRequestHandler):
+class Handler(BlockingHTTPRequestHandler):
     """Methods of both kinds."""
 
     def __init__(self, *args: Any, word: str = "word", **kwargs: Any) -> None:
@@ -89,7 +89,7 @@ class TestServers:
     @BOTH
     def test_methods_of_both_kinds(self, kind: Any) -> None:
         """FAULT: 500, '__init__() takes 3 positional arguments'."""
-        with kind(("127.0.0.1", 0), Migrated) as server, served_in_thread(server):
+        with kind(("127.0.0.1", 0), Handler) as server, served_in_thread(server):
             status, text = status_and_text(server, "POST", body="content")
             assert (status, text.split()[0]) == (200, "content")
             assert text.split()[1].startswith("caller" if kind is compat.HTTPServer else "aiohttpd-worker")
@@ -100,7 +100,7 @@ class TestServers:
 
     @BOTH
     def test_partial(self, kind: Any) -> None:
-        factory = functools.partial(functools.partial(Migrated, word="no"), word="another")
+        factory = functools.partial(functools.partial(Handler, word="no"), word="another")
         with kind(("127.0.0.1", 0), factory) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "another")
 
@@ -123,7 +123,7 @@ class TestServers:
 
     @BOTH
     def test_handle_request(self, kind: Any) -> None:
-        with kind(("127.0.0.1", 0), Migrated) as server:
+        with kind(("127.0.0.1", 0), Handler) as server:
             for method in ("GET", "PUT", "POST"):
                 thread = threading.Thread(target=server.handle_request, daemon=True)
                 thread.start()
@@ -134,7 +134,7 @@ class TestServers:
     @BOTH
     @pytest.mark.parametrize(("method", "path"), [("GET", "/stop"), ("STOP", "/")])
     def test_shutdown_from_a_handler(self, kind: Any, method: str, path: str) -> None:
-        with kind(("127.0.0.1", 0), Migrated) as server:
+        with kind(("127.0.0.1", 0), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             assert status_and_text(server, method, path)[0] == 200
@@ -150,7 +150,7 @@ class TestServers:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 errors.append((sys.exc_info()[1], client_address[0]))
 
-        with Server(("127.0.0.1", 0), Migrated) as server, served_in_thread(server):
+        with Server(("127.0.0.1", 0), Handler) as server, served_in_thread(server):
             assert status_and_text(server, method, path)[0] == 500
         [(error, host)] = errors
         assert (str(error), host) == ("oh", "127.0.0.1")
@@ -161,7 +161,7 @@ class TestServers:
             def verify_request(self, request: Any, client_address: Any) -> bool:
                 return self.open
 
-        with Server(("127.0.0.1", 0), Migrated) as server, served_in_thread(server):
+        with Server(("127.0.0.1", 0), Handler) as server, served_in_thread(server):
             server.open = True
             assert status_and_text(server) == (200, "word")
             server.open = False
@@ -172,29 +172,29 @@ class TestServers:
     @pytest.mark.parametrize("hook", ["finish_request", "process_request"])
     def test_hooks_that_nobody_would_call(self, kind: Any, hook: str) -> None:
         server_class = type("Server", (kind,), {hook: lambda self, request, client_address: None})
-        server = server_class(("127.0.0.1", 0), Migrated)
+        server = server_class(("127.0.0.1", 0), Handler)
         with pytest.raises(TypeError, match=f"Server.{hook}.*Handler.*functools.partial"):
             server.serve_forever()
         server.socket.close()
 
     @BOTH
     def test_the_class_is_changed_while_it_runs(self, kind: Any) -> None:
-        with kind(("127.0.0.1", 0), Old) as server, served_in_thread(server):
+        with kind(("127.0.0.1", 0), QuietOld) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "/")
-            server.RequestHandlerClass = Migrated
+            server.RequestHandlerClass = Handler
             assert status_and_text(server) == (200, "word")
-            server.RequestHandlerClass = Old
+            server.RequestHandlerClass = QuietOld
             assert status_and_text(server) == (200, "/")
 
     @BOTH
     def test_the_log(self, kind: Any, capfd: pytest.CaptureFixture[str]) -> None:
         """A line for each answer on stderr, as handlers of http.server write it; none if the class is quiet."""
 
-        class Quiet(Migrated):
+        class Quiet(Handler):
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        for cls, lines in ((Migrated, 2), (Quiet, 0)):
+        for cls, lines in ((Handler, 2), (Quiet, 0)):
             with kind(("127.0.0.1", 0), cls) as server, served_in_thread(server):
                 assert status_and_text(server, path="/a")[0] == 200
                 assert status_and_text(server, "POST", "/b", "x")[0] == 200

@@ -28,7 +28,7 @@ from ..support.wire import Echo
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
 
 
-class WaitingEcho(Echo):
+class Waiting(Echo):
     """GET waits until it is told to go on."""
 
     begun: asyncio.Event
@@ -47,9 +47,9 @@ class WaitingEcho(Echo):
 
 
 @pytest.fixture
-def waiting() -> type[WaitingEcho]:
-    WaitingEcho.begun, WaitingEcho.go_on = asyncio.Event(), asyncio.Event()
-    return WaitingEcho
+def waiting() -> type[Waiting]:
+    Waiting.begun, Waiting.go_on = asyncio.Event(), asyncio.Event()
+    return Waiting
 
 
 def value(text: str, name: str) -> float:
@@ -65,7 +65,7 @@ async def client(server: aiohttpd.HTTPServer) -> AsyncIterator[httpx.AsyncClient
 
 
 class TestMetrics:
-    async def test_what_is_counted(self, waiting: type[WaitingEcho]) -> None:
+    async def test_what_is_counted(self, waiting: type[Waiting]) -> None:
         async with running(waiting, metrics="/metrics") as server, client(server) as http:
             slow = asyncio.create_task(http.get("/slow"))
             await waiting.begun.wait()
@@ -236,7 +236,7 @@ class TestPages:
                 assert (await http.get("/other")).text == "another"
             assert value((await http.get("/metrics")).text, 'requests_total{method="GET",status="200"}') == 6
 
-    async def test_health_fails_while_the_server_drains(self, waiting: type[WaitingEcho]) -> None:
+    async def test_health_fails_while_the_server_drains(self, waiting: type[Waiting]) -> None:
         async with running(waiting, health="/health", timeout_drain_idle=BOUND) as server:
             probe_reader, probe = await asyncio.open_connection(*server.server_address)
             busy_reader, busy = await asyncio.open_connection(*server.server_address)
@@ -267,7 +267,7 @@ class TestPages:
 
 
 class TestReport:
-    async def test_what_a_handler_waits_for(self, waiting: type[WaitingEcho]) -> None:
+    async def test_what_a_handler_waits_for(self, waiting: type[Waiting]) -> None:
         async with running(waiting) as server:
             idle_reader, idle = await asyncio.open_connection(*server.server_address)
             idle.write(b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -291,7 +291,7 @@ class TestReport:
         assert stack[-1].startswith("    waits for <Future pending")
         assert re.fullmatch(r"127\.0\.0\.1:\d+ IDLE", lines[-1])
 
-    async def test_a_handler_without_a_client(self, waiting: type[WaitingEcho]) -> None:
+    async def test_a_handler_without_a_client(self, waiting: type[Waiting]) -> None:
         async with running(waiting) as server:
             _, writer = await asyncio.open_connection(*server.server_address)
             writer.write(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -16,10 +16,10 @@ from aiohttpd import compat
 from aiohttpd.testing import running
 
 from ..support.clients import connected
-from ..support.old_handlers import ByConnection, Old, loud
+from ..support.old_handlers import ByConnection, QuietOld, loud
 from ..support.waiting import BOUND
 
-BOTH = pytest.mark.parametrize("base", [Old, ByConnection], ids=["request", "connection"])
+BOTH = pytest.mark.parametrize("base", [QuietOld, ByConnection], ids=["request", "connection"])
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ async def test_unwrap(base: Any, server_side: ssl.SSLContext, client_side: ssl.S
 async def test_handshake_in_setup(server_side: ssl.SSLContext, client_side: ssl.SSLContext) -> None:
     """As programs do whose server does not shake hands in accept()."""
 
-    class Handler(Old):
+    class Handler(QuietOld):
         def setup(self) -> None:
             self.request.settimeout(BOUND)
             self.request.do_handshake()  # type: ignore[attr-defined]
@@ -151,7 +151,7 @@ async def test_handshake_in_setup(server_side: ssl.SSLContext, client_side: ssl.
             assert (await client.ask()).body == b"/"
 
 
-class WrapsInSetup(Old):
+class WrapsInSetup(QuietOld):
     context: ssl.SSLContext
 
     def setup(self) -> None:
@@ -181,7 +181,7 @@ def test_a_server_that_wraps_is_told(
     def wrap(self: Any, request: Any, client_address: Any) -> None:
         getattr(kind, hook)(self, server_side.wrap_socket(request, server_side=True), client_address)
 
-    with type("Server", (kind,), {hook: wrap})(("127.0.0.1", 0), Old) as server:
+    with type("Server", (kind,), {hook: wrap})(("127.0.0.1", 0), QuietOld) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         connection = http.client.HTTPSConnection(*server.server_address, context=client_side, timeout=BOUND)
@@ -206,7 +206,7 @@ def test_what_it_is_told_works(
                 sock, address = super().get_request()
                 return server_side.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
 
-    with Server(("127.0.0.1", 0), asking(Old, lambda c: isinstance(c, ssl.SSLSocket))) as server:
+    with Server(("127.0.0.1", 0), asking(QuietOld, lambda c: isinstance(c, ssl.SSLSocket))) as server:
         if way == "server.socket":
             server.socket = server_side.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
@@ -221,7 +221,7 @@ def test_what_it_is_told_works(
 
 async def test_a_probe_says_nothing(client_side: ssl.SSLContext) -> None:
     """Whoever wraps nothing is not told either; the access log has it."""
-    async with running(Old) as server:  # type: ignore[arg-type]
+    async with running(QuietOld) as server:  # type: ignore[arg-type]
         with pytest.raises((ssl.SSLError, ConnectionError)):
             async with connected(server, tls=client_side):
                 pass
