@@ -22,15 +22,15 @@ import time
 from collections.abc import Callable
 from statistics import median, quantiles
 
-from aiohttpd.server.server.access_log import AccessLog
-from aiohttpd.server.server.layers import make_service
-from aiohttpd.server.server.metrics import Metrics
-from aiohttpd.server.server.server import HTTPServer
 from hot_path import GET_2, Hello, Null, browser_get
 
 import aiohttpd
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.interfaces import Recorder
+from aiohttpd.server.access_log import AccessLog
+from aiohttpd.server.layers import make_service
+from aiohttpd.server.metrics import Metrics
+from aiohttpd.server.server import HTTPServer
 
 OFF = {"access_log": False}
 OFFS = ("off", "off again")  # how far the figures may be trusted
@@ -150,7 +150,7 @@ def serve() -> None:
         print(server.server_port, flush=True)
         change()
 
-    from aiohttpd.runner.run.run import serve as run
+    from aiohttpd.runner.run import serve as run
 
     run(Counted, ("127.0.0.1", 0), aiohttpd.Config(access_log=False), started=started)
 

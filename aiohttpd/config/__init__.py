@@ -3,6 +3,6 @@
 Owns names, defaults, units, help texts, and where values come from. What an option does is up to who reads it.
 """
 
-from .options import Config, Option, Preset, misspelt_variables, options, read_size
+from .fields import Config, Option, Preset, misspelt_variables, options, read_size, reference
 
-__all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_size"]
+__all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_size", "reference"]

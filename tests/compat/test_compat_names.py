@@ -8,11 +8,11 @@ from http.server import SimpleHTTPRequestHandler
 from typing import Any
 
 import pytest
-from aiohttpd.config.options.options import Config
 
 import aiohttpd
 from aiohttpd import compat
 from aiohttpd.compat.engine import Engine
+from aiohttpd.config import Config
 
 from ..support.old_servers import HERE, Call, Handler, no_thread_left, serving, text_at
 from ..support.waiting import BOUND

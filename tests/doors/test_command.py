@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aiohttpd.config.options.options import Config, options
-from aiohttpd.server.server.process import TWICE
 
 import aiohttpd
+from aiohttpd.config import Config, options, reference
+from aiohttpd.server.process import TWICE
 
 from ..support.commands import HELLO, command, run
 from ..support.places import ROOT
@@ -214,7 +214,7 @@ class TestConfig:
 
     def test_readme_has_every_option(self) -> None:
         readme = (ROOT / "README.md").read_text()
-        assert aiohttpd.config.options.reference() in readme
+        assert reference() in readme
 
     def test_unknown_option_names_the_nearest(self) -> None:
         with pytest.raises(TypeError, match="no option 'limit_boddy'; did you mean 'limit_body'"):

@@ -98,7 +98,7 @@ def test_what_is_refused(folder: Path, arguments: list[str], told: str) -> None:
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="that command line is of Python 3.15")
 def test_there_are_no_more_options() -> None:
     done = subprocess.run([sys.executable, "-m", "http.server", "--help"], capture_output=True, text=True, check=True)
-    from aiohttpd.runner.run.cli import serve
+    from aiohttpd.runner.cli import serve
 
     ours = {name for param in serve.params for name in param.opts} | {"-h", "--help"}
     words = done.stdout.partition("options:")[2].split()

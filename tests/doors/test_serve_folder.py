@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from aiohttpd.runner.run.cli import main
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from aiohttpd.net.reachable import addresses
+from aiohttpd.runner.cli import main
 
 from ..support.commands import command, refused, run, started
 

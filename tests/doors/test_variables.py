@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiohttpd.config.options.options import _OF_COMMAND, Config, misspelt_variables, options
+
+from aiohttpd.config.fields import _OF_COMMAND, Config, misspelt_variables, options
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_a_misspelt_one(name: str, told: str) -> None:
 
 def test_those_that_there_are() -> None:
     """The command has some more than `Config`, and no others."""
-    from aiohttpd.runner.run.cli import serve
+    from aiohttpd.runner.cli import serve
 
     of_command = {param.envvar for param in serve.params if param.envvar}
     known = {option.variable for option in options()} | of_command

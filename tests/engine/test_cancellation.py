@@ -10,12 +10,12 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from aiohttpd.config.options.options import Config
-from aiohttpd.server.server.access_log import AccessLog
-from aiohttpd.server.server.metrics import prometheus_text
 
 from aiohttpd import BaseHTTPRequestHandler, HTTPError, HTTPServer, Request, StreamWriter
+from aiohttpd.config import Config
 from aiohttpd.errors import ClientDisconnected
+from aiohttpd.server.access_log import AccessLog
+from aiohttpd.server.metrics import prometheus_text
 from aiohttpd.testing import exchange, running
 
 from ..support.loops import Peer, joined, on_both_loops

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from aiohttpd.config.options.options import options
 
 import aiohttpd
+from aiohttpd.config import options
 from aiohttpd.errors import WireError
 from aiohttpd.wire.body import ChunkedDecoder
 from aiohttpd.wire.parser import RequestParser

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import trustme
-from aiohttpd.runner.run.cli import main
 from click.testing import CliRunner
 
 from aiohttpd import Config, HTTPServer, Request, StreamWriter
 from aiohttpd.engine.interfaces import Answer
 from aiohttpd.net.sockets import BindError
+from aiohttpd.runner.cli import main
 from aiohttpd.testing import exchange, running
 
 from ..support.clients import Client, connected, ended, get, post, shutting_down

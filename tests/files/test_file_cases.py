@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd.files import SimpleHTTPRequestHandler
 from aiohttpd.files.store import Policy, Representation, Store
 from aiohttpd.files.tree import open_inside
+from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
 from aiohttpd.net.clock import MONTHS, http_date, parse_http_date
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.negotiation import CODINGS, IDENTITY, accepted_codings
@@ -38,6 +38,9 @@ PROPERTY = settings(
 
 MODIFIED = 1709210096  # Thu, 29 Feb 2024 12:34:56 GMT
 FUTURE = 4102444800  # the year 2100
+# Frames of one raw block each, RFC 8878 section 3.1.1.
+ZSTD = b"\x28\xb5\x2f\xfd\x20\x17\xb9\0\0 in another coding: zst"
+TWIN = b"\x28\xb5\x2f\xfd\x20\x16\xb1\0\0two names of one file."
 PAGE = b"<!DOCTYPE html>\n<title>A page</title>\n" + b"<p>A paragraph of the page.</p>\n" * 40
 FILES = {
     "data.bin": b"".join(b"%03d." % number for number in range(250)),
@@ -47,11 +50,11 @@ FILES = {
     "future.bin": b"%0100d" % 7,
     "page.html": PAGE,
     "page.html.br": b"in another coding: br",
-    "page.html.zst": b"\x28\xb5\x2f\xfd in another coding: zs",
+    "page.html.zst": ZSTD,
     "page.html.gz": gzip.compress(PAGE, mtime=0),
     "twin.txt": b"a text",
-    "twin.txt.br": b"\x28\xb5\x2f\xfd two names of one file",
-    "twin.txt.zst": b"\x28\xb5\x2f\xfd two names of one file",
+    "twin.txt.br": TWIN,
+    "twin.txt.zst": TWIN,
     "style.css": b"p { color: black }\n",
     "style.css.gz": gzip.compress(b"p { color: black }\n", mtime=0),
     "site/index.html": b"<title>An index page</title>\n",

@@ -24,7 +24,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd.files import SimpleHTTPRequestHandler, tree
+from aiohttpd.files import tree
+from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
 from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET

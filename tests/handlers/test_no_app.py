@@ -14,10 +14,10 @@ from wsgiref.simple_server import demo_app
 
 import flask
 import pytest
-from aiohttpd.config.options.options import Config
 
 import aiohttpd
 from aiohttpd.compression import compress
+from aiohttpd.config import Config
 from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 

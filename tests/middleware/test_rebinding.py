@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aiohttpd.config.options.hosts import AllowedHosts
 
 import aiohttpd
+from aiohttpd.config.hosts import AllowedHosts
 from aiohttpd.testing import running
 
 from ..support.programs import program, serve_command

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aiohttpd.config.options.options import Config
 
 from aiohttpd import BindError, HTTPServer
+from aiohttpd.config import Config
 from aiohttpd.net.bind import is_local, read_addresses
 from aiohttpd.net.sockets import ServerAddress, UnixAddress, listen, url_of
 from aiohttpd.testing import running

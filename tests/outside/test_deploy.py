@@ -17,10 +17,10 @@ from typing import Any
 import click
 import httpx
 import pytest
-from aiohttpd.runner.run.cli import serve
 
 from aiohttpd import Config, HTTPServer, Request, StreamWriter
 from aiohttpd.net.sockets import listen
+from aiohttpd.runner.cli import serve
 
 from ..support.commands import command
 from ..support.fronts import CLIENT, FRONTS, PACKAGES, filled_in, find, front_running, haproxy, nginx, text_of

@@ -436,7 +436,7 @@ class TestPdoc:
             assert 'href="json.html"' in index.text
             page = await http.get("/json.html")
             assert page.status_code == 200 and "JSONDecodeError" in page.text
-            assert float((await http.get("/aiohttpd/clock.html?mtime=1")).text) > 0
+            assert float((await http.get("/aiohttpd/net/clock.html?mtime=1")).text) > 0
             assert "JSONDecoder" in (await http.get("/search.js")).text
             head = await http.head("/json.html")
             assert head.status_code == 200 and head.content == b""

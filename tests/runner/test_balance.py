@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-from aiohttpd.runner.run.balance import Balance, Table
 
 from aiohttpd.engine.response import StreamWriter
+from aiohttpd.runner.balance import Balance, Table
 from aiohttpd.testing import running
 from aiohttpd.wire.request import Request
 

@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from aiohttpd.server.server.process import TWICE
 
 import aiohttpd
+from aiohttpd.server.process import TWICE
 
 from ..support.programs import WAIT, program, serve_command
 

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-from aiohttpd.runner.run.shared_stream import SharedStream
+
+from aiohttpd.runner.shared_stream import SharedStream
 
 from ..support.programs import WAIT
 from ..support.waiting import until

@@ -15,13 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from aiohttpd.config.options.options import Config
-from aiohttpd.runner.run.channel import Channel, encode
-from aiohttpd.runner.run.shared_stream import SharedStream
-from aiohttpd.runner.run.supervisor import Supervisor
-from aiohttpd.server.server.process import TWICE
 
 import aiohttpd
+from aiohttpd.config import Config
+from aiohttpd.runner.channel import Channel, encode
+from aiohttpd.runner.shared_stream import SharedStream
+from aiohttpd.runner.supervisor import Supervisor
+from aiohttpd.server.process import TWICE
 
 from ..support.programs import WAIT, Program, gone, program, serve_command
 from ..support.rolling import Load

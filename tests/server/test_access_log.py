@@ -4,9 +4,8 @@ import asyncio
 import io
 import re
 
-from aiohttpd.server.server.access_log import AccessLog, escape
-
 import aiohttpd
+from aiohttpd.server.access_log import AccessLog, escape
 from aiohttpd.testing import exchange
 
 from ..support.wire import Echo

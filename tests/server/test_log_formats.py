@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable
 
 import pytest
-from aiohttpd.server.server.access_log import AccessLog, LoggingAccessLog
-from aiohttpd.server.server.log_format import FIELDS, LineFormat
-from aiohttpd.server.server.metrics import Metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiohttpd
 from aiohttpd.engine.answer import Instant
 from aiohttpd.engine.context import Service
+from aiohttpd.server.access_log import AccessLog, LoggingAccessLog
+from aiohttpd.server.log_format import FIELDS, LineFormat
+from aiohttpd.server.metrics import Metrics
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 

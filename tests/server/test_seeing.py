@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aiohttpd.server.server.metrics import Metrics, merge, prometheus_text
-from aiohttpd.server.server.stacks import report
-from aiohttpd.server.server.status_server import metrics_server
 
 import aiohttpd
 from aiohttpd.engine.answer import Instant
+from aiohttpd.server.metrics import Metrics, merge, prometheus_text
+from aiohttpd.server.stacks import report
+from aiohttpd.server.status_server import metrics_server
 from aiohttpd.testing import running
 
 from ..support.waiting import until

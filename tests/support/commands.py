@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiohttpd.runner.run.cli import main
 from click.testing import CliRunner
+
+from aiohttpd.runner.cli import main
 
 HELLO = """
 import aiohttpd

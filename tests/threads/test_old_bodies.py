@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from aiohttpd.config.options.options import Preset
 
 from aiohttpd import BaseHTTPRequestHandler, Config, wsgi
+from aiohttpd.config import Preset
 from aiohttpd.testing import exchange, running
 from aiohttpd.threads import body as incoming
 from aiohttpd.threads import outbox, spools

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 import h11
 import httptools
 import pytest
-from aiohttpd.config.options.options import Config
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from aiohttpd.config import Config
 from aiohttpd.errors import WireError
 from aiohttpd.wire.body import ChunkedDecoder, LengthDecoder
 from aiohttpd.wire.headers import Headers

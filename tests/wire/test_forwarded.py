@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
-from aiohttpd.config.options.trust import TrustedProxies, read_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
 import aiohttpd
+from aiohttpd.config.trust import TrustedProxies, read_fields
 from aiohttpd.engine.interfaces import Answer
 from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.testing import exchange

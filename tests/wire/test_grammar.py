@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import pytest
-from aiohttpd.config.options.options import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aiohttpd.config import Config
 from aiohttpd.errors import WireError
 from aiohttpd.wire.body import ChunkedDecoder
 from aiohttpd.wire.headers import Headers

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from aiohttpd.config.options.trust import TrustedProxies
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiohttpd import BaseHTTPRequestHandler, Config
+from aiohttpd.config.trust import TrustedProxies
 from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.errors import HTTPError, WireError
 from aiohttpd.files.conditions import Validators, evaluate
