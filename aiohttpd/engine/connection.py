@@ -45,6 +45,7 @@ NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
 _HEAVY = 8  # of them, for which one counts that may have a body
+_LARGE = 16 * 1024  # bytes of one read that are left to the next turn of the loop
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -84,6 +85,10 @@ class HTTPConnection(Handling):
                     return
             else:
                 parser.buffer = data
+            if len(data) > _LARGE:  # uvloop reads up to 32 times before others have their turn
+                self._go_on_soon()
+                self._regulate()
+                return
             self._advance()
         elif state is SERVING or state is DISCARDING:
             self._parser.feed(data)
