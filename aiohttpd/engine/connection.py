@@ -44,8 +44,8 @@ class ConnectionState(enum.Enum):
 NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
-_HEAVY = 8  # of them, for which one counts that may have a body
-_LARGE = 16 * 1024  # bytes of one read that are left to the next turn of the loop
+_HEAVY = 8  # of them, for which one counts that may have a body, or has much behind it: heads may be large
+_LARGE = 16 * 1024  # bytes; uvloop reads up to 32 times in one callback, each time 256 KiB
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -85,10 +85,6 @@ class HTTPConnection(Handling):
                     return
             else:
                 parser.buffer = data
-            if len(data) > _LARGE:  # uvloop reads up to 32 times before others have their turn
-                self._go_on_soon()
-                self._regulate()
-                return
             self._advance()
         elif state is SERVING or state is DISCARDING:
             self._parser.feed(data)
@@ -167,10 +163,12 @@ class HTTPConnection(Handling):
             if request is None:
                 break
             if parser.buffer:
-                if request.framing.ordinary:
-                    out.hold()
-                else:
+                if not request.framing.ordinary:
                     served += _HEAVY
+                else:
+                    out.hold()
+                    if len(parser.buffer) > _LARGE:
+                        served += _HEAVY
             self._begin(request)
             if self._state is not IDLE:
                 break

@@ -76,7 +76,7 @@ class TestPipelining:
         service.close()
 
     async def test_large_heads_of_many_reads_in_one_callback(self) -> None:
-        """uvloop reads up to 32 times in one callback: of heads of 60 KiB none is served in it."""
+        """uvloop reads up to 32 times in one callback: of heads of 60 KiB no more than a few are served in it."""
         app = Turns(waits=False)
         loop = asyncio.get_running_loop()
         service = Service(app, Config(access_log=False), loop)
@@ -85,11 +85,8 @@ class TestPipelining:
         large = GET[:-2] + b"".join(b"Cookie: " + b";" * 15_000 + b"\r\n" for _ in range(4)) + b"\r\n"
         for _ in range(32):
             transport.feed(large * 4)
-        assert not app.answered
+        assert app.answered <= 4
         assert not transport.is_reading()
-        for _ in range(4):
-            await asyncio.sleep(0)
-        assert app.answered
         await until(lambda: app.answered == 128)
         transport.close()
         await transport.closed.wait()
