@@ -1,6 +1,6 @@
 """What an answer can be: how far it has come, how its end is told, and where its bytes go.
 
-Owns the words that `writer` decides with; it decides nothing itself.
+Owns the words that `response` decides with; it decides nothing itself.
 """
 
 import enum

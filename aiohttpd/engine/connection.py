@@ -1,7 +1,7 @@
 """HTTPConnection: one client, from its first byte to its last.
 
 Owns the states of a connection and every transition between them. What bytes mean is `wire`'s, what
-an answer looks like is `writer`'s, what handlers do is theirs: it awaits an App and knows no more.
+an answer looks like is `response`'s, what handlers do is theirs: it awaits an App and knows no more.
 
 ::
 

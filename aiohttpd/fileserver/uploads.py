@@ -1,6 +1,6 @@
 """UploadHandler: a file server that takes files, too.
 
-Owns what a request to upload is, and who may make one. What happens on the disk is `receiving`'s.
+Owns what a request to upload is, and who may make one. What happens on the disk is `receive`'s.
 
 ============================  ==========================================================================
 PUT /folder/name              the body is the file: ``curl -T file URL``

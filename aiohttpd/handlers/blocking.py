@@ -1,6 +1,6 @@
 """BlockingHTTPRequestHandler: a handler whose methods are a plain ``def``, as a type checker should see it.
 
-Owns no behaviour: what runs in a thread, and with what files, is `methods`' and `plain`'s.
+Owns no behaviour: what runs in a thread, and with what files, is `dispatch`'s and `threads.plain`'s.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Binding: what a person may write after ``--bind``, and what it stands for.
 
-Owns the words. `listeners` opens what they stand for, `systemd` knows what has been opened already.
+Owns the words. `sockets` opens what they stand for, `systemd` knows what has been opened already.
 """
 
 import socket

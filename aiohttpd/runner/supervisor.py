@@ -1,8 +1,8 @@
 """The supervisor: keeps as many workers as wanted on sockets that outlive each of them.
 
-Owns the count. It binds once (see `sharing`) and imports nothing of the App, so whatever happens to a worker, what
+Owns the count. It binds once (see `sockets`) and imports nothing of the App, so whatever happens to a worker, what
 waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what is for
-`supervising` to say.
+`supervise` to say.
 """
 
 import asyncio

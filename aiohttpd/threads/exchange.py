@@ -1,6 +1,6 @@
 """Exchange: one request and its answer, as the thread of a handler of ``http.server`` deals with them.
 
-Owns the ways of the bytes: the request is read as it was sent, the answer goes through `passing`, and who takes the
+Owns the ways of the bytes: the request is read as it was sent, the answer goes through `relay`, and who takes the
 connection over gets a `tunnel`.
 """
 

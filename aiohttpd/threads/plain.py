@@ -1,7 +1,7 @@
 """A plain ``def do_GET`` of an aiohttpd handler: run in a worker thread, with files that block.
 
 Owns what stands in for ``rfile`` and ``wfile`` while the method runs. How a thread is had, and how its
-output reaches the client, is `running`'s; how an answer is framed is `writer`'s, here as everywhere.
+output reaches the client, is `call`'s; how an answer is framed is `response`'s, here as everywhere.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Spools: what waits in temporary files between clients and threads, within one bound for the process.
 
-Owns the account of their bytes. The files are `incoming`'s and `outbox`'s.
+Owns the account of their bytes. The files are `body`'s and `outbox`'s.
 """
 
 import threading
