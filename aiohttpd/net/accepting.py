@@ -2,8 +2,8 @@
 
 Owns what an error of accept() means to the loop. uvloop closes the connections that wait then (libuv keeps a
 descriptor in reserve for that), and goes on. asyncio would try again as often as the backlog is long, log each time,
-and come back after a second, be the socket closed meanwhile or not; so it is told that nobody waits, and `server.acceptor`
-that it should leave the socket alone for a while.
+and come back after a second, be the socket closed meanwhile or not; so it is told that nobody waits, and
+`server.acceptor` that it should leave the socket alone for a while.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Handlers of ``http.server``, unmodified, as Apps.
 
-Owns what is done for a request before and after its thread; what a handler finds there is `fake_socket`'s, how it is made
-is `instances`'.
+Owns what is done for a request before and after its thread; what a handler finds there is `fake_socket`'s, how it is
+made is `instances`'.
 """
 
 import asyncio
