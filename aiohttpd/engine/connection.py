@@ -268,7 +268,7 @@ class HTTPConnection(Handling):
             result: object = await self.service.app(request, response)  # type: ignore[func-returns-value]
             if result is not None:
                 check_result("the App", result, response, handler=False)
-            if request._body is not None and request._body.drop_forgotten():
+            if request.known_body is not None and request.known_body.drop_forgotten():
                 raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
             response.finish()
         except KeyboardInterrupt:

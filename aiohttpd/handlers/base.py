@@ -347,7 +347,7 @@ class BaseHTTPRequestHandler(Input, Output):
     async def _serve(self) -> None:
         try:
             if self._is_plain:
-                result = await (self._methods.get(self.command) or find_method(self))(self)
+                result = await (self._methods.get(self.command) or find_method(self, self._methods))(self)
             else:
                 result = await self._serve_with_hooks()
             if result is not None:
@@ -416,7 +416,7 @@ class BaseHTTPRequestHandler(Input, Output):
         await self.setup()
         try:
             if not self.request.expects_continue or self.handle_expect_100():
-                return await (self._methods.get(self.command) or find_method(self))(self)
+                return await (self._methods.get(self.command) or find_method(self, self._methods))(self)
         finally:
             await self.finish()
         return None

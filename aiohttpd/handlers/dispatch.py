@@ -13,20 +13,24 @@ __all__ = ["Method", "find_method"]
 Method = Callable[[Any], Awaitable[object]]
 
 
-def find_method(handler: Any) -> Method:
-    """Find ``do_<command>`` of a handler, and remember it in ``_methods`` if it belongs to the class."""
+def find_method(handler: Any, methods: dict[str, Method]) -> Method:
+    """Find ``do_<command>`` of a handler.
+
+    Args:
+        handler: of the request.
+        methods: what has been found for its class; what belongs to the class is added.
+    """
     name = "do_" + handler.command
     function: Any = getattr(type(handler), name, None)
     if function is not None:
         method = function if inspect.iscoroutinefunction(function) else _in_thread(function)
-        handler._methods[handler.command] = method
+        methods[handler.command] = method
         return method
     bound = getattr(handler, name, None)  # set on the instance, or by __getattr__
     if bound is not None:
         return _of_instance(bound)
     if handler.command == "HEAD":
-        handler._methods["HEAD"] = _head_by_get
-        return _head_by_get
+        return methods.setdefault("HEAD", _head_by_get(methods))
     return _unsupported
 
 
@@ -47,13 +51,17 @@ def _of_instance(bound: Callable[[], Any]) -> Method:
     return _in_thread(lambda handler: bound())
 
 
-async def _head_by_get(handler: Any) -> None:
+def _head_by_get(methods: dict[str, Method]) -> Method:
     """Answer HEAD as GET; the writer sends no content."""
-    handler.wfile.head_mirrors_get = True
-    handler.command = "GET"
-    method = handler._methods.get("GET") or find_method(handler)
-    handler.command = "HEAD"
-    await method(handler)
+
+    async def head(handler: Any) -> None:
+        handler.wfile.head_mirrors_get = True
+        handler.command = "GET"
+        method = methods.get("GET") or find_method(handler, methods)
+        handler.command = "HEAD"
+        await method(handler)
+
+    return head
 
 
 async def _unsupported(handler: Any) -> None:

@@ -78,8 +78,8 @@ class Metrics:
         times.append(perf_counter() - started)
         if len(times) >= _FOLDED:
             self._fold()
-        if request._body is not None:
-            self._content_received += request._body.received
+        if request.known_body is not None:
+            self._content_received += request.known_body.received
 
     def refused(self, status: int) -> None:
         """Count what is no request, by the status of its answer."""

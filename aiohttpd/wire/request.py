@@ -90,10 +90,11 @@ class Request:
         version: ``HTTP/1.1``, or what else the request line said.
         headers: the header fields.
         http10: whether the rules of HTTP/1.0 hold.
+        known_body: the body; None if there is none and nobody has asked for it. `body` is for handlers.
     """
 
     peer: Peer
-    _body: Body | None = None
+    known_body: Body | None = None
 
     def __init__(self, method: str, target: str, version: str, headers: Headers, framing: Framing) -> None:
         self.method = method
@@ -118,13 +119,13 @@ class Request:
     @property
     def body(self) -> Body:
         """The body as a stream; an empty one if there is none."""
-        if self._body is None:
-            self._body = self.peer.empty_body()
-        return self._body
+        if self.known_body is None:
+            self.known_body = self.peer.empty_body()
+        return self.known_body
 
     @body.setter
     def body(self, body: Body) -> None:
-        self._body = body
+        self.known_body = body
 
     @property
     def path(self) -> str:
@@ -182,7 +183,7 @@ class Request:
     @property
     def trailers(self) -> Headers:
         """Fields after a chunked body, known once it has been read; apart from `headers` for good reason."""
-        return getattr(self._body, "trailers", None) or Headers()
+        return getattr(self.known_body, "trailers", None) or Headers()
 
     @property
     def client_address(self) -> Address:
