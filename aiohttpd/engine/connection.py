@@ -44,8 +44,7 @@ class ConnectionState(enum.Enum):
 NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
 
 _PIPELINE = 32  # requests served in one callback, before others have their turn
-_HEAVY = 8  # of them, for which one counts that may have a body, or has much behind it: heads may be large
-_LARGE = 16 * 1024  # bytes; uvloop reads up to 32 times in one callback, each time 256 KiB
+_HEAVY = 8  # of them, for which one counts that may have a body or has a large head
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
@@ -163,18 +162,18 @@ class HTTPConnection(Handling):
             if request is None:
                 break
             if parser.buffer:
-                if not request.framing.ordinary:
-                    served += _HEAVY
-                else:
+                if request.framing.ordinary:
                     out.hold()
-                    if len(parser.buffer) > _LARGE:
-                        served += _HEAVY
+                if parser.heavy or not request.framing.ordinary:
+                    served += _HEAVY
             self._begin(request)
             if self._state is not IDLE:
                 break
             served += 1
         if out.held is not None:
             out.release()
+        if parser.heavy:
+            self._rest()
         if self._state is IDLE and not parser.buffer and not self.eof:
             idles = self._idles
             if self._fifo is not idles or idles[self] is not None:  # else the next sweep will see to it
@@ -183,6 +182,13 @@ class HTTPConnection(Handling):
             self._wait_for_head()
         else:
             self._regulate()
+
+    def _rest(self) -> None:
+        """Large heads have been served: others have their turn before more is read. uvloop reads 32 times in a row."""
+        self._parser.heavy = False
+        if self._state is IDLE:
+            self._pause_reading()
+            self._go_on_soon()
 
     def _go_on(self) -> None:
         """Go on with what waits, in a later turn of the loop, if nobody else has done so before."""

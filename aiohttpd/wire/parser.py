@@ -35,6 +35,7 @@ def _head_pattern(limit_fields: int) -> re.Pattern[str]:
 _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
 _USUAL = 2048  # bytes of a head that is matched without a look for its end
+_HEAVY = 8 * 1024  # bytes of a head that takes its time
 _REMEMBERED = 200  # bytes of a refused message
 TLS_HANDSHAKE = b"TLS handshake on a port without TLS"
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
@@ -60,12 +61,13 @@ class RequestParser:
 
     Attributes:
         buffer: holds all bytes that wait; empty if none do.
+        heavy: a head has been large; whoever gives others their turn for that sets it back.
         refused: how the refused message began, for the log.
     """
 
     __slots__ = (
         "_config", "_dead", "_empty_lines", "_few", "_last", "_line_ended", "_line_room", "_match_head", "_roomy",
-        "_searched", "_separators", "_start", "_tail", "buffer", "refused",
+        "_searched", "_separators", "_start", "_tail", "buffer", "heavy", "refused",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
@@ -73,9 +75,10 @@ class RequestParser:
         # No other limit can be passed by a head of this size, so it is not looked at twice.
         self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
         # Nor are its lists; nor are those with few commas and semicolons: each line has one more element.
-        self._few = 2 * config.limit_elements
+        self._few = min(2 * config.limit_elements, _HEAVY)
         self._separators = max(0, config.limit_elements - config.limit_fields)
         self._match_head = _head_pattern(config.limit_fields).match
+        self.heavy = False
         self.buffer: bytes | bytearray = b""
         self._start = 0  # what lies before it has been consumed
         self._searched = 0  # no head ends before it
@@ -212,8 +215,10 @@ class RequestParser:
         if size > self._roomy:
             refusals.check_limits(match[0], self._config)
         method, target, version, block = match.groups()
-        if size > self._few and block.count(",") + block.count(";") >= self._separators:
-            refusals.check_elements(block, self._config.limit_elements)
+        if size > self._few:
+            self.heavy = size > _HEAVY
+            if block.count(",") + block.count(";") >= self._separators:
+                refusals.check_elements(block, self._config.limit_elements)
         if target[0] != "/" or method == "CONNECT":
             refusals.check_target(method, target)
         headers = Headers(block)
