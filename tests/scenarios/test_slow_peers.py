@@ -438,13 +438,13 @@ async def read_slowly(client: Client, size: int, part: int, pause: float) -> Non
 @pytest.mark.parametrize("block", [5_000, 100_000])
 @on_both_loops
 async def test_a_slow_reader_on_a_unix_socket(block: int) -> None:
-    app = Download(1_300_000, block)
-    config = Config(**deadlines(write=DEADLINE), min_rate=200_000, timeout_drain_idle=0)
+    app = Download(3_000_000, block)
+    config = Config(**deadlines(write=5 * DEADLINE), min_rate=200_000, timeout_drain_idle=0)
     with tempfile.TemporaryDirectory() as folder:
         async with (
             HTTPServer(f"{folder}/socket", app, config=config) as server,
             connected(server) as client,
-            takes(3 * DEADLINE),
+            takes(5 * DEADLINE),
         ):
             await client.send(get())
             await read_slowly(client, app.size, 20_000, pause=0.01)

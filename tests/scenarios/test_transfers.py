@@ -221,14 +221,14 @@ async def test_a_slow_reader_lives(tls: Contexts, large: Path, content: bytes) -
 
 @on_both_loops
 async def test_a_slow_reader_on_a_unix_socket(large: Path, tmp_path: Path) -> None:
-    config = Config(timeout_write=0.3, min_rate=1000)
+    config = Config(timeout_write=1.0, min_rate=1000)
     async with HTTPServer(str(tmp_path / "s"), serve_file(large), config=config) as server, connected(server) as client:
         await client.send(get("/large.bin"))
         await client.reader.readuntil(b"\r\n\r\n")
         left = LARGE
         while left:
             left -= len(await client.reader.readexactly(min(64 * 1024, left)))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.04)
 
 
 @BOTH_SCHEMES
