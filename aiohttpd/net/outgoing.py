@@ -22,6 +22,7 @@ _HELD = 64 * 1024  # bytes of answers that may wait for the end of a batch
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
+_TCP_CLOSE = 7  # the state of a connection that is no more, of linux/tcp_states.h
 _SIOCOUTQ = 0x5411  # Linux: bytes that the kernel keeps for the peer; one for our end of the stream
 _FEW = 64 * 1024  # bytes that may be left to the kernel
 
@@ -208,7 +209,10 @@ class Outgoing:
 
             with contextlib.suppress(OSError):  # it has been closed
                 (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
-                waiting += max(0, queued - 1)
+                if (
+                    sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_CLOSE
+                ):  # after an RST it still counts
+                    waiting += max(0, queued - 1)
         return waiting
 
     @property

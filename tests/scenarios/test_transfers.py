@@ -392,3 +392,16 @@ async def test_many_slow_readers_cost_no_memory(large: Path) -> None:
 def _resident() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@on_both_loops
+async def test_one_that_closes_its_side_and_then_goes(large: Path) -> None:
+    """It is no slow reader: what an RST has destroyed is not waited for, though the kernel counts it still."""
+    large.write_bytes(bytes(8 * MIB))
+    async with at(serve_file(large), (None, None), timeout_write=60, timeout_linger=0.1) as (server, client):
+        await client.send(get("/large.bin"))
+        await client.reader.readuntil(b"\r\n\r\n")
+        client.writer.write_eof()
+        await until(lambda: all(connection.eof for connection in server.connections))
+        client.writer.transport.abort()
+        await until(lambda: not server.connections, 20)
