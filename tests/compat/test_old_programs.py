@@ -27,7 +27,7 @@ import urllib.request
 import wsgiref.simple_server
 import xmlrpc.client
 import xmlrpc.server
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +37,7 @@ import trustme
 
 from aiohttpd import compat
 
-from ..support.old_servers import Call, no_thread_left
+from ..support.old_servers import Call, in_thread, no_thread_left, quiet
 from ..support.waiting import BOUND
 
 HERE = ("127.0.0.1", 0)
@@ -64,27 +64,6 @@ def reply(
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in fields.items()})
         with connection.getresponse() as response:
             return response.status, response.getheader("Content-Type", ""), response.read()
-
-
-@contextlib.contextmanager
-def in_thread(server: Any) -> Iterator[Any]:
-    """As fixtures of tests do it."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(BOUND)
-
-
-def quiet(base: Any) -> Any:
-    class Quiet(base):  # type: ignore[misc]
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    return Quiet
 
 
 @program
