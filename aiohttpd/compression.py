@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
-from .engine.answer import Buffer, Framing, HasFileno, State, check_length, to_bytes
+from .engine.answer import Buffer, HasFileno, ResponseFraming, ResponseState, check_length, to_bytes
 from .engine.interfaces import App
 from .engine.response import StreamWriter
 from .errors import ContractError
@@ -130,7 +130,7 @@ class _CompressingWriter(StreamWriter):
     def send_head(
         self, status: int, fields: "ResponseFields | Iterable[tuple[str, str | int]]" = (), reason: str | None = None
     ) -> None:
-        if self.state is not State.START or status < 200:
+        if self.state is not ResponseState.START or status < 200:
             super().send_head(status, fields, reason)
             return
         # A copy, since those of a handler may be shared.
@@ -233,7 +233,7 @@ class _CompressingWriter(StreamWriter):
         self._forget()
         for data in waiting or ():
             super().write(data)
-        if last and self.state is State.HELD and self._framing is Framing.AUTO:
+        if last and self.state is ResponseState.HELD and self._framing is ResponseFraming.AUTO:
             self._parts.append(last)  # all is here, so it leaves in one piece, whatever its size
             self._room -= len(last)
         elif last:

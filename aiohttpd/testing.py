@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from .config import Config
 from .engine.connection import HTTPConnection
-from .engine.context import Service
+from .engine.context import ServerContext
 from .engine.interfaces import AccessLogger, App
 from .handlers.app import prepare
 from .server.server import HTTPServer, Lifespan
@@ -128,7 +128,7 @@ async def exchange(
         access_log: takes the records.
     """
     loop = asyncio.get_running_loop()
-    service = Service(app, config or Config(), loop, access_log=access_log, prepare=prepare)
+    service = ServerContext(app, config or Config(), loop, access_log=access_log, prepare=prepare)
     transport = MemoryTransport(loop)
     transport.connect(_protocol(service))
     try:
@@ -143,7 +143,7 @@ async def exchange(
     return bytes(transport.output)
 
 
-def _protocol(service: Service) -> asyncio.Protocol:
+def _protocol(service: ServerContext) -> asyncio.Protocol:
     if not service.config.trusted_proxies:
         return HTTPConnection(service)
     from .engine.proxied import behind_proxies

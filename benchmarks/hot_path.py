@@ -13,7 +13,7 @@ from functools import partial
 
 import aiohttpd
 from aiohttpd.engine.connection import HTTPConnection
-from aiohttpd.engine.context import Service
+from aiohttpd.engine.context import ServerContext
 from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
@@ -92,7 +92,7 @@ async def main() -> None:
     arguments.add_argument("--access-log", action="store_true")
     given = arguments.parse_args()
     loop = asyncio.get_running_loop()
-    service = Service(Hello, aiohttpd.Config(access_log=False), loop, prepare=prepare)
+    service = ServerContext(Hello, aiohttpd.Config(access_log=False), loop, prepare=prepare)
     connection = HTTPConnection(service)
     transport = Null(loop)
     transport.connect(connection)

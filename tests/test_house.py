@@ -18,7 +18,6 @@ ORDER = [
     "net",
     "engine",
     "threads",
-    "files",
     "handlers",
     *("middleware", "compression"),
     "fileserver",

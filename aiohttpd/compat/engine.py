@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import HTTPError
 from ..net.sockets import ServerAddress
 from ..server.server import HTTPServer as Server
-from ..threads.fake_socket import Connection
+from ..threads.fake_socket import FakeSocket
 from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
 from .calling import CallingThread
@@ -51,9 +51,9 @@ class Engine:
         self._stopped = threading.Event()
         self._stopped.set()
         # Of connections whose requests run in threads of the server's own making.
-        self._handed_out: weakref.WeakKeyDictionary[Connection, threading.Event] = weakref.WeakKeyDictionary()
+        self._handed_out: weakref.WeakKeyDictionary[FakeSocket, threading.Event] = weakref.WeakKeyDictionary()
         self._with_others: set[Any] = set()  # the connections
-        self._failed: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._failed: weakref.WeakSet[FakeSocket] = weakref.WeakSet()
         self._factory: tuple[Any, Factory | None] = None, None  # of the handler class, once it has been looked at
 
     def serve_forever(self, server: Any, poll_interval: float) -> None:
@@ -244,13 +244,13 @@ class Engine:
 
     # In the thread of a handler.
 
-    def _finish(self, connection: Connection, client_address: Any) -> None:
+    def _finish(self, connection: FakeSocket, client_address: Any) -> None:
         """Do for one request what ``socketserver`` does for a connection."""
         self._answer(connection, client_address)
         if connection in self._failed:  # this traceback must not have the server
             raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
 
-    def _answer(self, connection: Connection, client_address: Any) -> None:
+    def _answer(self, connection: FakeSocket, client_address: Any) -> None:
         server = self._server()
         if server is None:
             raise HTTPError(503)
@@ -265,7 +265,7 @@ class Engine:
         finally:
             self._caller.inside.handler = False
 
-    def _process(self, server: Any, connection: Connection, client_address: Any) -> None:
+    def _process(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Have a request answered in this thread."""
         if self._caller.is_current:
             self._caller.inside.served = connection.exchange.request.peer
@@ -289,7 +289,7 @@ class Engine:
                 raise HTTPError(500) from None
             self._failed.discard(connection)  # it has answered, and then it ends its server
 
-    def _hand_out(self, server: Any, connection: Connection, client_address: Any) -> None:
+    def _hand_out(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Have a hook of the server see to a request, in the calling thread as there, and wait until somebody has."""
         over = self._handed_out[connection] = threading.Event()
         connection.on_close = over.set
@@ -331,7 +331,7 @@ class Engine:
     def finish_request(self, server: Any, request: Any, client_address: Any) -> None:
         """Make a handler, which answers; for the socket of somebody who accepts himself, as there."""
         cls = server.RequestHandlerClass
-        if not isinstance(request, Connection):
+        if not isinstance(request, FakeSocket):
             cls(request, client_address, server)
             return
         over = self._handed_out.pop(request, None)

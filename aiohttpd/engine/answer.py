@@ -16,11 +16,11 @@ from ..wire.request import Request
 __all__ = [
     "Buffer",
     "Cause",
-    "Framing",
+    "ResponseFraming",
     "HasFileno",
-    "Instant",
+    "PreparedResponse",
     "Sink",
-    "State",
+    "ResponseState",
     "check_chunks",
     "check_length",
     "to_bytes",
@@ -35,7 +35,7 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-class State(enum.Enum):
+class ResponseState(enum.Enum):
     """How far an answer has come."""
 
     START = "no head has been given"
@@ -52,7 +52,7 @@ class Cause(enum.Enum):
     SHUTDOWN = "the server stops, and the grace is over"
 
 
-class Framing(enum.Enum):
+class ResponseFraming(enum.Enum):
     """How the end of the content is told, RFC 9112 section 6."""
 
     AUTO = "not decided yet"
@@ -63,7 +63,7 @@ class Framing(enum.Enum):
     NONE = "there is none: 204, 205, 304, 2xx to CONNECT"
 
 
-class Instant(NamedTuple):
+class PreparedResponse(NamedTuple):
     """An answer that an App has in memory, whole: no task, no handler and no writer is made for it.
 
     A handler class gives them by a class method ``instant(request)``, asked for requests without a body on connections

@@ -21,7 +21,7 @@ from time import perf_counter
 from ..errors import ClientDisconnected, ContractError, WireError, meant_by
 from ..wire.request import Request
 from .answer import Cause
-from .context import Service
+from .context import ServerContext
 from .failures import answer_failure, check_result, refusal
 from .handling import Handling
 from .response import StreamWriter
@@ -53,7 +53,7 @@ class HTTPConnection(Handling):
 
     __slots__ = ("_linger_left", "_state")
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServerContext) -> None:
         super().__init__(service)
         self._state = NEW
 

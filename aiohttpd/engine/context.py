@@ -24,7 +24,7 @@ from .interfaces import Abortable, AccessLogger, Answer, App, Closable, Meter, O
 if TYPE_CHECKING:
     from .response import StreamWriter
 
-__all__ = ["Service", "error_logger", "log_error"]
+__all__ = ["ServerContext", "error_logger", "log_error"]
 
 T = TypeVar("T", bound=Closable)
 
@@ -33,7 +33,7 @@ error_logger = logging.getLogger("aiohttpd.error")
 _COARSEST = 1.0  # seconds between two sweeps of deadlines, at most; they are a quarter of the shortest one
 
 
-class Service:
+class ServerContext:
     """The part of a server that its connections know.
 
     Attributes:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from ..wire.request import Request
 from .answer import Cause
-from .context import Service
+from .context import ServerContext
 from .intake import Intake
 from .response import StreamWriter
 
@@ -21,7 +21,7 @@ class Handling(Intake):
 
     __slots__ = ("_before", "_started", "_task", "_unsettled")
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServerContext) -> None:
         super().__init__(service)
         # Of a request whose handler waits.
         self._task: asyncio.Task[None] | None = None

@@ -13,7 +13,7 @@ from typing import cast
 
 from ..net.clock import log_date
 from ..net.half_closing import half_closable, hold_end
-from .context import Service
+from .context import ServerContext
 from .link import peer_of
 
 __all__ = ["SHUTDOWN", "Handshake", "pass_to_tls"]
@@ -36,7 +36,7 @@ class Handshake(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, service: Service, context: SSLContext, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, service: ServerContext, context: SSLContext, make: Callable[[], asyncio.Protocol]) -> None:
         self._service = service
         self._context = half_closable(context)
         self._make = make

@@ -8,13 +8,13 @@ derives from it.
 import math
 
 from ..errors import ClientDisconnected
-from ..net.pace import Pace
+from ..net.pace import TransferRate
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from ..wire.headers import Headers
 from ..wire.parser import RequestParser
 from ..wire.request import Request
 from .body import StreamReader
-from .context import Service
+from .context import ServerContext
 from .link import Link
 from .response import StreamWriter
 
@@ -31,7 +31,7 @@ class Intake(Link):
 
     __slots__ = ("_goes_on", "_last", "_owes_100", "_parser", "_response")
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServerContext) -> None:
         super().__init__(service)
         self._parser = RequestParser(service.config)
         self._last = service.draining  # no request may follow the current one
@@ -119,7 +119,7 @@ class Intake(Link):
                 self.out.release()
                 self.out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
         if self._receive_pace is None:
-            self._receive_pace = Pace(self._body.received if self._body is not None else 0)
+            self._receive_pace = TransferRate(self._body.received if self._body is not None else 0)
         self._receive_pace.begin(self.service.loop.time())
         self._watch()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..net.outgoing import Outgoing
 from ..wire.request import Address, Request
-from .answer import Instant
+from .answer import PreparedResponse
 from .error_body import ErrorBody
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class ServedApp(NamedTuple):
     """
 
     app: App
-    instant: Callable[[Request], Instant | None] | None = None
+    instant: Callable[[Request], PreparedResponse | None] | None = None
     error_body: ErrorBody | None = None
     refusal_fields: tuple[tuple[str, str], ...] = ()
     silence: float | None = None

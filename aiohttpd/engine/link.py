@@ -16,11 +16,11 @@ from ..errors import BodyTimeout
 from ..net.deadlines import FINEST, Fifo
 from ..net.half_closing import HalfClosable
 from ..net.outgoing import Outgoing
-from ..net.pace import Pace, Silence, peer_has_closed
+from ..net.pace import Silence, TransferRate, peer_has_closed
 from ..net.sendfile import FileTransfer, file_transfer
 from ..wire.request import Address, Request
 from .body import StreamReader
-from .context import Service
+from .context import ServerContext
 from .interfaces import Closable
 
 __all__ = ["GONE_PEER", "Link", "peer_of"]
@@ -64,7 +64,7 @@ class Link(asyncio.Protocol):
     scheme: str
     _transport: asyncio.Transport
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServerContext) -> None:
         self.service = service
         self._fifo: Fifo | None = None  # where our deadline is armed
         self._heads, self._idles = service.heads, service.idles
@@ -78,8 +78,8 @@ class Link(asyncio.Protocol):
         self._body: StreamReader | None = None  # of the current request, while it arrives or waits to be read
         # Of a transfer that is watched.
         self._timeout: float | None = None
-        self._receive_pace: Pace | None = None
-        self._send_pace: Pace | None = None
+        self._receive_pace: TransferRate | None = None
+        self._send_pace: TransferRate | None = None
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over."""
@@ -121,7 +121,7 @@ class Link(asyncio.Protocol):
         return self.service.server
 
     def shared(self, kind: Callable[[Config, asyncio.AbstractEventLoop], T]) -> T:
-        """See `Service.shared`."""
+        """See `ServerContext.shared`."""
         return self.service.shared(kind)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -256,7 +256,7 @@ class Link(asyncio.Protocol):
         if sending:
             delivered = self.out.delivered()
             if self._send_pace is None:
-                self._send_pace = Pace(delivered)
+                self._send_pace = TransferRate(delivered)
             self._send_pace.begin(now)
             window = self._timeout or self.silence or config.timeout_write
             if self._send_pace.too_slow(now, delivered, window=window, rate=rate):

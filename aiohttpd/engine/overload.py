@@ -9,7 +9,7 @@ from typing import cast
 
 from ..errors import HTTPError
 from ..wire.request import Request
-from .context import Service
+from .context import ServerContext
 from .failures import answer_failure, refusal
 from .interfaces import App
 from .response import StreamWriter
@@ -22,7 +22,7 @@ _BUSY = HTTPError(503, None, "the server is busy", headers=[("Retry-After", "1")
 
 
 def limit_connections(
-    factory: ProtocolFactory, service: Service, *, silent: bool = False, handshakes: bool = False
+    factory: ProtocolFactory, service: ServerContext, *, silent: bool = False, handshakes: bool = False
 ) -> ProtocolFactory:
     """What makes the protocol of a connection that has been accepted: the given one, while there is room for more.
 
@@ -41,7 +41,7 @@ def limit_connections(
     return make if most else factory
 
 
-def limit_in_flight(app: App, service: Service, most: int) -> App:
+def limit_in_flight(app: App, service: ServerContext, most: int) -> App:
     """An App around an App that runs at most so many times at once; what is over it gets 503.
 
     Handlers count whose client has gone. Files that are answered from memory do not.
@@ -68,7 +68,7 @@ def limit_in_flight(app: App, service: Service, most: int) -> App:
 class TurnedAway(asyncio.Protocol):
     """A connection too many: it is told so and closed; nothing is parsed, and nothing waits for a request."""
 
-    def __init__(self, service: Service, *, silent: bool) -> None:
+    def __init__(self, service: ServerContext, *, silent: bool) -> None:
         self._service = service
         self._silent = silent
 

@@ -20,7 +20,7 @@ from ..wire.headers import Headers
 from ..wire.proxy_protocol import Preamble, read_preamble
 from ..wire.request import Address, Request
 from .connection import HTTPConnection
-from .context import Service
+from .context import ServerContext
 from .handshake import pass_to_tls
 from .link import GONE_PEER
 
@@ -136,7 +136,7 @@ class ProxiedConnection(HTTPConnection):
 
     __slots__ = ("_fields", "_headers", "_introduced", "_origin", "_proxies", "_speaks", "trusted")
 
-    def __init__(self, service: Service, proxies: TrustedProxies, fields: frozenset[str]) -> None:
+    def __init__(self, service: ServerContext, proxies: TrustedProxies, fields: frozenset[str]) -> None:
         super().__init__(service)
         self._proxies = proxies
         self._fields = fields
@@ -194,7 +194,7 @@ class ProxiedConnection(HTTPConnection):
         super()._begin(request)
 
 
-class Preface(asyncio.Protocol):
+class ProxyPreface(asyncio.Protocol):
     """Stands in front of a connection until its preamble has been read and TLS has been begun.
 
     Args:
@@ -278,7 +278,7 @@ class Preface(asyncio.Protocol):
 
 
 def behind_proxies(
-    service: Service, context: Callable[[], SSLContext | None], tls: dict[str, Any]
+    service: ServerContext, context: Callable[[], SSLContext | None], tls: dict[str, Any]
 ) -> tuple[Callable[[], asyncio.Protocol], bool]:
     """Say how a server makes connections that trusts proxies.
 
@@ -296,8 +296,8 @@ def behind_proxies(
     def connection() -> ProxiedConnection:
         return ProxiedConnection(service, proxies, fields)
 
-    def preface() -> Preface:
+    def preface() -> ProxyPreface:
         now = context()
-        return Preface(connection(), None if now is None else {"sslcontext": half_closable(now), **tls})
+        return ProxyPreface(connection(), None if now is None else {"sslcontext": half_closable(now), **tls})
 
     return (preface, True) if config.proxy_protocol else (connection, False)

@@ -16,7 +16,7 @@ from ..errors import ClientDisconnected, ContractError
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Request
 from ..wire.response import LAST_CHUNK, ResponseFields, status_line
-from .answer import Buffer, Cause, Framing, HasFileno, Sink, State, check_chunks, check_length, to_bytes
+from .answer import Buffer, Cause, HasFileno, ResponseFraming, ResponseState, Sink, check_chunks, check_length, to_bytes
 
 __all__ = ["CLIENT_CLOSED", "StreamWriter"]
 
@@ -24,8 +24,8 @@ CLIENT_CLOSED = 499  # in records, as nginx has it: the client has gone before t
 _TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 
-START, HELD, SENT, DONE = State.START, State.HELD, State.SENT, State.DONE
-AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
+START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
+AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = ResponseFraming
 
 _NO_CONTENT = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import ClientDisconnected
-from ..files.tree import Entry, OpenFile, look_at, open_inside, read_names
+from ..handlers.files.tree import Entry, OpenFile, look_at, open_inside, read_names
 
 if TYPE_CHECKING:
     from ..engine.response import StreamWriter

@@ -21,15 +21,15 @@ from collections.abc import Iterable
 from threading import get_ident
 from typing import Any, ClassVar
 
-from ..engine.answer import Instant
+from ..engine.answer import PreparedResponse
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected
-from ..files.content import Content, FileChanged, Readable
-from ..files.media_types import EXTENSIONS, guess_type
-from ..files.paths import decoded, folder_path, names_in, normal_path, relative_folder
-from ..files.response import send_file_head
-from ..files.store import Folder, Policy, Representation, Store, Wishes, not_kept
 from ..handlers.base import BaseHTTPRequestHandler
+from ..handlers.files.content import Content, FileChanged, Readable
+from ..handlers.files.media_types import EXTENSIONS, guess_type
+from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
+from ..handlers.files.response import send_file_head
+from ..handlers.files.store import Folder, Policy, Representation, Store, Wishes, not_kept
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
 from .folders import Listed, send_listing
@@ -91,7 +91,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     allowed_methods: ClassVar[str] = "GET, HEAD, OPTIONS"
     listing_form = ""
 
-    refusal_fields: ClassVar[tuple[tuple[str, str], ...]] = ()  # for `Service`
+    refusal_fields: ClassVar[tuple[tuple[str, str], ...]] = ()  # for `ServerContext`
     _stores: ClassVar[dict[Any, Store]] = {}
     _is_stock: ClassVar[bool] = True  # nothing is overridden that decides about an answer with a file
 
@@ -143,7 +143,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         return store
 
     @classmethod
-    def instant(cls, request: Request) -> Instant | None:
+    def instant(cls, request: Request) -> PreparedResponse | None:
         """Answer at once, without an instance, what is in memory; if the class leaves that as it is."""
         if not cls._is_stock or request.method != "GET":
             return None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote
 
-from ..files.tree import Entry
+from ..handlers.files.tree import Entry
 from .upload_form import UPLOAD_SCRIPT
 
 __all__ = ["Form", "JsonForm", "Order", "Page", "Totals", "content_security_policy", "html_page"]

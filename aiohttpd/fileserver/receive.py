@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ..errors import HTTPError
-from ..files.tree import OpenFile
+from ..handlers.files.tree import OpenFile
 
-__all__ = ["Incoming", "check_system", "is_temporary"]
+__all__ = ["PartialFile", "check_system", "is_temporary"]
 
 _WRITTEN = 256 * 1024  # bytes that are written together
 _WORTH_IT = 64 * 1024  # bytes that are worth a write of their own
@@ -48,7 +48,7 @@ def check_system() -> None:
         raise NotImplementedError("this system cannot hold a folder open, which uploads need")
 
 
-class Incoming:
+class PartialFile:
     """A file that is arriving; an async context manager, after which it is there whole, or nothing of it.
 
     Args:
@@ -97,7 +97,7 @@ class Incoming:
         self.size = 0
         self.replaced = False
 
-    async def __aenter__(self) -> "Incoming":
+    async def __aenter__(self) -> "PartialFile":
         try:
             await self._in_thread(self._open)
         except BaseException:

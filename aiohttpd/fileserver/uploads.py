@@ -19,14 +19,14 @@ from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
 from ..errors import ContentTooLarge, HTTPError
-from ..files.conditions import Outcome, Validators, evaluate
-from ..files.paths import decoded, folder_path, names_in, relative_folder
-from ..files.store import Folder, Representation
-from ..files.tree import OpenFile, open_inside
+from ..handlers.files.conditions import Outcome, Validators, evaluate
+from ..handlers.files.paths import decoded, folder_path, names_in, relative_folder
+from ..handlers.files.store import Folder, Representation
+from ..handlers.files.tree import OpenFile, open_inside
 from ..middleware.auth import challenge, is_authorized
 from ..wire.negotiation import accepts_html, prefers_json
 from .handler import SimpleHTTPRequestHandler
-from .receive import Incoming, check_system, is_temporary
+from .receive import PartialFile, check_system, is_temporary
 from .upload_form import upload_form
 
 __all__ = ["UploadHandler"]
@@ -135,8 +135,8 @@ class UploadHandler(SimpleHTTPRequestHandler):
 
     def _incoming(
         self, folder: OpenFile, name: str, expected: int, check: Callable[[], None] | None = None
-    ) -> Incoming:
-        return Incoming(
+    ) -> PartialFile:
+        return PartialFile(
             folder, name, overwrite=self.overwrite, min_free=self.min_free, min_free_files=self.min_free_files,
             patience=self.timeout_lock, expected=expected, check=check,
         )  # fmt: skip

@@ -113,7 +113,7 @@ class Output:
         Raises:
             HTTPError: 404: there is no such file; 403: it may not be read.
         """
-        from ..files.response import attachment, send_path
+        from .files.response import attachment, send_path
 
         fields = [] if download_as is None else [("Content-Disposition", attachment(download_as))]
         handler = cast("Responder", self)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config
 from ..config.hosts import AllowedHosts, is_loopback, without_port
 from ..config.trust import TrustedProxies
-from ..engine.context import Service
+from ..engine.context import ServerContext
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..wire.request import Request
 
 if TYPE_CHECKING:
-    from ..engine.answer import Instant
+    from ..engine.answer import PreparedResponse
 
 __all__ = ["check_hosts"]
 
@@ -48,7 +48,7 @@ class _Checked:
         return self._proxies is None or not isinstance(peer, tuple) or not self._proxies.includes(peer[0])
 
 
-def check_hosts(service: Service, names: list[Any]) -> None:
+def check_hosts(service: ServerContext, names: list[Any]) -> None:
     """Put the check before the App of a service, whichever way it answers; if there is something to check.
 
     Args:
@@ -83,7 +83,7 @@ def check_hosts(service: Service, names: list[Any]) -> None:
     if instant is not None:
         at_once = instant
 
-        def choose_instant(request: Request) -> "Instant | None":
+        def choose_instant(request: Request) -> "PreparedResponse | None":
             if (request.framing.host in known and request.target[0] == "/") or is_allowed(request):
                 return at_once(request)
             return None

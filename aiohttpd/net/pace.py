@@ -6,10 +6,10 @@ Measured from time to time, never timed byte by byte. Takes the time as an argum
 import asyncio
 import select
 
-__all__ = ["Pace", "Silence", "peer_has_closed"]
+__all__ = ["TransferRate", "Silence", "peer_has_closed"]
 
 
-class Pace:
+class TransferRate:
     """Whether a transfer keeps up with a minimum rate, over windows of time in which we waited for the peer.
 
     One byte now and then is no progress, and a pause that is ours is no fault of the peer's.

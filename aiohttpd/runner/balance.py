@@ -53,7 +53,7 @@ class Table:
 
 
 class Accepting(Protocol):
-    """What accepts, and can be told to wait: `Acceptors`."""
+    """What accepts, and can be told to wait: `Acceptor`."""
 
     @property
     def load(self) -> int:

@@ -20,8 +20,8 @@ import click
 from ..config import Config, Option, misspelt_variables, options, read_size
 from ..engine.interfaces import App
 from ..errors import HTTPError, TLSError
-from ..files.tree import open_inside
 from ..fileserver.folder import folder_app
+from ..handlers.files.tree import open_inside
 from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, UnixAddress
 from ..net.tls import Certificates

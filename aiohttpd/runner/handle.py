@@ -23,10 +23,10 @@ from typing import Any
 from ..config import Config
 from ..server.metrics import Snapshot
 from .channel import Channel, Message
-from .sockets import Set
+from .sockets import SocketSet
 from .worker import HANDED, Job, work
 
-__all__ = ["State", "WatchedWorker", "counted"]
+__all__ = ["WorkerState", "WorkerHandle", "counted"]
 
 _OVERTIME = 4.0  # seconds after its grace in which a worker ends by itself
 _LAST_WORDS = 1.0  # seconds for what a worker has sent before its end
@@ -36,7 +36,7 @@ _OF_THE_LIVING = ("in_flight", "connections")  # of a snapshot, what the dead ha
 _spawn = multiprocessing.get_context("spawn")
 
 
-class State(enum.Enum):
+class WorkerState(enum.Enum):
     """What a worker is doing."""
 
     STARTING = "loading its target"
@@ -45,10 +45,10 @@ class State(enum.Enum):
     GONE = "nothing"
 
 
-STARTING, READY, RETIRED, GONE = State
+STARTING, READY, RETIRED, GONE = WorkerState
 
 
-class WatchedWorker:
+class WorkerHandle:
     """A worker process.
 
     Args:
@@ -69,12 +69,12 @@ class WatchedWorker:
 
     def __init__(
         self,
-        make_job: Callable[[socket.socket, "WatchedWorker"], Job],
-        sockets: Set,
+        make_job: Callable[[socket.socket, "WorkerHandle"], Job],
+        sockets: SocketSet,
         slot: int,
         config: Config,
-        changed: Callable[["WatchedWorker"], None],
-        asked: Callable[["WatchedWorker", int], None],
+        changed: Callable[["WorkerHandle"], None],
+        asked: Callable[["WorkerHandle", int], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._make_job = make_job

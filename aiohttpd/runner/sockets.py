@@ -14,12 +14,12 @@ from collections.abc import Collection
 from ..config import Config
 from ..net.sockets import BindError, ServerAddress, bind_beside, listen
 
-__all__ = ["Set", "Sets"]
+__all__ = ["SocketSet", "SocketPool"]
 
-Set = tuple[socket.socket, ...]
+SocketSet = tuple[socket.socket, ...]
 
 
-class Sets:
+class SocketPool:
     """The sets of sockets of all workers.
 
     Args:
@@ -36,7 +36,7 @@ class Sets:
 
     def __init__(self, given: list[ServerAddress], config: Config) -> None:
         first = tuple(listen(given, config.backlog, reuse_port=config.reuse_port))
-        self._sets: list[Set] = [first]
+        self._sets: list[SocketSet] = [first]
         self._dealt = set()
         if config.reuse_port and sys.platform == "linux":
             self._dealt = {sock for sock in first if sock.family != socket.AF_UNIX and sock not in given}
@@ -49,7 +49,7 @@ class Sets:
         Raises:
             BindError: that cannot be; then there are as many as before.
         """
-        new: list[Set] = []
+        new: list[SocketSet] = []
         try:
             while self._dealt and len(self._sets) + len(new) < count:
                 new.append(self._beside(self._sets[0]))
@@ -58,17 +58,17 @@ class Sets:
             raise
         self._sets += new
 
-    def for_one_more(self, taken: Collection[Set]) -> Set:
+    def for_one_more(self, taken: Collection[SocketSet]) -> SocketSet:
         """The set for another worker, of which those that count have these."""
         return min(self._sets, key=list(taken).count)
 
-    def drop(self, count: int, taken: Collection[Set]) -> None:
+    def drop(self, count: int, taken: Collection[SocketSet]) -> None:
         """Close what is more than so many workers need, and none of them has."""
         spare = [one for one in self._sets if one not in taken][: max(0, len(self._sets) - count)]
         self._sets = [one for one in self._sets if one not in spare]
         self._close(spare)
 
-    def renew(self, one: Set) -> None:
+    def renew(self, one: SocketSet) -> None:
         """Nobody can accept from a set for now: refuse who waits there, and have the others get what comes.
 
         The set that takes its place listens once a worker does.
@@ -83,7 +83,7 @@ class Sets:
         sets, self._sets = self._sets, []
         self._close(sets)
 
-    def _beside(self, one: Set) -> Set:
+    def _beside(self, one: SocketSet) -> SocketSet:
         new: list[socket.socket] = []
         try:
             new.extend(bind_beside(sock) if sock in self._dealt else sock for sock in one)
@@ -93,7 +93,7 @@ class Sets:
         self._dealt.update(sock for sock in new if sock not in one)
         return tuple(new)
 
-    def _close(self, sets: list[Set]) -> None:
+    def _close(self, sets: list[SocketSet]) -> None:
         kept = {sock for one in self._sets for sock in one}
         for one in sets:
             for sock in one:

@@ -17,8 +17,8 @@ from ..net.sockets import BindError, ServerAddress, url_of
 from ..server.metrics import merge
 from ..server.process import say
 from .balance import Table
-from .handle import State, WatchedWorker, counted
-from .sockets import Set, Sets
+from .handle import WorkerHandle, WorkerState, counted
+from .sockets import SocketPool, SocketSet
 from .worker import BEAT, Descriptor, Job
 
 __all__ = ["Supervisor", "Watch"]
@@ -62,7 +62,7 @@ class Supervisor:
         self._shared = Descriptor(shared)
         self._table = Table.of(shared)
         self.tls = tls
-        self._workers: list[WatchedWorker] = []  # the oldest first
+        self._workers: list[WorkerHandle] = []  # the oldest first
         self._due: list[asyncio.TimerHandle] = []  # of workers that begin after a pause
         self._deaths: list[float] = []  # of late, in the loop's time
         self._restarts = 0
@@ -82,7 +82,7 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Whether workers take requests, and it has not begun to stop."""
-        return not self._stopping and any(worker.state is State.READY for worker in self._workers)
+        return not self._stopping and any(worker.state is WorkerState.READY for worker in self._workers)
 
     @property
     def addresses(self) -> list[Any]:
@@ -112,7 +112,7 @@ class Supervisor:
         self._turn = asyncio.Lock()  # one worker is replaced at a time
         self._ended = asyncio.Event()
         self._survives = watch is not None
-        self._sets = Sets(self._given, self.config)
+        self._sets = SocketPool(self._given, self.config)
         self._looked = self._loop.time()
         self._look()
         if watch is not None:
@@ -148,29 +148,29 @@ class Supervisor:
     # How many there are.
 
     @property
-    def _active(self) -> list[WatchedWorker]:
+    def _active(self) -> list[WorkerHandle]:
         """Those that count: they serve, or will."""
         return [worker for worker in self._workers if not worker.retired and not worker.extra]
 
-    def _new(self, *, instead: WatchedWorker | None = None) -> WatchedWorker:
+    def _new(self, *, instead: WorkerHandle | None = None) -> WorkerHandle:
         """Begin a worker, to take the place of one that serves or to be one more."""
         slot = self._table.take({worker.slot for worker in self._workers})
         sockets = instead.sockets if instead else self._sets.for_one_more([one.sockets for one in self._active])
-        worker = WatchedWorker(self._job, sockets, slot, self.config, self._changed, self._answer)
+        worker = WorkerHandle(self._job, sockets, slot, self.config, self._changed, self._answer)
         worker.extra = instead is not None
         self._workers.append(worker)
         self._begin(worker.begin())
         return worker
 
-    def _job(self, channel: socket.socket, worker: WatchedWorker) -> Job:
+    def _job(self, channel: socket.socket, worker: WorkerHandle) -> Job:
         return Job(
             target=self._target, sockets=[Descriptor(sock.fileno()) for sock in worker.sockets], channel=channel,
             shared=self._shared, slot=worker.slot, balanced=self._sets.shared, config=self.config,
         )  # fmt: skip
 
-    def _changed(self, worker: WatchedWorker) -> None:
+    def _changed(self, worker: WorkerHandle) -> None:
         """A worker is ready, or has gone."""
-        if worker.state is State.READY:
+        if worker.state is WorkerState.READY:
             self._failed = 0
             self._last_failure = ""
             if self._complete:
@@ -192,7 +192,7 @@ class Supervisor:
             self._cannot_start(worker)
         self._balance()
 
-    def _cannot_start(self, worker: WatchedWorker) -> None:
+    def _cannot_start(self, worker: WorkerHandle) -> None:
         if worker.sockets not in self._taken():
             self._sets.renew(worker.sockets)
         text, status = worker.failure or (f"Worker {worker.pid} {worker.end} before it was ready", 1)
@@ -201,7 +201,7 @@ class Supervisor:
         if text != self._last_failure:
             self._last_failure = text
             say(text)
-        nobody = not any(other.state is State.READY for other in self._workers)
+        nobody = not any(other.state is WorkerState.READY for other in self._workers)
         if not self._survives and nobody and (not self._complete or self._failed >= _ATTEMPTS):
             self._status = status
             self.stop(0)
@@ -213,8 +213,8 @@ class Supervisor:
         active = self._active
         for _ in range(self._count - len(active) - len(self._due)):
             self._due.append(self._loop.call_later(self._pause(), self._begin_due))
-        ready = [worker for worker in active if worker.state is State.READY]
-        starting = [worker for worker in reversed(active) if worker.state is State.STARTING]
+        ready = [worker for worker in active if worker.state is WorkerState.READY]
+        starting = [worker for worker in reversed(active) if worker.state is WorkerState.STARTING]
         candidates = [*starting, *ready]
         while len(candidates) > self._count:
             taken = [worker.sockets for worker in candidates]
@@ -223,7 +223,7 @@ class Supervisor:
             self._retire(worker)
         self._sets.drop(self._count, self._taken())
 
-    def _taken(self) -> list[Set]:
+    def _taken(self) -> list[SocketSet]:
         """What workers accept from, or will."""
         return [worker.sockets for worker in self._workers if not worker.retired]
 
@@ -263,7 +263,7 @@ class Supervisor:
             now: nobody is to be served by the old code any more.
         """
         for worker in self._workers:
-            if worker.extra and worker.state is State.STARTING:
+            if worker.extra and worker.state is WorkerState.STARTING:
                 worker.stop(0, 0)  # it may hang, and what it has loaded is not the newest
         if self._roll_waits:
             return  # it has not begun yet, so it will see what there is to see
@@ -272,7 +272,7 @@ class Supervisor:
             self._roll_waits = False
             self._last_failure = ""
             for worker in self._active:
-                if worker.retired or worker.state is State.GONE or await self._renew(worker, now=now):
+                if worker.retired or worker.state is WorkerState.GONE or await self._renew(worker, now=now):
                     continue
                 if not self._stopping:
                     say("The workers stay as they are")
@@ -294,25 +294,25 @@ class Supervisor:
         self._due.clear()
         self._begin(self.roll(now=True))
 
-    async def _recycle(self, worker: WatchedWorker, why: str) -> None:
+    async def _recycle(self, worker: WorkerHandle, why: str) -> None:
         async with self._turn:
-            if not worker.retired and worker.state is State.READY:
+            if not worker.retired and worker.state is WorkerState.READY:
                 say(f"Worker {worker.pid} {why}: another takes its place")
                 renewed = await self._renew(worker)
                 self._recycle_after = self._loop.time() + (_RECYCLED if renewed else _NOT_RECYCLED)
 
-    async def _renew(self, worker: WatchedWorker, *, now: bool = False) -> bool:
+    async def _renew(self, worker: WorkerHandle, *, now: bool = False) -> bool:
         """Start a worker, and retire another once the new one is ready; say whether it is."""
         new = self._new(instead=worker)
         if not await new.settled or self._stopping:
             return False
         new.extra = False
-        if not worker.retired and worker.state is not State.GONE:
+        if not worker.retired and worker.state is not WorkerState.GONE:
             self._retire(worker, now=now)
         self._balance()
         return True
 
-    def _retire(self, worker: WatchedWorker, *, now: bool = False) -> None:
+    def _retire(self, worker: WorkerHandle, *, now: bool = False) -> None:
         config, last = self.config, self._taken().count(worker.sockets) == 1
         if now:
             worker.stop(config.timeout_grace, 0, replaced=True, last=last)
@@ -329,11 +329,11 @@ class Supervisor:
         if self._stopping or self._turn.locked() or now < self._recycle_after:
             return
         for worker in self._active:
-            if worker.state is State.READY and (why := worker.worn(now)) is not None:
+            if worker.state is WorkerState.READY and (why := worker.worn(now)) is not None:
                 self._begin(self._recycle(worker, why))
                 return  # one at a time
 
-    def _answer(self, worker: WatchedWorker, number: int) -> None:
+    def _answer(self, worker: WorkerHandle, number: int) -> None:
         """A worker asks what all of them have counted."""
         worker.answer(number, self._snapshots())
 
@@ -348,7 +348,7 @@ class Supervisor:
     def signal(self, number: int) -> None:
         """Pass a signal on to all workers that serve."""
         for worker in self._workers:
-            if worker.state in (State.READY, State.RETIRED) and worker.pid is not None:
+            if worker.state in (WorkerState.READY, WorkerState.RETIRED) and worker.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.pid, number)
 

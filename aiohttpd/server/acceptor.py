@@ -1,4 +1,4 @@
-"""Acceptors: what takes connections off the listening sockets, and when it does not.
+"""Acceptor: what takes connections off the listening sockets, and when it does not.
 
 Owns beginning, pausing and ending. None of them may lose a connection that the kernel has handed over.
 """
@@ -10,19 +10,19 @@ import socket
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-from ..engine.context import Service, error_logger
+from ..engine.context import ServerContext, error_logger
 from ..engine.overload import ProtocolFactory
 from ..net.accepting import EXHAUSTED
 from ..net.forking import keep_from_children
 from .layers import accept
 
-__all__ = ["Acceptors", "turns"]
+__all__ = ["Acceptor", "turns"]
 
 _REST = 1.0  # seconds without descriptors before we look whether there are some again
 _QUIET = 60.0  # seconds from one line about that to the next
 
 
-class Acceptors:
+class Acceptor:
     """Those of one server.
 
     Args:
@@ -34,7 +34,7 @@ class Acceptors:
         accepted: called, if it is set, for each connection that is accepted.
     """
 
-    def __init__(self, service: Service, sockets: list[socket.socket], factory: ProtocolFactory) -> None:
+    def __init__(self, service: ServerContext, sockets: list[socket.socket], factory: ProtocolFactory) -> None:
         self._service = service
         self._sockets = sockets
         self._factory = factory

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..config import Config
 from ..engine.connection import HTTPConnection
-from ..engine.context import Service
+from ..engine.context import ServerContext
 from ..engine.handshake import SHUTDOWN, Handshake
 from ..engine.interfaces import AccessLogger, App
 from ..engine.overload import ProtocolFactory, limit_connections, limit_in_flight
@@ -36,7 +36,7 @@ def make_service(
     server: Any,
     access_log: AccessLogger | None,
     context: contextvars.Context,
-) -> Service:
+) -> ServerContext:
     """Make what the connections of a server share.
 
     Args:
@@ -50,7 +50,7 @@ def make_service(
     if is_configured(access_logger):
         access_log = LoggingAccessLog(config.access_log_format, access_log)
     metrics = Metrics() if config.metrics else None
-    service = Service(
+    service = ServerContext(
         app, config, loop, server=server, access_log=access_log, metrics=metrics, context=context, prepare=prepare
     )
     if config.max_in_flight:
@@ -69,7 +69,7 @@ def make_service(
     return service
 
 
-def connection_factory(service: Service, context: Callable[[], SSLContext | None]) -> ProtocolFactory:
+def connection_factory(service: ServerContext, context: Callable[[], SSLContext | None]) -> ProtocolFactory:
     """What makes the protocol of a connection that has been accepted.
 
     Args:
@@ -101,7 +101,7 @@ def tls_options(config: Config) -> dict[str, float]:
 
 
 async def accept(
-    service: Service, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
+    service: ServerContext, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
 ) -> asyncio.Server:
     """Begin to accept connections on a socket that listens; ``exhausted`` is called if that cannot be."""
     options: dict[str, Any] = {"backlog": service.config.backlog}

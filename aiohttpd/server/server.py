@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..config import Config
 from ..engine.connection import HTTPConnection
-from ..engine.context import Service, error_logger, log_error
+from ..engine.context import ServerContext, error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import resolve_app
 from ..net.half_closing import half_closable
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..wire.request import Address, Request
-from .acceptor import Acceptors
+from .acceptor import Acceptor
 from .layers import connection_factory, make_service, tls_options
 from .metrics import Metrics, Snapshot
 from .status import Snapshots
@@ -95,8 +95,8 @@ class HTTPServer:
         self._lifespan = lifespan
         self._ssl = ssl
         self._access_log = access_log
-        self._service: Service | None = None
-        self.acceptors: Acceptors | None = None
+        self._service: ServerContext | None = None
+        self.acceptors: Acceptor | None = None
         self.replaced = False
         self.last = True
         self._names: list[Any] = []
@@ -219,7 +219,7 @@ class HTTPServer:
             self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
         )
         factory = connection_factory(service, lambda: self._ssl)
-        self.acceptors = Acceptors(service, self.sockets, factory)
+        self.acceptors = Acceptor(service, self.sockets, factory)
         try:
             await self.acceptors.begin()
         except BaseException:
@@ -344,7 +344,7 @@ class HTTPServer:
 
     # The inner side.
 
-    async def _shut_down(self, service: Service, stopped: asyncio.Future[None]) -> None:
+    async def _shut_down(self, service: ServerContext, stopped: asyncio.Future[None]) -> None:
         service.draining = True
         for connection in service.connections:
             connection.drain()
@@ -376,7 +376,7 @@ class HTTPServer:
             begun.set_result(contextvars.copy_context())  # what it has set, handlers see
             await self._drained.wait()
 
-    async def _cancel(self, service: Service) -> None:
+    async def _cancel(self, service: ServerContext) -> None:
         """The grace is over: cancel the handlers, and then do without them."""
         if self._grace:  # else nothing was to be waited for
             for connection in service.connections:
@@ -397,12 +397,12 @@ class HTTPServer:
             for connection in tuple(service.connections):
                 connection.abort()
 
-    def _let_idle_go(self, service: Service, after: float) -> None:
+    def _let_idle_go(self, service: ServerContext, after: float) -> None:
         """Close idle connections after some seconds, at the end of the grace at the latest."""
         loop = asyncio.get_running_loop()
         loop.call_later(max(0, min(after, self._until - loop.time())), _close_idle, service)
 
-    async def _emptied(self, service: Service) -> bool:
+    async def _emptied(self, service: ServerContext) -> bool:
         """Wait until nothing is open any more, or the time is up."""
         loop = asyncio.get_running_loop()
         while _anything(service):
@@ -412,7 +412,7 @@ class HTTPServer:
             await self._change(service, left)
         return True
 
-    async def _change(self, service: Service, seconds: float) -> None:
+    async def _change(self, service: ServerContext, seconds: float) -> None:
         """Wait until the books change, or what is waited for, or so long."""
         service.changed.clear()
         with contextlib.suppress(TimeoutError):
@@ -423,12 +423,12 @@ class HTTPServer:
             sock.close()
 
 
-def _anything(service: Service) -> bool:
+def _anything(service: ServerContext) -> bool:
     """Whether anything is open."""
     return bool(service.connections or service.handshakes or service.orphans)
 
 
-def _close_idle(service: Service) -> None:
+def _close_idle(service: ServerContext) -> None:
     for handshake in tuple(service.handshakes):
         handshake.abort()
     for connection in tuple(service.connections):

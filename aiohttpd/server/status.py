@@ -6,7 +6,7 @@ Owns what they answer and how they stand in front of an App at next to no cost. 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ..engine.context import Service
+from ..engine.context import ServerContext
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
@@ -14,7 +14,7 @@ from ..wire.request import Request
 from .metrics import CONTENT_TYPE, Snapshot, merge, prometheus_text
 
 if TYPE_CHECKING:
-    from ..engine.answer import Instant
+    from ..engine.answer import PreparedResponse
 
 __all__ = ["Snapshots", "add_pages", "health_page", "is_path", "metrics_page", "not_found", "with_pages"]
 
@@ -46,14 +46,14 @@ def with_pages(pages: dict[str, App], app: App) -> App:
     return choose
 
 
-def add_pages(pages: dict[str, App], service: Service) -> None:
+def add_pages(pages: dict[str, App], service: ServerContext) -> None:
     """Put pages before the App of a service, whichever way it answers."""
     service.app = with_pages(pages, service.app)
     instant = service.instant
     if instant is None:
         return
 
-    def choose(request: Request) -> "Instant | None":
+    def choose(request: Request) -> "PreparedResponse | None":
         return None if request.path in pages else instant(request)
 
     service.instant = choose

@@ -1,4 +1,4 @@
-"""Incoming: the body of a request for code that blocks.
+"""SpooledBody: the body of a request for code that blocks.
 
 Owns how a body is gathered before a thread is taken, so that a slow client costs none, and the files from
 which the thread reads it: real ``io`` objects, which end where the body ends.
@@ -18,7 +18,7 @@ from ..wire.response import LAST_CHUNK
 from .call import threads_of
 from .spools import Spools
 
-__all__ = ["Content", "Incoming", "Owner", "Read", "Source", "gather"]
+__all__ = ["Content", "SpooledBody", "Owner", "Read", "Source", "gather"]
 
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes of a body that are kept in memory
@@ -28,7 +28,7 @@ _PIECE = 256 * KIB
 Read = Callable[[int], Awaitable[bytes]]
 
 
-class Incoming:
+class SpooledBody:
     """A body that has been gathered: what is here, and the way to the rest of it.
 
     Attributes:
@@ -84,7 +84,7 @@ class Incoming:
             forget()
 
 
-async def gather(request: Request, *, framed: bool = False, now: bool = True) -> Incoming:
+async def gather(request: Request, *, framed: bool = False, now: bool = True) -> SpooledBody:
     """Wait for a body, the first 64 MiB of it at most.
 
     Args:
@@ -95,24 +95,24 @@ async def gather(request: Request, *, framed: bool = False, now: bool = True) ->
     Raises what reading the body raises; `SpoolsFull`.
     """
     if not request.framing.has_body:
-        return Incoming(b"")
+        return SpooledBody(b"")
     body = request.body
     framed = framed and request.framing.chunked
     read = _framed(body, request) if framed else body.read
     if not now:
-        return Incoming(b"", rest=read)
+        return SpooledBody(b"", rest=read)
     if not framed and (whole := body.read_at_once()) is not None:
-        return Incoming(whole)
+        return SpooledBody(whole)
     content = bytearray()  # not a list: a piece may be of one byte, and a million objects cost more than their bytes
     while len(content) < _MEMORY:
         part = await read(_PIECE)
         if not part:
-            return Incoming(bytes(content))
+            return SpooledBody(bytes(content))
         content += part
     return await _spool(bytes(content), read, threads_of(request.peer).spools)
 
 
-async def _spool(content: bytes, read: Read, spools: Spools) -> Incoming:
+async def _spool(content: bytes, read: Read, spools: Spools) -> SpooledBody:
     """Write to a file what follows, while there is space; the rest of it is for the thread to wait for."""
     space = spools.for_body()
     waits = False
@@ -122,8 +122,8 @@ async def _spool(content: bytes, read: Read, spools: Spools) -> Incoming:
         if waits:
             spools.end_reading()
 
-    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until Incoming.close()
-    incoming = Incoming(content, file, forget=forget)
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until SpooledBody.close()
+    incoming = SpooledBody(content, file, forget=forget)
     try:
         more = True
         while more and space.size < _SPOOLED:
@@ -238,7 +238,7 @@ class Source(io.RawIOBase):
     mode = "rb"  # as socket.SocketIO has it
 
     def __init__(
-        self, content: bytes, incoming: Incoming, loop: asyncio.AbstractEventLoop, owner: Owner | None = None
+        self, content: bytes, incoming: SpooledBody, loop: asyncio.AbstractEventLoop, owner: Owner | None = None
     ) -> None:
         self._content = memoryview(content)
         self._file = incoming.file

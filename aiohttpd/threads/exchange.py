@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import ClientDisconnected
 from ..wire.request import Request
-from .body import Content, Incoming, Source
+from .body import Content, Source, SpooledBody
 from .outbox import Outbox
-from .relay import PassingWriter
+from .relay import RelayWriter
 from .tunnel import Tunnel
 
 __all__ = ["Exchange"]
@@ -46,7 +46,7 @@ class Exchange:
     outbox: Outbox
 
     def __init__(
-        self, request: Request, writer: PassingWriter, incoming: Incoming, loop: asyncio.AbstractEventLoop
+        self, request: Request, writer: RelayWriter, incoming: SpooledBody, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.request = request
         self.writer = writer

@@ -1,4 +1,4 @@
-"""Connection: what a handler of ``http.server`` finds where it expects a socket.
+"""FakeSocket: what a handler of ``http.server`` finds where it expects a socket.
 
 Owns the part of a socket's surface that such handlers use. Everything else is a real socket's.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 from .exchange import Exchange
 
-__all__ = ["Connection"]
+__all__ = ["FakeSocket"]
 
 
-class Connection:
+class FakeSocket:
     """What a handler finds as ``self.request`` and ``self.connection``.
 
     It has what ``StreamRequestHandler`` needs of a socket. Whoever wants more (``fileno``, ``detach``, …) gets a real
@@ -187,7 +187,7 @@ class Connection:
         """Bytes of the request that can be read without waiting; a real socket is to be asked by ``select``."""
         return 0 if self._rfile is None or self.exchange.taken_over is not None else len(self._rfile.peek())
 
-    def _tls_unwrap(self) -> "Connection":
+    def _tls_unwrap(self) -> "FakeSocket":
         """TLS ends with the connection, and that with the answer."""
         self.exchange.closes = True
         return self
@@ -209,7 +209,7 @@ class Connection:
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)
-_OWN_OF_TLS = frozenset(name[5:] for name in vars(Connection) if name.startswith("_tls_"))
+_OWN_OF_TLS = frozenset(name[5:] for name in vars(FakeSocket) if name.startswith("_tls_"))
 _OF_TLS = _OWN_OF_TLS | {
     name for name in (*dir(ssl.SSLSocket), *dir(ssl.SSLObject)) if name[0] != "_" and not hasattr(socket.socket, name)
 }
@@ -218,7 +218,7 @@ _OF_TLS = _OWN_OF_TLS | {
 class _AnswerFile(io.RawIOBase):
     """``wfile`` for a handler that wants it buffered, or that has replaced ``setup``."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: FakeSocket) -> None:
         self._connection = connection
 
     def writable(self) -> bool:

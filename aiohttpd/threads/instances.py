@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..net.clock import Clock, http_date
 from ..wire.request import Request
-from .fake_socket import Connection
+from .fake_socket import FakeSocket
 
 __all__ = ["Factory", "Kind", "served"]
 
@@ -92,7 +92,7 @@ def served(factory: Factory, *, quiet: bool = False) -> Factory:
     return functools.partial(_make, kind, quiet and kind.logs_as_usual, kind.keeps("date_time_string"))
 
 
-def _make(kind: Kind, quiet: bool, dates: bool, request: Connection, client_address: Any, server: Any) -> Any:
+def _make(kind: Kind, quiet: bool, dates: bool, request: FakeSocket, client_address: Any, server: Any) -> Any:
     """Make an instance of the very class: what it does to ``type(self)`` has to arrive there."""
     request.head_is_known = True
     handler = kind.cls.__new__(kind.cls)

@@ -15,14 +15,14 @@ from ..engine.response import StreamWriter
 from ..errors import ContentTooLarge
 from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
-from .body import Incoming, gather
+from .body import SpooledBody, gather
 from .call import threads_of
 from .exchange import Exchange
-from .fake_socket import Connection
+from .fake_socket import FakeSocket
 from .instances import Factory, Kind, served
 from .outbox import Outbox
 from .pool import Workers
-from .relay import PassingWriter
+from .relay import RelayWriter
 from .session import Session
 
 __all__ = ["HandlerApp", "blocking"]
@@ -34,7 +34,7 @@ _TLS_IS_OURS = (
     "without a server of your own, give --tls-cert and --tls-key, or ssl="
 )
 
-Finish = Callable[[Connection, Address], None]
+Finish = Callable[[FakeSocket, Address], None]
 
 
 class HandlerApp:
@@ -73,8 +73,8 @@ class HandlerApp:
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         if self._logs_itself:
             response.log = _already_logged
-        incoming = await self._incoming(request) if request.framing.has_body else Incoming(b"")
-        exchange = Exchange(request, PassingWriter.begin(response), incoming, asyncio.get_running_loop())
+        incoming = await self._incoming(request) if request.framing.has_body else SpooledBody(b"")
+        exchange = Exchange(request, RelayWriter.begin(response), incoming, asyncio.get_running_loop())
         try:
             if self._minds_connections:
                 await self._session(request).serve(exchange)
@@ -96,7 +96,7 @@ class HandlerApp:
             self._explained_tls = True
             error_logger.warning("%s", _TLS_IS_OURS)
 
-    async def _incoming(self, request: Request) -> Incoming:
+    async def _incoming(self, request: Request) -> SpooledBody:
         """The body, gathered if the handler will want it.
 
         Raises:
@@ -111,7 +111,7 @@ class HandlerApp:
         return await gather(request, framed=True, now=not asks and self._kind.may_have(request.method))
 
     async def _serve(self, exchange: Exchange) -> None:
-        connection = Connection(exchange)
+        connection = FakeSocket(exchange)
 
         def call(outbox: Outbox) -> None:
             exchange.outbox = outbox
@@ -133,7 +133,7 @@ class HandlerApp:
             self._sessions[peer] = session
         return session
 
-    def _make(self, connection: Connection, client_address: Address) -> None:
+    def _make(self, connection: FakeSocket, client_address: Address) -> None:
         try:
             self._factory(connection, client_address, connection.exchange.request.server)
         except SystemExit:  # it ends a thread there, and the answer with it

@@ -1,4 +1,4 @@
-"""PassingWriter: an answer that somebody else has framed, passed on and checked.
+"""RelayWriter: an answer that somebody else has framed, passed on and checked.
 
 Owns the question whether what a handler of ``http.server`` writes is an answer, where it ends, and whether another
 may follow on the connection (RFC 9112 sections 6.3 and 9.3). A mistake in it costs the connection, never the next
@@ -10,15 +10,15 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..engine.answer import Framing, State, check_chunks
+from ..engine.answer import ResponseFraming, ResponseState, check_chunks
 from ..engine.response import StreamWriter
 from ..errors import ContractError
 from ..wire.headers import FIELD_VALUE, OWS, TOKEN
 
-__all__ = ["PassingWriter"]
+__all__ = ["RelayWriter"]
 
-START, HELD, SENT, DONE = State.START, State.HELD, State.SENT, State.DONE
-AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = Framing
+START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
+AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = ResponseFraming
 
 _LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
 _SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
@@ -50,7 +50,7 @@ class _Head(NamedTuple):
         return b"close" in self.connection or (self.http10 and b"keep-alive" not in self.connection)
 
 
-class PassingWriter(StreamWriter):
+class RelayWriter(StreamWriter):
     """The answer to one request, in the words of its handler.
 
     A `StreamWriter` becomes one by its ``__class__``; `begin` then. ``restart`` makes it what it was.
@@ -70,10 +70,10 @@ class PassingWriter(StreamWriter):
     resets: bool
 
     @classmethod
-    def begin(cls, response: StreamWriter) -> "PassingWriter":
+    def begin(cls, response: StreamWriter) -> "RelayWriter":
         """Have the bytes of an answer come from a handler that frames them itself."""
         response.__class__ = cls
-        assert isinstance(response, PassingWriter)
+        assert isinstance(response, RelayWriter)
         response._head_bytes = b""
         response._interim = response.tunnelled = response.hangs_up = response.resets = False
         response.spoken = None

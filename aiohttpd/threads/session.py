@@ -16,7 +16,7 @@ from ..errors import HTTPError
 from ..wire.request import Request
 from .call import threads_of
 from .exchange import Exchange
-from .fake_socket import Connection
+from .fake_socket import FakeSocket
 from .outbox import Outbox
 from .pool import Workers
 
@@ -39,7 +39,7 @@ class Session:
     def __init__(
         self,
         request: Request,
-        finish: Callable[[Connection, Any], None],
+        finish: Callable[[FakeSocket, Any], None],
         workers: Workers | None,
         forget: Callable[[], object],
         *,
@@ -51,7 +51,7 @@ class Session:
         self._workers = workers
         self._forget = forget
         self._exchanges: queue.SimpleQueue[Exchange | None] = queue.SimpleQueue()
-        self._connection: Connection | None = None
+        self._connection: FakeSocket | None = None
         self._run: Any = None
         self._serving = False
         self._request = request
@@ -123,7 +123,7 @@ class Session:
         first = self._exchanges.get()
         assert first is not None
         first.outbox = outbox
-        self._connection = connection = Connection(first)
+        self._connection = connection = FakeSocket(first)
         connection.open = self._open
         connection.sees_requests = False
         self._finish(connection, first.request.client_address)
@@ -154,7 +154,7 @@ class _Requests(io.BufferedIOBase):
     mode = "rb"
 
     def __init__(
-        self, connection: Connection, following: Callable[[], Exchange | None], *, buffered: bool, by_lines: bool
+        self, connection: FakeSocket, following: Callable[[], Exchange | None], *, buffered: bool, by_lines: bool
     ) -> None:
         self._connection = connection
         self._following = following

@@ -12,7 +12,7 @@ from typing import IO
 from ..errors import ClientDisconnected, ContractError, HTTPError
 from ..wire.request import Body, Request
 from .body import Read
-from .relay import PassingWriter
+from .relay import RelayWriter
 
 __all__ = ["Tunnel"]
 
@@ -26,7 +26,7 @@ class Tunnel:
         theirs: the handler's end of a pair of sockets; None if it has not asked for one.
     """
 
-    def __init__(self, writer: PassingWriter, request: Request) -> None:
+    def __init__(self, writer: RelayWriter, request: Request) -> None:
         self.theirs: socket.socket | None = None
         self._writer = writer
         self._peer = request.peer

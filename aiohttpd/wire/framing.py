@@ -8,7 +8,7 @@ import re
 
 from ..errors import WireError
 from .headers import OWS, is_token, list_elements
-from .request import Framing
+from .request import RequestFraming
 
 __all__ = ["decide_framing", "is_host"]
 
@@ -24,7 +24,7 @@ def _any_case(names: str) -> str:
 _deciding_lines = re.compile(rf"\n((?:{_any_case(_DECIDING)}):[^\r]*+)").findall
 
 # What was decided before, by version and lines: clients say the same again and again.
-_known: dict[tuple[str, ...], Framing] = {}
+_known: dict[tuple[str, ...], RequestFraming] = {}
 _KNOWN = 512
 _LONGEST_KNOWN = 512  # characters
 
@@ -41,7 +41,7 @@ def is_host(value: str) -> bool:
     return match is not None and int(match[1] or 0) <= 65535
 
 
-def decide_framing(block: str, version: str) -> Framing:
+def decide_framing(block: str, version: str) -> RequestFraming:
     """Read the deciding fields of a head.
 
     Args:
@@ -62,7 +62,7 @@ def decide_framing(block: str, version: str) -> Framing:
     return framing
 
 
-def _decide(http10: bool, lines: tuple[str, ...]) -> Framing:
+def _decide(http10: bool, lines: tuple[str, ...]) -> RequestFraming:
     host = content_length = expect = upgrade = None
     chunked = False
     tokens: list[str] = []
@@ -98,7 +98,7 @@ def _decide(http10: bool, lines: tuple[str, ...]) -> Framing:
         raise WireError(400, "Content-Length beside Transfer-Encoding")  # RFC 9112 section 6.1
     # RFC 9112 section 9.3: close wins; 1.0 persists only when asked.
     keep_alive = "close" not in tokens and (not http10 or "keep-alive" in tokens)
-    return Framing(
+    return RequestFraming(
         http10,
         host,
         content_length,

@@ -15,7 +15,7 @@ from ..errors import WireError
 from . import refusals
 from .framing import decide_framing
 from .headers import FIELD_LINE, TOKEN, Headers
-from .request import Framing, Request
+from .request import Request, RequestFraming
 
 __all__ = ["TLS_HANDSHAKE", "Decoder", "RequestParser"]
 
@@ -88,7 +88,7 @@ class RequestParser:
         self._tail = b""
         self._line_room = 0
         self._dead = False
-        self._last: tuple[str, Headers, Framing]
+        self._last: tuple[str, Headers, RequestFraming]
 
     @property
     def pending(self) -> int:

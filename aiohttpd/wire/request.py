@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from ..config import Config
 from .headers import Headers
 
-__all__ = ["Address", "Body", "Framing", "Peer", "Request", "absolute_form"]
+__all__ = ["Address", "Body", "RequestFraming", "Peer", "Request", "absolute_form"]
 
 # A (host, port) pair, with two more items on IPv6, or the path of a unix socket.
 Address = tuple[str, int] | tuple[str, int, int, int] | str
@@ -20,7 +20,7 @@ Address = tuple[str, int] | tuple[str, int, int, int] | str
 absolute_form = re.compile(r"(?i:https?)://([^/?]*+)(.*+)").fullmatch
 
 
-class Framing(NamedTuple):
+class RequestFraming(NamedTuple):
     """What the six fields say that decide how a message is framed and what follows it."""
 
     http10: bool
@@ -96,7 +96,7 @@ class Request:
     peer: Peer
     known_body: Body | None = None
 
-    def __init__(self, method: str, target: str, version: str, headers: Headers, framing: Framing) -> None:
+    def __init__(self, method: str, target: str, version: str, headers: Headers, framing: RequestFraming) -> None:
         self.method = method
         self.target = target
         self.version = version

@@ -10,7 +10,7 @@ import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, Config, Request, StreamReader, StreamWriter
 from aiohttpd.engine.connection import ConnectionState, HTTPConnection
-from aiohttpd.engine.context import Service
+from aiohttpd.engine.context import ServerContext
 from aiohttpd.errors import WireError
 from aiohttpd.testing import MemoryTransport, running
 from aiohttpd.wire.body import ChunkedDecoder
@@ -58,7 +58,7 @@ class TestPipelining:
     async def test_what_waits_is_bounded(self, waits: bool, read: int) -> None:
         app = Turns(waits=waits)
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = Slow(loop)
         transport.connect(HTTPConnection(service))
         stream = GET * (read // len(GET) + 1)
@@ -80,7 +80,7 @@ class TestPipelining:
         """uvloop reads up to 32 times in one callback: of heads of 60 KiB no more than a few are served in it."""
         app = Turns(waits=False)
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = Slow(loop)
         transport.connect(HTTPConnection(service))
         large = GET[:-2] + b"".join(b"Cookie: " + b";" * 15_000 + b"\r\n" for _ in range(4)) + b"\r\n"
@@ -98,7 +98,7 @@ class TestPipelining:
         """Nothing is forgotten, however much came, and reading is paused no longer."""
         app = Turns(waits=True)
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = Slow(loop)
         transport.connect(HTTPConnection(service))
         for _ in range(3):
@@ -113,7 +113,7 @@ class TestPipelining:
     async def test_a_client_that_does_not_read(self, waits: bool) -> None:
         app = Turns(waits=waits)
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = Slow(loop)
         transport.connect(HTTPConnection(service))
         transport.stall(on=True)
@@ -137,7 +137,7 @@ class TestPipelining:
         app = Turns(waits=False)
         loop = asyncio.get_running_loop()
         config = Config(access_log=False, limit_head=MIB, limit_field=MIB)
-        service = Service(app, config, loop)
+        service = ServerContext(app, config, loop)
         transport = Slow(loop)
         transport.connect(HTTPConnection(service))
         transport.feed(GET * 3000 + GET[:-2] + b"a: ")
@@ -210,7 +210,7 @@ class TestPipelining:
             await go_on.wait()
 
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = Slow(loop)
         transport.connect(HTTPConnection(service))
         transport.feed(GET + bytes(READ + 1))
@@ -282,7 +282,7 @@ class TestChunks:
             response.send_head(401)
 
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False, limit_discard=limit), loop)
+        service = ServerContext(app, Config(access_log=False, limit_discard=limit), loop)
         transport, connection = MemoryTransport(loop), HTTPConnection(service)
         transport.connect(connection)
         transport.feed(CHUNKED)
@@ -306,7 +306,7 @@ class TestChunks:
             response.send_head(200)
 
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = MemoryTransport(loop)
         transport.connect(HTTPConnection(service))
         transport.feed(CHUNKED)
@@ -337,7 +337,7 @@ class TestChunks:
             response.send_head(status)
 
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False, limit_discard=10 * MIB), loop)
+        service = ServerContext(app, Config(access_log=False, limit_discard=10 * MIB), loop)
         connection, transport = HTTPConnection(service), MemoryTransport(loop)
         transport.connect(connection)
         transport.feed(CHUNKED + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
@@ -383,7 +383,7 @@ class TestChunks:
             response.send_head(200)
 
         loop = asyncio.get_running_loop()
-        service = Service(app, Config(access_log=False), loop)
+        service = ServerContext(app, Config(access_log=False), loop)
         transport = MemoryTransport(loop)
         transport.connect(HTTPConnection(service))
         transport.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")

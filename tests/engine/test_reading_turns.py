@@ -7,7 +7,7 @@ import pytest
 
 from aiohttpd import Config, Request, StreamWriter
 from aiohttpd.engine.connection import HTTPConnection
-from aiohttpd.engine.context import Service
+from aiohttpd.engine.context import ServerContext
 from aiohttpd.testing import MemoryTransport
 
 KIB = 1024
@@ -35,7 +35,7 @@ async def test_tiny_reads_leave_turns_to_others(read: Read) -> None:
         response.send_head(200)
 
     loop = asyncio.get_running_loop()
-    service = Service(app, Config(access_log=False), loop)
+    service = ServerContext(app, Config(access_log=False), loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(service))
     transport.feed(HEAD % LINES + LINES * b"\n")
@@ -61,7 +61,7 @@ async def test_many_pieces_in_one_callback() -> None:
         response.send_head(200)
 
     loop = asyncio.get_running_loop()
-    service = Service(app, Config(access_log=False), loop)
+    service = ServerContext(app, Config(access_log=False), loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(service))
     transport.feed(HEAD % size)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd.files.tree import Entry
 from aiohttpd.fileserver import folders, listing
 from aiohttpd.fileserver.uploads import UploadHandler
+from aiohttpd.handlers.files.tree import Entry
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 import pytest
 
-import aiohttpd.files.store as store
-import aiohttpd.files.tree as tree
+import aiohttpd.handlers.files.store as store
+import aiohttpd.handlers.files.tree as tree
 from aiohttpd import App, SimpleHTTPRequestHandler, StreamWriter
-from aiohttpd.files.conditions import Validators, range_applies
-from aiohttpd.files.content import Content, Readable
 from aiohttpd.fileserver.listing import Order, content_security_policy, html_page
+from aiohttpd.handlers.files.conditions import Validators, range_applies
+from aiohttpd.handlers.files.content import Content, Readable
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.headers import Headers
 

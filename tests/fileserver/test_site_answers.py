@@ -32,7 +32,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "folder" / "large.css.br").write_text("coded")
     for path in tmp_path.rglob("*.*"):
         os.utime(path, (1e9, 1e9))
-    monkeypatch.setattr("aiohttpd.files.tree._SETTLED", -1)
+    monkeypatch.setattr("aiohttpd.handlers.files.tree._SETTLED", -1)
     return tmp_path
 
 

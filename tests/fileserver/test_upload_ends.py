@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.files.tree import open_inside
 from aiohttpd.fileserver import receive as receiving
-from aiohttpd.fileserver.receive import Incoming, is_temporary
+from aiohttpd.fileserver.receive import PartialFile, is_temporary
+from aiohttpd.handlers.files.tree import open_inside
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import answer_to
@@ -101,13 +101,13 @@ class TestRace:
         """Of a file that is replaced; nobody else can read the new one meanwhile either."""
         (folder / "old").chmod(mode)
         modes = set()
-        look = Incoming._write
+        look = PartialFile._write
 
-        def write(self: Incoming, data: bytes) -> None:
+        def write(self: PartialFile, data: bytes) -> None:
             look(self, data)
             modes.update(path.stat().st_mode & 0o7777 for path in folder.iterdir() if path.is_file())
 
-        monkeypatch.setattr(Incoming, "_write", write)
+        monkeypatch.setattr(PartialFile, "_write", write)
         assert (await answer_to(uploader(folder, overwrite=True), put("/old"))).status == 204
         assert (modes, tree(folder)) == ({mode}, {"old": CONTENT})
 
@@ -133,7 +133,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         self.written, self.given_up, self.discarded = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for name, event in [("_write", self.written), ("_give_up", self.given_up), ("_discard", self.discarded)]:
-            monkeypatch.setattr(Incoming, name, self.telling(getattr(Incoming, name), event, loop))
+            monkeypatch.setattr(PartialFile, name, self.telling(getattr(PartialFile, name), event, loop))
 
     def telling(
         self, function: Callable[..., Any], event: asyncio.Event, loop: asyncio.AbstractEventLoop
@@ -221,7 +221,7 @@ class TestNothingIsLeft:
         async def receive() -> None:
             opened = open_inside(str(folder), str(folder))
             assert opened is not None
-            async with Incoming(opened, "a", overwrite=False, min_free=0) as file:
+            async with PartialFile(opened, "a", overwrite=False, min_free=0) as file:
                 await file.write(CONTENT)
                 await asyncio.get_running_loop().shutdown_default_executor()
                 raise LookupError

@@ -285,7 +285,7 @@ class TestNames:
 
     async def test_windows(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Devices, streams and other spellings, there."""
-        monkeypatch.setattr("aiohttpd.files.paths.os", SimpleNamespace(**{**vars(os), "name": "nt"}))
+        monkeypatch.setattr("aiohttpd.handlers.files.paths.os", SimpleNamespace(**{**vars(os), "name": "nt"}))
         for name in ("CON", "nul.txt", "a:b", "a.", "a ", "LONGNA~1.TXT", "a%3fb", "C:"):
             assert (await answer_to(uploader(folder), put(f"/{name.replace(' ', '%20')}"))).status == 400
             assert (await answer_to(uploader(folder), put(f"/{name.replace(' ', '%20')}/old"))).status == 400

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import trustme
 
-import aiohttpd.files.tree as tree
+import aiohttpd.handlers.files.tree as tree
 from aiohttpd import ContractError, HTTPError
 from aiohttpd.engine.interfaces import App
 from aiohttpd.net.clock import parse_http_date

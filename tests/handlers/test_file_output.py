@@ -10,11 +10,11 @@ from urllib.parse import unquote
 
 import pytest
 
-import aiohttpd.files.store as store
-import aiohttpd.files.tree as tree
+import aiohttpd.handlers.files.store as store
+import aiohttpd.handlers.files.tree as tree
 from aiohttpd import HTTPError
 from aiohttpd.engine.interfaces import App
-from aiohttpd.files.response import attachment
+from aiohttpd.handlers.files.response import attachment
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-import aiohttpd.files.tree as tree
+import aiohttpd.handlers.files.tree as tree
 from aiohttpd import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from aiohttpd.engine.interfaces import App
 from aiohttpd.testing import exchange

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import aiohttpd.compression as compression
-import aiohttpd.files.tree as tree
+import aiohttpd.handlers.files.tree as tree
 from aiohttpd import App, BaseHTTPRequestHandler, ClientDisconnected, Request, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.compression import compress
 from aiohttpd.net.sendfile import read_at
@@ -258,7 +258,7 @@ class TestFiles:
 
     async def test_a_small_file_that_changes_is_cut(self, site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         site.cache_file_size = 0
-        monkeypatch.setattr("aiohttpd.files.tree.OpenFile.unchanged", lambda self: False)
+        monkeypatch.setattr("aiohttpd.handlers.files.tree.OpenFile.unchanged", lambda self: False)
         assert await exchange(compress(site), get("/page.txt", GZIP), config=QUIET) == b""
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aiohttpd.net.deadlines import Deadlines
-from aiohttpd.net.pace import Pace
+from aiohttpd.net.pace import TransferRate
 
 from ..support.waiting import until
 
@@ -120,30 +120,30 @@ class TestPace:
     WINDOW = {"window": 10.0, "rate": 100}
 
     def test_silence(self) -> None:
-        pace = Pace(0)
+        pace = TransferRate(0)
         pace.begin(0)
         assert not pace.too_slow(9.9, 0, **self.WINDOW)
         assert pace.too_slow(10, 0, **self.WINDOW)
 
     def test_a_dribble(self) -> None:
-        pace = Pace(0)
+        pace = TransferRate(0)
         pace.begin(0)
         assert [pace.too_slow(now, now, **self.WINDOW) for now in range(11)] == [False] * 10 + [True]
 
     def test_just_enough(self) -> None:
-        pace = Pace(0)
+        pace = TransferRate(0)
         pace.begin(0)
         assert not any(pace.too_slow(now, now * 100, **self.WINDOW) for now in range(100))
 
     def test_a_stall_is_seen_one_window_after_the_last_progress(self) -> None:
-        pace = Pace(0)
+        pace = TransferRate(0)
         pace.begin(0)
         assert not pace.too_slow(3, 1_000_000, **self.WINDOW)
         assert not pace.too_slow(12.9, 1_000_000, **self.WINDOW)
         assert pace.too_slow(13, 1_000_000, **self.WINDOW)
 
     def test_our_own_pauses_do_not_count(self) -> None:
-        pace = Pace(0)
+        pace = TransferRate(0)
         for start in range(0, 1000, 100):
             pace.begin(start)
             pace.end(start + 0.9)
@@ -152,7 +152,7 @@ class TestPace:
         assert pace.too_slow(2002, 1, **self.WINDOW)
 
     def test_without_a_rate_any_byte_will_do(self) -> None:
-        pace = Pace(0)
+        pace = TransferRate(0)
         pace.begin(0)
         assert not pace.too_slow(9, 1, window=10, rate=0)
         assert not pace.too_slow(18, 1, window=10, rate=0)

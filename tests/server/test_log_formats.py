@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiohttpd
-from aiohttpd.engine.answer import Instant
-from aiohttpd.engine.context import Service
+from aiohttpd.engine.answer import PreparedResponse
+from aiohttpd.engine.context import ServerContext
 from aiohttpd.server.access_log import AccessLog, LoggingAccessLog
 from aiohttpd.server.log_format import FIELDS, LineFormat
 from aiohttpd.server.metrics import Metrics
@@ -71,10 +71,10 @@ async def test_the_host_behind_a_proxy_is_the_one_the_client_has_asked_for() -> 
 async def test_no_clock_is_read_for_durations_that_no_line_tells(format: str, timed: bool) -> None:
     loop = asyncio.get_running_loop()
     log = AccessLog(io.StringIO(), loop, format)
-    assert Service(Echo, aiohttpd.Config(), loop, access_log=log).timed is timed
-    assert Service(Echo, aiohttpd.Config(), loop, access_log=log, metrics=Metrics()).timed
-    assert Service(Echo, aiohttpd.Config(), loop, access_log=LoggingAccessLog(format)).timed
-    assert not Service(Echo, aiohttpd.Config(access_log=False), loop, access_log=log).timed
+    assert ServerContext(Echo, aiohttpd.Config(), loop, access_log=log).timed is timed
+    assert ServerContext(Echo, aiohttpd.Config(), loop, access_log=log, metrics=Metrics()).timed
+    assert ServerContext(Echo, aiohttpd.Config(), loop, access_log=LoggingAccessLog(format)).timed
+    assert not ServerContext(Echo, aiohttpd.Config(access_log=False), loop, access_log=log).timed
 
 
 async def test_combined() -> None:
@@ -103,12 +103,12 @@ async def test_records_keep_their_order_and_the_second_in_which_they_were_comple
     request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
     request.peer = FakePeer()  # type: ignore[assignment]
     begun = time.time()
-    log.answered(request, Instant(201, b"", 0), time.perf_counter())
+    log.answered(request, PreparedResponse(201, b"", 0), time.perf_counter())
     after = time.time()
     log.message("between\n")
     while int(time.time()) == int(begun):
         pass  # a handler that has burned a second, and let nobody write meanwhile
-    log.answered(request, Instant(202, b"", 0), time.perf_counter())
+    log.answered(request, PreparedResponse(202, b"", 0), time.perf_counter())
     log.refused(("1.2.3.4", 1), "NO", 400)
     log.flush()
     first, between, second, refused = (line.split() for line in stream.getvalue().splitlines())
@@ -124,7 +124,7 @@ async def test_what_waits_is_bounded() -> None:
     request = aiohttpd.Request("GET", "/", "HTTP/1.1", Headers(), None)  # type: ignore[arg-type]
     request.peer = FakePeer()  # type: ignore[assignment]
     for number in range(1000):
-        log.answered(request, Instant(200, b"", number), time.perf_counter())
+        log.answered(request, PreparedResponse(200, b"", number), time.perf_counter())
     assert 1000 - 128 < stream.getvalue().count("\n") < 1000
     log.flush()
     assert [int(line.split()[-1]) for line in stream.getvalue().splitlines()] == list(range(1000))
@@ -216,7 +216,7 @@ values = st.text(st.characters(max_codepoint=0xFF, exclude_characters="\r\n"))
 @given(target=targets, referer=values, agent=values, user=values)
 def test_nobody_breaks_out(target: str, referer: str, agent: str, user: str) -> None:
     block = f"\nReferer: {referer}\r\nUser-Agent: {agent}\r\nAuthorization: Basic {user}\r\n"
-    framing = aiohttpd.wire.request.Framing(False, 'h"', None, False, True, False, None, True)  # type: ignore[attr-defined]
+    framing = aiohttpd.wire.request.RequestFraming(False, 'h"', None, False, True, False, None, True)  # type: ignore[attr-defined]
     request = aiohttpd.Request("GET", target, "HTTP/1.1", Headers(block), framing)
     request.peer = FakePeer()  # type: ignore[assignment]
     for name in ("http.server", "common", "combined", "{client} {host} {user} {path} {query} {referer} {user_agent}"):

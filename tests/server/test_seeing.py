@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.engine.answer import Instant
+from aiohttpd.engine.answer import PreparedResponse
 from aiohttpd.server.metrics import Metrics, merge, prometheus_text
 from aiohttpd.server.stacks import report
 from aiohttpd.server.status_server import metrics_server
@@ -105,7 +105,7 @@ class TestMetrics:
         request = aiohttpd.Request("GET", "/", "HTTP/1.1", aiohttpd.Headers(), None)  # type: ignore[arg-type]
         metrics = Metrics()
         for number in range(3000):
-            answer = Instant(200 if number % 3 else 404, b"", 0)
+            answer = PreparedResponse(200 if number % 3 else 404, b"", 0)
             metrics.answered(request, answer, 30.0 - (0.0007 if number % 2 else 20.0))
         assert all(len(times) < 256 for times in metrics._waiting["GET"].values())  # what waits is bounded
         found = metrics.snapshot()
@@ -118,7 +118,7 @@ class TestMetrics:
         monkeypatch.setattr("aiohttpd.server.metrics.perf_counter", lambda: 0.001)
         request = aiohttpd.Request("GET", "/", "HTTP/1.1", aiohttpd.Headers(), None)  # type: ignore[arg-type]
         metrics = Metrics()
-        metrics.answered(request, Instant(200, b"", 0), 0.0)
+        metrics.answered(request, PreparedResponse(200, b"", 0), 0.0)
         text = prometheus_text(metrics.snapshot())
         assert value(text, 'request_duration_seconds_bucket{le="0.0005"}') == 0
         assert value(text, 'request_duration_seconds_bucket{le="0.001"}') == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.engine.connection import HTTPConnection
-from aiohttpd.engine.context import Service
+from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import App
 from aiohttpd.testing import MemoryTransport
 
@@ -48,7 +48,7 @@ async def pieces_written(app: App, request: bytes) -> list[bytes]:
             super().write(data)
 
     loop = asyncio.get_running_loop()
-    service = Service(app, QUIET, loop)
+    service = ServerContext(app, QUIET, loop)
     transport = Transport(loop)
     transport.connect(HTTPConnection(service))
     transport.feed(request)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import aiohttpd
 from aiohttpd.engine.connection import HTTPConnection
-from aiohttpd.engine.context import Service
+from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import App
 from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
@@ -61,7 +61,7 @@ async def drive(
     With ``wait`` the handler has a turn of the loop before each piece, which Python 3.11 needs to start it.
     """
     loop = asyncio.get_running_loop()
-    service = Service(app, config or aiohttpd.Config(access_log=False), loop, prepare=prepare)
+    service = ServerContext(app, config or aiohttpd.Config(access_log=False), loop, prepare=prepare)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(service))
     for piece in pieces:

@@ -26,7 +26,7 @@ from aiohttpd.errors import WireError
 from aiohttpd.wire.body import ChunkedDecoder, LengthDecoder
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.parser import RequestParser
-from aiohttpd.wire.request import Framing
+from aiohttpd.wire.request import RequestFraming
 
 from ..support.odd_messages import PIECES, streams
 
@@ -71,7 +71,7 @@ class Ours:
     """All that our parser made of some bytes: messages, how each was framed, and how it went on."""
 
     messages: tuple[Message, ...]
-    framings: tuple[Framing, ...]
+    framings: tuple[RequestFraming, ...]
     status: int | None  # of the refusal
     rest: bytes  # what it holds of the next head
 
@@ -98,7 +98,7 @@ def ours(
     """
     parser = RequestParser(config)
     messages: list[Message] = []
-    framings: list[Framing] = []
+    framings: list[RequestFraming] = []
     decoder: LengthDecoder | ChunkedDecoder | None = None
     refusal: WireError | None = None
     body = bytearray()

@@ -17,8 +17,8 @@ from aiohttpd import BaseHTTPRequestHandler, Config
 from aiohttpd.config.trust import TrustedProxies
 from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.errors import HTTPError, WireError
-from aiohttpd.files.conditions import Validators, evaluate
 from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.handlers.files.conditions import Validators, evaluate
 from aiohttpd.handlers.forms import FormLimits, read_form
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers, list_elements, without_escapes

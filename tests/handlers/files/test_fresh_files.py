@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 import aiohttpd
-import aiohttpd.files.tree as tree
+import aiohttpd.handlers.files.tree as tree
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.testing import exchange, running
 
-from ..support.asking import QUIET, fetch
-from ..support.folders import files_of
-from ..support.waiting import until
-from ..support.wire import Response, split
+from ...support.asking import QUIET, fetch
+from ...support.folders import files_of
+from ...support.waiting import until
+from ...support.wire import Response, split
 
 MIB = 1024 * 1024
 LARGE = 24 * MIB  # more than sockets hold
@@ -127,7 +127,7 @@ class TestWhatIsKnown:
         (site / "file.txt").write_bytes(b"x" * size)
         app = files_of(site)
         first = await fetch(app, "/file.txt")
-        monkeypatch.setattr("aiohttpd.files.store.Store._look_up", None)
+        monkeypatch.setattr("aiohttpd.handlers.files.store.Store._look_up", None)
         assert (await fetch(app, "/file.txt", f"If-None-Match: {first['ETag']}")).status == 304
         assert (await fetch(app, "/file.txt")).body == first.body
 
@@ -138,12 +138,12 @@ class TestWhatIsKnown:
         looks = 0
         state_of = tree.state_of
 
-        def count(status: os.stat_result) -> tree.State:
+        def count(status: os.stat_result) -> tree.FileState:
             nonlocal looks
             looks += 1
             return state_of(status)
 
-        monkeypatch.setattr("aiohttpd.files.store.state_of", count)
+        monkeypatch.setattr("aiohttpd.handlers.files.store.state_of", count)
         assert len(split(await exchange(app, get_file("/file.txt") * 20, config=QUIET))) == 20
         assert looks <= 2  # twenty requests fill a batch, and the next one has a turn of its own
 

@@ -8,8 +8,8 @@ import enum
 import re
 from typing import NamedTuple
 
-from ..net.clock import parse_http_date
-from ..wire.headers import Headers
+from ...net.clock import parse_http_date
+from ...wire.headers import Headers
 
 __all__ = ["Outcome", "Validators", "evaluate", "range_applies"]
 

@@ -8,12 +8,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ..net.sendfile import read_from
-from ..wire.ranges import Span, content_range
+from ...net.sendfile import read_from
+from ...wire.ranges import Span, content_range
 from .store import Representation
 
 if TYPE_CHECKING:
-    from ..engine.response import StreamWriter
+    from ...engine.response import StreamWriter
 
 __all__ = ["Content", "FileChanged", "Readable"]
 

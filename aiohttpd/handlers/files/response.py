@@ -10,15 +10,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..errors import HTTPError
-from ..wire.ranges import content_range, select
+from ...errors import HTTPError
+from ...wire.ranges import content_range, select
 from .conditions import Outcome, evaluate, range_applies
 from .content import Content, FileChanged
 from .media_types import guess_type
 from .store import Policy, Representation, Store, Wishes
 
 if TYPE_CHECKING:
-    from ..engine.interfaces import Responder
+    from ...engine.interfaces import Responder
 
 __all__ = ["MAX_RANGES", "attachment", "send_file_head", "send_path"]
 

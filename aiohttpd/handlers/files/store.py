@@ -17,17 +17,17 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from ..engine.answer import Instant
-from ..errors import HTTPError
-from ..net.clock import http_date
-from ..net.sendfile import read_from
-from ..wire.headers import Headers
-from ..wire.negotiation import CODINGS, IDENTITY, accepted_codings
-from ..wire.response import ResponseFields
+from ...engine.answer import PreparedResponse
+from ...errors import HTTPError
+from ...net.clock import http_date
+from ...net.sendfile import read_from
+from ...wire.headers import Headers
+from ...wire.negotiation import CODINGS, IDENTITY, accepted_codings
+from ...wire.response import ResponseFields
 from .conditions import Validators
 from .media_types import own_coding
 from .siblings import Fitness, fitness, is_gzip
-from .tree import OpenFile, State, is_hidden, open_inside, state_of
+from .tree import FileState, OpenFile, is_hidden, open_inside, state_of
 
 __all__ = ["Folder", "Policy", "Representation", "Store", "Wishes", "not_kept"]
 
@@ -97,7 +97,7 @@ class Chosen(NamedTuple):
     file: OpenFile
     coding: str
     varies: bool
-    sources: tuple[tuple[str, State], ...]
+    sources: tuple[tuple[str, FileState], ...]
 
 
 class Representation:
@@ -210,11 +210,11 @@ def _with(fields: list[tuple[str, str]], more: Iterable[tuple[str, str]]) -> Res
     return ResponseFields.of([*(field for field in fields if field[0].lower() not in theirs), *added])
 
 
-def _instant(fields: ResponseFields, content: bytes) -> Instant | None:
+def _instant(fields: ResponseFields, content: bytes) -> PreparedResponse | None:
     if fields.deciding is not None:  # somebody's own Date, say
         return None
     rest = b"".join([*fields, b"Content-Length: %d\r\n\r\n" % len(content), content])
-    return Instant(200, rest, len(content))
+    return PreparedResponse(200, rest, len(content))
 
 
 class Folder(NamedTuple):
@@ -253,7 +253,7 @@ class Store:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def instant(self, name: str, headers: Headers) -> Instant | None:
+    def instant(self, name: str, headers: Headers) -> PreparedResponse | None:
         """The answer to a plain request for a small file that is in memory.
 
         Args:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ..support.asking import fetch
-from ..support.folders import files_of
-from ..support.wire import Response
+from ...support.asking import fetch
+from ...support.folders import files_of
+from ...support.wire import Response
 
 TEXT = "größer\n" * 40_000
 ORIGINAL = TEXT.encode()
@@ -104,7 +104,7 @@ class TestWhichIsSent:
                 assert content == ORIGINAL
 
     async def test_a_change_of_either_is_seen_at_once(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aiohttpd.files.tree._SETTLED", -1)
+        monkeypatch.setattr("aiohttpd.handlers.files.tree._SETTLED", -1)
         put_file(site / "page.js.br", b"coded")
         app = files_of(site)
         for _ in range(2):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aiohttpd.files.media_types import EXTENSIONS, guess_type
+from aiohttpd.handlers.files.media_types import EXTENSIONS, guess_type
 
-from ..support.asking import fetch
-from ..support.folders import files_of
+from ...support.asking import fetch
+from ...support.folders import files_of
 
 KNOWN = {
     "a.js": "text/javascript", "a.mjs": "text/javascript", "a.cjs": "text/javascript", "a.json": "application/json",
@@ -44,7 +44,7 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         for name in KNOWN:
             registry.add_type(WRONG, "." + name.rpartition(".")[2].lower())
     guess = getattr(registry, "guess_file_type", registry.guess_type)
-    monkeypatch.setattr("aiohttpd.files.media_types._guess_file_type", guess)
+    monkeypatch.setattr("aiohttpd.handlers.files.media_types._guess_file_type", guess)
 
 
 @pytest.mark.usefixtures("machine")
@@ -67,12 +67,12 @@ class TestTable:
 def test_all_that_python_knows_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version of Python knows more or less."""
     defaults: dict[str, str] = dict(getattr(mimetypes, "_types_map_default"))  # noqa: B009
-    monkeypatch.setattr("aiohttpd.files.media_types._guess_file_type", lambda path: (None, None))
+    monkeypatch.setattr("aiohttpd.handlers.files.media_types._guess_file_type", lambda path: (None, None))
     assert [suffix for suffix in defaults if guess_type(f"a{suffix}") is None] == []
 
 
 def test_what_only_the_machine_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiohttpd.files.media_types._guess_file_type", lambda path: ("x/own", None))
+    monkeypatch.setattr("aiohttpd.handlers.files.media_types._guess_file_type", lambda path: ("x/own", None))
     assert guess_type("a.rarely-seen") == "x/own"
 
 

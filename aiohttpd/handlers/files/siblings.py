@@ -7,7 +7,7 @@ import enum
 import time
 from typing import Final
 
-from ..net.sendfile import read_from
+from ...net.sendfile import read_from
 from .tree import OpenFile
 
 __all__ = ["Fitness", "fitness", "is_gzip"]

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..errors import HTTPError
-from ..net.sendfile import read_at_once, read_from
+from ...errors import HTTPError
+from ...net.sendfile import read_at_once, read_from
 
 __all__ = [
     "Entry",
     "OpenFile",
-    "State",
+    "FileState",
     "is_hidden",
     "look_at",
     "open_inside",
@@ -46,10 +46,10 @@ _SAMPLES = 32  # blocks of a file by which it is known again
 _SAMPLE = 512  # bytes of each
 _WELL_KNOWN = ".well-known"  # RFC 8615
 
-State = tuple[int, int, int, int, int]
+FileState = tuple[int, int, int, int, int]
 
 
-def state_of(status: os.stat_result) -> State:
+def state_of(status: os.stat_result) -> FileState:
     """Which file it is, and in which state: any change of content or permissions shows, as far as its clock goes."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 

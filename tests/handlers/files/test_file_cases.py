@@ -19,17 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd.files.store import Policy, Representation, Store
-from aiohttpd.files.tree import open_inside
 from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
+from aiohttpd.handlers.files.store import Policy, Representation, Store
+from aiohttpd.handlers.files.tree import open_inside
 from aiohttpd.net.clock import MONTHS, http_date, parse_http_date
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from aiohttpd.wire.ranges import Span, select
 
-from ..support.asking import QUIET
-from ..support.places import DATA
-from ..support.wire import Response, split
+from ...support.asking import QUIET
+from ...support.places import DATA
+from ...support.wire import Response, split
 
 CASES: list[dict[str, Any]] = [json.loads(line) for line in (DATA / "file_cases.jsonl").read_text().splitlines()]
 PROPERTY = settings(

@@ -24,13 +24,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aiohttpd.files import tree
 from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
+from aiohttpd.handlers.files import tree
 from aiohttpd.testing import exchange
 
-from ..support.asking import QUIET
-from ..support.places import DATA
-from ..support.wire import Response, finals
+from ...support.asking import QUIET
+from ...support.places import DATA
+from ...support.wire import Response, finals
 
 CASES: list[dict[str, Any]] = [json.loads(line) for line in (DATA / "traversal.jsonl").read_text().splitlines()]
 SECRET = b"-- 5ecret: outside of the root --"
@@ -668,7 +668,7 @@ def test_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backslashes, drives, shares and streams: nothing that begins a path of its own gets into one."""
     windows = SimpleNamespace(**{**vars(os), "name": "nt", "path": ntpath})
     monkeypatch.setattr("aiohttpd.fileserver.handler.os", windows)
-    monkeypatch.setattr("aiohttpd.files.paths.os", windows)
+    monkeypatch.setattr("aiohttpd.handlers.files.paths.os", windows)
 
     class App(SimpleHTTPRequestHandler):
         directory = "C:\\root"
