@@ -1,9 +1,12 @@
-"""Bytes to requests: the grammar of a message head is one pattern, and it is the parser.
+"""Bytes to requests.
 
 `RequestParser` owns the received bytes from the first to the last; bodies are decoded out of its
-buffer by a decoder of `body`. A head is found first, from where the last search ended, and matched
-once. Only a head that does not match is looked at again, line by line, to find out which refusal it
-is: see `refusals`. After a refusal the parser is dead for good.
+buffer by a decoder of `body`. There are three ways through a head, from the fastest:
+
+1. The fields are those of the last request on this connection, byte for byte: only the request line is read.
+2. A head of usual size is split into lines; lines that are known are not matched again: see `known_lines`.
+3. The grammar of a whole head is one pattern. A head that does not match it is looked at again, line by line, to
+   find out which refusal it is: see `refusals`. After a refusal the parser takes nothing more.
 """
 
 import functools
@@ -13,8 +16,9 @@ from typing import Protocol
 from ..config import Config
 from ..errors import WireError
 from . import refusals
-from .framing import decide_framing
+from .framing import decide_framing, framing_of
 from .headers import FIELD_LINE, TOKEN, Headers
+from .known_lines import deciding_lines
 from .request import Request, RequestFraming
 
 __all__ = ["TLS_HANDSHAKE", "Decoder", "RequestParser"]
@@ -34,7 +38,7 @@ def _head_pattern(limit_fields: int) -> re.Pattern[str]:
 
 _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
-_USUAL = 2048  # bytes of a head that is matched without a look for its end
+_SMALL = 4096  # bytes of a head that is read line by line
 _HEAVY = 8 * 1024  # bytes of a head that takes its time
 _REMEMBERED = 200  # bytes of a refused message
 TLS_HANDSHAKE = b"TLS handshake on a port without TLS"
@@ -67,7 +71,7 @@ class RequestParser:
 
     __slots__ = (
         "_config", "_dead", "_empty_lines", "_few", "_last", "_line_ended", "_line_room", "_match_head", "_roomy",
-        "_searched", "_separators", "_start", "_tail", "buffer", "heavy", "refused",
+        "_searched", "_separators", "_small", "_start", "_tail", "buffer", "heavy", "refused",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
@@ -76,6 +80,7 @@ class RequestParser:
         self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
         # Nor are its lists; nor are those with few commas and semicolons: each line has one more element.
         self._few = min(2 * config.limit_elements, _HEAVY)
+        self._small = min(_SMALL, self._roomy, self._few)
         self._separators = max(0, config.limit_elements - config.limit_fields)
         self._match_head = _head_pattern(config.limit_fields).match
         self.heavy = False
@@ -153,7 +158,7 @@ class RequestParser:
                 line_end = data.find(_CRLF, start)
                 if tail and 0 < line_end - start < self._line_room and data.startswith(tail, line_end):
                     line = bytes(data[start:line_end])
-                    words = _known_lines.get(line) or _split_line(line)
+                    words = _known_request_lines.get(line) or _split_line(line)
                     version, headers, framing = self._last
                     if words is not None and words[2] == version:
                         end = line_end + len(tail)
@@ -165,7 +170,7 @@ class RequestParser:
                 if self._dead:
                     self.buffer = b""
                     return None
-                request = self._whole()
+                request = self._usual(line_end)
                 if request is not None:
                     return request
             end = self._head_end()
@@ -174,12 +179,23 @@ class RequestParser:
             self.give_up()
             raise
 
-    def _whole(self) -> Request | None:
-        """The next request, if its head is a usual one and lies at the beginning of the buffer."""
-        start = self._start
-        data = self.buffer if start == 0 and len(self.buffer) <= _USUAL else self.buffer[start : start + _USUAL]
-        match = self._match_head(str(data, "latin-1"))
-        return None if match is None else self._request(match, start + match.end())
+    def _usual(self, line_end: int) -> Request | None:
+        """The next request, if its head is whole, small and not to be refused; else the grammar decides.
+
+        Args:
+            line_end: where the request line ends.
+        """
+        data, start = self.buffer, self._start
+        end = data.find(b"\r\n\r\n", line_end, start + self._small) + 4
+        if line_end <= start or end < 4:
+            return None
+        line = bytes(data[start:line_end])
+        words = _known_request_lines.get(line) or _split_line(line)
+        block = str(data[line_end + 1 : end - 2], "latin-1")
+        deciding = deciding_lines(block, self._config.limit_fields)
+        if words is None or deciding is None:
+            return None
+        return self._accept(words, block, framing_of(words[2], deciding), line_end, end)
 
     def _head_end(self) -> int:
         """Where the head ends that begins at ``_start``, empty lines before it skipped; -1: not yet."""
@@ -221,11 +237,17 @@ class RequestParser:
                 refusals.check_elements(block, self._config.limit_elements)
         if target[0] != "/" or method == "CONNECT":
             refusals.check_target(method, target)
+        words = method, target, version
+        return self._accept(words, block, decide_framing(block, version), self._start + match.end(3), end)
+
+    def _accept(
+        self, words: tuple[str, str, str], block: str, framing: RequestFraming, line_end: int, end: int
+    ) -> Request:
+        method, target, version = words
         headers = Headers(block)
-        framing = decide_framing(block, version)
-        if size <= _LONGEST_TAIL:
+        if end - line_end <= _LONGEST_TAIL:
             self._last = (version, headers, framing)
-            self._tail = bytes(self.buffer[self._start + match.end(3) : end])
+            self._tail = bytes(self.buffer[line_end:end])
             self._line_room = min(self._roomy, self._config.limit_head - len(self._tail))
         self._empty_lines = 0
         self._line_ended = False
@@ -250,15 +272,15 @@ class RequestParser:
 
 
 # Request lines that have been matched before.
-_known_lines: dict[bytes, tuple[str, str, str]] = {}
-_KNOWN_LINES = 256
+_known_request_lines: dict[bytes, tuple[str, str, str]] = {}
+_KNOWN_REQUEST_LINES = 256
 
 
 def _split_line(line: bytes) -> tuple[str, str, str] | None:
     match = _match_request_line(str(line, "latin-1"))
     if match is None or match[2][0] != "/" or match[1] == "CONNECT":
         return None  # which it is, a longer look will tell
-    if len(_known_lines) >= _KNOWN_LINES:
-        _known_lines.clear()
-    words = _known_lines[line] = (match[1], match[2], match[3])
+    if len(_known_request_lines) >= _KNOWN_REQUEST_LINES:
+        _known_request_lines.clear()
+    words = _known_request_lines[line] = (match[1], match[2], match[3])
     return words

@@ -1,0 +1,57 @@
+"""The memory of lines that the grammar has accepted, so that a head costs what is new in it.
+
+Clients and proxies send the same field lines in each request, on all of their connections. Owns two sets of such
+lines, both bounded in number and in the length of a line, and shared by all connections. When a set is full it is
+emptied: a client that sends nothing but new lines makes the next heads of others cost as much as unknown ones.
+A line is in them only if the grammar has accepted it, so whether it is known changes no answer.
+"""
+
+import re
+from itertools import filterfalse
+
+from .framing import DECIDING
+from .headers import FIELD_VALUE, TOKEN
+
+__all__ = ["deciding_lines"]
+
+_LINES = 1024  # in each set
+_LONGEST = 256  # characters of a line that is kept
+
+_match_line = re.compile(rf"(?:({DECIDING})|{TOKEN}):{FIELD_VALUE}").fullmatch
+
+_plain: set[str] = set()  # lines of fields that say nothing about framing
+_deciding: set[str] = set()
+
+
+def deciding_lines(block: str, limit: int) -> tuple[str, ...] | None:
+    """Check field lines against the grammar, and find those that decide framing.
+
+    Args:
+        block: field lines as `Headers` takes them: each after LF and ended by CRLF.
+        limit: how many there may be.
+
+    Returns:
+        The lines, without their CRLF, in their order; None if there are too many, or one breaks the grammar.
+    """
+    lines = block[1:-2].split("\r\n") if len(block) > 1 else []
+    if len(lines) > limit:
+        return None
+    found = []
+    for line in filterfalse(_plain.__contains__, lines):
+        if line not in _deciding:
+            match = _match_line(line)
+            if match is None:
+                return None
+            if match[1] is None:
+                _remember(_plain, line)
+                continue
+            _remember(_deciding, line)
+        found.append(line)
+    return tuple(found)
+
+
+def _remember(known: set[str], line: str) -> None:
+    if len(line) <= _LONGEST:
+        if len(known) >= _LINES:
+            known.clear()
+        known.add(line)

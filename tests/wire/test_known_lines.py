@@ -1,0 +1,83 @@
+"""The memory of field lines: what is known changes no answer, and nobody can make it grow."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiohttpd.config import Config
+from aiohttpd.errors import WireError
+from aiohttpd.wire import known_lines
+from aiohttpd.wire.framing import DECIDING
+from aiohttpd.wire.headers import FIELD_LINE
+from aiohttpd.wire.known_lines import deciding_lines
+from aiohttpd.wire.parser import RequestParser
+
+NAMES = st.sampled_from(
+    ["Host", "host", "HOST ", "Connection", "Content-Length", "content-lengthy", "hos", "X", "", "Cookie", "Expect"]
+)
+VALUES = st.sampled_from([" a", "", " a\tb", " \xff", " \x00", " a\nb", " a\rb", " " + "x" * 300, " close", ":"])
+LINES = st.lists(st.one_of(st.builds("{}:{}".format, NAMES, VALUES), st.sampled_from(["", "no colon", " folded: a"])))
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_lines, "_plain", set())
+    monkeypatch.setattr(known_lines, "_deciding", set())
+
+
+def by_grammar(block: str, limit: int) -> tuple[str, ...] | None:
+    """What `deciding_lines` is to say, without a memory and without lines."""
+    if re.fullmatch(rf"\n(?:{FIELD_LINE}){{0,{limit}}}", block) is None:
+        return None
+    return tuple(re.findall(rf"\n((?:{DECIDING}):[^\r]*)", block))
+
+
+@given(LINES)
+def test_a_memory_changes_no_answer(lines: list[str]) -> None:
+    block = "\n" + "".join(f"{line}\r\n" for line in lines)
+    expected = by_grammar(block, 5)
+    assert deciding_lines(block, 5) == expected
+    assert deciding_lines(block, 5) == expected, "the second time, with what the first has left"
+
+
+def test_framing_fields_are_seen_however_often_they_were_accepted() -> None:
+    for line in ("Host: a", "Content-Length: 1", "Transfer-Encoding: chunked"):
+        for _ in range(3):
+            assert deciding_lines(f"\nX: y\r\n{line}\r\n{line}\r\n", 100) == (line, line)
+
+
+def test_it_does_not_grow() -> None:
+    for number in range(10_000):
+        deciding_lines(f"\nX-{number}: {'y' * (number % 400)}\r\nHost: h{number}\r\n", 100)
+    kept = known_lines._plain | known_lines._deciding
+    assert len(kept) <= 2 * known_lines._LINES
+    assert max(map(len, kept)) <= known_lines._LONGEST
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Host: a\r\nHost: a\r\n", 400),
+        (b"Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n", 400),
+        (b"X: y\r\n", 400),
+        (b"Host: a\r\nX : y\r\n", 400),
+        (b"Host: a\r\n X: folded\r\n", 400),
+        (b"Host: a\r\n" + b"X: y\r\n" * 200, 431),
+    ],
+)
+def test_refusals_are_those_of_the_grammar(fields: bytes, status: int) -> None:
+    for lines in (
+        b"Host: a\r\nX: y\r\n",
+        b"Host: a\r\nContent-Length: 1\r\n",
+        b"Host: a\r\nTransfer-Encoding: chunked\r\n",
+    ):
+        parser = RequestParser(Config())
+        parser.feed(b"GET / HTTP/1.1\r\n" + lines + b"\r\n")
+        assert parser.next_request() is not None  # each line is known now
+    parser = RequestParser(Config())
+    parser.feed(b"GET / HTTP/1.1\r\n" + fields + b"\r\n")
+    with pytest.raises(WireError) as caught:
+        parser.next_request()
+    assert caught.value.status == status
