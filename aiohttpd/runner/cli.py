@@ -30,7 +30,7 @@ from ..server.process import open_standard_streams, say
 from ..server.status_server import check_seeing
 from ..wire.headers import is_token
 from ..wire.product import __version__
-from .first_process import leave_first_process
+from .pid1 import leave_pid1
 from .run import Listening, announce, local_url, serve_many
 from .run import serve as serve_app
 from .stderr import own_stderr
@@ -152,7 +152,7 @@ def _serve_hint(arguments: list[str]) -> str:
 def main() -> None:
     """http.server, grown up for asyncio."""
     open_standard_streams()
-    leave_first_process()
+    leave_pid1()
 
 
 class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only

@@ -42,7 +42,7 @@ from ..server.process import (
 from ..server.server import HTTPServer, Lifespan
 from ..server.stacks import report
 from ..server.status_server import metrics_server
-from .first_process import leave_first_process
+from .pid1 import leave_pid1
 from .stderr import own_stderr
 
 __all__ = ["Listening", "announce", "local_url", "run", "say", "serve", "serve_many"]
@@ -116,7 +116,7 @@ def run(
     refuse_import()
     refuse_loop()
     open_standard_streams()
-    leave_first_process()
+    leave_pid1()
     address = (host or "", port) if bind is None else bind
     config = Config.from_options(options, os.environ)
     check_address(address)

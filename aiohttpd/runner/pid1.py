@@ -11,12 +11,12 @@ import sys
 import threading
 from typing import NoReturn
 
-__all__ = ["leave_first_process"]
+__all__ = ["leave_pid1"]
 
 _OF_A_PROCESS = ("LISTEN_PID", "WATCHDOG_PID")  # variables that name who is meant
 
 
-def leave_first_process() -> None:
+def leave_pid1() -> None:
     """Go on in a child if this is process 1, which stays behind: it passes signals on, and ends as the child does.
 
     Not in a program that has threads or children already: a child would be without the former, and could not wait for
