@@ -23,7 +23,7 @@ from typing import Any
 from ..config import Config
 from ..server.metrics import Snapshot
 from .channel import Channel, Message
-from .sockets import SocketSet
+from .socket_pool import SocketSet
 from .worker import HANDED, Job, work
 
 __all__ = ["WorkerState", "WorkerHandle", "counted"]

@@ -1,6 +1,6 @@
 """The supervisor: keeps as many workers as wanted on sockets that outlive each of them.
 
-Owns the count. It binds once (see `sockets`) and imports nothing of the App, so whatever happens to a worker, what
+Owns the count. It binds once (see `socket_pool`) and imports nothing of the App, so whatever happens to a worker, what
 waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what is for
 `supervise` to say.
 """
@@ -18,7 +18,7 @@ from ..server.metrics import merge
 from ..server.process import say
 from .balance import Table
 from .handle import WorkerHandle, WorkerState, counted
-from .sockets import SocketPool, SocketSet
+from .socket_pool import SocketPool, SocketSet
 from .worker import BEAT, Descriptor, Job
 
 __all__ = ["Supervisor", "Watch"]
