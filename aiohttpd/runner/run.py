@@ -369,7 +369,7 @@ def announce(server: Listening, folder: str | None = None) -> None:
         if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
             say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
         return
-    from ..net.reachable import addresses
+    from ..net.local_addresses import addresses
 
     port = server.server_port
     say(f"Serving{what} on port {port} of all addresses (Ctrl-C stops)")

@@ -16,7 +16,7 @@ import trustme
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
-from aiohttpd.net.reachable import addresses
+from aiohttpd.net.local_addresses import addresses
 from aiohttpd.runner.cli import main
 
 from ..support.commands import command, refused, run, started
