@@ -12,8 +12,8 @@ from time import monotonic
 
 from ..engine.context import ServerContext, error_logger
 from ..engine.overload import ProtocolFactory
-from ..net.accepting import EXHAUSTED
 from ..net.forking import keep_from_children
+from ..net.listener import EXHAUSTED
 from .layers import accept
 
 __all__ = ["Acceptor", "turns"]

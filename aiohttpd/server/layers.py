@@ -20,7 +20,7 @@ from ..engine.handshake import SHUTDOWN, Handshake
 from ..engine.interfaces import AccessLogger, App
 from ..engine.overload import ProtocolFactory, limit_connections, limit_in_flight
 from ..handlers.app import prepare
-from ..net.accepting import Listener
+from ..net.listener import Listener
 from .access_log import LoggingAccessLog, access_logger, is_configured
 from .metrics import Metrics
 from .status import add_pages, health_page, is_path, metrics_page

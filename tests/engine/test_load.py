@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import aiohttpd
-from aiohttpd.net.accepting import Listener
+from aiohttpd.net.listener import Listener
 from aiohttpd.testing import running
 
 from ..support.loops import on_both_loops
