@@ -23,9 +23,9 @@ from ..server.server import HTTPServer as Server
 from ..threads.fake_socket import FakeSocket
 from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
-from .calling import CallingThread
+from .aiohttpd_handlers import Ours
+from .calling_thread import CallingThread
 from .loop_thread import LoopThread
-from .ours import Ours
 
 __all__ = ["Engine"]
 
