@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from ..errors import ContractError
-from ..net import clock
+from ..wire.dates import http_date
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -164,7 +164,7 @@ class Output:
         if max_age is not None:
             # Expires for browsers that do not know Max-Age.
             expires = min(time.time() + max_age, _LATEST) if max_age > 0 else 0
-            parts += [f"Max-Age={int(max_age)}", f"Expires={clock.http_date(expires)}"]
+            parts += [f"Max-Age={int(max_age)}", f"Expires={http_date(expires)}"]
         for attribute, text in (("Path", path), ("Domain", domain)):
             if text is not None:
                 if not _is_attribute(text):

@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..engine.error_body import DEFAULT_ERROR_MESSAGE, checked, escape
 from ..engine.failures import check_result
 from ..errors import ClientDisconnected, ContractError, HTTPError, meant_by
-from ..net import clock
+from ..net.clock import log_date
+from ..wire.dates import MONTHS, WEEKDAYS, http_date
 from ..wire.headers import Headers, is_field_value
 from ..wire.product import __version__
 from ..wire.request import Address, Body, Request
@@ -78,8 +79,8 @@ class BaseHTTPRequestHandler(Input, Output):
     error_message_format: str = DEFAULT_ERROR_MESSAGE
     error_content_type: str = "text/html;charset=utf-8"
     MessageClass: type = Headers
-    weekdayname: ClassVar[list[str]] = list(clock.WEEKDAYS)
-    monthname: ClassVar[list[str | None]] = [None, *clock.MONTHS[1:]]
+    weekdayname: ClassVar[list[str]] = list(WEEKDAYS)
+    monthname: ClassVar[list[str | None]] = [None, *MONTHS[1:]]
     responses: ClassVar[dict[int, tuple[str, str]]] = {
         status.value: (status.phrase, status.description) for status in HTTPStatus
     }
@@ -332,11 +333,11 @@ class BaseHTTPRequestHandler(Input, Output):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """A time as HTTP writes it, by default now."""
-        return clock.http_date(time.time() if timestamp is None else timestamp)
+        return http_date(time.time() if timestamp is None else timestamp)
 
     def log_date_time_string(self) -> str:
         """Now as the log writes it."""
-        return clock.log_date(time.time())
+        return log_date(time.time())
 
     def address_string(self) -> str:
         """The client's host."""

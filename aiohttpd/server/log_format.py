@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from ..net.clock import MONTHS, log_date
+from ..net.clock import log_date
+from ..wire.dates import MONTHS
 from ..wire.request import Address
 
 __all__ = ["FIELDS", "LineFormat", "NamedFormats", "Record", "escape", "members"]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..net.clock import Clock, http_date
+from ..net.clock import Clock
+from ..wire.dates import http_date
 from ..wire.request import Request
 from .fake_socket import FakeSocket
 

@@ -6,9 +6,10 @@ validators, and neither files nor connections.
 
 import enum
 import re
+import time
 from typing import NamedTuple
 
-from ...net.clock import parse_http_date
+from ...wire.dates import parse_http_date
 from ...wire.headers import Headers
 
 __all__ = ["Outcome", "Validators", "evaluate", "range_applies"]
@@ -76,7 +77,7 @@ def range_applies(headers: Headers, current: Validators, *, now: float) -> bool:
         return values[0] == current.etag and not current.etag.startswith("W/")
     if current.is_future or current.modified is None:
         return False
-    return parse_http_date(values[0]) == current.modified and current.modified + 1 <= now
+    return parse_http_date(values[0], now) == current.modified and current.modified + 1 <= now
 
 
 def _combined(headers: Headers, name: str) -> str | None:
@@ -87,7 +88,7 @@ def _combined(headers: Headers, name: str) -> str | None:
 def _date(headers: Headers, name: str) -> int | None:
     """A date that counts: a malformed one, or a list, is as none, sections 13.1.3 and 13.1.4."""
     values = headers.get_all(name)
-    return None if values is None or len(values) > 1 else parse_http_date(values[0])
+    return None if values is None or len(values) > 1 else parse_http_date(values[0], time.time())
 
 
 def _matches(value: str, etag: str, *, strong: bool) -> bool:

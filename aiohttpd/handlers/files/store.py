@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 
 from ...engine.answer import PreparedResponse
 from ...errors import HTTPError
-from ...net.clock import http_date
 from ...net.sendfile import read_from
+from ...wire.dates import http_date
 from ...wire.headers import Headers
 from ...wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from ...wire.response import ResponseFields

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
 from aiohttpd.handlers.files.store import Policy, Representation, Store
 from aiohttpd.handlers.files.tree import open_inside
-from aiohttpd.net.clock import MONTHS, http_date, parse_http_date
 from aiohttpd.testing import exchange, running
+from aiohttpd.wire.dates import MONTHS, http_date, parse_http_date
 from aiohttpd.wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from aiohttpd.wire.ranges import Span, select
 
@@ -350,23 +350,24 @@ def test_dates_survive(timestamp: int) -> None:
     """Up to the end of the year 9999; others write the same."""
     text = http_date(timestamp)
     assert text == email.utils.formatdate(timestamp, usegmt=True)
-    assert parse_http_date(text) == timestamp
-    assert parse_http_date(time.asctime(time.gmtime(timestamp))) == timestamp
+    assert parse_http_date(text, timestamp) == timestamp
+    assert parse_http_date(time.asctime(time.gmtime(timestamp)), timestamp) == timestamp
 
 
 @PROPERTY
 @given(st.integers(-49 * 365, 49 * 365), st.integers(0, 86399))
 def test_years_of_two_digits(days: int, second: int) -> None:
     moment = (int(time.time()) // 86400 + days) * 86400 + second
-    assert parse_http_date(time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(moment))) == moment
+    assert parse_http_date(time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(moment)), time.time()) == moment
 
 
 @pytest.mark.parametrize(("months", "years"), [(0, 0), (1, 100)])
 def test_more_than_fifty_years_ahead_is_the_past(months: int, years: int) -> None:
     """Not by the year alone, RFC 9110 section 5.6.7: the next month is too far when this one is not."""
-    now = time.gmtime()
+    present = time.time()
+    now = time.gmtime(present)
     year, month = divmod(now.tm_year * 12 + now.tm_mon - 1 + months, 12)
-    parsed = parse_http_date(f"Monday, 01-{MONTHS[month + 1]}-{(year + 50) % 100:02d} 00:00:00 GMT")
+    parsed = parse_http_date(f"Monday, 01-{MONTHS[month + 1]}-{(year + 50) % 100:02d} 00:00:00 GMT", present)
     assert parsed is not None
     assert time.gmtime(parsed)[:2] == (year + 50 - years, month + 1)
 
@@ -377,7 +378,7 @@ DATE_WORDS = ["Sun", "Sunday", ",", " ", "06", " 6", "-", "Nov", "Feb", "31", "0
 @PROPERTY
 @given(st.text(max_size=40) | st.lists(st.sampled_from(DATE_WORDS), max_size=12).map("".join))
 def test_no_text_is_too_much_for_dates(text: str) -> None:
-    parsed = parse_http_date(text)
+    parsed = parse_http_date(text, time.time())
     assert parsed is None or isinstance(parsed, int)
 
 
