@@ -28,10 +28,10 @@ from ..net.sockets import ServerAddress, root_of
 from ..net.systemd import Notifier, forget_descriptors
 from ..server.process import Repeated, allow_open_files, ends_with_terminal, has_terminal, say
 from ..server.status_server import metrics_server
+from .job import Target
 from .shared_stream import shared_file
 from .stderr import own_stderr
 from .supervisor import Supervisor, Watch
-from .worker import Target
 
 __all__ = ["Target", "handed_over", "supervise"]
 

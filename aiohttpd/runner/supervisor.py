@@ -17,8 +17,8 @@ from ..net.sockets import BindError, ServerAddress, url_of
 from ..server.metrics import merge
 from ..server.process import say
 from .balance import Table
+from .job import BEAT, Descriptor, Job
 from .socket_pool import SocketPool, SocketSet
-from .worker import BEAT, Descriptor, Job
 from .worker_handle import WorkerHandle, WorkerState, counted
 
 __all__ = ["Supervisor", "Watch"]

@@ -17,11 +17,9 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing import reduction
 from ssl import SSLContext
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..config import Config
 from ..engine.interfaces import App
@@ -29,7 +27,6 @@ from ..engine.response import StreamWriter
 from ..errors import TLSError
 from ..handlers.app import resolve_app
 from ..net.forking import end_child, not_for_children
-from ..net.tls import Certificates
 from ..server.access_log import AccessLog
 from ..server.loader import TargetError, TargetFailed
 from ..server.process import allow_open_files, ended_within, loop_factory, open_standard_streams, say
@@ -38,73 +35,13 @@ from ..server.stacks import report
 from ..wire.request import Request
 from .balance import Balance, Table
 from .channel import Channel, Message, encode
+from .job import BEAT, HANDED, Job, Target
 from .stderr import own_stderr
 
-__all__ = ["BEAT", "HANDED", "Descriptor", "Job", "Target", "work"]
+__all__ = ["work"]
 
-BEAT = 1.0  # seconds between two signs of life, at most
-HANDED = (
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGUSR1,
-)  # for the supervisor, if a group gets them
 _AFTERWARDS = 1.0  # seconds from the end of the server to that of the process
 _ANSWER = 2.0  # seconds for the supervisor to answer a question
-
-
-class Target(NamedTuple):
-    """What a worker serves; all of it can be pickled.
-
-    Attributes:
-        make_app: makes the App; `TargetError` and the like are one line for the person at the terminal.
-        lifespan: as for `HTTPServer`.
-        certificates: makes it HTTPS; a new worker reads what is in the files now.
-    """
-
-    make_app: Callable[[], App]
-    lifespan: Lifespan | None = None
-    certificates: Certificates | None = None
-
-
-class Descriptor:
-    """A descriptor of which a spawned process gets a duplicate."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _received, (reduction.DupFd(self.number),)
-
-
-def _received(duplicate: Any) -> Descriptor:
-    number = duplicate.detach()
-    os.set_inheritable(number, False)  # programs that the App starts must not keep a port open
-    return Descriptor(number)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a worker is given.
-
-    Attributes:
-        target: a `Target`, pickled, since it is not before the worker can tell that it may fail to load.
-        sockets: they listen already.
-        channel: to the supervisor.
-        shared: a file that is the lock of what all processes write to stderr, and holds the `Table`.
-        slot: in the table.
-        balanced: others accept from the same sockets, and want their part.
-        config: the options.
-    """
-
-    target: bytes
-    sockets: list[Descriptor]
-    channel: socket.socket
-    shared: Descriptor
-    slot: int
-    balanced: bool
-    config: Config
 
 
 class _CannotStart(Exception):

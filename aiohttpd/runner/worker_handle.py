@@ -23,8 +23,9 @@ from typing import Any
 from ..config import Config
 from ..server.metrics import Snapshot
 from .channel import Channel, Message
+from .job import HANDED, Job
 from .socket_pool import SocketSet
-from .worker import HANDED, Job, work
+from .worker import work
 
 __all__ = ["WorkerState", "WorkerHandle", "counted"]
 
