@@ -26,7 +26,7 @@ ORDER = [
     *("testing", "compat", "__main__"),
 ]
 OUTSIDE = {
-    "server.process": {"uvloop"},
+    "runner.process": {"uvloop"},
     "runner.cli": {"click"},
     "handlers.forms.multipart": {"multipart"},
     "runner.reload": {"watchfiles"},

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from ..engine.connection import ConnectionState
-from ..server.process import loop_factory
+from ..runner.process import loop_factory
 from ..server.server import HTTPServer as Server
 
 __all__ = ["LoopThread"]

@@ -26,11 +26,11 @@ from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, UnixAddress
 from ..net.tls import Certificates
 from ..server.loader import TargetError, TargetFailed, target_app
-from ..server.process import open_standard_streams, say
 from ..server.status_server import check_seeing
 from ..wire.headers import is_token
 from ..wire.product import __version__
 from .pid1 import leave_pid1
+from .process import open_standard_streams, say
 from .run import Listening, announce, local_url, serve_many
 from .run import serve as serve_app
 from .stderr import own_stderr

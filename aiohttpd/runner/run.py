@@ -25,11 +25,15 @@ from ..net.sockets import ServerAddress, check_address, root_of, url_of
 from ..net.systemd import Notifier, forget_descriptors
 from ..net.tls import Certificates
 from ..server.access_log import AccessLog
+from ..server.cores import cores
 from ..server.loader import load_target
-from ..server.process import (
+from ..server.server import HTTPServer, Lifespan
+from ..server.stacks import report
+from ..server.status_server import metrics_server
+from .pid1 import leave_pid1
+from .process import (
     Repeated,
     allow_open_files,
-    cores,
     ended_within,
     ends_with_terminal,
     has_terminal,
@@ -39,10 +43,6 @@ from ..server.process import (
     refuse_loop,
     say,
 )
-from ..server.server import HTTPServer, Lifespan
-from ..server.stacks import report
-from ..server.status_server import metrics_server
-from .pid1 import leave_pid1
 from .stderr import own_stderr
 
 __all__ = ["Listening", "announce", "local_url", "run", "say", "serve", "serve_many"]

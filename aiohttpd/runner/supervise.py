@@ -26,9 +26,9 @@ from typing import Any
 from ..config import Config
 from ..net.sockets import ServerAddress, root_of
 from ..net.systemd import Notifier, forget_descriptors
-from ..server.process import Repeated, allow_open_files, ends_with_terminal, has_terminal, say
 from ..server.status_server import metrics_server
 from .job import Target
+from .process import Repeated, allow_open_files, ends_with_terminal, has_terminal, say
 from .shared_stream import shared_file
 from .stderr import own_stderr
 from .supervisor import Supervisor, Watch

@@ -15,9 +15,9 @@ from typing import Any
 from ..config import Config
 from ..net.sockets import BindError, ServerAddress, url_of
 from ..server.metrics import merge
-from ..server.process import say
 from .balance import Table
 from .job import BEAT, Descriptor, Job
+from .process import say
 from .socket_pool import SocketPool, SocketSet
 from .worker_handle import WorkerHandle, WorkerState, counted
 

@@ -29,13 +29,13 @@ from ..handlers.app import resolve_app
 from ..net.forking import end_child, not_for_children
 from ..server.access_log import AccessLog
 from ..server.loader import TargetError, TargetFailed
-from ..server.process import allow_open_files, ended_within, loop_factory, open_standard_streams, say
 from ..server.server import HTTPServer, Lifespan
 from ..server.stacks import report
 from ..wire.request import Request
 from .balance import Balance, Table
 from .channel import Channel, Message, encode
 from .job import BEAT, HANDED, Job, Target
+from .process import allow_open_files, ended_within, loop_factory, open_standard_streams, say
 from .stderr import own_stderr
 
 __all__ = ["work"]

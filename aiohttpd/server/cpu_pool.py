@@ -23,7 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-from .process import cores
+from .cores import cores
 
 __all__ = ["ProcessPool"]
 

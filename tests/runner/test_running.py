@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import aiohttpd
-from aiohttpd.server.process import TWICE
+from aiohttpd.runner.process import TWICE
 
 from ..support.programs import WAIT, program, serve_command
 

@@ -18,7 +18,6 @@ __all__ = [
     "TWICE",
     "Repeated",
     "allow_open_files",
-    "cores",
     "ended_within",
     "ends_with_terminal",
     "has_terminal",
@@ -137,15 +136,6 @@ def allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ImportError, OSError, ValueError):
         pass
-
-
-def cores() -> int:
-    """How many cores this process may use: those that there are, less what a container or taskset leaves out."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/cpu.max") as file:
-        quota, period = file.read().split()  # microseconds; "max" is a ValueError
-        count = min(count, max(1, -(-int(quota) // int(period))))
-    return count
 
 
 @contextlib.contextmanager
