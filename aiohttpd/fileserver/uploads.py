@@ -14,16 +14,17 @@ those after it; an error says which these are.
 import asyncio
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
 from ..errors import ContentTooLarge, HTTPError
-from ..handlers.files.conditions import Outcome, Validators, evaluate
 from ..handlers.files.paths import decoded, folder_path, names_in, relative_folder
 from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
 from ..middleware.auth import challenge, is_authorized
+from ..wire.conditions import Outcome, Validators, evaluate
 from ..wire.negotiation import accepts_html, prefers_json
 from .handler import SimpleHTTPRequestHandler
 from .receive import PartialFile, check_system, is_temporary
@@ -233,7 +234,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
                 failed = "If-Match" in headers
             else:
                 validators = Validators(file.etag, file.modified // 1_000_000_000)
-                failed = evaluate(headers, validators, method="PUT") is Outcome.FAILED
+                failed = evaluate(headers, validators, now=time.time(), method="PUT") is Outcome.FAILED
             if failed:
                 raise HTTPError(412)
 

@@ -23,9 +23,9 @@ import aiohttpd.handlers.files.store as store
 import aiohttpd.handlers.files.tree as tree
 from aiohttpd import App, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.fileserver.listing import Order, content_security_policy, html_page
-from aiohttpd.handlers.files.conditions import Validators, range_applies
 from aiohttpd.handlers.files.content import Content, Readable
 from aiohttpd.testing import exchange, running
+from aiohttpd.wire.conditions import Validators, range_applies
 from aiohttpd.wire.headers import Headers
 
 from ..support.asking import QUIET, answer_to

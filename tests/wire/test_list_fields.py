@@ -18,9 +18,9 @@ from aiohttpd.config.trust import TrustedProxies
 from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.errors import HTTPError, WireError
 from aiohttpd.fileserver.folder import folder_app
-from aiohttpd.handlers.files.conditions import Validators, evaluate
 from aiohttpd.handlers.forms import FormLimits, read_form
 from aiohttpd.testing import exchange
+from aiohttpd.wire.conditions import Validators, evaluate
 from aiohttpd.wire.headers import Headers, list_elements, without_escapes
 from aiohttpd.wire.negotiation import accepted_codings, accepts_html, prefers_json
 from aiohttpd.wire.parser import RequestParser
@@ -97,8 +97,8 @@ READERS: dict[str, Callable[[Headers], object]] = {
     "Content-Type": lambda headers: (headers.get_content_charset(), headers.get_boundary()),
     "Cookie": cookies,
     "Forwarded": lambda headers: origin(headers, "Forwarded"),
-    "If-Match": lambda headers: evaluate(headers, Validators('"x"', 0)),
-    "If-None-Match": lambda headers: evaluate(headers, Validators('"x"', 0)),
+    "If-Match": lambda headers: evaluate(headers, Validators('"x"', 0), now=0),
+    "If-None-Match": lambda headers: evaluate(headers, Validators('"x"', 0), now=0),
     "Range": lambda headers: select(headers["Range"] or "", 1000, limit=16),
     "X-Forwarded-For": lambda headers: origin(headers, "X-Forwarded-For"),
 }

@@ -1,4 +1,4 @@
-"""A file as a response: what may be opened, what is known of it, its media type, conditions, and what leaves.
+"""A file as a response: what may be opened, what is known of it, its media type, and what leaves.
 
 No handler class: that is `aiohttpd.fileserver`.
 """

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ...errors import HTTPError
+from ...wire.conditions import Outcome, evaluate, range_applies
 from ...wire.ranges import content_range, select
-from .conditions import Outcome, evaluate, range_applies
 from .content import Content, FileChanged
 from .media_types import guess_type
 from .store import Policy, Representation, Store, Wishes
@@ -60,7 +60,7 @@ def send_file_head(
     """
     headers = handler.request.headers
     if not Wishes.of(headers).plain:
-        outcome = evaluate(headers, file.validators, method=handler.command)
+        outcome = evaluate(headers, file.validators, now=time.time(), method=handler.command)
         if outcome is Outcome.FAILED:
             handler.send_error(412)
             return None

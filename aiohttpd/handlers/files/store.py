@@ -20,11 +20,11 @@ from typing import Final, NamedTuple
 from ...engine.answer import PreparedResponse
 from ...errors import HTTPError
 from ...net.sendfile import read_from
+from ...wire.conditions import Validators
 from ...wire.dates import http_date
 from ...wire.headers import Headers
 from ...wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from ...wire.response import ResponseFields
-from .conditions import Validators
 from .media_types import own_coding
 from .siblings import Fitness, fitness, is_gzip
 from .tree import FileState, OpenFile, is_hidden, open_inside, state_of

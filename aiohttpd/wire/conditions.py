@@ -6,11 +6,10 @@ validators, and neither files nor connections.
 
 import enum
 import re
-import time
 from typing import NamedTuple
 
-from ...wire.dates import parse_http_date
-from ...wire.headers import Headers
+from .dates import parse_http_date
+from .headers import Headers
 
 __all__ = ["Outcome", "Validators", "evaluate", "range_applies"]
 
@@ -36,26 +35,29 @@ class Outcome(enum.Enum):
     FAILED = "412: it is not what the client thinks"
 
 
-def evaluate(headers: Headers, current: Validators, *, method: str = "GET") -> Outcome:
+def evaluate(headers: Headers, current: Validators, *, now: float, method: str = "GET") -> Outcome:
     """Look at the conditions of a request in the order of RFC 9110 section 13.2.2.
 
     Args:
         headers: the fields of the request.
         current: what the selected representation is now.
+        now: the time, in seconds since the epoch: dates of two-digit years depend on it.
         method: of the request; 304 is for GET and HEAD only.
     """
     safe, modified = method in ("GET", "HEAD"), current.modified
     if (match := _combined(headers, "If-Match")) is not None:
         if not _matches(match, current.etag, strong=True):
             return Outcome.FAILED
-    elif modified is not None and (since := _date(headers, "If-Unmodified-Since")) is not None and modified > since:
+    elif (
+        modified is not None and (since := _date(headers, "If-Unmodified-Since", now)) is not None and modified > since
+    ):
         return Outcome.FAILED
     if (none_match := _combined(headers, "If-None-Match")) is not None:
         if _matches(none_match, current.etag, strong=False):
             return Outcome.NOT_MODIFIED if safe else Outcome.FAILED
     elif not safe or modified is None:
         return Outcome.PERFORM
-    elif (since := _date(headers, "If-Modified-Since")) is not None and modified <= since:
+    elif (since := _date(headers, "If-Modified-Since", now)) is not None and modified <= since:
         return Outcome.NOT_MODIFIED
     return Outcome.PERFORM
 
@@ -85,10 +87,10 @@ def _combined(headers: Headers, name: str) -> str | None:
     return None if values is None else ", ".join(values)
 
 
-def _date(headers: Headers, name: str) -> int | None:
+def _date(headers: Headers, name: str, now: float) -> int | None:
     """A date that counts: a malformed one, or a list, is as none, sections 13.1.3 and 13.1.4."""
     values = headers.get_all(name)
-    return None if values is None or len(values) > 1 else parse_http_date(values[0], time.time())
+    return None if values is None or len(values) > 1 else parse_http_date(values[0], now)
 
 
 def _matches(value: str, etag: str, *, strong: bool) -> bool:
