@@ -5,14 +5,14 @@ Owns the texts and their escaping. Which status an error has, and when its answe
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import HTTPError
 from ..wire.headers import is_field_value
 from ..wire.response import phrase
 
-__all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "content_of", "error_body_of", "escape", "plain_text"]
+__all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "content_of", "error_body_of", "error_fields", "escape", "plain_text"]
 
 # error_body(status, message, explain) -> (content type, content)
 ErrorBody = Callable[[int, str, str], tuple[str, bytes]]
@@ -43,6 +43,25 @@ a { color: #0b57d0; margin-right: 1rem }
 </body>
 </html>
 """
+
+
+def error_fields(
+    content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """The header fields of an error response.
+
+    All errors use it: `BaseHTTPRequestHandler.send_error`, errors of Apps that are no handler classes, and refusals of
+    the connection (400, 408, 431, 503 and so on). A field that every error response has is added here. Content-Length
+    and the fields of framing are not here: they are added where the response is sent.
+
+    Args:
+        content_type: of the content; None if the status allows none.
+        more: the fields of this error, such as Allow; fields that the App adds.
+    """
+    fields = [] if content_type is None else [("Content-Type", content_type)]
+    for group in more:
+        fields += group.items() if isinstance(group, Mapping) else group
+    return fields
 
 
 def plain_text(status: int, message: str, explain: str) -> tuple[str, bytes]:

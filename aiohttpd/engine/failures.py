@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import ClientDisconnected, ContractError, HTTPError
 from ..wire.response import ResponseFields
 from .answer import Cause
-from .error_body import ErrorBody, content_of
+from .error_body import ErrorBody, content_of, error_fields
 from .response import StreamWriter
 
 __all__ = ["answer_failure", "check_result", "refusal"]
@@ -65,7 +65,7 @@ def _overdue(error: BaseException) -> TimeoutError:
 def _answer(error: HTTPError, response: StreamWriter, error_body: ErrorBody | None, more: Fields) -> None:
     content_type, content = content_of(error, error_body)
     response.restart()
-    response.send_head(error.status, (("Content-Type", content_type), *error.headers, *more), error.message)
+    response.send_head(error.status, error_fields(content_type, error.headers, more), error.message)
     response.write(content)
     response.finish()
 
@@ -75,8 +75,8 @@ def refusal(
 ) -> list[bytes]:
     """The answer to what is no request but began with ``line``; the connection is closed after it."""
     content_type, content = content_of(error, error_body)
-    last = ("Content-Length", len(content)), ("Connection", "close")
-    fields = ResponseFields.of((("Content-Type", content_type), *error.headers, *more, *last))
+    framing = ("Content-Length", len(content)), ("Connection", "close")
+    fields = ResponseFields.of((*error_fields(content_type, error.headers, more), *framing))
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
 
 

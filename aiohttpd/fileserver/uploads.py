@@ -23,6 +23,7 @@ from ..errors import ContentTooLarge, HTTPError
 from ..handlers.files.paths import decoded, folder_path, names_in, relative_folder
 from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
+from ..handlers.reading import check_not_encoded
 from ..middleware.auth import challenge, is_authorized
 from ..wire.conditions import Outcome, Validators, evaluate
 from ..wire.negotiation import accepts_html, prefers_json
@@ -216,7 +217,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
     def _check_body(self) -> None:
         if "Content-Range" in self.headers:
             raise HTTPError(400, None, "a part of a file cannot be put")  # RFC 9110 section 14.4
-        self._check_coding()
+        check_not_encoded(self.headers)
         if self.request.content_length is None and not self.request.framing.chunked:
             raise HTTPError(411)  # of HTTP/1.0, say: it would be an empty file
 

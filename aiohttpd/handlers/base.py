@@ -1,26 +1,26 @@
-"""BaseHTTPRequestHandler: http.server's contract, with ``async def do_GET``.
+"""BaseHTTPRequestHandler: the contract of http.server, with ``async def do_GET``.
 
-Owns the names that handler code uses, and what they mean. It sees a `Request` and a `StreamWriter`, and
-no connection.
+Owns the names that handler code uses. The methods that read a request or send a whole response are one call each, to
+`reading` and `answers`. A handler sees a `Request` and a `StreamWriter`; it does not know the connection.
 
 ============================  ==========================================================================
 name of http.server           here
 ============================  ==========================================================================
-do_*, send_*, end_headers,    as they are, or noted at the method
+do_*, send_*, end_headers,    the same; differences are noted at the method
 flush_headers, log_*,
 *_string, error_*,
 responses, weekdayname,
 monthname, MessageClass
-close_connection              set it to close after this answer
+close_connection              set it to True to close the connection after this response
 server_version, sys_version   ``sys_version`` is sent only by a class that sets its own
-protocol_version              "HTTP/1.0" closes after each answer, as it does there
+protocol_version              "HTTP/1.0" closes the connection after each response, as there
 timeout                       ``timeout_body`` and ``timeout_write`` for this class, in seconds
 setup, finish                 ``async def``
 raw_requestline, connection   read-only
 rbufsize, wbufsize,           ignored: input and output are buffered, TCP_NODELAY is on
 disable_nagle_algorithm,
 default_request_version
-handle, handle_one_request,   refused with TypeError: the connection does what they did
+handle, handle_one_request,   TypeError when a class overrides them: the connection parses requests
 parse_request
 ============================  ==========================================================================
 """
@@ -31,45 +31,71 @@ import sys
 import time
 from collections.abc import Coroutine, Generator, Iterable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..engine.error_body import DEFAULT_ERROR_MESSAGE, checked, escape
+from ..engine.error_body import DEFAULT_ERROR_MESSAGE, checked, error_fields, escape
 from ..engine.failures import check_result
 from ..errors import ClientDisconnected, ContractError, HTTPError, meant_by
 from ..net.clock import log_date
+from ..wire.cookies import read_cookies, set_cookie_value
 from ..wire.dates import MONTHS, WEEKDAYS, http_date
 from ..wire.headers import Headers, is_field_value
 from ..wire.product import __version__
 from ..wire.request import Address, Body, Request
 from ..wire.response import ResponseFields
-from .answers import Output
-from .checks import Lazy, check_class, explain_init
+from . import answers, reading
+from .checks import Lazy, check_class, explain_init, json_text
 from .dispatch import Method, find_method
-from .reading import Input
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable
+
     from ..engine.response import StreamWriter
+    from .events import EventStream
+    from .forms import FormData, MultiMap, Part
 
 __all__ = ["BaseHTTPRequestHandler"]
 
+T = TypeVar("T")
 
-class BaseHTTPRequestHandler(Input, Output):
-    """Base class of request handlers: derive from it, and write ``async def do_GET(self)``.
+
+class BaseHTTPRequestHandler:
+    """Base class of request handlers. Derive from it and write ``async def do_GET(self)``.
+
+    ::
+
+        class Hello(aiohttpd.BaseHTTPRequestHandler):
+            async def do_GET(self):
+                self.send_text("Hello, world!")
 
     One instance serves one *request*. An instance is awaitable, so the class is an App.
 
-    Attributes:
+    Attributes of an instance:
         request: the `Request`.
-        command: the method, ``"GET"`` say.
-        path: the target as http.server gives it: path and query, not decoded; leading slashes are one.
-        headers: the request's fields.
-        rfile: the request's body, a `StreamReader`.
-        wfile: the answer, a `StreamWriter`.
+        command: the method, for example ``"GET"``.
+        path: the request target as http.server gives it: path and query, not decoded; several leading slashes are one.
+        headers: the header fields of the request.
+        rfile: the body of the request, a `StreamReader`.
+        wfile: the response, a `StreamWriter`.
         client_address: ``(host, port)`` of the client.
-        server: the `HTTPServer`, None in tests without one.
-        close_connection: whether the connection is closed after this answer.
-        max_body_size: bytes of body that may be read; None for any number, ``...`` for ``limit_body``.
-        cancel_on_disconnect: whether a handler is cancelled when its client goes.
+        server: the `HTTPServer`; None in tests that have no server.
+        close_connection: whether the connection is closed after this response.
+
+    Attributes that a class can set:
+        max_body_size: bytes of body that may be read (413); None for no limit, ``...`` for the option ``limit_body``.
+        max_json_size: bytes of body that `json` reads (413); None for no limit but that of the body, ``...`` for the
+            option ``limit_json``.
+        max_form_parts: fields and files of a form, or fields of a query (413).
+        max_part_headers: header fields of one part of a multipart form (413).
+        max_part_header_size: bytes of one of these header fields (413).
+        max_field_size: bytes of one form field that is not a file (413).
+        max_fields_size: bytes of all form fields that are not files (413).
+        max_file_size: bytes of one uploaded file (413); None for no limit but that of the body.
+        cancel_on_disconnect: whether the handler is cancelled when its client disconnects.
+        timeout: seconds; in place of the options ``timeout_body`` and ``timeout_write``.
+        error_message_format: template of error pages, with ``%(code)d``, ``%(message)s`` and ``%(explain)s``.
+        error_content_type: the Content-Type of error pages.
     """
 
     server_version: str = f"aiohttpd/{__version__}"
@@ -89,13 +115,22 @@ class BaseHTTPRequestHandler(Input, Output):
     wbufsize: int = 0
     disable_nagle_algorithm: bool = False
     max_body_size: Any = ...
+    max_json_size: Any = ...
+    max_form_parts: int = 1000
+    max_part_headers: int = 8
+    max_part_header_size: int = 4096
+    max_field_size: int = 1024 * 1024
+    max_fields_size: int = 16 * 1024 * 1024
+    max_file_size: int | None = None
     cancel_on_disconnect: bool = False
 
     _methods: ClassVar[dict[str, Method]] = {}
-    _is_plain: ClassVar[bool] = True  # no attribute or hook needs a look for each request
-    _own_prelude: ClassVar[bool] = False  # Server or Date are not the usual ones
+    _is_plain: ClassVar[bool] = True  # no hook is overridden, and no attribute set, that `_serve` has to look at
+    _own_prelude: ClassVar[bool] = False  # the class makes Server or Date itself
     _status: int
     _reason: str | None
+    _added_fields: list[tuple[str, str]] | None = None  # by `add_header`, for a head that is not ended
+    _content: reading.RequestContent | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -134,7 +169,7 @@ class BaseHTTPRequestHandler(Input, Output):
 
     @classmethod
     def serve(cls, request: Request, response: StreamWriter) -> Coroutine[Any, Any, None]:
-        """Make an instance for a request and have it answer: the class as a plain App."""
+        """Make an instance for a request and run it: the class as a plain App."""
         try:
             handler = cls(request, response)
         except TypeError as error:
@@ -142,18 +177,20 @@ class BaseHTTPRequestHandler(Input, Output):
             raise
         return handler._serve()
 
+    # The request.
+
     requestline = Lazy(lambda self: str(self.request.requestline))
     raw_requestline = Lazy(lambda self: f"{self.requestline}\r\n".encode("latin-1"))
     request_version = Lazy(lambda self: str(self.request.version))
 
     @Lazy
     def headers(self) -> Headers:
-        """The fields of the request."""
+        """The header fields of the request."""
         return self.request.headers
 
     @Lazy
     def rfile(self) -> Body:
-        """The body of the request, as a stream that ends where the body ends."""
+        """The body of the request: a stream that ends where the body ends."""
         return self.request.body
 
     @Lazy
@@ -163,13 +200,95 @@ class BaseHTTPRequestHandler(Input, Output):
 
     @Lazy
     def server(self) -> Any:
-        """The `HTTPServer`, with what its ``lifespan`` has set on it."""
+        """The `HTTPServer`, with the attributes that its ``lifespan`` has set."""
         return self.request.server
 
     @Lazy
     def connection(self) -> Any:
-        """The socket, to be asked (``getpeername()``, ``getsockname()``), not to be read or written."""
+        """The socket, for ``getpeername()``, ``getsockname()`` and the like. Do not read from it or write to it."""
         return self.wfile.get_extra_info("socket")
+
+    @Lazy
+    def query(self) -> MultiMap[str]:
+        """The fields of the query, decoded. Parsed on first access.
+
+        Raises:
+            HTTPError: 400: the query is not UTF-8, or has more than `max_form_parts` fields.
+        """
+        from .forms import query_of
+
+        return query_of(self.request, reading.form_limits(self))
+
+    @Lazy
+    def cookies(self) -> dict[str, str]:
+        """The cookies of the request. They are decoded as UTF-8, or as ISO 8859-1 if they are not valid UTF-8.
+
+        Of several cookies with one name, the first counts.
+        """
+        return read_cookies(self.request.headers)
+
+    async def body(self) -> bytes:
+        """Read the whole body. A second call returns the same bytes.
+
+        After it, `text`, `json`, `form` and `parts` read these bytes, too.
+
+        Raises:
+            HTTPError: 400, 408 or 413, as for ``self.rfile.read()``.
+            ContractError: the body has been read in another way.
+        """
+        return await self._reading().body()
+
+    async def text(self) -> str:
+        """Read the body as text, in the charset of Content-Type, by default UTF-8.
+
+        Raises:
+            HTTPError: 400: the bytes are not valid in this charset; 415: the charset is not known, or the request has
+                Content-Encoding; and what `body` raises.
+        """
+        return await reading.read_text(self)
+
+    async def json(self) -> Any:
+        """Read the body as JSON (RFC 8259).
+
+        Raises:
+            HTTPError: 400: malformed JSON, with the position, or a number that is too large for a float; 413: more than
+                `max_json_size` bytes; 415: Content-Type is another type, or the request has Content-Encoding.
+        """
+        return await reading.read_json(self, self.max_json_size)
+
+    async def form(self) -> FormData:
+        """Read the form in the body, URL-encoded or multipart. A second call returns the same form.
+
+        Files of more than 1 MiB, or of more than 16 MiB together, are stored on disk, all files of a form in one
+        unnamed temporary file. They are closed and deleted when the request ends.
+
+        Raises:
+            HTTPError: 400: the form is malformed or incomplete; 413: it is over a limit; 415: Content-Type is no form,
+                or the request has Content-Encoding; 507: the disk is full.
+            ContractError: the body has been read in another way.
+        """
+        return await self._reading().form(reading.form_limits(self))
+
+    def parts(self) -> AsyncIterator[Part]:
+        """Read a multipart form part by part; nothing is stored.
+
+        ::
+
+            async for part in self.parts():
+                async for data in part:
+                    ...
+
+        Raises:
+            HTTPError: as for `form`.
+            ContractError: the body has been read in another way.
+        """
+        return self._reading().parts(reading.form_limits(self))
+
+    def _reading(self) -> reading.RequestContent:
+        content = self._content
+        if content is None:
+            content = self._content = reading.RequestContent(self.request)
+        return content
 
     # Hooks.
 
@@ -177,22 +296,29 @@ class BaseHTTPRequestHandler(Input, Output):
         """Called before ``do_*``."""
 
     async def finish(self) -> None:
-        """Called after ``do_*``, whatever has happened in it."""
+        """Called after ``do_*``, also when it has raised an exception."""
 
     def handle_expect_100(self) -> bool:
-        """Called before ``do_*`` if the client waits for 100 (Continue), which leaves when the body is first read.
+        """Called before ``do_*`` if the request has ``Expect: 100-continue``.
 
-        Return False once you have answered otherwise: ``do_*`` is not run then.
+        100 (Continue) is sent when the body is first read.
+
+        Returns:
+            True to go on; False if the hook has sent a response itself: ``do_*`` is not called then.
         """
         return True
 
-    # The answer.
+    # The head of the response.
 
     def send_response(self, code: int, message: str | None = None) -> None:
-        """Begin the answer: status line, Server and Date. The log line is written when it is complete.
+        """Begin the response: status line, Server and Date. The request is logged when the response is complete.
+
+        Args:
+            code: the status code.
+            message: the reason phrase, by default the standard one.
 
         Raises:
-            ContractError: an answer has been begun already.
+            ContractError: a response has been begun already.
         """
         if self._fields is not None or self.wfile.status:
             raise ContractError("send_response() was called twice: one request, one answer")
@@ -205,16 +331,19 @@ class BaseHTTPRequestHandler(Input, Output):
             self.send_header("Date", self.date_time_string())
 
     def send_response_only(self, code: int, message: str | None = None) -> None:
-        """Begin a head of nothing but a status line: 103 (Early Hints), say, before the answer itself."""
+        """Begin a head with nothing but the status line: an interim response such as 103 (Early Hints).
+
+        The response itself follows it.
+        """
         self._status, self._reason = code, message
         self._fields = ResponseFields()
 
     def send_header(self, keyword: str, value: str | int) -> None:
-        """Add a field to the head.
+        """Add a header field to the head.
 
         Raises:
-            ValueError: the name is no token, or the value holds CR, LF, NUL or another control character.
-            ContractError: there is no head to add it to.
+            ValueError: the name is no token, or the value has CR, LF, NUL or another control character.
+            ContractError: no head has been begun, or it has been ended.
         """
         if self._fields is None:
             raise ContractError(
@@ -222,13 +351,78 @@ class BaseHTTPRequestHandler(Input, Output):
             )
         self._fields.add(keyword, value)
 
+    def add_header(self, keyword: str, value: str) -> None:
+        """Add a header field to the response before its head is ended, also before ``send_response``.
+
+        The field is sent with any response: text, a file, a redirect, or an error page that replaces the response.
+
+        Raises:
+            ValueError: as for `send_header`; or the field decides how the response is framed, as Content-Length does.
+            ContractError: the head has been ended.
+        """
+        answers.check_added_field(self, keyword, value)
+        if self._added_fields is None:
+            self._added_fields = []
+        self._added_fields.append((keyword, value))
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: str | None = "Lax",
+    ) -> None:
+        """Set a cookie (RFC 6265), before the head of the response is ended. It is sent with error pages, too.
+
+        Args:
+            name: a token.
+            value: ASCII without white space, double quotes, commas, semicolons, backslashes and control characters.
+            max_age: seconds until the client deletes the cookie; by default it does so when the browser ends.
+            path: the client sends the cookie for this path and all paths below it.
+            domain: the client sends the cookie to this host and all hosts below it; by default to this host only.
+            secure: the client sends the cookie over TLS only. By default True if this request came over TLS, or the
+                name begins with ``__Host-`` or ``__Secure-``.
+            httponly: scripts cannot read the cookie.
+            samesite: ``"Strict"``, ``"Lax"`` or ``"None"``, which requires ``secure``; None leaves out the attribute.
+
+        Raises:
+            ValueError: an argument has characters that a cookie cannot hold, or browsers would reject the cookie.
+            ContractError: the head has been ended.
+        """
+        cookie = set_cookie_value(
+            name,
+            value,
+            max_age=max_age,
+            path=path,
+            domain=domain,
+            secure=secure,
+            httponly=httponly,
+            samesite=samesite,
+            over_tls=self.request.scheme == "https",
+            now=time.time(),
+        )
+        self.add_header("Set-Cookie", cookie)
+
+    def delete_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> None:
+        """Have the client delete a cookie; ``path`` and ``domain`` are those with which it was set."""
+        self.set_cookie(name, "", max_age=0, path=path, domain=domain)
+
     def end_headers(self) -> None:
-        """End the head. It leaves with the first bytes of the body, in one send."""
+        """End the head. It is sent together with the first bytes of content.
+
+        Raises:
+            ContractError: no head has been begun.
+        """
         fields = self._fields
         if fields is None:
             raise ContractError("end_headers() without send_response()")
-        if self._more is not None and self._status >= 200:
-            for name, value in self._more:
+        if self._added_fields is not None and self._status >= 200:
+            for name, value in self._added_fields:
                 fields.add(name, value)
         self._fields = None
         wfile = self.wfile
@@ -239,9 +433,83 @@ class BaseHTTPRequestHandler(Input, Output):
             self.close_connection = True
 
     def flush_headers(self) -> None:
-        """Let a head leave that has been ended."""
+        """Send a head that has been ended, without waiting for content."""
         if self._fields is None:
             self.wfile.flush()
+
+    # Complete responses.
+
+    def send_text(self, text: str, status: int = 200) -> None:
+        """Send ``text/plain`` in UTF-8. Lone surrogates become question marks."""
+        answers.send_content(self, status, "text/plain; charset=utf-8", text.encode("utf-8", "replace"))
+
+    def send_html(self, text: str, status: int = 200) -> None:
+        """Send an HTML page in UTF-8. Lone surrogates become question marks."""
+        answers.send_content(self, status, "text/html; charset=utf-8", text.encode("utf-8", "replace"))
+
+    def send_json(self, value: Any, status: int = 200) -> None:
+        """Send a value as JSON (RFC 8259).
+
+        Raises:
+            TypeError: a part of the value has no JSON type.
+            ValueError: the value holds NaN or an infinity, or contains itself.
+        """
+        answers.send_content(self, status, "application/json", json_text().dumps(value))
+
+    def redirect(self, location: str, status: int | None = None) -> None:
+        """Redirect the client to another URL.
+
+        Args:
+            location: a URL or a relative reference. Characters that a URL cannot hold are percent-encoded. If it comes
+                from the client, check that it does not lead to another host.
+            status: by default 302 (Found) for GET and HEAD, 303 (See Other) for other methods.
+        """
+        answers.send_redirect(self, location, status)
+
+    async def send_file(
+        self, path: str | os.PathLike[str], *, download_as: str | None = None, content_type: str | None = None
+    ) -> None:
+        """Send a file, with Content-Type, validators, conditional and range requests as the file server does.
+
+        Args:
+            path: the path in the file system. If it comes from the client, check it. The file is looked at for each
+                call, so what you have just written is sent.
+            download_as: a file name; the browser saves the file under it instead of showing it.
+            content_type: by default guessed from the file name.
+
+        Raises:
+            HTTPError: 403: the file may not be read; 404: it does not exist, or is no regular file.
+        """
+        from .files.response import send_path
+
+        await send_path(self, path, content_type=content_type, download_as=download_as)
+
+    def event_stream(self, *, ping: float = 15.0) -> EventStream:
+        """Send server-sent events as long as the ``async with`` block runs.
+
+        ::
+
+            async with self.event_stream() as events:
+                while True:
+                    await events.send(str(time.time()))
+                    await asyncio.sleep(1)
+
+        The block ends without an error when the client disconnects or the server stops.
+
+        Args:
+            ping: seconds without an event after which a comment line is sent, so that both ends notice a dead
+                connection; 0 for never.
+        """
+        from .events import EventStream
+
+        return EventStream(self, ping)
+
+    async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function in a worker process for computations; see `HTTPServer.run_in_process`."""
+        result: T = await self.request.server.run_in_process(function, *args)
+        return result
+
+    # Errors.
 
     def send_error(
         self,
@@ -251,18 +519,18 @@ class BaseHTTPRequestHandler(Input, Output):
         *,
         headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
     ) -> None:
-        """Answer with an error page, in place of a head that has not left yet.
+        """Send an error page. It replaces a response of which nothing has been sent yet.
 
-        Unlike http.server's, it keeps the connection if the body of the request has been read.
+        Unlike with http.server, the connection is kept if the body of the request has been read.
 
         Args:
             code: the status code.
             message: one line, by default the standard phrase.
             explain: a longer text, by default the standard description.
-            headers: more fields for the head.
+            headers: more header fields.
 
         Raises:
-            ContractError: the head of an answer has left.
+            ContractError: the head of a response has been sent.
         """
         phrase, description = self.responses.get(code, ("???", "???"))
         message = phrase if message is None else message
@@ -271,20 +539,20 @@ class BaseHTTPRequestHandler(Input, Output):
         if self.wfile.replaceable():
             self.wfile.restart()
             self._fields = None
-        self.send_response(code, message if is_field_value(message) else phrase)
-        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
-            self.send_header(name, value)
-        content = b""
+        content_type, content = None, b""
         if code >= 200 and code not in (204, 205, 304):
             content_type, content = checked(self.error_body(code, message, explain))
-            self.send_header("Content-Type", content_type)
+        self.send_response(code, message if is_field_value(message) else phrase)
+        for name, value in error_fields(content_type, headers):
+            self.send_header(name, value)
+        if content_type is not None:
             self.send_header("Content-Length", len(content))
         self.end_headers()
         if content:
             self.wfile.write(content)
 
     def error_body(self, status: int, message: str, explain: str) -> tuple[str, bytes]:
-        """Make the content of an error answer: override it to have errors in a form of your own.
+        """Make the content of an error response. Override it to send errors in a format of your own.
 
         ::
 
@@ -292,9 +560,9 @@ class BaseHTTPRequestHandler(Input, Output):
             def error_body(status, message, explain):
                 return "application/json", json.dumps({"status": status, "error": message}).encode()
 
-        It is used for each error of the handler: `send_error`, `HTTPError`, 404, 405, 500. As a static or class method
-        it is also used for answers that come before there is a handler: malformed requests, 401, 503.
-        The default fills ``error_message_format``; message and explain are escaped for ``error_content_type``.
+        It is used for each error of the handler: `send_error`, `HTTPError`, 404, 405, 500. If it is a static or class
+        method, it is also used for errors that occur before there is a handler: malformed requests, 401, 503.
+        The default fills in ``error_message_format``; message and explain are escaped for ``error_content_type``.
 
         Args:
             status: the status code.
@@ -302,7 +570,7 @@ class BaseHTTPRequestHandler(Input, Output):
             explain: a longer text; may be empty.
 
         Returns:
-            Content type and content.
+            Content-Type and content.
         """
         kind = self.error_content_type
         texts = {"code": status, "message": escape(message, kind), "explain": escape(explain, kind)}
@@ -311,36 +579,43 @@ class BaseHTTPRequestHandler(Input, Output):
     # The log.
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log an answer that is complete; a class that overrides it, or `log_message`, gets every record."""
+        """Log a request whose response is complete.
+
+        The access log does not call it. A class that overrides it, or `log_message`, gets every request.
+        """
         self.log_message('"%s" %s %s', self.requestline, str(int(code) if isinstance(code, int) else code), str(size))
 
     def log_error(self, format: str, *args: Any) -> None:
-        """Log an error; by default with `log_message`."""
+        """Log an error; calls `log_message`."""
         self.log_message(format, *args)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log a line with address and time where the access log goes, control characters escaped."""
+        """Write a line to the access log, with the client's address and the time. Control characters are escaped."""
         text = (format % args).translate(_ESCAPES)
         self.request.peer.message(f"{self.address_string()} - - [{self.log_date_time_string()}] {text}\n")
 
     # Texts.
 
     def version_string(self) -> str:
-        """The value of Server. Python's version is told only by a class with a ``sys_version`` of its own."""
+        """The value of Server. It includes ``sys_version`` only in a class that sets its own."""
         if self.sys_version is BaseHTTPRequestHandler.sys_version:
             return self.server_version
         return f"{self.server_version} {self.sys_version}".rstrip()
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """A time as HTTP writes it, by default now."""
+        """An HTTP-date (RFC 9110 section 5.6.7).
+
+        Args:
+            timestamp: seconds since the epoch, by default now.
+        """
         return http_date(time.time() if timestamp is None else timestamp)
 
     def log_date_time_string(self) -> str:
-        """Now as the log writes it."""
+        """The current time in the format of the log."""
         return log_date(time.time())
 
     def address_string(self) -> str:
-        """The client's host."""
+        """The host of the client."""
         return str(self.client_address[0])
 
     # How a request is served.
@@ -370,13 +645,13 @@ class BaseHTTPRequestHandler(Input, Output):
                 raise
             self._answer_error(meant)
         finally:
-            if self._cleanup is not None:
-                self._cleanup()
+            if self._content is not None:
+                self._content.close()
         if self.close_connection:
             self.wfile.close_connection = True
 
     def _answer_error(self, error: BaseException) -> None:
-        """Answer for what `do_*` has raised; called while it is handled."""
+        """Send an error page for an exception of ``do_*``; called in its ``except`` clause."""
         if not self.wfile.replaceable():
             raise
         if isinstance(error, HTTPError):
@@ -386,20 +661,21 @@ class BaseHTTPRequestHandler(Input, Output):
             self._send_http_error(HTTPError(500))
 
     def _send_http_error(self, error: HTTPError) -> None:
-        """Answer by `send_error`, in place of what the handler has begun.
+        """Call `send_error` in place of the response that the handler has begun.
 
-        A class may override it with the arguments of http.server's, or fewer: fields go by way of the head.
+        A class may override `send_error` with http.server's arguments or fewer, so the fields are not given to it.
         """
         self.wfile.restart()
         self._fields = None
         if error.headers:
-            self._more = [*(self._more or ()), *error.headers]
+            self._added_fields = [*(self._added_fields or ()), *error.headers]
         texts = [error.message, error.explain]
         while texts and texts[-1] is None:
             texts.pop()
         self.send_error(error.status, *texts)
 
     async def _serve_with_hooks(self) -> object:
+        """Set what the class's attributes say, then call ``setup``, ``do_*`` and ``finish``."""
         cls = type(self)
         wfile = self.wfile
         if self.timeout is not None:
@@ -423,12 +699,12 @@ class BaseHTTPRequestHandler(Input, Output):
         return None
 
 
-# http.server escapes the same: the C0 and C1 controls and the backslash.
+# The characters that http.server escapes in log lines: C0 and C1 controls and the backslash.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {ord("\\"): "\\\\"}
 
 
 def _path(request: Request) -> str:
-    """The path of a target that does not begin with one slash, as http.server gives it (gh-87389)."""
+    """The path of a target that does not begin with exactly one slash, as http.server gives it (gh-87389)."""
     path, query = request.path, request.query_string
     if path.startswith("//"):
         path = "/" + path.lstrip("/")

@@ -73,19 +73,15 @@ def send_file_head(
 
 
 async def send_path(
-    handler: "Responder", path: str, *, content_type: str | None, fields: Iterable[tuple[str, str]]
+    handler: "Responder", path: str | os.PathLike[str], *, content_type: str | None, download_as: str | None
 ) -> None:
-    """Answer with a file that the handler has chosen.
-
-    Args:
-        handler: of the request.
-        path: of the file; links are followed.
-        content_type: by default guessed by the name.
-        fields: more of the head.
+    """Send a file that the handler has chosen; see `BaseHTTPRequestHandler.send_file`. Symbolic links are followed.
 
     Raises:
-        HTTPError: 404: there is no such file, or it is none; 403: it may not be read.
+        HTTPError: 403: the file may not be read; 404: it does not exist, or is no regular file.
     """
+    fields = [] if download_as is None else [("Content-Disposition", attachment(download_as))]
+    path = os.fsdecode(path)
     kind = content_type or guess_type(path) or _DEFAULT_TYPE
     try:
         path = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
