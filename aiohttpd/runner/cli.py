@@ -29,10 +29,11 @@ from ..server.loader import TargetError, TargetFailed, target_app
 from ..server.status_server import check_seeing
 from ..wire.headers import is_token
 from ..wire.product import __version__
+from .announce import Listening, announce, local_url
 from .pid1 import leave_pid1
 from .process import open_standard_streams, say
-from .run import Listening, announce, local_url, serve_many
 from .run import serve as serve_app
+from .run import serve_many
 from .stderr import own_stderr
 
 __all__ = ["main"]

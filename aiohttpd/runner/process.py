@@ -7,28 +7,20 @@ workers do it alike. It knows no server.
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 
 __all__ = [
-    "TWICE",
-    "Repeated",
     "allow_open_files",
     "ended_within",
-    "ends_with_terminal",
-    "has_terminal",
     "loop_factory",
     "open_standard_streams",
     "refuse_import",
     "refuse_loop",
     "say",
 ]
-
-TWICE = 0.3  # seconds in which another signal to stop is the same: a supervisor and its group pass on what all got
 
 
 def say(text: str) -> None:
@@ -55,22 +47,6 @@ def open_standard_streams() -> None:
             mode = "w" if number else "r"
             closefd = isinstance(null, str)
             setattr(sys, name, open(null, mode, errors="backslashreplace", closefd=closefd))  # noqa: SIM115
-
-
-def ends_with_terminal() -> bool:
-    """Whether there is a terminal, and its end is ours: it is not under nohup."""
-    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return False
-    return has_terminal()
-
-
-def has_terminal() -> bool:
-    """Whether we have a terminal that can hang up."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def refuse_import() -> None:
@@ -100,21 +76,6 @@ def refuse_loop() -> None:
         "run() is called where an event loop runs already, as in a notebook or an async function: write "
         "'async with aiohttpd.HTTPServer((host, port), app) as server: await server.serve_forever()' there"
     )
-
-
-class Repeated:
-    """Tells a second signal to stop from the same one that comes twice."""
-
-    def __init__(self) -> None:
-        self._last: float | None = None  # when the first of the last ones came
-
-    def is_same(self) -> bool:
-        """Whether a signal that comes now belongs to one that has come a moment ago."""
-        now = time.monotonic()
-        if self._last is not None and now < self._last + TWICE:
-            return True
-        self._last = now
-        return False
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

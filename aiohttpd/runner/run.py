@@ -7,21 +7,20 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from ssl import SSLContext
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from ..config import Config, misspelt_variables
 from ..engine.interfaces import App
 from ..errors import TLSError
 from ..handlers.app import resolve_app
 from ..net.forking import end_child, not_for_children
-from ..net.sockets import ServerAddress, check_address, root_of, url_of
+from ..net.sockets import ServerAddress, check_address, root_of
 from ..net.systemd import Notifier, forget_descriptors
 from ..net.tls import Certificates
 from ..server.access_log import AccessLog
@@ -30,47 +29,23 @@ from ..server.loader import load_target
 from ..server.server import HTTPServer, Lifespan
 from ..server.stacks import report
 from ..server.status_server import metrics_server
+from .announce import Listening, announce
 from .pid1 import leave_pid1
 from .process import (
-    Repeated,
     allow_open_files,
     ended_within,
-    ends_with_terminal,
-    has_terminal,
     loop_factory,
     open_standard_streams,
     refuse_import,
     refuse_loop,
     say,
 )
+from .signals import Repeated, ends_with_terminal, handle_signals, has_terminal
 from .stderr import own_stderr
 
-__all__ = ["Listening", "announce", "local_url", "run", "say", "serve", "serve_many"]
+__all__ = ["run", "serve", "serve_many"]
 
 _AFTERWARDS = 1.0  # seconds from the end of a server to that of its loop
-
-_ALL = ("0.0.0.0", "::")
-_LOOPBACK = ("127.0.0.1", "::1")
-
-
-class Listening(Protocol):
-    """What listens, be it one process or many."""
-
-    @property
-    def addresses(self) -> list[Any]:
-        """The address of each socket."""
-
-    @property
-    def urls(self) -> list[str]:
-        """Where it is reached, for each socket."""
-
-    @property
-    def server_port(self) -> int | None:
-        """The port that is really bound, None on a unix socket."""
-
-    @property
-    def tls(self) -> bool:
-        """Whether it speaks HTTPS."""
 
 
 def run(
@@ -256,7 +231,7 @@ async def _serve(
     server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=context, access_log=access_log)
     async with metrics_server(server) or contextlib.nullcontext():
         program = _Program(server, certificates)
-        restore = _on_signals(loop, program.actions())
+        restore = handle_signals(loop, program.actions())
         try:
             if not await program.start():
                 return
@@ -353,54 +328,3 @@ class _Program:
 
     def _status(self) -> str:
         return f"Serving on {', '.join(map(root_of, self._server.urls))}"
-
-
-def announce(server: Listening, folder: str | None = None) -> None:
-    """Say where the server is, and who can reach it.
-
-    Args:
-        server: one that listens.
-        folder: what it serves, if it is a folder.
-    """
-    what = "" if folder is None else " this folder" if folder == "." else f" {folder}"
-    hosts = [address[0] for address in server.addresses if isinstance(address, tuple)]
-    if not any(host in _ALL for host in hosts):
-        say(f"Serving{what} on {', '.join(map(root_of, server.urls))} (Ctrl-C stops)")
-        if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
-            say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
-        return
-    from ..net.local_addresses import addresses
-
-    port = server.server_port
-    say(f"Serving{what} on port {port} of all addresses (Ctrl-C stops)")
-    own = ["127.0.0.1"] if "0.0.0.0" in hosts else ["::1"]
-    for host in own + addresses(ipv4="0.0.0.0" in hosts, ipv6="::" in hosts):
-        say(f"  {root_of(url_of((host, port), tls=server.tls))}")
-
-
-def local_url(server: Listening) -> str | None:
-    """A URL at which this machine reaches the server."""
-    for address in server.addresses:
-        if isinstance(address, tuple):
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
-            return root_of(url_of((host, *address[1:]), tls=server.tls))
-    return None
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], None]]) -> Callable[[], None]:
-    """Call the actions when the signals come by whose names they go; return what undoes it."""
-    numbers: list[int] = []
-    try:
-        for name, action in actions.items():
-            number = getattr(signal, name)
-            loop.add_signal_handler(number, action)
-            numbers.append(number)
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
-        # Windows has no such thing; a thread other than the main one must not touch signals.
-        pass
-
-    def restore() -> None:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-    return restore

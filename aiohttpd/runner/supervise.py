@@ -28,8 +28,9 @@ from ..net.sockets import ServerAddress, root_of
 from ..net.systemd import Notifier, forget_descriptors
 from ..server.status_server import metrics_server
 from .job import Target
-from .process import Repeated, allow_open_files, ends_with_terminal, has_terminal, say
+from .process import allow_open_files, say
 from .shared_stream import shared_file
+from .signals import Repeated, ends_with_terminal, has_terminal
 from .stderr import own_stderr
 from .supervisor import Supervisor, Watch
 

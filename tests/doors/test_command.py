@@ -16,7 +16,7 @@ import pytest
 
 import aiohttpd
 from aiohttpd.config import Config, options, reference
-from aiohttpd.runner.process import TWICE
+from aiohttpd.runner.signals import TWICE
 
 from ..support.commands import HELLO, command, run
 from ..support.places import ROOT

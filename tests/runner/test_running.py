@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import aiohttpd
-from aiohttpd.runner.process import TWICE
+from aiohttpd.runner.signals import TWICE
 
 from ..support.programs import WAIT, program, serve_command
 

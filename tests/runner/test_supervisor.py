@@ -19,8 +19,8 @@ import trustme
 import aiohttpd
 from aiohttpd.config import Config
 from aiohttpd.runner.channel import Channel, encode
-from aiohttpd.runner.process import TWICE
 from aiohttpd.runner.shared_stream import SharedStream
+from aiohttpd.runner.signals import TWICE
 from aiohttpd.runner.supervisor import Supervisor
 
 from ..support.programs import WAIT, Program, gone, program, serve_command
