@@ -5,6 +5,7 @@
     Exception
     ├── HTTPError                 an answer by its status; raise it from anywhere in a handler
     │   ├── MissingField          400, a field that a handler wants is not there; a KeyError, too
+    │   ├── InvalidData           422, data of the client does not fit the type that a handler wants
     │   └── WireError             the peer broke a rule of RFC 9110/9112 or a limit; knows its status
     │       ├── ContentTooLarge   413, the body is larger than its limit
     │       ├── IncompleteBody    400, the peer closed in the middle of a body
@@ -21,7 +22,7 @@ This module knows nothing of the rest of the package.
 
 import copyreg
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "BodyTimeout",
@@ -30,7 +31,9 @@ __all__ = [
     "ContractError",
     "HTTPError",
     "IncompleteBody",
+    "InvalidData",
     "MissingField",
+    "Problem",
     "TLSError",
     "WireError",
     "WriteBufferFull",
@@ -76,6 +79,34 @@ class MissingField(HTTPError, KeyError):
 
     def __init__(self, name: str) -> None:
         super().__init__(400, None, f"the field {name!r} is missing")
+
+
+class Problem(NamedTuple):
+    """What does not fit in data of a client.
+
+    Attributes:
+        place: names and numbers that lead to it, from the outermost to the innermost; empty for all of the data.
+        reason: what is wrong with it, such as ``is missing``.
+    """
+
+    place: tuple[str | int, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.place)) or 'the data'} {self.reason}"
+
+
+class InvalidData(HTTPError):
+    """Data of the client does not fit the type that a handler wants: 422, if nobody catches it.
+
+    Attributes:
+        problems: all of them, up to 20.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(422, None, "; ".join(map(str, self.problems)))
+        self.args = (self.problems,)
 
 
 class WireError(HTTPError):

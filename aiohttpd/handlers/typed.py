@@ -1,0 +1,428 @@
+"""Data of a request as values of a program's types: dataclasses, TypedDict, msgspec.Struct, pydantic models.
+
+Owns the conversion of what JSON, a query or a form gives, and the words for what does not fit (422). Models of
+msgspec and pydantic are converted by these; neither is imported here before a program has done so.
+"""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import itertools
+import re
+import sys
+import types
+import typing
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple, TypeVar, cast
+
+from ..errors import InvalidData, Problem
+from .forms.data import MultiMap
+
+__all__ = ["convert"]
+
+T = TypeVar("T")
+
+Place = tuple[str | int, ...]
+
+_MOST = 20  # problems that one answer tells
+_ATTEMPTS = 10_000  # alternatives of unions that one conversion tries: in recursive types they multiply
+_LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
+    list: list, Sequence: list, Collection: list, Iterable: list,
+    set: set, AbstractSet: set, frozenset: frozenset, tuple: tuple,
+}  # fmt: skip
+# What stands around a type without changing what fits it; ReadOnly is there from Python 3.13 on.
+_AROUND = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", None))
+_BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
+_is_integer = re.compile(r"[+-]?[0-9]{1,40}").fullmatch
+_is_number = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?").fullmatch
+
+
+def convert(value: object, kind: type[T], *, text: bool = False) -> T:
+    """Make a value of a type of what a client has sent.
+
+    Fields that the type does not have are ignored.
+
+    Args:
+        value: what `json.loads` gives, or a query or a form.
+        kind: a dataclass, a TypedDict, a ``msgspec.Struct``, a pydantic model; or a type that is made of these and of
+            ``str int float bool None list tuple set dict Literal Enum datetime date time Decimal UUID``, with ``|``.
+        text: the leaves are text, as in queries and forms: numbers and booleans are read from it.
+
+    Raises:
+        InvalidData: 422, with all places that do not fit, up to 20.
+        TypeError: the type is not one of these; it is the program's mistake.
+    """
+    problems = _Problems(itertools.count())
+    try:
+        converted = _converter(kind, text)(value, (), problems)  # type: ignore[arg-type]  # types are hashable
+    except RecursionError:
+        raise InvalidData([Problem((), "is nested too deeply")]) from None
+    if problems:
+        raise InvalidData(problems)
+    return cast(T, converted)
+
+
+class _Problems(list[Problem]):
+    """What has been found not to fit.
+
+    Args:
+        attempts: counts the alternatives that have been tried in this conversion.
+    """
+
+    def __init__(self, attempts: "itertools.count[int]") -> None:
+        super().__init__()
+        self._attempts = attempts
+
+    def tell(self, place: Place, reason: str) -> None:
+        if len(self) < _MOST:
+            self.append(Problem(place, reason))
+
+    def attempt(self) -> "_Problems":
+        """Those of an alternative, which count only if no other one fits."""
+        if next(self._attempts) >= _ATTEMPTS:
+            raise InvalidData([Problem((), "has too many alternatives to be tried")])
+        return _Problems(self._attempts)
+
+
+# Makes a value; if it does not fit, tells a problem, and what it returns does not count.
+_Converter = Callable[[Any, Place, _Problems], Any]
+
+
+@functools.lru_cache(maxsize=1024)
+def _converter(kind: Any, text: bool) -> _Converter:
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if kind is Any or kind is object:
+        return lambda value, place, problems: value
+    if origin in _AROUND and arguments:
+        return _converter(arguments[0], text)
+    if hasattr(kind, "__supertype__"):  # NewType
+        return _converter(kind.__supertype__, text)
+    if type(kind).__name__ == "TypeAliasType":
+        return _converter(kind.__value__, text)
+    if origin is typing.Literal:
+        return _choice([((value, str(value))[text], value) for value in arguments])
+    if origin is typing.Union or origin is types.UnionType:
+        return _union(arguments, text)
+    if kind is None or kind is types.NoneType:
+        return _null(text)
+    if kind in _LEAVES or (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return _leaf(kind, text)
+    container = origin or kind
+    if container in _LISTS:
+        return _list(container, arguments, text)
+    if container in (dict, Mapping):
+        return _dict(arguments or (str, Any), text)
+    return _object(kind, container, text)
+
+
+# Leaves.
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is not text")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON has one kind of number
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("is not an integer")
+    return value
+
+
+def _integer_of_text(value: Any) -> int:
+    if not _is_integer(_text(value)):
+        raise ValueError("is not an integer")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("is not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("is too large") from None
+
+
+def _number_of_text(value: Any) -> float:
+    if not _is_number(_text(value)):
+        raise ValueError("is not a number")
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is not true or false")
+    return value
+
+
+def _boolean_of_text(value: Any) -> bool:
+    found = _BOOLEANS.get(_text(value).lower())
+    if found is None:
+        raise ValueError("is not true or false")
+    return found
+
+
+def _decimal(value: Any) -> decimal.Decimal:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not _is_number(str(value)):
+        raise ValueError("is not a number")
+    return decimal.Decimal(str(value))
+
+
+def _parsed(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        try:
+            return parse(_text(value))
+        except ValueError:
+            raise ValueError(f"is not {what}") from None
+
+    return read
+
+
+# How a leaf is read: from JSON, and from text.
+_LEAVES: dict[Any, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    str: (_text, _text),
+    int: (_integer, _integer_of_text),
+    float: (_number, _number_of_text),
+    bool: (_boolean, _boolean_of_text),
+    decimal.Decimal: (_decimal, _decimal),
+    **{
+        kind: (_parsed(parse, what),) * 2
+        for kind, parse, what in [
+            (datetime.datetime, datetime.datetime.fromisoformat, "a date with time, such as 2026-11-28T12:30:00Z"),
+            (datetime.date, datetime.date.fromisoformat, "a date, such as 2026-11-28"),
+            (datetime.time, datetime.time.fromisoformat, "a time, such as 12:30:00"),
+            (uuid.UUID, uuid.UUID, "a UUID"),
+        ]
+    },
+}
+
+
+def _leaf(kind: Any, text: bool) -> _Converter:
+    if kind not in _LEAVES:
+        return _choice([((member.value, str(member.value))[text], member) for member in kind])
+    read = _LEAVES[kind][text]
+
+    def convert_leaf(value: Any, place: Place, problems: _Problems) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:
+            problems.tell(place, str(error))
+
+    return convert_leaf
+
+
+def _choice(choices: list[tuple[Any, Any]]) -> _Converter:
+    known = ", ".join(str(choice) for choice, _ in choices)
+
+    def convert_choice(value: Any, place: Place, problems: _Problems) -> Any:
+        for choice, meant in choices:
+            if choice == value and type(choice) is type(value):  # 1 is not True
+                return meant
+        problems.tell(place, f"is not one of: {known}")
+        return None
+
+    return convert_choice
+
+
+def _null(text: bool) -> _Converter:
+    def convert_null(value: Any, place: Place, problems: _Problems) -> None:
+        if value is not None and not (text and value == ""):
+            problems.tell(place, "is not null")
+
+    return convert_null
+
+
+# What holds others.
+
+
+def _union(kinds: tuple[Any, ...], text: bool) -> _Converter:
+    """The first type that the value fits. Text fits every ``str``, so in text mode that is tried last."""
+    others = sorted(kinds, key=lambda kind: text and kind is str)
+    converters = [_converter(kind, text) for kind in others]
+    alone = len([kind for kind in kinds if kind is not types.NoneType]) == 1
+    names = ", ".join(map(_name, kinds))
+
+    def convert_union(value: Any, place: Place, problems: _Problems) -> Any:
+        told: list[Problem] = []
+        for kind, attempt in zip(others, converters, strict=True):
+            found = problems.attempt()
+            converted = attempt(value, place, found)
+            if not found:
+                return converted
+            if alone and kind is not types.NoneType:
+                told = found
+        for problem in told or [Problem(place, f"is none of: {names}")]:
+            problems.tell(*problem)
+        return None
+
+    return convert_union
+
+
+def _name(kind: Any) -> str:
+    return "null" if kind is types.NoneType else getattr(kind, "__name__", str(kind))
+
+
+def _list(container: Any, arguments: tuple[Any, ...], text: bool) -> _Converter:
+    make = _LISTS[container]
+    fixed = container is tuple and arguments and arguments[-1] is not Ellipsis
+    items = [_converter(kind, text) for kind in arguments if kind is not Ellipsis] or [_converter(Any, text)]
+
+    def convert_list(value: Any, place: Place, problems: _Problems) -> Any:
+        if not isinstance(value, (list, tuple)):
+            problems.tell(place, "is not a list")
+            return None
+        if fixed and len(value) != len(items):
+            problems.tell(place, f"has {len(value)} elements, not {len(items)}")
+            return None
+        each = zip(items if fixed else _repeated(items[0]), value, strict=False)
+        made = [convert_item(item, (*place, number), problems) for number, (convert_item, item) in enumerate(each)]
+        try:
+            return make(made)
+        except TypeError:  # a set, of what cannot be in one because it does not fit
+            problems.tell(place, "holds what cannot be in a set")
+
+    return convert_list
+
+
+def _repeated(item: _Converter) -> Iterator[_Converter]:
+    while True:
+        yield item
+
+
+def _dict(arguments: tuple[Any, ...], text: bool) -> _Converter:
+    convert_key, convert_value = _converter(arguments[0], True), _converter(arguments[1], text)
+
+    def convert_dict(value: Any, place: Place, problems: _Problems) -> Any:
+        if not isinstance(value, Mapping):
+            problems.tell(place, "is not an object")
+            return None
+        return {
+            convert_key(key, (*place, key), problems): convert_value(item, (*place, key), problems)
+            for key, item in value.items()
+        }
+
+    return convert_dict
+
+
+def _object(kind: Any, container: Any, text: bool) -> _Converter:
+    """A class with fields, by its library; of any other class, its instances."""
+    pydantic: Any = sys.modules.get("pydantic")
+    msgspec: Any = sys.modules.get("msgspec")
+    if not isinstance(container, type):
+        raise TypeError(f"data cannot be converted to {kind!r}")
+    if pydantic is not None and issubclass(container, pydantic.BaseModel):
+        return functools.partial(_by_pydantic, kind, pydantic.ValidationError)
+    if msgspec is not None and issubclass(container, msgspec.Struct):
+        return functools.partial(_by_msgspec, kind, msgspec, text)
+    if dataclasses.is_dataclass(container) or typing.is_typeddict(container):
+        return _Fields(container, text).convert
+    if container.__module__ == "builtins":
+        raise TypeError(f"data cannot be converted to {kind!r}")
+
+    def convert_instance(value: Any, place: Place, problems: _Problems) -> Any:
+        if not isinstance(value, container):
+            problems.tell(place, f"is no {container.__name__}")
+        return value
+
+    return convert_instance
+
+
+class _Field(NamedTuple):
+    name: str
+    required: bool
+    repeated: bool  # takes all values that a query has of the name
+    convert: _Converter
+
+
+class _Fields:
+    """Converts to a dataclass or a TypedDict. Its fields are looked at late, since types can be recursive."""
+
+    def __init__(self, kind: Any, text: bool) -> None:
+        self._kind = kind
+        self._text = text
+
+    @functools.cached_property
+    def _fields(self) -> list[_Field]:
+        hints = typing.get_type_hints(self._kind, include_extras=True)
+        return [
+            _Field(name, name in required, _is_list(hints[name]), _converter(hints[name], self._text))
+            for names, required in [_names(self._kind)]
+            for name in names
+        ]
+
+    def convert(self, value: Any, place: Place, problems: _Problems) -> Any:
+        if not isinstance(value, Mapping):
+            problems.tell(place, "is not an object")
+            return None
+        found = {}
+        before = len(problems)
+        for field in self._fields:
+            if field.name in value:
+                found[field.name] = field.convert(_taken(value, field), (*place, field.name), problems)
+            elif field.required:
+                problems.tell((*place, field.name), "is missing")
+        if len(problems) > before:
+            return None
+        try:
+            return self._kind(**found)
+        except ValueError as error:  # of __post_init__
+            problems.tell(place, str(error))
+
+
+def _taken(value: Mapping[str, Any], field: _Field) -> Any:
+    return value.getall(field.name) if field.repeated and isinstance(value, MultiMap) else value[field.name]
+
+
+def _names(kind: Any) -> tuple[list[str], set[str]]:
+    """The names of the fields, and of those among them that are required."""
+    if typing.is_typeddict(kind):
+        return list(kind.__annotations__), set(kind.__required_keys__)
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    unset = dataclasses.MISSING
+    required = {field.name for field in fields if field.default is unset and field.default_factory is unset}
+    return [field.name for field in fields], required
+
+
+def _is_list(kind: Any) -> bool:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in _AROUND and arguments:
+        return _is_list(arguments[0])
+    if origin is typing.Union or origin is types.UnionType:
+        return any(map(_is_list, arguments))
+    return (origin or kind) in _LISTS
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    """A query or a form as a dictionary, for a library that knows neither."""
+    if not isinstance(value, MultiMap):
+        return value
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {name: value.getall(name) if _is_list(hints.get(name)) else value[name] for name in value}
+
+
+def _by_pydantic(kind: Any, refused: Any, value: Any, place: Place, problems: _Problems) -> Any:
+    try:
+        return kind.model_validate(_plain(value, kind))
+    except refused as error:
+        for found in error.errors(include_url=False, include_context=False, include_input=False):
+            problems.tell((*place, *found["loc"]), found["msg"])
+
+
+def _by_msgspec(kind: Any, msgspec: Any, text: bool, value: Any, place: Place, problems: _Problems) -> Any:
+    try:
+        return msgspec.convert(_plain(value, kind), kind, strict=not text)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$")
+        steps = re.findall(r"\.([^.\[\]`]+)|\[([0-9]+|\.\.\.)\]", where)
+        problems.tell(
+            (*place, *(name or (int(number) if number.isdigit() else number) for name, number in steps)), reason
+        )

@@ -1,0 +1,249 @@
+"""Data of a request as types of the program: what fits, what is said of what does not, and what it costs."""
+
+import contextlib
+import dataclasses
+import datetime
+import decimal
+import enum
+import pickle
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiohttpd.errors import InvalidData
+from aiohttpd.handlers.forms.data import MultiMap
+from aiohttpd.handlers.typed import convert
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    ONE = 1
+
+
+UserId = NewType("UserId", int)
+
+
+@dataclasses.dataclass
+class Tag:
+    name: str
+
+
+@dataclasses.dataclass
+class Note:
+    title: str
+    tags: list[Tag] = dataclasses.field(default_factory=list)
+    pinned: bool = False
+    colour: Colour | None = None
+    id: int = dataclasses.field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.title:
+            raise ValueError("has no title")
+
+
+@dataclasses.dataclass
+class Node:
+    value: int
+    next: "Node | None" = None
+    other: "Node | Leaf | None" = None
+
+
+@dataclasses.dataclass
+class Leaf:
+    text: str
+
+
+class Filter(TypedDict):
+    page: int
+    tag: NotRequired[list[str]]
+
+
+@dataclasses.dataclass
+class Query:
+    page: int = 1
+    limit: int | None = None
+    tag: list[str] = dataclasses.field(default_factory=list)
+    since: datetime.date | None = None
+    deep: bool = False
+
+
+FITS: list[tuple[Any, Any, Any]] = [
+    (str, "a", "a"),
+    (int, 3, 3),
+    (int, 3.0, 3),
+    (float, 3, 3.0),
+    (bool, True, True),
+    (None, None, None),
+    (Any, {"a": [1]}, {"a": [1]}),
+    (int | None, None, None),
+    (int | str, "1", "1"),
+    (Literal[1, "a"], 1, 1),
+    (Colour, "red", Colour.RED),
+    (UserId, 7, 7),
+    (Annotated[int, "anything"], 7, 7),
+    (list[int], [1, 2], [1, 2]),
+    (Sequence[int], [1, 2], [1, 2]),
+    (set[int], [1, 1], {1}),
+    (tuple[int, ...], [1, 2], (1, 2)),
+    (tuple[int, str], [1, "a"], (1, "a")),
+    (dict[str, int], {"a": 1}, {"a": 1}),
+    (Mapping[int, str], {"1": "a"}, {1: "a"}),
+    (list, [1, "a"], [1, "a"]),
+    (decimal.Decimal, 1.25, decimal.Decimal("1.25")),
+    (datetime.date, "2026-11-28", datetime.date(2026, 11, 28)),
+    (datetime.datetime, "2026-11-28T12:30:00Z", datetime.datetime(2026, 11, 28, 12, 30, tzinfo=datetime.UTC)),
+    (uuid.UUID, "12345678123456781234567812345678", uuid.UUID("12345678123456781234567812345678")),
+    (Note, {"title": "x", "tags": [{"name": "y"}], "unknown": 1}, Note("x", [Tag("y")])),
+    (Note, {"title": "x", "id": 5}, Note("x")),
+    (Node, {"value": 1, "next": {"value": 2}}, Node(1, Node(2))),
+    (Node, {"value": 1, "other": {"text": "a"}}, Node(1, other=Leaf("a"))),
+    (Filter, {"page": 1}, {"page": 1}),
+]
+
+FITS_NOT: list[tuple[Any, Any, str]] = [
+    (str, 1, "the data is not text"),
+    (int, True, "the data is not an integer"),
+    (int, "1", "the data is not an integer"),
+    (int, 1.5, "the data is not an integer"),
+    (float, 10**400, "the data is too large"),
+    (bool, 1, "the data is not true or false"),
+    (Literal[1, "a"], True, "the data is not one of: 1, a"),
+    (Colour, "green", "the data is not one of: red, 1"),
+    (int | None, "x", "the data is not an integer"),
+    (int | bool, "x", "the data is none of: int, bool"),
+    (list[int], "12", "the data is not a list"),
+    (list[int], [1, "a", 2, None], "1 is not an integer; 3 is not an integer"),
+    (tuple[int, str], [1], "the data has 1 elements, not 2"),
+    (dict[str, int], {"a": "b"}, "a is not an integer"),
+    (datetime.date, "yesterday", "the data is not a date, such as 2026-11-28"),
+    (Note, {}, "title is missing"),
+    (Note, [], "the data is not an object"),
+    (Note, {"title": ""}, "the data has no title"),
+    (Note, {"title": 1, "tags": [{"name": "a"}, {}], "pinned": 1}, "title is not text; tags.1.name is missing; "
+     "pinned is not true or false"),
+    (Filter, {"tag": "a"}, "page is missing; tag is not a list"),
+    (set[Any], [[]], "the data holds what cannot be in a set"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value", "expected"), FITS)
+def test_what_fits(kind: Any, value: Any, expected: Any) -> None:
+    converted = convert(value, kind)
+    assert converted == expected
+    assert type(converted) is type(expected)
+
+
+@pytest.mark.parametrize(("kind", "value", "reasons"), FITS_NOT)
+def test_what_does_not_fit_is_told_with_its_place(kind: Any, value: Any, reasons: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        convert(value, kind)
+    assert caught.value.status == 422
+    assert caught.value.explain == reasons
+
+
+def test_a_query_or_a_form_is_text() -> None:
+    query = MultiMap(
+        [("page", "2"), ("tag", "a"), ("tag", "b"), ("limit", ""), ("since", "2026-11-28"), ("deep", "on")]
+    )
+    assert convert(query, Query, text=True) == Query(2, None, ["a", "b"], datetime.date(2026, 11, 28), True)
+    assert convert(query, Filter, text=True) == {"page": 2, "tag": ["a", "b"]}
+    assert convert(MultiMap([]), Query, text=True) == Query()
+    with pytest.raises(InvalidData) as caught:
+        convert(MultiMap([("page", "1_000")]), Query, text=True)
+    assert caught.value.explain == "page is not an integer"
+
+
+def test_types_that_data_cannot_be() -> None:
+    for kind in (bytes, complex, type):
+        with pytest.raises(TypeError, match="cannot be converted"):
+            convert("a", kind)
+
+
+def test_few_problems_are_told_of_many() -> None:
+    with pytest.raises(InvalidData) as caught:
+        convert(["a"] * 1000, list[int])
+    assert len(caught.value.problems) == 20
+
+
+def test_an_alternative_in_each_level_does_not_multiply_without_bound() -> None:
+    @dataclasses.dataclass
+    class Left:
+        a: "Left | Right"
+
+    @dataclasses.dataclass
+    class Right:
+        a: "Left | Right"
+
+    namespace = sys.modules[__name__].__dict__
+    namespace.update(Left=Left, Right=Right)
+    value: dict[str, Any] = {"a": 1}
+    for _ in range(60):
+        value = {"a": value}
+    with pytest.raises(InvalidData) as caught:
+        convert(value, Left)
+    assert caught.value.explain == "the data has too many alternatives to be tried"
+
+
+def test_deep_nesting_is_refused() -> None:
+    value: dict[str, Any] = {"value": 1}
+    for _ in range(20_000):
+        value = {"value": 1, "next": value}
+    with pytest.raises(InvalidData) as caught:
+        convert(value, Node)
+    assert caught.value.explain == "the data is nested too deeply"
+
+
+def test_the_error_can_be_handed_to_another_process() -> None:
+    with pytest.raises(InvalidData) as caught:
+        convert({}, Note)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.status, again.problems, again.explain) == (422, caught.value.problems, caught.value.explain)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON, st.sampled_from([kind for kind, _, _ in [*FITS, *FITS_NOT]]))
+def test_whatever_comes_it_is_converted_or_refused(value: Any, kind: Any) -> None:
+    for text in (False, True):
+        with contextlib.suppress(InvalidData):
+            convert(value, kind, text=text)
+
+
+def test_models_of_pydantic() -> None:
+    pydantic = pytest.importorskip("pydantic", reason="needs pydantic: pip install pydantic")
+
+    class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+        page: int
+        tag: list[str] = []
+
+    assert convert({"page": 1}, Model) == Model(page=1)
+    assert convert(MultiMap([("page", "1"), ("tag", "a"), ("tag", "b")]), Model, text=True) == Model(
+        page=1, tag=["a", "b"]
+    )
+    with pytest.raises(InvalidData) as caught:
+        convert({"page": "x", "tag": [1]}, Model)
+    assert [problem.place for problem in caught.value.problems] == [("page",), ("tag", 0)]
+
+
+def test_structs_of_msgspec() -> None:
+    msgspec = pytest.importorskip("msgspec", reason="needs msgspec: pip install msgspec")
+
+    class Struct(msgspec.Struct):  # type: ignore[misc, name-defined]
+        page: int
+        tag: list[str] = []
+
+    assert convert({"page": 1}, Struct) == Struct(1)
+    assert convert(MultiMap([("page", "1"), ("tag", "a")]), Struct, text=True) == Struct(1, ["a"])
+    with pytest.raises(InvalidData) as caught:
+        convert({"page": 1, "tag": ["a", 2]}, Struct)
+    assert caught.value.problems[0].place == ("tag", 1)
+    assert caught.value.problems[0].reason == "Expected `str`, got `int`"
