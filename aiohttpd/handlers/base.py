@@ -31,7 +31,7 @@ import sys
 import time
 from collections.abc import Coroutine, Generator, Iterable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from ..engine.error_body import DEFAULT_ERROR_MESSAGE, checked, error_fields, escape
 from ..engine.failures import check_result
@@ -247,14 +247,55 @@ class BaseHTTPRequestHandler:
         """
         return await reading.read_text(self)
 
-    async def json(self) -> Any:
+    @overload
+    async def json(self) -> Any: ...
+    @overload
+    async def json(self, kind: type[T]) -> T: ...
+    async def json(self, kind: type[Any] | None = None) -> Any:
         """Read the body as JSON (RFC 8259).
+
+        ::
+
+            note = await self.json(Note)  # a dataclass
+
+        Args:
+            kind: the type of the value: a dataclass, a TypedDict, a ``msgspec.Struct``, a pydantic model, or ``list``,
+                ``dict`` and the like of these. By default the value is what ``json.loads`` returns.
 
         Raises:
             HTTPError: 400: malformed JSON, with the position, or a number that is too large for a float; 413: more than
                 `max_json_size` bytes; 415: Content-Type is another type, or the request has Content-Encoding.
+            InvalidData: 422: the value does not fit the type; it has the places and the reasons.
         """
-        return await reading.read_json(self, self.max_json_size)
+        if kind is None:
+            return await reading.read_json(self, self.max_json_size)
+        return await reading.read_json_as(self, self.max_json_size, kind)
+
+    def query_as(self, kind: type[T]) -> T:
+        """The query as a value of a type: a dataclass, a TypedDict, a ``msgspec.Struct`` or a pydantic model.
+
+        Numbers, booleans (``true false 1 0 on off yes no``), dates and so on are read from text. A field whose type is
+        a list takes all values of its name, another one the first.
+
+        Raises:
+            HTTPError: as for `query`.
+            InvalidData: 422: it does not fit the type; it has the places and the reasons.
+        """
+        from .typed import convert
+
+        return convert(self.query, kind, text=True)
+
+    async def form_as(self, kind: type[T]) -> T:
+        """Read the form in the body as a value of a type, as `query_as` does; a file is an `UploadedFile`.
+
+        Raises:
+            HTTPError: as for `form`.
+            ContractError: the body has been read in another way.
+            InvalidData: 422: it does not fit the type; it has the places and the reasons.
+        """
+        from .typed import convert
+
+        return convert(await self.form(), kind, text=True)
 
     async def form(self) -> FormData:
         """Read the form in the body, URL-encoded or multipart. A second call returns the same form.

@@ -4,9 +4,10 @@ Owns what the one-line methods of `BaseHTTPRequestHandler` do, and the errors th
 cannot be read so. The package `forms` parses forms; it is imported when a handler asks for one.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..errors import ContentTooLarge, ContractError, HTTPError
 from ..wire.headers import Headers
@@ -16,7 +17,18 @@ from .checks import json_text
 if TYPE_CHECKING:
     from .forms import FormData, FormLimits, Part
 
-__all__ = ["FormReader", "RequestContent", "Requester", "check_not_encoded", "form_limits", "read_json", "read_text"]
+__all__ = [
+    "FormReader",
+    "RequestContent",
+    "Requester",
+    "check_not_encoded",
+    "form_limits",
+    "read_json",
+    "read_json_as",
+    "read_text",
+]
+
+T = TypeVar("T")
 
 _JSON = "application/json"
 _JSON_WITHOUT_PARSING = (_JSON, None)  # the usual values of Content-Type for JSON
@@ -154,6 +166,20 @@ async def read_json(handler: Requester, limit: Any) -> Any:
     except (ValueError, RecursionError) as error:
         check_not_encoded(headers)  # compressed content is no JSON: say that instead
         raise HTTPError(400, None, f"malformed JSON: {error}") from None
+
+
+async def read_json_as(handler: Requester, limit: Any, kind: type[T]) -> T:
+    """`read_json`, and convert the value to a type; large content is converted in a thread.
+
+    Raises:
+        InvalidData: 422: it does not fit the type.
+    """
+    from .typed import convert
+
+    value = await read_json(handler, limit)
+    if len(await handler.body()) <= _JSON_ON_LOOP:
+        return convert(value, kind)
+    return await asyncio.get_running_loop().run_in_executor(None, convert, value, kind)
 
 
 async def _body_up_to(handler: Requester, limit: int | None) -> bytes:

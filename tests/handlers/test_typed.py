@@ -15,9 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import aiohttpd
 from aiohttpd.errors import InvalidData
 from aiohttpd.handlers.forms.data import MultiMap
 from aiohttpd.handlers.typed import convert
+from aiohttpd.testing import exchange
+
+from ..support.wire import split
 
 
 class Colour(enum.Enum):
@@ -216,6 +220,61 @@ def test_whatever_comes_it_is_converted_or_refused(value: Any, kind: Any) -> Non
     for text in (False, True):
         with contextlib.suppress(InvalidData):
             convert(value, kind, text=text)
+
+
+class Typed(aiohttpd.BaseHTTPRequestHandler):
+    async def do_POST(self) -> None:
+        note = await self.json(Note)
+        self.send_json(dataclasses.asdict(note) | {"colour": None})
+
+    async def do_GET(self) -> None:
+        query = self.query_as(Query)
+        self.send_text(f"{query.page} {query.tag}")
+
+    async def do_PUT(self) -> None:
+        upload = await self.form_as(Upload)
+        self.send_text(f"{upload.number} {(await upload.file.read()).decode()}")
+
+
+@dataclasses.dataclass
+class Upload:
+    number: int
+    file: aiohttpd.UploadedFile
+
+
+async def answered(method: str, target: str, content: bytes = b"", kind: str = "application/json") -> tuple[int, str]:
+    head = f"{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n\r\n"
+    (response,) = split(await exchange(Typed, head.encode() + content))
+    return response.status, response.body.decode()
+
+
+async def test_in_a_handler() -> None:
+    assert await answered("POST", "/", b'{"title": "x"}') == (
+        200, '{"title":"x","tags":[],"pinned":false,"colour":null,"id":0}',
+    )  # fmt: skip
+    status, page = await answered("POST", "/", b'{"tags": [{}]}')
+    assert status == 422
+    assert "title is missing; tags.0.name is missing" in page
+    assert await answered("GET", "/?page=3&tag=a&tag=b") == (200, "3 ['a', 'b']")
+    assert (await answered("GET", "/?page=x"))[0] == 422
+
+
+async def test_large_content_is_converted_as_small_is() -> None:
+    tags = b",".join([b'{"name": "n"}'] * 5000)
+    assert (await answered("POST", "/", b'{"title": "x", "tags": [%b]}' % tags))[0] == 200
+    status, page = await answered("POST", "/", b'{"title": "x", "tags": [%b, {}]}' % tags)
+    assert status == 422
+    assert "tags.5000.name is missing" in page
+
+
+async def test_a_form_with_a_file() -> None:
+    parts = (
+        b'--x\r\nContent-Disposition: form-data; name="number"\r\n\r\n7\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello\r\n--x--\r\n'
+    )
+    assert await answered("PUT", "/", parts, "multipart/form-data; boundary=x") == (200, "7 hello")
+    assert (await answered("PUT", "/", b"number=7", "application/x-www-form-urlencoded"))[0] == 422
+    assert (await answered("PUT", "/", b"number=7&file=a", "application/x-www-form-urlencoded"))[0] == 422
 
 
 def test_models_of_pydantic() -> None:
