@@ -12,17 +12,14 @@ Content-Length where GET would be compressed.
 """
 
 import asyncio
-import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
 
-from .engine.answer import Buffer, HasFileno, ResponseFraming, ResponseState, check_length, to_bytes
-from .engine.interfaces import App
-from .engine.response import StreamWriter
-from .errors import ContractError
+from .engine.encoder import ChangedHead, EncoderWrapper
+from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import refused_as, resolve_app
 from .net.sendfile import read_at
 from .wire.negotiation import accepted_codings
@@ -39,14 +36,14 @@ _is_compressible = re.compile(
 ).fullmatch
 _find_tags = re.compile(r'(?:W/)?"[^"]*+"').findall
 _PIECE = 64 * 1024  # bytes of a file that are compressed at once; bytes after which others have their turn
-_NO_CONTENT = frozenset((204, 205))
+_BUFFER = 64 * 1024  # bytes that have been compressed and wait: an answer that has no more can still be replaced
 _OF_ANOTHER = frozenset((206, 304))  # these tell of an answer with 200, and have some of its fields
 
 # Fields of content that has been encoded, or that holds for these very bytes (RFC 9530).
 _SETTLED = frozenset(("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"))
 
 
-class _Encoder(Protocol):
+class _Compressor(Protocol):
     """Compresses one answer."""
 
     def compress(self, data: bytes) -> bytes: ...
@@ -54,7 +51,7 @@ class _Encoder(Protocol):
 
 
 class _Nothing:
-    """Stands for an encoder where nobody wants the content."""
+    """Stands for a compressor where nobody wants the content."""
 
     def compress(self, data: bytes) -> bytes:
         return b""
@@ -94,202 +91,199 @@ class _Compressing:
     def __reduce__(self) -> tuple[Any, ...]:
         return _Compressing, self._given
 
-    async def __call__(self, request: Request, response: StreamWriter) -> None:
+    async def __call__(self, request: Request, response: ResponseWriter) -> None:
         _, minimum_size, level = self._given
         values = request.headers.get_all("Accept-Encoding") or ()
         wanted = accepted_codings(", ".join(values)) if values else ()
-        coding = next((name for name in wanted if name in _ENCODERS or name == "identity"), "identity")
-        response.__class__ = _CompressingWriter
-        cast(_CompressingWriter, response).offer(None if coding == "identity" else coding, max(1, minimum_size), level)
+        coding = next((name for name in wanted if name in _COMPRESSORS or name == "identity"), "identity")
+        plan = None if coding == "identity" else coding, max(1, minimum_size), level
+        if isinstance(response.encoder, _CompressingEncoder):
+            response.encoder.offer(*plan)  # there is one around this one already: it is compressed once
+        else:
+            response.encode_with(_CompressingEncoder(response.encoder, *plan))
         return await self._inner(request, response)
 
 
-class _CompressingWriter(StreamWriter):
-    """An answer that compresses what is written to it, once it is known that it should.
+class _CompressingEncoder(EncoderWrapper):
+    """Compresses the content of an answer, if it should, once it is known that it should.
 
-    While ``_waiting`` or ``_encoder`` is set, the head has been given and the end has not come.
+    What has been compressed waits until it is 64 KiB, or has to leave: so long the answer can be replaced.
+
+    Args:
+        inner: frames what has been compressed.
+        coding: the coding that the client takes; None if there is none.
+        minimum: bytes below which content stays as it is, if its size is known in time.
+        level: of the compressor.
     """
 
-    _coding: str | None
-    _minimum: int
-    _level: int
-    _waiting: list[bytes] | None = None  # content of which it is not decided yet
-    _waiting_size = 0
-    _encoder: _Encoder | None = None
-    _passing = False  # what is written is compressed already
-    _expected: int | None = None  # Content-Length of the handler, which the client does not see
-    _taken = 0  # bytes that the handler has written for it
+    _head: ResponseHead  # of the content as it is
+    _early = False  # content is taken, to be compressed
+    _begun = False
+    _compressor: _Compressor | None = None  # None as long as it is not decided
+    _size = 0  # bytes of content that have come
+    _ready_size = 0
     _work = 0  # bytes compressed since others had their turn
 
+    def __init__(self, inner: Encoder, coding: str | None, minimum: int, level: int) -> None:
+        super().__init__(inner)
+        self._ready: list[bytes] = []  # what waits: compressed once there is a compressor
+        self.offer(coding, minimum, level)
+
     def offer(self, coding: str | None, minimum: int, level: int) -> None:
-        """Say what could be done: the coding that the client takes, if there is one."""
+        """Say what could be done; it holds for the next head."""
         self._coding = coding
         self._minimum = minimum
         self._level = level
 
-    def send_head(
-        self, status: int, fields: "ResponseFields | Iterable[tuple[str, str | int]]" = (), reason: str | None = None
-    ) -> None:
-        if self.state is not ResponseState.START or status < 200:
-            super().send_head(status, fields, reason)
-            return
-        # A copy, since those of a handler may be shared.
-        fields = _copy(fields) if isinstance(fields, ResponseFields) else ResponseFields.of(fields)
-        tunnel = self.request.method == "CONNECT" and status < 300
-        suitable = not tunnel and _is_suitable(status, fields, self._minimum)
-        if suitable:
-            _vary(fields)
-        if not suitable or status == 206 or (status != 304 and self._coding is None):
-            super().send_head(status, fields, reason)
-        elif status == 304:
+    @property
+    def begun(self) -> bool:
+        return self._begun and self.inner.begun
+
+    @property
+    def complete(self) -> bool:
+        return self._begun and self.inner.complete
+
+    def takes_early(self, head: ResponseHead) -> bool:
+        """Decide what may be done with an answer."""
+        self._forget()
+        self._head = head
+        if head.own_chunks or (head.request.method == "CONNECT" and head.status < 300):
+            return False
+        fields = _copy(head.fields)  # those of a handler may be shared
+        if not _is_suitable(head.status, fields, self._minimum):
+            return False
+        _vary(fields)
+        self._head = _changed(head, fields)
+        if head.status == 304:
             self._tell_unchanged(fields)
-            super().send_head(status, fields, reason)
-        elif (length := (fields.deciding or {}).get("content-length")) is not None:
-            self._describe(fields)
-            super().send_head(status, fields, reason)
-            self._begin(int(length))
-        else:
-            super().send_head(status, fields, reason)
-            self._waiting, self._waiting_size = [], 0
+        elif head.status != 206 and self._coding is not None:
+            self._early = True
+        return self._early
 
-    def write(self, data: Buffer) -> None:
-        if self._waiting is None and self._encoder is None:
-            super().write(data)
-            return
-        data = data if type(data) is bytes else to_bytes(data)
-        if self._waiting is None:
-            self._encode(data)
-            return
-        self._waiting.append(data)
-        self._waiting_size += len(data)
-        if self._waiting_size >= self._minimum:
-            self._compress_waiting()
+    def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+        if self._early and (head.length is not None or size >= self._minimum):
+            self._begin_compressing()
+        if self._compressor is None:
+            return self._whole(parts, size)
+        if not head.has_content:
+            return self._whole([], 0)
+        self._take(parts, size)
+        return self.end([], 0)
 
-    def flush(self) -> None:
-        if not self._passing:
-            self._compress_waiting()
-            if self._encoder is not None:
-                self._pass(self._encoder.flush(_SYNC[cast(str, self._coding)]))
-        super().flush()
+    def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
+        if not self._early:
+            self._begun = True
+            return self.inner.begin(self._head, parts, size, push=push)
+        if head.length is not None:
+            self._begin_compressing()
+        return self.data(parts, size, push=push)
+
+    def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
+        if not self._early:
+            return self.inner.data(parts, size, push=push)
+        left = 0
+        if self._ready_size >= _BUFFER and self._compressor is not None:
+            left = self._send(push=False)
+        self._take(parts, size)
+        if self._compressor is None and (push or self._size >= self._minimum):
+            self._begin_compressing()
+        if push:
+            self._compress_last(_SYNC)
+            left += self._send(push=True)
+        return left
+
+    def end(self, parts: list[bytes], size: int) -> int:
+        if not self._early:
+            return self.inner.end(parts, size)
+        self._take(parts, size)
+        self._compress_last(_FINISH)
+        ready, size = self._ready, self._ready_size
+        self._ready, self._ready_size = [], 0
+        if self._begun:
+            return self.inner.end(ready, size)
+        if self._compressor is None and ready and size - len(ready[-1]) >= _BUFFER:
+            # It is less than the minimum, and is framed as it would be without us: it had not waited for its end.
+            last = ready.pop()
+            left = self.inner.begin(self._head, ready, size - len(last), push=False)
+            return left + self.inner.end([last], len(last))
+        return self._whole(ready, size)
+
+    def file(self, descriptor: int) -> FileSource:
+        return _ReadFile(self, descriptor) if self._early else self.inner.file(descriptor)
 
     async def drain(self) -> None:
-        await super().drain()
+        await self.inner.drain()
         if self._work >= _PIECE:
             self._work = 0
             await asyncio.sleep(0)
 
-    async def sendfile(
-        self,
-        file: HasFileno | int,
-        offset: int = 0,
-        count: int | None = None,
-        *,
-        check: Callable[[], bool] | None = None,
-    ) -> None:
-        if self._waiting is None and self._encoder is None:
-            await super().sendfile(file, offset, count, check=check)
-            return
-        descriptor = file if isinstance(file, int) else file.fileno()
-        left = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
-        if not left:
-            return
-        self._compress_waiting()
-        self._check_length(left)
-        if self._discards:
-            self._taken += left
-            return
-        while left:
-            data = await read_at(descriptor, offset, min(left, _PIECE))
-            if not data:
-                raise EOFError(f"the file has ended at {offset} bytes, before all was sent")
-            offset += len(data)
-            left -= len(data)
-            if check is not None and not left and not check():
-                raise EOFError("the file has changed while it was sent")
-            self.write(data)
-            await self.drain()
-
-    def restart(self) -> None:
+    def restart(self) -> Encoder:
         self._forget()
-        super().restart()
+        return super().restart()
 
     def abort(self) -> None:
         self._forget()
-        super().abort()
-
-    @property
-    def empty(self) -> bool:
-        return super().empty and not (self._waiting or self._taken)
-
-    def finish(self) -> None:
-        encoder, waiting = self._encoder, self._waiting
-        last = b""
-        if encoder is not None:
-            if self._expected is not None and self._taken < self._expected and not self._discards:
-                raise ContractError(f"{self._taken} bytes of content, but Content-Length says {self._expected}")
-            if self._discards:
-                self.head_mirrors_get = False  # as far as the length goes, which is not known
-            last = encoder.flush(_FINISH[cast(str, self._coding)])
-        self._forget()
-        for data in waiting or ():
-            super().write(data)
-        if last and self.state is ResponseState.HELD and self._framing is ResponseFraming.AUTO:
-            self._parts.append(last)  # all is here, so it leaves in one piece, whatever its size
-            self._room -= len(last)
-        elif last:
-            super().write(last)
-        super().finish()
-
-    # The inner side.
-
-    def _compress_waiting(self) -> None:
-        if self._waiting is None:
-            return
-        waiting, self._waiting = self._waiting, None
-        self._describe(self._fields)
-        self._begin(None)
-        for data in waiting:
-            self._encode(data)
-
-    def _begin(self, expected: int | None) -> None:
-        self._encoder = _Nothing() if self._discards else _ENCODERS[cast(str, self._coding)](self._level)
-        self._expected = expected
-        self._taken = 0
-
-    def _encode(self, data: bytes) -> None:
-        self._check_length(len(data))
-        self._taken += len(data)
-        self._work += len(data)
-        self._pass(cast(_Encoder, self._encoder).compress(data))
-
-    def _pass(self, data: bytes) -> None:
-        if data:
-            self._passing = True
-            try:
-                super().write(data)
-            finally:
-                self._passing = False
-
-    def _check_length(self, count: int) -> None:
-        if self._expected is not None:
-            check_length(self._taken + count, self._expected)
+        self.inner.abort()
 
     def _forget(self) -> None:
-        self._waiting = self._encoder = self._expected = None
+        self._early = self._begun = False
+        self._compressor = None
+        self._ready = []
+        self._ready_size = self._size = 0
 
-    def _describe(self, fields: ResponseFields) -> None:
-        """Change the fields to those of compressed content."""
+    def _whole(self, parts: list[bytes], size: int) -> int:
+        self._begun = True
+        return self.inner.whole(self._head, parts, size)
+
+    def _take(self, parts: list[bytes], size: int) -> None:
+        """Compress content; keep it while it is not decided whether it should be."""
+        self._size += size
+        if self._compressor is None:
+            self._ready += parts
+            self._ready_size += size
+            return
+        self._work += size
+        for part in parts:
+            self._keep(self._compressor.compress(part))
+
+    def _compress_last(self, modes: dict[str, int]) -> None:
+        if self._compressor is not None and self._coding is not None:
+            self._keep(self._compressor.flush(modes[self._coding]))
+
+    def _keep(self, data: bytes) -> None:
+        if data:
+            self._ready.append(data)
+            self._ready_size += len(data)
+
+    def _send(self, *, push: bool) -> int:
+        ready, size = self._ready, self._ready_size
+        self._ready, self._ready_size = [], 0
+        if self._begun:
+            return self.inner.data(ready, size, push=push)
+        self._begun = True
+        return self.inner.begin(self._head, ready, size, push=push)
+
+    def _begin_compressing(self) -> None:
+        """Change the fields to those of compressed content, and compress what has waited."""
+        assert self._coding is not None
+        fields = self._head.fields
         fields.drop("content-length")
         fields.drop("accept-ranges")  # of what is not sent
-        fields.add("Content-Encoding", cast(str, self._coding))
+        fields.add("Content-Encoding", self._coding)
         _weaken(fields)
+        # The length is not known, so HEAD does not tell it.
+        self._head = ChangedHead(self._head, fields, length=None, mirrors_get=False)
+        self._compressor = _COMPRESSORS[self._coding](self._level) if self._head.has_content else _Nothing()
+        waiting, self._ready = self._ready, []
+        size, self._ready_size, self._size = self._ready_size, 0, 0
+        self._take(waiting, size)
 
     def _tell_unchanged(self, fields: ResponseFields) -> None:
         """Have 304 name the tag that the client has.
 
         A strong tag for content that the client has compressed would let it ask for the rest of something else.
         """
-        known = set(_find_tags(", ".join(self.request.headers.get_all("If-None-Match") or ())))
+        known = set(_find_tags(", ".join(self._head.request.headers.get_all("If-None-Match") or ())))
         for name, value in list(fields.pairs()):
             if name.lower() == "etag":
                 strong, weak = value in known, f"W/{value}" in known
@@ -297,6 +291,35 @@ class _CompressingWriter(StreamWriter):
                     _weaken(fields)
         if self._coding is not None:
             fields.drop("content-length")
+
+
+class _ReadFile:
+    """A file that is read, to be compressed."""
+
+    def __init__(self, encoder: _CompressingEncoder, descriptor: int) -> None:
+        self._encoder = encoder
+        self._descriptor = descriptor
+
+    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+        """See `FileSource`."""
+        left = count
+        while left:
+            data = await read_at(self._descriptor, offset, min(left, _PIECE))
+            if not data:
+                raise EOFError(f"the file has ended at {offset} bytes, before all was sent")
+            offset += len(data)
+            left -= len(data)
+            if check is not None and not left and not check():
+                raise EOFError("the file has changed while it was sent")
+            yield self._encoder.data([data], len(data), push=True)
+            await self._encoder.drain()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _changed(head: ResponseHead, fields: ResponseFields) -> ChangedHead:
+    return ChangedHead(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)
 
 
 def _copy(fields: ResponseFields) -> ResponseFields:
@@ -313,7 +336,7 @@ def _is_suitable(status: int, fields: ResponseFields, minimum: int) -> bool:
         key = name.lower()
         found[key] = f"{found[key]}, {value}" if key in found else value
     part = found.get("content-range")
-    if status in _NO_CONTENT or "transfer-encoding" in deciding or (part is not None and status != 206):
+    if status in (204, 205) or (part is not None and status != 206):
         return False
     size = deciding.get("content-length") if status != 206 else (part or "").rpartition("/")[2]
     if size and size.isdecimal() and int(size) < minimum:
@@ -349,7 +372,7 @@ def _gzip(level: int) -> Any:
     return zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
 
-_ENCODERS: dict[str, Callable[[int], Any]] = {"gzip": _gzip}
+_COMPRESSORS: dict[str, Callable[[int], Any]] = {"gzip": _gzip}
 _SYNC = {"gzip": zlib.Z_SYNC_FLUSH}
 _FINISH = {"gzip": zlib.Z_FINISH}
 
@@ -359,6 +382,6 @@ if sys.version_info >= (3, 14):
     except ImportError:  # this Python has been built without it
         pass
     else:
-        _ENCODERS["zstd"] = lambda level: zstd.ZstdCompressor(level)
+        _COMPRESSORS["zstd"] = lambda level: zstd.ZstdCompressor(level)
         _SYNC["zstd"] = zstd.ZstdCompressor.FLUSH_BLOCK
         _FINISH["zstd"] = zstd.ZstdCompressor.FLUSH_FRAME

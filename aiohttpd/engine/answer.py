@@ -1,4 +1,4 @@
-"""What an answer can be: how far it has come, how its end is told, and where its bytes go.
+"""What an answer can be, how far it has come, and what is checked of its content.
 
 Owns the words that `response` decides with; it decides nothing itself.
 """
@@ -8,18 +8,14 @@ import inspect
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import ContractError, WireError
-from ..net.outgoing import Outgoing
-from ..net.sendfile import FileTransfer
 from ..wire.body import ChunkedDecoder
-from ..wire.request import Request
 
 __all__ = [
     "Buffer",
     "Cause",
-    "ResponseFraming",
     "HasFileno",
+    "Preludes",
     "PreparedResponse",
-    "Sink",
     "ResponseState",
     "check_chunks",
     "check_length",
@@ -40,7 +36,7 @@ class ResponseState(enum.Enum):
 
     START = "no head has been given"
     HELD = "the head is known, nothing has left"
-    SENT = "the head has left"
+    SENT = "the encoder has been given the head, and content"
     DONE = "complete, or given up"
 
 
@@ -50,17 +46,6 @@ class Cause(enum.Enum):
     DEADLINE = "it has not begun its answer within timeout_handler"
     DISCONNECT = "its client has gone, and it has asked for that"
     SHUTDOWN = "the server stops, and the grace is over"
-
-
-class ResponseFraming(enum.Enum):
-    """How the end of the content is told, RFC 9112 section 6."""
-
-    AUTO = "not decided yet"
-    LENGTH = "Content-Length of the handler"
-    CHUNKED = "chunked by us"
-    MANUAL = "chunked by the handler"
-    CLOSE = "by closing, for HTTP/1.0"
-    NONE = "there is none: 204, 205, 304, 2xx to CONNECT"
 
 
 class PreparedResponse(NamedTuple):
@@ -88,34 +73,6 @@ class Preludes(Protocol):
 
     def prelude(self, status: int) -> bytes: ...
     def date_field(self) -> bytes: ...
-
-
-class Sink(Protocol):
-    """Where the bytes go: the connection."""
-
-    out: Outgoing
-
-    @property
-    def service(self) -> Preludes:
-        """What all answers of a server begin with."""
-
-    @property
-    def persists(self) -> bool:
-        """Whether another request may follow, as far as the connection knows."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether the peer can no longer be written to."""
-
-    async def writable(self) -> None: ...
-    def file_transfer(self, descriptor: int) -> FileTransfer: ...
-    async def wait_closed(self) -> None: ...
-    def continued(self) -> bool: ...
-    def check_chunks(self) -> ChunkedDecoder: ...
-    def set_timeout(self, seconds: float) -> None: ...
-    def report(self, error: BaseException, request: Request) -> None: ...
-    def cut(self, *, reset: bool) -> None: ...
-    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
 
 def to_bytes(data: Any) -> bytes:

@@ -22,6 +22,7 @@ from ..errors import ClientDisconnected, ContractError, WireError, meant_by
 from ..wire.request import Request
 from .answer import Cause
 from .context import ServerContext
+from .encoder import HTTP1Encoder
 from .failures import answer_failure, check_result, refusal
 from .handling import Handling
 from .response import StreamWriter
@@ -51,11 +52,12 @@ _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 class HTTPConnection(Handling):
     """The server side of one connection."""
 
-    __slots__ = ("_linger_left", "_state")
+    __slots__ = ("_encoder", "_linger_left", "_state")
 
     def __init__(self, service: ServerContext) -> None:
         super().__init__(service)
         self._state = NEW
+        self._encoder: HTTP1Encoder | None = None  # of all answers, while there is a transport
 
     @property
     def state(self) -> ConnectionState:
@@ -67,6 +69,7 @@ class HTTPConnection(Handling):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.attach(transport)
+        self._encoder = HTTP1Encoder(self)
         self.service.connections.add(self)
         if self.service.silence is not None:
             self.set_silence(self.service.silence)
@@ -129,6 +132,7 @@ class HTTPConnection(Handling):
         if self._body is not None:
             self._body.fail(ClientDisconnected("the client is gone"))
         self.service.closed(self, self._task)
+        self._encoder = None  # answers that go on have it; they would keep each other alive
 
     def pause_writing(self) -> None:
         """The transport has enough to send for now."""
@@ -244,7 +248,8 @@ class HTTPConnection(Handling):
                     service.record(request, answer, perf_counter() if service.timed else 0.0)
                 return
         self._state = SERVING
-        response = StreamWriter(self, request)
+        assert self._encoder is not None
+        response = StreamWriter(self, self._encoder, request)
         if not request.framing.ordinary:
             self._prepare(request, response)
         if service.timed:

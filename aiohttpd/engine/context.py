@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ..config import Config
 from ..errors import WireError
@@ -19,10 +19,18 @@ from ..net.forking import end_child
 from ..wire.product import __version__
 from ..wire.request import Address, Request
 from ..wire.response import status_line
-from .interfaces import Abortable, AccessLogger, Answer, App, Closable, Meter, OpenConnection, Recorder, ServedApp
-
-if TYPE_CHECKING:
-    from .response import StreamWriter
+from .interfaces import (
+    Abortable,
+    AccessLogger,
+    Answer,
+    App,
+    Closable,
+    Meter,
+    OpenConnection,
+    Recorder,
+    ResponseWriter,
+    ServedApp,
+)
 
 __all__ = ["ServerContext", "error_logger", "log_error"]
 
@@ -166,7 +174,7 @@ class ServerContext:
         except Exception as error:
             self.handle_error(error, request)
 
-    def record_aborted(self, request: Request, response: "StreamWriter", started: float) -> None:
+    def record_aborted(self, request: Request, response: ResponseWriter, started: float) -> None:
         """Take the record of an answer whose end has not left."""
         if self.metrics is not None:
             self.metrics.aborted()
@@ -182,7 +190,7 @@ class ServerContext:
             except Exception as error:
                 self.handle_error(error, request)
 
-    def record_own(self, request: Request, response: "StreamWriter", started: float) -> None:
+    def record_own(self, request: Request, response: ResponseWriter, started: float) -> None:
         """Take the record of an answer that its handler logs itself."""
         if self.metrics is not None:
             self.metrics.answered(request, response, started)

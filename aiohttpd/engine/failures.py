@@ -12,7 +12,7 @@ from ..errors import ClientDisconnected, ContractError, HTTPError
 from ..wire.response import ResponseFields
 from .answer import Cause
 from .error_body import ErrorBody, content_of, error_fields
-from .response import StreamWriter
+from .interfaces import ResponseWriter
 
 __all__ = ["answer_failure", "check_result", "refusal"]
 
@@ -20,7 +20,7 @@ Fields = tuple[tuple[str, str], ...]
 
 
 def answer_failure(
-    error: BaseException, response: StreamWriter, error_body: ErrorBody | None = None, more: Fields = ()
+    error: BaseException, response: ResponseWriter, error_body: ErrorBody | None = None, more: Fields = ()
 ) -> None:
     """Answer for a handler that raised, or cut an answer that it has begun.
 
@@ -62,7 +62,7 @@ def _overdue(error: BaseException) -> TimeoutError:
     return TimeoutError("no answer was begun within timeout_handler").with_traceback(error.__traceback__)
 
 
-def _answer(error: HTTPError, response: StreamWriter, error_body: ErrorBody | None, more: Fields) -> None:
+def _answer(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
     content_type, content = content_of(error, error_body)
     response.restart()
     response.send_head(error.status, error_fields(content_type, error.headers, more), error.message)
@@ -80,7 +80,7 @@ def refusal(
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
 
 
-def check_result(what: str, result: Any, response: StreamWriter, *, handler: bool = True) -> None:
+def check_result(what: str, result: Any, response: ResponseWriter, *, handler: bool = True) -> None:
     """Look at what somebody has returned who should return nothing: an answer is sent.
 
     Beside an answer that has been given it does no harm, and is let be.

@@ -3,23 +3,24 @@
 Owns the types that a layer is handed, so that none imports one above it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
 from ..net.outgoing import Outgoing
+from ..net.sendfile import FileTransfer
+from ..wire.body import ChunkedDecoder
 from ..wire.request import Address, Request
-from .answer import PreparedResponse
+from ..wire.response import ResponseFields
+from .answer import Buffer, Cause, HasFileno, Preludes, PreparedResponse, ResponseState
 from .error_body import ErrorBody
 
-if TYPE_CHECKING:
-    from .response import StreamWriter
-
 __all__ = [
-    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Meter", "OpenConnection", "Recorder", "Responder",
-    "ServedApp",
+    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Encoder", "FileSource", "Meter", "OpenConnection",
+    "Out", "Recorder", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
 ]  # fmt: skip
 
-App = Callable[[Request, "StreamWriter"], Awaitable[None]]
+# The second argument is a `ResponseWriter`. Its type is left open, so that an App may name `StreamWriter`.
+App = Callable[[Request, Any], Awaitable[None]]
 Recorder = Callable[[Request, "Answer", float], None]
 
 
@@ -118,8 +119,9 @@ class Responder(Protocol):
 
     command: str
     request: Request
-    wfile: "StreamWriter"
 
+    @property
+    def wfile(self) -> "ResponseWriter": ...
     @property
     def server(self) -> Any: ...
     def send_response(self, code: int, message: str | None = None) -> None: ...
@@ -128,3 +130,233 @@ class Responder(Protocol):
     def end_headers(self) -> None: ...
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None: ...
     def log_error(self, format: str, *args: Any) -> None: ...
+
+
+class ResponseWriter(Protocol):
+    """One answer, as Apps and the connection use it; `StreamWriter` says what each of these does.
+
+    A wrapper around an answer has the same names. A wrapper that changes fields or content is better put behind it, as
+    an `Encoder`: it also gets the answers that the connection gives when an App has failed.
+    """
+
+    request: Request
+    head_mirrors_get: bool
+    cancel_on_disconnect: bool
+    log: Callable[[int, int], None] | None
+
+    @property
+    def encoder(self) -> "Encoder": ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def state(self) -> ResponseState: ...
+    @property
+    def aborted(self) -> bool: ...
+    @property
+    def cancelled(self) -> Cause | None: ...
+    @property
+    def empty(self) -> bool: ...
+    @property
+    def http10(self) -> bool: ...
+    @property
+    def close_connection(self) -> bool: ...
+    @close_connection.setter
+    def close_connection(self, closes: bool) -> None: ...
+    def send_head(
+        self, status: int, fields: ResponseFields | Iterable[tuple[str, str | int]] = (), reason: str | None = None
+    ) -> None: ...
+    def write(self, data: Buffer) -> None: ...
+    def writelines(self, parts: Iterable[Buffer]) -> None: ...
+    def flush(self) -> None: ...
+    async def drain(self) -> None: ...
+    async def sendfile(
+        self,
+        file: HasFileno | int,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        check: Callable[[], bool] | None = None,
+    ) -> None: ...
+    def encode_with(self, encoder: "Encoder") -> None: ...
+    def use_http10(self) -> None: ...
+    def replaceable(self) -> bool: ...
+    def restart(self) -> None: ...
+    def finish(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    async def wait_closed(self) -> None: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+    def set_timeout(self, seconds: float) -> None: ...
+    def is_ours(self, error: BaseException) -> bool: ...
+    def report(self, error: BaseException) -> None: ...
+
+
+class ResponseHead(Protocol):
+    """What an `Encoder` is told of an answer. `StreamWriter` is one.
+
+    Attributes:
+        request: what is answered.
+        status: the final status code.
+        reason: the reason phrase; None for the standard one.
+        fields: those of the handler; neither Server nor Date are added.
+        plain: there is no need to look further: there is content, its length is not promised, no field decides the
+            framing, HTTP/1.1, the connection persists as far as the handler goes.
+        has_content: False for HEAD, 204, 205, 304 and for 2xx to CONNECT: no content is given to the encoder then.
+        length: the Content-Length that the handler has promised; None if it has not.
+        own_chunks: the content comes in chunks of the handler's own, checked.
+        http10: the rules of HTTP/1.0 hold.
+        head_mirrors_get: to HEAD, the size that the encoder is given is that of the answer to GET, even if it is 0.
+        close_connection: whether the connection is closed after the answer; the encoder may decide that it is.
+    """
+
+    close_connection: bool
+
+    @property
+    def request(self) -> Request: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def fields(self) -> ResponseFields: ...
+    @property
+    def plain(self) -> bool: ...
+    @property
+    def has_content(self) -> bool: ...
+    @property
+    def length(self) -> int | None: ...
+    @property
+    def own_chunks(self) -> bool: ...
+    @property
+    def http10(self) -> bool: ...
+    @property
+    def head_mirrors_get(self) -> bool: ...
+
+
+class FileSource(Protocol):
+    """The way of one file's parts through an `Encoder`."""
+
+    def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+        """Send ``count`` bytes of the file from ``offset`` on; yields how many bytes of content have left.
+
+        Raises:
+            EOFError: the file ends before, or ``check``, asked before the last bytes leave, says no.
+            ClientDisconnected: the peer is gone.
+        """
+
+    def close(self) -> None:
+        """End it, on every path."""
+
+
+class Out(Protocol):
+    """Where encoded bytes go."""
+
+    def send(self, parts: list[bytes]) -> None: ...
+
+
+class Encoder(Protocol):
+    """Turns answers into what leaves: behind a `StreamWriter`, which keeps the contract.
+
+    For each answer it is called in this order: `takes_early` (only of an encoder that was put there by
+    `StreamWriter.encode_with`); then either `whole`, or `begin`, any number of `data` and `file`, and `end`. `interim`
+    may come before all of them, `restart` as long as nothing has `begun`, `abort` at any time and last.
+
+    ``parts`` may be kept. ``size`` is the sum of their lengths; to HEAD there are no parts, and the size is that of the
+    content that is left out. What takes content returns how many bytes of content have left with the call.
+    Each of them may raise `WriteBufferFull`.
+    """
+
+    @property
+    def begun(self) -> bool:
+        """Asked after `begin`: whether anything has left, so that the answer can no longer be replaced."""
+
+    @property
+    def complete(self) -> bool:
+        """Asked after `begin`: whether the client can tell that it has all of the content, before `end`."""
+
+    def takes_early(self, head: ResponseHead) -> bool:
+        """Whether it works on the content of this answer, so that it is given each piece as it is written."""
+
+    def keeps_chunks(self, head: ResponseHead) -> bool:
+        """Whether a handler's own chunks are passed as they are; else it is given what is in them."""
+
+    def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+        """Send a whole answer."""
+
+    def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
+        """Begin an answer of which more content may follow.
+
+        Args:
+            head: status and fields.
+            parts: the first of the content.
+            size: bytes of it.
+            push: let everything leave now: the handler has flushed. Else it may be kept, to be replaced perhaps.
+        """
+
+    def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
+        """Send more content."""
+
+    def end(self, parts: list[bytes], size: int) -> int:
+        """Send the last of the content, and the end."""
+
+    def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
+        """Send an interim head (1xx) at once, RFC 9110 section 15.2."""
+
+    def file(self, descriptor: int) -> FileSource:
+        """Make the way of a file; `begin` has been called before its first part is sent."""
+
+    def framed(self, parts: list[bytes]) -> None:
+        """Send bytes that a handler of ``http.server`` has framed itself, as they are.
+
+        Raises:
+            ContractError: that cannot be done here.
+        """
+
+    def redirect(self, out: Out | None) -> None:
+        """Have what is encoded go somewhere else, in the thread that encodes; None: to the client again."""
+
+    def deliver(self, parts: list[bytes]) -> None:
+        """Send what has been redirected, in order; called in the loop."""
+
+    def drain(self) -> Awaitable[None]:
+        """Wait while the peer is slow.
+
+        Raises:
+            ClientDisconnected: the peer is gone.
+        """
+
+    def restart(self) -> "Encoder":
+        """Forget an answer that has not begun; returns the encoder of the one that takes its place."""
+
+    def abort(self) -> None:
+        """Have the answer end in a way that cannot be taken for its end."""
+
+
+class Sink(Protocol):
+    """The connection, as answers and their encoder know it."""
+
+    out: Outgoing
+
+    @property
+    def service(self) -> Preludes:
+        """What all answers of a server begin with."""
+
+    @property
+    def persists(self) -> bool:
+        """Whether another request may follow, as far as the connection knows."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the peer can no longer be written to."""
+
+    async def writable(self) -> None: ...
+    def file_transfer(self, descriptor: int) -> FileTransfer: ...
+    async def wait_closed(self) -> None: ...
+    def continued(self) -> bool: ...
+    def check_chunks(self) -> ChunkedDecoder: ...
+    def set_timeout(self, seconds: float) -> None: ...
+    def report(self, error: BaseException, request: Request) -> None: ...
+    def cut(self, *, reset: bool) -> None: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...

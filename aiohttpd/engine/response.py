@@ -1,10 +1,10 @@
-"""StreamWriter: one answer, buffered, framed for the author, with back-pressure from the peer.
+"""StreamWriter: the contract of one answer, whoever frames it.
 
-Owns the decision how an answer is framed (RFC 9112 section 6) and what a handler may not do to it. It
-knows the connection only as the `Sink` that takes its bytes.
+Owns what a handler may do to an answer, in what order, and what of it can still be replaced: one head, the length that
+was promised, no content where there may be none, back-pressure from the peer. Status, fields and content go to an
+`Encoder`, which makes bytes of them: `encoder.HTTP1Encoder`, unless something else is put before it or in its place.
 
-An answer that is complete before anything has left goes out in one piece with its Content-Length. One
-that is flushed before its end is chunked, or ended by closing for HTTP/1.0.
+An answer that is complete before anything has left is given to the encoder in one piece.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from typing import Any
 from ..errors import ClientDisconnected, ContractError
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Request
-from ..wire.response import LAST_CHUNK, ResponseFields, status_line
-from .answer import Buffer, Cause, HasFileno, ResponseFraming, ResponseState, Sink, check_chunks, check_length, to_bytes
+from ..wire.response import ResponseFields, has_no_content, status_line
+from .answer import Buffer, Cause, HasFileno, ResponseState, check_chunks, check_length, to_bytes
+from .interfaces import Encoder, Sink
 
 __all__ = ["CLIENT_CLOSED", "StreamWriter"]
 
@@ -25,22 +26,33 @@ _TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 
 START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
-AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = ResponseFraming
 
-_NO_CONTENT = frozenset((204, 205, 304))  # RFC 9110 sections 15.3.5, 15.3.6, 15.4.5
+_NO_CONTENT = frozenset((204, 205, 304))
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
-_CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
 _NO_FIELDS = ResponseFields()
+_BROKEN = "sendfile() has failed, and what has left of the file cannot be completed: abort() the answer"
 
 
 class StreamWriter:
     """The answer to one request; asyncio's names.
 
+    It is also the `ResponseHead` that its encoder is given.
+
+    Args:
+        sink: the connection.
+        encoder: makes bytes of the answer.
+        request: what is answered.
+
     Attributes:
         request: what is answered.
+        sink: the connection, as answers know it.
+        encoder: what makes bytes of the answer; see `encode_with`.
         status: the status code, 0 before the head has been given.
-        size: bytes of content that have left the buffer; in the end all of them, 0 if none are sent (HEAD, 204).
+        reason: the reason phrase; None for the standard one.
+        fields: the fields of the head.
+        size: bytes of content that have left the buffers; in the end all of them, 0 if none are sent (HEAD, 204).
         state: how far the answer has come.
+        plain: see `ResponseHead`, as ``has_content``, ``length``, ``own_chunks``.
         head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
         log: takes the record of this answer instead of the access log: status and bytes.
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
@@ -54,28 +66,33 @@ class StreamWriter:
     cancel_on_disconnect = False
     cancelled: Cause | None = None
     aborted = False
-    _left: tuple[int, int] | None = None  # status and bytes that had left when the client was last seen to go
     log: Callable[[int, int], None] | None = None
+    plain = True
+    has_content = True
+    length: int | None = None
+    reason: str | None = None
+    size = 0
+    _left: tuple[int, int] | None = None  # status and bytes that had left when the client was last seen to go
     _closes = False
     _http10 = False
-    _discards = False
-    _framing = AUTO
+    _has_other_encoder = False  # it has another encoder than the connection's
+    _early = False  # the encoder is given content as it is written
+    _broken = False  # a file has not been sent to its end
+    _chunks: ChunkedDecoder | None = None  # checks a handler's own
+    _keeps_chunks = False
     _drains = 0
-    size = 0
+    _taken = 0  # bytes of content that the encoder has been given, or would have been if it were wanted
     _cap = BUFFER  # what _room is while the buffer is empty
-    _reason: str | None
-    _checker: ChunkedDecoder
-    _length: int
 
-    def __init__(self, sink: Sink, request: Request) -> None:
-        self._sink = sink
+    def __init__(self, sink: Sink, encoder: Encoder, request: Request) -> None:
+        self.sink = sink
+        self.encoder = encoder
         self.request = request
         self.state = START
         self.status = 0
-        self._fields: ResponseFields = _NO_FIELDS
+        self.fields: ResponseFields = _NO_FIELDS
         self._parts: list[bytes] = []
         self._room = -1  # bytes that may still be buffered without a further thought
-        self._plain = True  # the framing is AUTO, and nothing in the head needs a second look
 
     # What handlers call.
 
@@ -102,17 +119,22 @@ class StreamWriter:
         if not isinstance(fields, ResponseFields):
             fields = ResponseFields.of(fields)
         if reason is not None or status < 200:
-            self._plain = False
-            line = status_line(status, reason)
+            status_line(status, reason)  # which sees whether they may stand there
             if status < 200:
-                self._send_interim(status, line, fields)
+                self._send_interim(status, fields, reason)
                 return
+            self.reason = reason
+            self.plain = False
         self.status = status
-        self._fields = fields
-        self._reason = reason
+        self.fields = fields
         self._room = BUFFER
         self.state = HELD
-        if fields.deciding is not None or status in _NO_CONTENT or self.request.method in _SPECIAL_METHODS:
+        if (
+            not self.plain
+            or fields.deciding is not None
+            or status in _NO_CONTENT
+            or self.request.method in _SPECIAL_METHODS
+        ):
             self._decide(status, fields)
 
     def write(self, data: Buffer) -> None:
@@ -140,12 +162,8 @@ class StreamWriter:
         """Let everything leave that has been written, the head included."""
         if self.state is START:
             raise ContractError("flush() before the head: call send_response() and end_headers() first")
-        if self.state is HELD:
-            if self._framing is AUTO:
-                self._framing = CLOSE if self.http10 else CHUNKED
-            self._sink.out.send([*self._head(_CHUNKED_FIELD if self._framing is CHUNKED else b""), *self._content()])
-        elif self._parts:
-            self._sink.out.send(self._content())
+        if self.state is not DONE:
+            self._give(push=True)
 
     async def drain(self) -> None:
         """`flush`, and wait while the peer is slow.
@@ -158,12 +176,12 @@ class StreamWriter:
         self.flush()
         if unwanted:
             raise ClientDisconnected("HEAD wants no content")
-        if self._sink.lost:
+        if self.sink.lost:
             raise ClientDisconnected("the client is gone")
         self._drains += 1
         if self._drains % _TURNS == 0:
             await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
-        await self._sink.writable()
+        await self.encoder.drain()
 
     async def sendfile(
         self,
@@ -186,35 +204,49 @@ class StreamWriter:
         descriptor = file if isinstance(file, int) else file.fileno()
         count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
         self._check_room(count)
-        if self._framing is MANUAL:
+        if self._chunks is not None:
             raise ContractError("sendfile() among chunks of your own: leave Transfer-Encoding out")
-        if count and not self._discards:
+        if count and self.has_content:
             await self._sendfile(descriptor, offset, count, check)
         else:
-            self.size += count
+            self._taken += count
 
     def is_closing(self) -> bool:
         """Whether the peer is gone, as far as is known."""
-        return self._sink.lost
+        return self.sink.lost
 
     async def wait_closed(self) -> None:
         """Wait until the client is gone, or has closed its side."""
-        await self._sink.wait_closed()
+        await self.sink.wait_closed()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What asyncio's transport knows: ``peername sockname socket ssl_object cipher peercert``."""
-        return self._sink.get_extra_info(name, default)
+        return self.sink.get_extra_info(name, default)
 
     def set_timeout(self, seconds: float) -> None:
         """Set what ``timeout_body`` and ``timeout_write`` are for this connection."""
-        self._sink.set_timeout(seconds)
+        self.sink.set_timeout(seconds)
 
     @property
     def _written(self) -> int:
         waiting = self._cap - self._room if self.state is HELD or self.state is SENT else 0
-        return self.size + waiting
+        return self._taken + waiting
 
     # What the connection and the handler class call.
+
+    def encode_with(self, encoder: Encoder) -> None:
+        """Have another encoder make bytes of the answer: one around `encoder`, or in its place.
+
+        It stays when the answer is restarted, unless its ``restart`` gives another one.
+
+        Raises:
+            ContractError: the head has been given.
+        """
+        if self.state is not START:
+            raise ContractError("encode_with() after the head: the answer has been begun")
+        self.encoder = encoder
+        self._has_other_encoder = True
+        self.plain = False
 
     @property
     def http10(self) -> bool:
@@ -224,7 +256,7 @@ class StreamWriter:
     def use_http10(self) -> None:
         """Answer by the rules of HTTP/1.0: the client, or the handler's class, knows no other."""
         self._http10 = True
-        self._plain = False
+        self.plain = False
 
     @property
     def close_connection(self) -> bool:
@@ -234,22 +266,30 @@ class StreamWriter:
     @close_connection.setter
     def close_connection(self, closes: bool) -> None:
         self._closes = closes
-        self._plain = self._plain and not closes
+        self.plain = self.plain and not closes
+
+    @property
+    def own_chunks(self) -> bool:
+        """Whether the handler's own chunks are passed as they are."""
+        return self._keeps_chunks
 
     def replaceable(self) -> bool:
         """Whether nothing of an answer has left, so that another may take its place."""
-        return self.state is START or self.state is HELD
+        return self.state is START or self.state is HELD or (self.state is SENT and not self.encoder.begun)
 
     def restart(self) -> None:
         """Forget a head and content that have not left."""
+        self.encoder = self.encoder.restart()
         self.state = START
-        self.status = self.size = 0
+        self.status = self.size = self._taken = 0
+        self.reason = self.length = self._chunks = None
+        self.fields = _NO_FIELDS
         self._parts.clear()
         self._room = -1
         self._cap = BUFFER
-        self._framing = AUTO
-        self._discards = False
-        self._plain = not (self._http10 or self._closes)
+        self.has_content = True
+        self._early = self._keeps_chunks = False
+        self.plain = not (self._http10 or self._closes or self._has_other_encoder)
 
     def finish(self) -> None:
         """The handler has returned: let out what is left, and end the content.
@@ -257,33 +297,33 @@ class StreamWriter:
         Raises:
             ContractError: no answer has been given, or less than its Content-Length.
         """
-        sink = self._sink
-        if self._plain and self.state is HELD and sink.persists:
-            # The straight path: all is here, so the length is known, RFC 9110 section 8.6.
-            self.size = size = BUFFER - self._room
-            line = b"Content-Length: %d\r\n\r\n" % size
-            sink.out.send([sink.service.prelude(self.status), *self._fields, line, *self._parts])
-        elif self.state is HELD and self._framing is AUTO:
-            size = self._written
-            line = b"Content-Length: %d\r\n" % size
-            if self._discards and not size and not self.head_mirrors_get:
-                line = b""  # a do_HEAD that does not say how long the answer to GET would be
-            sink.out.send([*self._head(line), *self._parts])
-            self.size = 0 if self._discards else size
+        if self.plain and self.state is HELD:
+            self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
         elif self.state is not DONE:
-            self._finish_framed()
+            self._finish()
         self.state = DONE
         self._room = -1
 
     def abort(self) -> None:
         """Cut the connection, so that what has left of the answer cannot look whole."""
-        self.size = 0 if self._discards else self.size
         self.aborted = True
         self._left = None
         self.state = DONE
         self._room = -1
         self._parts.clear()
-        self._sink.cut(reset=self._framing is CLOSE)
+        self.encoder.abort()
+
+    def relayed(self, status: int, size: int) -> None:
+        """Note what has left of an answer that its encoder is given by somebody else, framed already.
+
+        Args:
+            status: the final status; 0 if the connection ends without one.
+            size: bytes of content since the last call.
+        """
+        if self.state is START:
+            self.state = SENT
+            self.status = status
+        self.size += size
 
     def mark(self, most: int) -> None:
         """The client may be gone: remember what has left by now.
@@ -295,8 +335,8 @@ class StreamWriter:
             return
         if self._is_whole():
             self._left = None
-        elif self.state is SENT:
-            self._left = self.status, 0 if self._discards else max(0, min(self.size, most))
+        elif self.state is SENT and self.encoder.begun:
+            self._left = self.status, max(0, min(self.size, most))
         else:
             self._left = CLIENT_CLOSED, 0
 
@@ -309,7 +349,7 @@ class StreamWriter:
             self.status, self.size = self._left
 
     def _is_whole(self) -> bool:
-        return self.state is SENT and (self._discards or (self._framing is LENGTH and self.size >= self._length))
+        return self.state is SENT and self.encoder.begun and (not self.has_content or self.encoder.complete)
 
     def is_ours(self, error: BaseException) -> bool:
         """Whether an exception that is no `Exception` is the connection's to deal with, no fault of the handler's.
@@ -317,72 +357,76 @@ class StreamWriter:
         So are its own cancellations; one of somebody else's, of a task that the handler has awaited, is a fault.
         """
         if isinstance(error, asyncio.CancelledError):
-            return self.cancelled is not None or self._sink.service.cancelling
+            return self.cancelled is not None or self.sink.service.cancelling
         return isinstance(error, (KeyboardInterrupt, GeneratorExit))
 
     def report(self, error: BaseException) -> None:
         """Have an error logged that the handler did not catch, once."""
-        self._sink.report(error, self.request)
+        self.sink.report(error, self.request)
 
     @property
     def empty(self) -> bool:
         """Whether there may be content, and none has been written."""
-        return not (self._discards or self.size or self._parts)
+        return self.has_content and not (self._taken or self._parts)
 
     # The inner side.
 
     def _decide(self, status: int, fields: ResponseFields) -> None:
         """Look at what is not plain: fields that decide framing, methods and statuses without content."""
-        self._plain = False
+        self.plain = False
         deciding = fields.deciding or {}
         method = self.request.method
         if "close" in [token.strip().lower() for token in deciding.get("connection", "").split(",")]:
             self.close_connection = True
-        tunnel = method == "CONNECT" and 200 <= status < 300
-        if tunnel or status in _NO_CONTENT:
-            self._framing = NONE
+        if has_no_content(method, status):
+            self.has_content = False
+            tunnel = method == "CONNECT" and status < 300
             if tunnel or status != 304:  # RFC 9110 section 8.6; RFC 9112 section 6.1
                 fields.drop("content-length")
             fields.drop("transfer-encoding")
             self.close_connection |= tunnel
         elif "content-length" in deciding:
-            self._framing = LENGTH
-            self._length = int(deciding["content-length"])
-            self._cap = self._room = min(BUFFER, self._length)
+            self.length = int(deciding["content-length"])
         elif "transfer-encoding" in deciding:
-            self._framing = MANUAL
-            self._checker = self._sink.check_chunks()
-            self._cap = self._room = 0
-            if self.http10:
+            self._chunks = self.sink.check_chunks()
+            self._keeps_chunks = self.encoder.keeps_chunks(self)
+            if not self._keeps_chunks:
                 fields.drop("transfer-encoding")  # RFC 9112 section 6.1
-        if self._framing is NONE or method == "HEAD":
-            self._discards = True
-            self._cap = self._room = 0
+        self.has_content = self.has_content and method != "HEAD"
+        if self._has_other_encoder:
+            self._early = self.encoder.takes_early(self)
+        self._empty_buffer()
 
-    def _send_interim(self, status: int, line: bytes, fields: ResponseFields) -> None:
+    def _empty_buffer(self) -> None:
+        """There is nothing in the buffer: say what may be put there."""
+        room = 0
+        if self.has_content and self._chunks is None and not self._early:
+            room = BUFFER if self.length is None else min(BUFFER, self.length - self._taken)
+        self._cap = self._room = room
+
+    def _send_interim(self, status: int, fields: ResponseFields, reason: str | None) -> None:
         if status == 101:
             raise ContractError("101 (Switching Protocols) is nothing that a handler can send")
-        if self.http10:
-            return  # RFC 9110 section 15.2
-        if status == 100:
-            self._sink.continued()
-        self._sink.out.send([line, *fields, b"\r\n"])
+        self.encoder.interim(self, status, fields, reason)
 
     def _write(self, data: Buffer) -> None:
         """`write` off the straight path."""
         if type(data) is not bytes:
             data = to_bytes(data)
         self._check_room(len(data))
-        if self._framing is MANUAL:
-            data = check_chunks(self._checker, data, keep=not self.http10)
-        buffered = self._written if self._discards and self.state is HELD else self._cap - self._room
-        if buffered >= BUFFER:
-            self.flush()
-        if self._discards:
-            self.size += len(data)
-        else:
-            self._parts.append(data)
-            self._room -= len(data)
+        if self._chunks is not None:
+            data = check_chunks(self._chunks, data, keep=self._keeps_chunks)
+        if not self.has_content:
+            if self.state is HELD and self._taken >= BUFFER and not self._early:
+                self.flush()
+            self._taken += len(data)
+            return
+        if self._cap - self._room >= BUFFER:
+            self._give(push=False)
+        self._parts.append(data)
+        self._room -= len(data)
+        if self._early:
+            self._give(push=False)
 
     def _check_room(self, count: int) -> None:
         """See that so much content may come now."""
@@ -390,77 +434,57 @@ class StreamWriter:
             raise ContractError("content before the head: call send_response() and end_headers() first")
         if self.state is DONE:
             raise ContractError("write() after the handler has returned: nobody reads this answer any more")
-        if self._framing is LENGTH:
-            check_length(self._written + count, self._length)
+        if self._broken:
+            raise ContractError(_BROKEN)
+        if self.length is not None:
+            check_length(self._written + count, self.length)
+
+    def _give(self, *, push: bool) -> None:
+        """Give the encoder what is buffered, with the head if it has not had it.
+
+        Args:
+            push: it is to leave now, even what the encoder would keep.
+        """
+        parts, size = self._parts, self._cap - self._room
+        self._parts = []
+        self._taken += size
+        self._empty_buffer()
+        if self.state is HELD:
+            self.state = SENT
+            self.size = self.encoder.begin(self, parts, self._taken, push=push)
+        else:
+            self.size += self.encoder.data(parts, size, push=push)
 
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
-        out = self._sink.out
-        transfer = self._sink.file_transfer(descriptor)
+        source = self.encoder.file(descriptor)
         try:
-            await self.drain()  # what has been written goes before
-            if self._framing is CHUNKED:
-                out.send([b"%x\r\n" % count])
-            async for sent in transfer.parts(offset, count, check):
+            if self._early:
+                self._give(push=False)
+            else:
+                await self.drain()  # what has been written goes before
+            self._taken += count
+            self._empty_buffer()
+            self._broken = True
+            async for sent in source.parts(offset, count, check):
                 self.size += sent
-            if self._framing is CHUNKED:
-                out.send([b"\r\n"])
+            self._broken = False
         finally:
-            transfer.close()
-            self._cap = self._room = min(BUFFER, self._length - self.size) if self._framing is LENGTH else BUFFER
+            source.close()
 
-    def _head(self, framing: bytes) -> list[bytes]:
-        """The head, as lines; now it is decided whether the connection persists."""
-        self.state = SENT
-        sink = self._sink
-        fields = self._fields
-        deciding = fields.deciding
-        if self._reason is None and deciding is None:
-            lines = [sink.service.prelude(self.status), *fields]
-        else:
-            lines = [status_line(self.status, self._reason)]
-            if deciding is None or "server" not in deciding:
-                lines.append(sink.service.server_field)
-            if deciding is None or "date" not in deciding:
-                lines.append(sink.service.date_field())
-            lines += fields
-        if self.close_connection or self._framing is CLOSE or not sink.persists:
-            self.close_connection = True
-            if deciding is not None and "connection" in deciding:
-                lines = [line for line in lines if line[:11].lower() != b"connection:"]
-            lines.append(b"Connection: close\r\n")
-        elif self.http10:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(framing)
-        lines.append(b"\r\n")
-        return lines
-
-    def _content(self) -> list[bytes]:
-        """What is buffered, framed; the buffer is empty then."""
-        parts = self._parts
-        size = self._cap - self._room
-        self._parts = []
-        self.size += size
-        if self._framing is LENGTH and not self._discards:
-            self._cap = min(BUFFER, self._length - self.size)
-        self._room = self._cap
-        if self._framing is CHUNKED and size:
-            return [b"%x\r\n" % size, *parts, b"\r\n"]
-        return parts
-
-    def _finish_framed(self) -> None:
-        """End an answer whose framing is known, or of which a part has left."""
+    def _finish(self) -> None:
+        """End an answer that is not plain, or of which a part has been given to the encoder."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        if self._framing is LENGTH and not self._discards and self._written < self._length:
-            raise ContractError(f"{self._written} bytes of content, but Content-Length says {self._length}")
-        if self._framing is MANUAL and not self._discards and not self._checker.complete:
+        if self._broken:
+            raise ContractError(_BROKEN)
+        written = self._written
+        if self.has_content and self.length is not None and written < self.length:
+            raise ContractError(f"{written} bytes of content, but Content-Length says {self.length}")
+        if self.has_content and self._chunks is not None and not self._chunks.complete:
             raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
-        line = b"Content-Length: 0\r\n" if self._framing is NONE and self.status == 205 else b""
-        parts = self._head(line) if self.state is HELD else []
-        parts += self._content()
-        if self._framing is CHUNKED and not self._discards:
-            parts.append(LAST_CHUNK)
-        if parts:
-            self._sink.out.send(parts)
-        if self._discards:
-            self.size = 0
+        parts, self._parts = self._parts, []
+        if self.state is HELD:
+            self.state = SENT
+            self.size = self.encoder.whole(self, parts, written)
+        else:
+            self.size += self.encoder.end(parts, self._cap - self._room)

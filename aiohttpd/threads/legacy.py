@@ -74,7 +74,7 @@ class HandlerApp:
         if self._logs_itself:
             response.log = _already_logged
         incoming = await self._incoming(request) if request.framing.has_body else SpooledBody(b"")
-        exchange = Exchange(request, RelayWriter.begin(response), incoming, asyncio.get_running_loop())
+        exchange = Exchange(request, RelayWriter(response), incoming, asyncio.get_running_loop())
         try:
             if self._minds_connections:
                 await self._session(request).serve(exchange)
@@ -84,6 +84,7 @@ class HandlerApp:
             exchange.release()
         if exchange.closes:
             exchange.writer.close_connection = True
+        exchange.writer.ended()
 
     def aiohttpd_refused(self, line: bytes) -> None:
         """Something has been refused that is no request; told once where the class may have meant to do TLS itself."""

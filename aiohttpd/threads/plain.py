@@ -9,9 +9,9 @@ import inspect
 import io
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
-from ..engine.answer import Buffer, Sink
+from ..engine.answer import Buffer
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError
 from ..wire.request import Request
@@ -73,20 +73,18 @@ async def call_in_thread(
     """
     loop = asyncio.get_running_loop()
     incoming = await gather(request)
-    sink = response._sink
+    encoder = response.encoder
     wfile = BlockingWriter(response)
 
     def run(outbox: Outbox) -> Any:
-        response._sink = cast(Sink, _ThreadSink(sink, outbox))
         wfile.begin(outbox)
         with incoming.open(loop) as rfile:
             return call(rfile, wfile)
 
     try:
-        return await threads_of(request.peer).run(run, sink.out.send, sink.writable, name=request.requestline)
+        return await threads_of(request.peer).run(run, encoder.deliver, encoder.drain, name=request.requestline)
     finally:
         wfile.detach_response()  # a thread that is left behind, or another one that was given the file
-        response._sink = sink
         incoming.close()
 
 
@@ -109,9 +107,15 @@ class BlockingWriter(io.BufferedIOBase):
         return getattr(self._of_request(), name)
 
     def begin(self, outbox: Outbox) -> None:
-        """From now on what is written goes there."""
-        self._outbox = outbox
-        outbox.nudge = self.nudge
+        """Have what leaves go to an outbox, from now on.
+
+        Raises:
+            ClientDisconnected: nobody waits for the thread any more.
+        """
+        with self._lock:
+            self._of_request().encoder.redirect(_OutboxOut(outbox))
+            self._outbox = outbox
+            outbox.nudge = self.nudge
 
     def writable(self) -> bool:
         return True
@@ -181,6 +185,8 @@ class BlockingWriter(io.BufferedIOBase):
     def detach_response(self) -> None:
         """The request is over, so nothing can be written any more."""
         with self._lock:
+            if self._response is not None:
+                self._response.encoder.redirect(None)
             self._response = None
 
     def _of_request(self) -> StreamWriter:
@@ -189,23 +195,11 @@ class BlockingWriter(io.BufferedIOBase):
         return self._response
 
 
-class _ThreadSink:
-    """The connection as a writer in a thread sees it: what it sends goes to the outbox."""
-
-    def __init__(self, sink: Sink, outbox: Outbox) -> None:
-        self._sink = sink
-        self.out = _Out(outbox)
-        self.service = sink.service
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sink, name)
-
-
-class _Out:
-    """The only thing that a writer does with its way out."""
+class _OutboxOut:
+    """Takes what a thread encodes, for the loop to deliver."""
 
     def __init__(self, outbox: Outbox) -> None:
-        self.outbox = outbox
+        self._outbox = outbox
 
     def send(self, parts: list[bytes]) -> None:
-        self.outbox.put(b"".join(parts))
+        self._outbox.put(b"".join(parts))

@@ -8,17 +8,25 @@ answer.
 import functools
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..engine.answer import ResponseFraming, ResponseState, check_chunks
+from ..engine.answer import ResponseState, check_chunks
+from ..engine.encoder import EncoderWrapper, ResponseFraming
+from ..engine.interfaces import Encoder
 from ..engine.response import StreamWriter
 from ..errors import ContractError
+from ..wire.body import ChunkedDecoder
 from ..wire.headers import FIELD_VALUE, OWS, TOKEN
 
 __all__ = ["RelayWriter"]
 
-START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
-AUTO, LENGTH, CHUNKED, MANUAL, CLOSE, NONE = ResponseFraming
+START = ResponseState.START
+LENGTH, MANUAL, CLOSE, NONE = (
+    ResponseFraming.LENGTH,
+    ResponseFraming.MANUAL,
+    ResponseFraming.CLOSE,
+    ResponseFraming.NONE,
+)
 
 _LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
 _SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
@@ -50,10 +58,14 @@ class _Head(NamedTuple):
         return b"close" in self.connection or (self.http10 and b"keep-alive" not in self.connection)
 
 
-class RelayWriter(StreamWriter):
+class RelayWriter(EncoderWrapper):
     """The answer to one request, in the words of its handler.
 
-    A `StreamWriter` becomes one by its ``__class__``; `begin` then. ``restart`` makes it what it was.
+    It takes the place of the answer's encoder, until the answer is restarted: what the handler has written comes to
+    `deliver`, is checked, and passed on as it is. The answer is told what has left.
+
+    Args:
+        response: the answer.
 
     Attributes:
         tunnelled: what follows the head is no HTTP: after 101, and after 2xx to CONNECT.
@@ -62,24 +74,54 @@ class RelayWriter(StreamWriter):
         resets: it has, and its client is to be told by a reset.
     """
 
-    _head_bytes: bytes
-    _interim: bool
-    tunnelled: bool
-    spoken: Callable[[], bool] | None
-    hangs_up: bool
-    resets: bool
+    begun = True  # what is passed on has left
 
-    @classmethod
-    def begin(cls, response: StreamWriter) -> "RelayWriter":
-        """Have the bytes of an answer come from a handler that frames them itself."""
-        response.__class__ = cls
-        assert isinstance(response, RelayWriter)
-        response._head_bytes = b""
-        response._interim = response.tunnelled = response.hangs_up = response.resets = False
-        response.spoken = None
-        response._plain = False
-        response._cap = response._room = 0
-        return response
+    def __init__(self, response: StreamWriter) -> None:
+        super().__init__(response.encoder)
+        self.request = response.request
+        self._response = response
+        self._sink = response.sink
+        self._head_bytes = b""
+        self._interim = False
+        self._framing = NONE
+        self._no_content = False  # what the handler writes as content is not passed on
+        self._length = 0
+        self._checker: ChunkedDecoder
+        self.tunnelled = False
+        self.spoken: Callable[[], bool] | None = None
+        self.hangs_up = False
+        self.resets = False
+        response.encode_with(self)
+
+    # What the handler's thread asks of the answer.
+
+    @property
+    def status(self) -> int:
+        """The status code; 0 before the head has been given."""
+        return self._response.status
+
+    @property
+    def close_connection(self) -> bool:
+        """Whether the connection is closed after the answer."""
+        return self._response.close_connection
+
+    @close_connection.setter
+    def close_connection(self, closes: bool) -> None:
+        self._response.close_connection = closes
+
+    def is_closing(self) -> bool:
+        """Whether the peer is gone, as far as is known."""
+        return self._response.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio's transport knows."""
+        return self._response.get_extra_info(name, default)
+
+    def set_timeout(self, seconds: float) -> None:
+        """Set what ``timeout_body`` and ``timeout_write`` are for this connection."""
+        self._response.set_timeout(seconds)
+
+    # What the handler has written.
 
     def deliver(self, parts: list[bytes]) -> None:
         """Pass on what the handler has written.
@@ -88,18 +130,18 @@ class RelayWriter(StreamWriter):
             ContractError: it is no answer.
             ClientDisconnected: the client is gone.
         """
-        if self.state is START:
+        if self._response.state is START:
             head, parts = self._split(parts)
             while head:
                 lines = self._take_head(head)
-                if self.state is not START:
-                    self._sink.out.send([*lines, *self._content_of(parts)])
+                if self._response.state is not START:
+                    self.inner.framed([*lines, *self._content_of(parts)])
                     return
                 if lines:
-                    self._sink.out.send(lines)  # an interim one, and the head of the answer is still to come
+                    self.inner.framed(lines)  # an interim one, and the head of the answer is still to come
                 head, parts = self._split(parts)
         elif content := self._content_of(parts):
-            self._sink.out.send(content)
+            self.inner.framed(content)
 
     def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Split a head off what has come; keep it, and say that there is none, as long as its end is missing."""
@@ -115,37 +157,49 @@ class RelayWriter(StreamWriter):
         self._head_bytes = b""
         return data[: end.end()], [data[end.end() :]]
 
-    def _is_whole(self) -> bool:
-        return self.tunnelled or super()._is_whole()  # a tunnel ends when one of them goes
-
     async def writable(self) -> None:
         """Wait while the client is slow."""
         await self._sink.writable()
 
-    def finish(self) -> None:
+    def ended(self) -> None:
+        """The handler has returned; whether its answer is whole is looked at when the answer is finished."""
+        if self.resets:
+            self._framing = CLOSE
+            self._response.abort()
+        elif (self._interim or self.hangs_up) and self._response.state is START and not self._head_bytes:
+            self.close_connection = True  # 102 as an answer, say: the handler has had nothing else to say
+            self._framing = NONE
+            self._response.relayed(0, 0)
+
+    # What the answer asks of its encoder.
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client has everything; a tunnel ends when one of them goes."""
+        full = self._framing is LENGTH and self._response.size >= self._length
+        return self.tunnelled or self._no_content or full
+
+    def end(self, parts: list[bytes], size: int) -> int:
         """The handler has returned.
 
         Raises:
-            ContractError: no answer has been given, or a part of it is missing.
+            ContractError: a part of the answer is missing.
         """
-        state, self.state = self.state, DONE
-        if self.resets:
-            self._framing = CLOSE
-            self.abort()
-        elif (self._interim or self.hangs_up) and state is START and not self._head_bytes:
-            self.close_connection = True  # 102 as an answer, say: the handler has had nothing else to say
-        elif state is START:
-            self.state = START
-            raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        elif self._framing is LENGTH and not self._discards and self.size < self._length:
-            raise ContractError(f"{self.size} bytes of content, but Content-Length says {self._length}")
-        elif self._framing is MANUAL and not self._discards and not self._checker.complete:
+        if self._framing is LENGTH and self._response.size < self._length:
+            raise ContractError(f"{self._response.size} bytes of content, but Content-Length says {self._length}")
+        if self._framing is MANUAL and not self._checker.complete:
             raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
+        return 0
 
-    def restart(self) -> None:
+    def restart(self) -> Encoder:
         """Let somebody else answer, in the usual way."""
-        self.__class__ = StreamWriter  # type: ignore[assignment]
-        self.restart()
+        return self.inner.restart()
+
+    def abort(self) -> None:
+        """Cut the connection; by a reset where closing it is how the content would end."""
+        self._sink.cut(reset=self._framing is CLOSE)
+
+    # A head.
 
     def _take_head(self, head: bytes) -> list[bytes]:
         """Decide by a head how the answer goes on; return it as it is to be sent."""
@@ -154,8 +208,7 @@ class RelayWriter(StreamWriter):
         if 100 <= facts.status < 200:
             return self._take_interim(facts, _without_framing(head))
         request = self.request
-        self.status = facts.status
-        self.state = SENT
+        self._response.relayed(facts.status, 0)
         close = facts.closes
         if facts.chunked and (request.http10 or facts.length is not None):
             # RFC 9112 sections 6.1 and 6.2: an old client knows no chunks, they are taken apart for it.
@@ -168,7 +221,7 @@ class RelayWriter(StreamWriter):
             self._open_tunnel()
         elif request.method == "HEAD" or facts.status in (204, 304):
             self._framing = NONE
-            self._discards = True
+            self._no_content = True
             if facts.status == 204:
                 head = _without_framing(head)
                 # Nobody knows what a handler thinks that comes next which announces content.
@@ -194,8 +247,7 @@ class RelayWriter(StreamWriter):
         if facts.status == 100:
             return [head] if self._sink.continued() else []
         if facts.status == 101:
-            self.status = 101
-            self.state = SENT
+            self._response.relayed(101, 0)
             self._open_tunnel()
             return [head]
         self._interim = True
@@ -209,7 +261,7 @@ class RelayWriter(StreamWriter):
 
     def _content_of(self, parts: list[bytes]) -> list[bytes]:
         """What may be passed on of content."""
-        if self._discards and not self._is_no_http():
+        if self._no_content and not self._is_no_http():
             return []
         if self._framing is MANUAL:
             data = b"".join(parts)
@@ -218,20 +270,22 @@ class RelayWriter(StreamWriter):
             else:
                 parts = [check_chunks(self._checker, data, keep=not self.request.http10)]
         size = sum(map(len, parts))
-        if self._framing is LENGTH and self.size + size > self._length and not self._is_no_http():
-            parts = [b"".join(parts)[: self._length - self.size]]
+        passed = self._response.size
+        if self._framing is LENGTH and passed + size > self._length and not self._is_no_http():
+            parts = [b"".join(parts)[: self._length - passed]]
             size = len(parts[0])
             if not self.close_connection:
                 self.close_connection = True  # the handler and its client may disagree on what is next
-                self.report(ContractError(f"more content than Content-Length says, {self._length} bytes; it is cut"))
-        self.size += size
+                error = ContractError(f"more content than Content-Length says, {self._length} bytes; it is cut")
+                self._response.report(error)
+        self._response.relayed(self.status, size)
         return parts if size else []
 
     def _is_no_http(self) -> bool:
         """Whether what comes after an answer belongs to it, since the two of them have begun to speak otherwise."""
         if self.spoken is None or not self.spoken():
             return False
-        self._discards = False
+        self._no_content = False
         self._open_tunnel()
         return True
 

@@ -1,7 +1,7 @@
 """Responses to bytes: status lines, fields, chunks, and a plain page for refusals.
 
 Owns what may stand in a response head, so that nothing a handler passes can split one (RFC 9112
-section 11.1). Which framing an answer gets is decided by `aiohttpd.engine.response`.
+section 11.1). Which framing an answer gets is decided by `aiohttpd.engine.encoder`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,11 +9,13 @@ from http import HTTPStatus
 
 from .headers import is_field_value, is_token
 
-__all__ = ["LAST_CHUNK", "ResponseFields", "phrase", "status_line"]
+__all__ = ["LAST_CHUNK", "ResponseFields", "has_no_content", "phrase", "status_line"]
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
+
+_NO_CONTENT = frozenset((204, 205, 304))
 
 # Fields that decide framing, or of which an answer has one only.
 _DECIDING = frozenset(("content-length", "transfer-encoding", "connection", "date", "server", "upgrade"))
@@ -43,6 +45,14 @@ def status_line(status: int, reason: str | None = None) -> bytes:
     elif not is_field_value(reason):
         raise ValueError(f"the reason phrase {reason!r} holds a character that may not stand in a status line")
     return b"HTTP/1.1 %d %s\r\n" % (status, reason.encode("latin-1"))
+
+
+def has_no_content(method: str, status: int) -> bool:
+    """Whether a final answer has no content by its status, whatever its fields say; HEAD is not looked at.
+
+    204, 205, 304 (RFC 9110 sections 15.3.5, 15.3.6, 15.4.5) and 2xx to CONNECT (section 9.3.6).
+    """
+    return status in _NO_CONTENT or (method == "CONNECT" and 200 <= status < 300)
 
 
 class ResponseFields(list[bytes]):

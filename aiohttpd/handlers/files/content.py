@@ -13,7 +13,7 @@ from ...wire.ranges import Span, content_range
 from .store import Representation
 
 if TYPE_CHECKING:
-    from ...engine.response import StreamWriter
+    from ...engine.interfaces import ResponseWriter
 
 __all__ = ["Content", "FileChanged", "Readable"]
 
@@ -62,7 +62,7 @@ class Content:
         parts.append(f"\r\n--{boundary}--\r\n".encode())
         return cls(source, parts), boundary
 
-    async def send(self, wfile: "StreamWriter") -> None:
+    async def send(self, wfile: "ResponseWriter") -> None:
         """Write everything.
 
         Raises:
