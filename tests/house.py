@@ -94,16 +94,39 @@ def class_changes() -> list[str]:
 
 
 def foreign_privates() -> Iterator[str]:
-    """Uses of ``_names`` of other objects; those of a class or a function of the same module do not count."""
+    """Uses of ``_names`` of other objects; those of a class or a function of the same module do not count.
+
+    Of a parameter it is known by its annotation whether it is of this module, so a name that a class here has, too, does
+    not hide it.
+    """
     for name, path in MODULES.items():
         tree = ast.parse(path.read_text())
         own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _of_self(node)}
         own |= {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        foreign = {id(node) for node in _uses_of_foreign_parameters(tree)}
         for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute) or not re.match("_[a-z]", node.attr) or _of_self(node):
                 continue
-            if node.attr not in own and node.attr not in _PUBLIC:
+            if (node.attr not in own or id(node) in foreign) and node.attr not in _PUBLIC:
                 yield f"{name}:{node.lineno} {ast.unparse(node)}"
+
+
+def _uses_of_foreign_parameters(tree: ast.Module) -> Iterator[ast.Attribute]:
+    """Attributes of parameters, in functions and those inside them, whose annotation names no class of the module."""
+    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for function in ast.walk(tree):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        arguments = function.args
+        foreign = {
+            argument.arg
+            for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            if argument.annotation is not None
+            and not {"object", *classes} & set(re.findall(r"\w+", ast.unparse(argument.annotation)))
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in foreign:
+                yield node
 
 
 def _of_self(node: ast.Attribute) -> bool:

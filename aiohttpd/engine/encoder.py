@@ -194,14 +194,14 @@ def _known_framing(head: ResponseHead) -> ResponseFraming | None:
     """How the end is told, as far as the handler has decided it; None if it is the encoder's to choose."""
     if not head.has_content and has_no_content(head.request.method, head.status):
         return NONE
-    if head.own_chunks:
+    if head.own_chunks and not head.http10:
         return MANUAL
     return None if head.length is None else LENGTH
 
 
 def _empty_field(head: ResponseHead) -> bytes:
     """The field of an answer without content that a client would else wait for, RFC 9110 section 15.3.6."""
-    return _EMPTY_FIELD if head.status == 205 else b""
+    return _EMPTY_FIELD if head.status == 205 and head.request.method != "CONNECT" else b""
 
 
 class _FramedFile:

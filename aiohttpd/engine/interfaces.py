@@ -205,7 +205,8 @@ class ResponseHead(Protocol):
             framing, HTTP/1.1, the connection persists as far as the handler goes.
         has_content: False for HEAD, 204, 205, 304 and for 2xx to CONNECT: no content is given to the encoder then.
         length: the Content-Length that the handler has promised; None if it has not.
-        own_chunks: the content comes in chunks of the handler's own, checked.
+        own_chunks: the handler chunks the content itself. The chunks have been checked; the encoder is given them as
+            they are if it says so by `Encoder.keeps_chunks`, else what is in them.
         http10: the rules of HTTP/1.0 hold.
         head_mirrors_get: to HEAD, the size that the encoder is given is that of the answer to GET, even if it is 0.
         close_connection: whether the connection is closed after the answer; the encoder may decide that it is.

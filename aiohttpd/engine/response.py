@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ClientDisconnected, ContractError
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Request
-from ..wire.response import ResponseFields, has_no_content, status_line
+from ..wire.response import NO_CONTENT, ResponseFields, has_no_content, status_line
 from .answer import Buffer, Cause, HasFileno, ResponseState, check_chunks, check_length, to_bytes
 from .interfaces import Encoder, Sink
 
@@ -26,8 +26,6 @@ _TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 
 START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
-
-_NO_CONTENT = frozenset((204, 205, 304))
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
 _BROKEN = "sendfile() has failed, and what has left of the file cannot be completed: abort() the answer"
@@ -70,12 +68,13 @@ class StreamWriter:
     plain = True
     has_content = True
     length: int | None = None
+    own_chunks = False
     reason: str | None = None
     size = 0
     _left: tuple[int, int] | None = None  # status and bytes that had left when the client was last seen to go
     _closes = False
     _http10 = False
-    _has_other_encoder = False  # it has another encoder than the connection's
+    _first: Encoder | None = None  # the encoder that another one has taken the place of
     _early = False  # the encoder is given content as it is written
     _broken = False  # a file has not been sent to its end
     _chunks: ChunkedDecoder | None = None  # checks a handler's own
@@ -132,7 +131,7 @@ class StreamWriter:
         if (
             not self.plain
             or fields.deciding is not None
-            or status in _NO_CONTENT
+            or status in NO_CONTENT
             or self.request.method in _SPECIAL_METHODS
         ):
             self._decide(status, fields)
@@ -244,8 +243,8 @@ class StreamWriter:
         """
         if self.state is not START:
             raise ContractError("encode_with() after the head: the answer has been begun")
+        self._first = self._first or self.encoder
         self.encoder = encoder
-        self._has_other_encoder = True
         self.plain = False
 
     @property
@@ -268,11 +267,6 @@ class StreamWriter:
         self._closes = closes
         self.plain = self.plain and not closes
 
-    @property
-    def own_chunks(self) -> bool:
-        """Whether the handler's own chunks are passed as they are."""
-        return self._keeps_chunks
-
     def replaceable(self) -> bool:
         """Whether nothing of an answer has left, so that another may take its place."""
         return self.state is START or self.state is HELD or (self.state is SENT and not self.encoder.begun)
@@ -288,8 +282,8 @@ class StreamWriter:
         self._room = -1
         self._cap = BUFFER
         self.has_content = True
-        self._early = self._keeps_chunks = False
-        self.plain = not (self._http10 or self._closes or self._has_other_encoder)
+        self._early = self.own_chunks = self._keeps_chunks = False
+        self.plain = not (self._http10 or self._closes or self._first is not None)
 
     def finish(self) -> None:
         """The handler has returned: let out what is left, and end the content.
@@ -301,6 +295,7 @@ class StreamWriter:
             self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
         elif self.state is not DONE:
             self._finish()
+            self._give_up_encoder()
         self.state = DONE
         self._room = -1
 
@@ -312,6 +307,7 @@ class StreamWriter:
         self._room = -1
         self._parts.clear()
         self.encoder.abort()
+        self._give_up_encoder()
 
     def relayed(self, status: int, size: int) -> None:
         """Note what has left of an answer that its encoder is given by somebody else, framed already.
@@ -347,6 +343,7 @@ class StreamWriter:
         if self._left is not None:
             self.aborted = True
             self.status, self.size = self._left
+        self._give_up_encoder()
 
     def _is_whole(self) -> bool:
         return self.state is SENT and self.encoder.begun and (not self.has_content or self.encoder.complete)
@@ -376,6 +373,7 @@ class StreamWriter:
         self.plain = False
         deciding = fields.deciding or {}
         method = self.request.method
+        self.own_chunks = "transfer-encoding" in deciding
         if "close" in [token.strip().lower() for token in deciding.get("connection", "").split(",")]:
             self.close_connection = True
         if has_no_content(method, status):
@@ -387,20 +385,23 @@ class StreamWriter:
             self.close_connection |= tunnel
         elif "content-length" in deciding:
             self.length = int(deciding["content-length"])
-        elif "transfer-encoding" in deciding:
+        elif self.own_chunks:
             self._chunks = self.sink.check_chunks()
             self._keeps_chunks = self.encoder.keeps_chunks(self)
             if not self._keeps_chunks:
                 fields.drop("transfer-encoding")  # RFC 9112 section 6.1
         self.has_content = self.has_content and method != "HEAD"
-        if self._has_other_encoder:
+        if self._first is not None:
             self._early = self.encoder.takes_early(self)
         self._empty_buffer()
 
     def _empty_buffer(self) -> None:
         """There is nothing in the buffer: say what may be put there."""
-        room = 0
-        if self.has_content and self._chunks is None and not self._early:
+        if not self.has_content:
+            room = -1  # not even empty pieces
+        elif self._early or self._chunks is not None:
+            room = 0
+        else:
             room = BUFFER if self.length is None else min(BUFFER, self.length - self._taken)
         self._cap = self._room = room
 
@@ -417,7 +418,7 @@ class StreamWriter:
         if self._chunks is not None:
             data = check_chunks(self._chunks, data, keep=self._keeps_chunks)
         if not self.has_content:
-            if self.state is HELD and self._taken >= BUFFER and not self._early:
+            if data and self.state is HELD and self._taken >= BUFFER and not self._early:
                 self.flush()
             self._taken += len(data)
             return
@@ -438,6 +439,11 @@ class StreamWriter:
             raise ContractError(_BROKEN)
         if self.length is not None:
             check_length(self._written + count, self.length)
+
+    def _give_up_encoder(self) -> None:
+        """Nothing more is to be encoded: an encoder that knows this answer must not keep it alive, nor the request."""
+        if self._first is not None:
+            self.encoder = self._first
 
     def _give(self, *, push: bool) -> None:
         """Give the encoder what is buffered, with the head if it has not had it.

@@ -9,13 +9,13 @@ from http import HTTPStatus
 
 from .headers import is_field_value, is_token
 
-__all__ = ["LAST_CHUNK", "ResponseFields", "has_no_content", "phrase", "status_line"]
+__all__ = ["LAST_CHUNK", "NO_CONTENT", "ResponseFields", "has_no_content", "phrase", "status_line"]
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
-_NO_CONTENT = frozenset((204, 205, 304))
+NO_CONTENT = frozenset((204, 205, 304))  # statuses, see `has_no_content`
 
 # Fields that decide framing, or of which an answer has one only.
 _DECIDING = frozenset(("content-length", "transfer-encoding", "connection", "date", "server", "upgrade"))
@@ -52,7 +52,7 @@ def has_no_content(method: str, status: int) -> bool:
 
     204, 205, 304 (RFC 9110 sections 15.3.5, 15.3.6, 15.4.5) and 2xx to CONNECT (section 9.3.6).
     """
-    return status in _NO_CONTENT or (method == "CONNECT" and 200 <= status < 300)
+    return status in NO_CONTENT or (method == "CONNECT" and 200 <= status < 300)
 
 
 class ResponseFields(list[bytes]):
