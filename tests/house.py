@@ -96,7 +96,7 @@ def class_changes() -> list[str]:
 def foreign_privates() -> Iterator[str]:
     """Uses of ``_names`` of other objects; those of a class or a function of the same module do not count.
 
-    Of a parameter it is known by its annotation whether it is of this module, so a name that a class here has, too, does
+    The annotation of a parameter tells whether its class is of this module, so a name that a class here has, too, does
     not hide it.
     """
     for name, path in MODULES.items():
