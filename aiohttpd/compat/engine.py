@@ -224,7 +224,6 @@ class Engine:
         ours = Ours(server, app, workers=workers, inside=self._caller.inside, hooks=hooks)
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
         engine = Server(sockets, ours, ssl=context, **ours.options(server.aiohttpd_config))
-        engine.last = False  # who waits is for the next call, or goes with the socket
         patient = isinstance(server, socketserver.ThreadingMixIn) and not server.daemon_threads
         return LoopThread(engine, patient=patient)
 

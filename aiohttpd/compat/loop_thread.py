@@ -88,7 +88,9 @@ class LoopThread(threading.Thread):
         return False
 
     def _end(self, grace: float | None) -> None:
-        self._stops.add(self._loop.create_task(self._server.shutdown(grace)))
+        self._stops.add(
+            self._loop.create_task(self._server.shutdown(grace, last=False))
+        )  # who waits is for the next loop
         self._stops.add(self._loop.create_task(self._tell()))
 
     async def _tell(self) -> None:

@@ -1,21 +1,19 @@
-"""What a program says on stderr about where it listens.
+"""The lines on stderr that say where a server listens, and who can reach it."""
 
-Owns the lines that appear when a server starts.
-"""
-
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..net.sockets import root_of, url_of
 from .process import say
 
-__all__ = ["Listening", "announce", "local_url"]
+__all__ = ["Listening", "announce", "local_url", "serving_on"]
 
 _ALL = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Listening(Protocol):
-    """What listens, be it one process or many."""
+    """A server in this process, or a supervisor with its workers."""
 
     @property
     def addresses(self) -> list[Any]:
@@ -23,11 +21,11 @@ class Listening(Protocol):
 
     @property
     def urls(self) -> list[str]:
-        """Where it is reached, for each socket."""
+        """The URL of each socket."""
 
     @property
     def server_port(self) -> int | None:
-        """The port that is really bound, None on a unix socket."""
+        """The port of the first socket; None on a unix socket."""
 
     @property
     def tls(self) -> bool:
@@ -35,19 +33,28 @@ class Listening(Protocol):
 
 
 def announce(server: Listening, folder: str | None = None) -> None:
-    """Say where the server is, and who can reach it.
+    """Write where the server is reached.
 
     Args:
-        server: one that listens.
-        folder: what it serves, if it is a folder.
+        server: it listens already.
+        folder: the folder that it serves, if it serves one.
     """
     what = "" if folder is None else " this folder" if folder == "." else f" {folder}"
     hosts = [address[0] for address in server.addresses if isinstance(address, tuple)]
-    if not any(host in _ALL for host in hosts):
-        say(f"Serving{what} on {', '.join(map(root_of, server.urls))} (Ctrl-C stops)")
-        if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
-            say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
+    if any(host in _ALL for host in hosts):
+        _announce_all_addresses(server, what, hosts)
         return
+    say(f"{serving_on(server.urls, what)} (Ctrl-C stops)")
+    if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
+        say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
+
+
+def serving_on(urls: Sequence[str], what: str = "") -> str:
+    """The text "Serving on URL, URL"; ``what`` stands behind the first word."""
+    return f"Serving{what} on {', '.join(map(root_of, urls))}"
+
+
+def _announce_all_addresses(server: Listening, what: str, hosts: list[str]) -> None:
     from ..net.local_addresses import addresses
 
     port = server.server_port
@@ -58,7 +65,7 @@ def announce(server: Listening, folder: str | None = None) -> None:
 
 
 def local_url(server: Listening) -> str | None:
-    """A URL at which this machine reaches the server."""
+    """A URL at which this machine reaches the server; None if it listens on unix sockets only."""
     for address in server.addresses:
         if isinstance(address, tuple):
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])

@@ -1,18 +1,18 @@
-"""Channel: what the supervisor and a worker tell each other, one JSON object a line.
+"""The messages between the supervisor and a worker: one JSON object a line, on a pair of sockets.
 
-Owns the line and its encoding. What the messages mean is for `worker` and `supervisor`:
+Owns the connection and the encoding. `worker` and `worker_handle` act on the messages:
 
 ==========  ===========  ===================================================================================
-``tell``    from         what it says, and with what
+``tell``    from         meaning, and members
 ==========  ===========  ===================================================================================
-begun       the worker   Python runs, and the target is about to be loaded
-ready       the worker   it accepts connections
-failed      the worker   it cannot start: ``text``, and the ``status`` that the program ends with
-beat        the worker   the loop turns: ``requests`` so far, ``rss`` in bytes, ``metrics``
-metrics     the worker   a question, with its ``number``
-metrics     the parent   its answer, with the ``number`` and the ``snapshots`` of all workers
-stop        the parent   stop: within ``grace`` seconds, quiet connections within ``idle``, after a ``delay``;
-                         whether it is ``replaced``, and the ``last`` to accept from its sockets
+begun       worker       Python runs, and the target is about to be loaded
+ready       worker       it accepts connections
+failed      worker       it cannot start: ``text`` for stderr, and the exit ``status`` of the program
+beat        worker       heartbeat: ``requests`` so far, ``rss`` in bytes, ``metrics``
+metrics     worker       a question for the metrics of all workers, with its ``number``
+metrics     supervisor   the answer, with the ``number`` of the question and the ``snapshots``
+stop        supervisor   stop: seconds of ``grace`` for requests, of ``idle`` for idle connections, of ``delay``
+                         before; whether it is ``replaced``, and the ``last`` to accept from its sockets
 ==========  ===========  ===================================================================================
 """
 
@@ -26,20 +26,25 @@ __all__ = ["Channel", "encode"]
 
 Message = dict[str, Any]
 
-_MOMENT = 1.0  # seconds
+_CLOSING = 1.0  # seconds for the other end to take what has been sent
 
 
 def encode(tell: str, **more: Any) -> bytes:
-    """One message as it crosses."""
+    """Encode a message.
+
+    Args:
+        tell: its kind.
+        more: its members.
+    """
     return json.dumps({"tell": tell, **more}, separators=(",", ":")).encode() + b"\n"
 
 
 class Channel(asyncio.Protocol):
-    """One end, in a loop.
+    """One end of the connection, as an asyncio protocol.
 
     Args:
         received: called with each message.
-        lost: called once the other end is gone, after the last message.
+        lost: called when the connection is lost, after the last message.
     """
 
     def __init__(self, received: Callable[[Message], None], lost: Callable[[], None]) -> None:
@@ -50,23 +55,23 @@ class Channel(asyncio.Protocol):
         self._closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have arrived."""
+        """Decode complete lines, and keep the rest."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._received(json.loads(line))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The other end is gone."""
+        """The connection is closed."""
         self._transport = None
         self._closed.set()
         self._lost()
 
     def send(self, tell: str, **more: Any) -> None:
-        """Send a message; to nobody, if the other end is gone."""
+        """Send a message; it is dropped if the connection is closed. Arguments are those of `encode`."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(tell, **more))
 
@@ -76,13 +81,13 @@ class Channel(asyncio.Protocol):
             self._transport.close()
 
     async def end(self) -> None:
-        """Close this end once all has been sent, and the other end takes it within a moment."""
+        """Send everything, then close this end; wait for that `_CLOSING` seconds at most."""
         self._lost = _nothing
         self.close()
         if self._transport is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), _MOMENT)
+                await asyncio.wait_for(self._closed.wait(), _CLOSING)
 
 
 def _nothing() -> None:
-    """Who ends it knows."""
+    """In place of ``lost``, when this end closes the connection."""

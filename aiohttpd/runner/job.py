@@ -1,6 +1,6 @@
 """What a supervisor gives to a worker when it starts it.
 
-All of it can be pickled, or is handed over by `multiprocessing` itself (sockets, descriptors).
+All of it is pickled; `multiprocessing` hands over sockets and descriptors.
 """
 
 import os
@@ -18,23 +18,23 @@ from ..server.server import Lifespan
 
 __all__ = ["BEAT", "HANDED", "Descriptor", "Job", "Target"]
 
-BEAT = 1.0  # seconds between two signs of life, at most
+BEAT = 1.0  # seconds between two heartbeats of a worker, at most
 HANDED = (
     signal.SIGINT,
     signal.SIGHUP,
     signal.SIGTTIN,
     signal.SIGTTOU,
     signal.SIGUSR1,
-)  # for the supervisor, if a group gets them
+)  # the supervisor handles these; workers ignore them, since a terminal sends signals to the whole process group
 
 
 class Target(NamedTuple):
-    """What a worker serves; all of it can be pickled.
+    """What a worker serves. All of it must be picklable.
 
     Attributes:
-        make_app: makes the App; `TargetError` and the like are one line for the person at the terminal.
+        make_app: makes the App. A `TargetError` that it raises is shown in one line, without a traceback.
         lifespan: as for `HTTPServer`.
-        certificates: makes it HTTPS; a new worker reads what is in the files now.
+        certificates: with it the worker speaks HTTPS. It reads the files when it starts.
     """
 
     make_app: Callable[[], App]
@@ -43,7 +43,7 @@ class Target(NamedTuple):
 
 
 class Descriptor:
-    """A descriptor of which a spawned process gets a duplicate."""
+    """A descriptor; when it is pickled for a spawned process, that process gets a duplicate."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -54,21 +54,21 @@ class Descriptor:
 
 def _received(duplicate: Any) -> Descriptor:
     number = duplicate.detach()
-    os.set_inheritable(number, False)  # programs that the App starts must not keep a port open
+    os.set_inheritable(number, False)  # child processes of the App must not keep a port open
     return Descriptor(number)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker is given.
+    """The argument of a worker's main function.
 
     Attributes:
-        target: a `Target`, pickled, since it is not before the worker can tell that it may fail to load.
-        sockets: they listen already.
-        channel: to the supervisor.
-        shared: a file that is the lock of what all processes write to stderr, and holds the `Table`.
-        slot: in the table.
-        balanced: others accept from the same sockets, and want their part.
+        target: a pickled `Target`. The worker unpickles it itself, so that it can report a failure.
+        sockets: the listening sockets.
+        channel: the worker's end of the channel to the supervisor.
+        shared: a file that all processes share: the lock for stderr, and the memory of the `ConnectionTable`.
+        slot: the worker's slot in that table.
+        balanced: whether other workers accept from the same sockets.
         config: the options.
     """
 

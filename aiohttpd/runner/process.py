@@ -1,59 +1,65 @@
-"""What every process of ours begins and ends with: its loop, its descriptors, its word to the terminal.
+"""What every process of a program does when it starts and ends: standard streams, descriptors, event loop.
 
-Owns what belongs to a program and not to a server, so that one process alone, a supervisor and its
-workers do it alike. It knows no server.
+One process alone, a supervisor and its workers share it. It knows no server.
 """
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 
+from ..net.forking import end_child
+
 __all__ = [
+    "AFTERWARDS",
     "allow_open_files",
-    "ended_within",
+    "freeze_objects",
     "loop_factory",
+    "main_loop",
     "open_standard_streams",
     "refuse_import",
     "refuse_loop",
     "say",
 ]
 
+AFTERWARDS = 1.0  # seconds from the end of a server to the end of its loop, or of its process
+
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, if there still is one."""
-    if sys.stderr is not None:  # else print() would take stdout
+    """Write a line for the user on stderr, if there is a stderr."""
+    if sys.stderr is not None:  # else print() would write to stdout
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)
 
 
 def open_standard_streams() -> None:
-    """Open the null device on what is closed of stdin, stdout and stderr, before anything else is opened there.
+    """Open the null device in place of stdin, stdout and stderr where these are closed.
 
-    Whatever took such a number would get what is meant for stdout and stderr, in programs that we start too, and
-    libuv ends the process rather than close it.
+    It has to be called before anything else is opened: a file or socket would get the free number, and then what is
+    written to stdout or stderr, also by child processes. And libuv aborts when it should close such a descriptor.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         null: int | str = os.devnull
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # this number, since it is the lowest that is free
+            null = os.open(os.devnull, os.O_RDWR)  # gets this number, the lowest that is free
             os.set_inheritable(null, True)
-        if getattr(sys, name) is None:  # it was closed when Python began
+        if getattr(sys, name) is None:  # it was closed when Python started
             mode = "w" if number else "r"
             closefd = isinstance(null, str)
             setattr(sys, name, open(null, mode, errors="backslashreplace", closefd=closefd))  # noqa: SIM115
 
 
 def refuse_import() -> None:
-    """Refuse to begin a program in a process that only imports it, as spawned processes do.
+    """Refuse to start a program in a process that only imports it, as processes spawned by multiprocessing do.
 
     Raises:
-        RuntimeError: that is so.
+        RuntimeError: this is such a process.
     """
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and getattr(processes.current_process(), "_inheriting", False):
@@ -63,10 +69,10 @@ def refuse_import() -> None:
 
 
 def refuse_loop() -> None:
-    """Refuse to begin a program where an event loop runs already.
+    """Refuse to start a program in a thread whose event loop is running.
 
     Raises:
-        RuntimeError: that is so.
+        RuntimeError: a loop is running.
     """
     try:
         asyncio.get_running_loop()
@@ -79,7 +85,7 @@ def refuse_loop() -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the loop: uvloop's where it is installed, None for asyncio's."""
+    """A function that makes uvloop's event loop; None, which means asyncio's, if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:
@@ -88,7 +94,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def allow_open_files() -> None:
-    """Use as many descriptors as the system lets us have; the usual limit is for programs that use select()."""
+    """Raise the limit of open descriptors to its maximum; the usual soft limit is for programs that use select()."""
     try:
         import resource
 
@@ -99,13 +105,48 @@ def allow_open_files() -> None:
         pass
 
 
-@contextlib.contextmanager
-def ended_within(seconds: float) -> Iterator[Callable[..., None]]:
-    """End the process if the block does not end soon after what it gives has been called.
+def freeze_objects() -> None:
+    """Exempt all objects that exist now from garbage collection: they live as long as the server."""
+    gc.collect()
+    gc.freeze()
 
-    A task that ignores its cancellation, or a thread that never returns, would keep a loop from being
-    closed for ever, long after the server has given up on it. What is given takes the status to end with, and the
-    error that nobody would be told of then.
+
+@contextlib.contextmanager
+def main_loop(is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> Iterator[asyncio.Runner]:
+    """Give a runner for the main coroutine of the process; close its loop at the end of the block.
+
+    A task that ignores its cancellation, or a thread that never returns, would keep the loop from being closed. So the
+    process is ended `AFTERWARDS` seconds after the end of the block if the loop has not been closed by then.
+
+    Args:
+        is_loop: what `net.forking.not_for_children` gives.
+    """
+    with _ended_within(AFTERWARDS) as end, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        is_loop(runner.get_loop())
+        pid = os.getpid()
+        try:
+            yield runner
+        except BaseException as error:
+            end_child(error, pid)
+            end(*_exit_of(error))
+            raise
+        else:
+            end_child(None, pid)
+            end()
+
+
+def _exit_of(error: BaseException) -> tuple[int, BaseException | None]:
+    """The exit status for an exception, and the exception if its traceback has to be shown."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code, None
+    return 1, error
+
+
+@contextlib.contextmanager
+def _ended_within(seconds: float) -> Iterator[Callable[..., None]]:
+    """Give a function that starts a timer, which ends the process if the block has not been left by then.
+
+    The arguments of the function are the exit status, and an exception whose traceback is shown before.
     """
     timers: list[threading.Timer] = []
 
@@ -124,5 +165,5 @@ def ended_within(seconds: float) -> Iterator[Callable[..., None]]:
 def _give_up(status: int, error: BaseException | None) -> None:
     if error is not None:
         say("".join(traceback.format_exception(error)).rstrip("\n"))
-    say("Something does not end (a handler that ignores its cancellation, a thread): ended without it")
+    say("Something does not end (a handler that ignores its cancellation, or a thread); the process ends without it")
     os._exit(status)

@@ -1,7 +1,4 @@
-"""Reload: tells when Python files have changed.
-
-Owns what is watched. What is done about it is for `supervisor` to say.
-"""
+"""Watching Python files for changes, for ``--reload``; the supervisor replaces the workers then."""
 
 import os
 from collections.abc import Callable, Coroutine
@@ -12,14 +9,13 @@ __all__ = ["watcher"]
 
 
 def watcher(*folders: str) -> Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]:
-    """Make what watches folders, and all that is in them, for changes of Python files.
+    """Make a function that watches folders, with all folders in them, for changes of Python files.
 
     Args:
-        folders: the paths; those that do not exist, or are within others, do not count.
+        folders: their paths. A folder that does not exist is left out, and one that is inside of another.
 
     Returns:
-        A coroutine function; it calls what it is given with the path that has changed, one of them if there
-        are several.
+        A coroutine function. It calls its argument with the path of a changed file, once for each batch of changes.
 
     Raises:
         ValueError: watchfiles is not installed.

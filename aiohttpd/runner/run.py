@@ -1,11 +1,10 @@
-"""run(): a server as a program of its own: loop, signals, what it says on the terminal.
+"""run(): a server as a program, with an event loop, signals, and lines on stderr.
 
-Owns what `HTTPServer` leaves to whoever embeds it.
+Owns what a program has that embeds no `HTTPServer`: for one process here, for many in `supervise`.
 """
 
 import asyncio
 import contextlib
-import gc
 import os
 import sys
 import threading
@@ -19,33 +18,31 @@ from ..config import Config, misspelt_variables
 from ..engine.interfaces import App
 from ..errors import TLSError
 from ..handlers.app import resolve_app
-from ..net.forking import end_child, not_for_children
-from ..net.sockets import ServerAddress, check_address, root_of
+from ..net.forking import not_for_children
+from ..net.sockets import ServerAddress, check_address
 from ..net.systemd import Notifier, forget_descriptors
 from ..net.tls import Certificates
-from ..server.access_log import AccessLog
+from ..server.access_log import stderr_log
 from ..server.cores import cores
 from ..server.loader import load_target
 from ..server.server import HTTPServer, Lifespan
 from ..server.stacks import report
 from ..server.status_server import metrics_server
-from .announce import Listening, announce
+from .announce import Listening, announce, serving_on
 from .pid1 import leave_pid1
 from .process import (
     allow_open_files,
-    ended_within,
-    loop_factory,
+    freeze_objects,
+    main_loop,
     open_standard_streams,
     refuse_import,
     refuse_loop,
     say,
 )
-from .signals import Repeated, ends_with_terminal, handle_signals, has_terminal
+from .signals import handle_signals, stop_and_reload
 from .stderr import own_stderr
 
 __all__ = ["run", "serve", "serve_many"]
-
-_AFTERWARDS = 1.0  # seconds from the end of a server to that of its loop
 
 
 def run(
@@ -60,32 +57,39 @@ def run(
     ssl: SSLContext | Certificates | None = None,
     **options: Any,
 ) -> None:
-    """Serve an App until SIGINT or SIGTERM; then finish what is in flight, and return.
+    """Serve an App until SIGINT or SIGTERM; then finish the requests in flight, and return.
 
-    A second signal, a moment later, stops at once. SIGHUP reads the files of `Certificates` again. uvloop is used
-    where it is installed. A service manager that asks for it (systemd) is told how things are.
+    ::
+
+        aiohttpd.run(Hello, port=8080)
+        aiohttpd.run("hello:Hello", workers="auto")
+
+    A second signal, 0.3 seconds after the first or later, stops at once. SIGHUP reads the files of `Certificates`
+    again; with workers it replaces the workers. uvloop is used if it is installed. systemd is notified if the unit
+    has ``Type=notify``.
 
     Args:
         app: a handler class, another App, or ``"module:name"`` of one.
-        host: the address to listen on, ``""`` or ``"::"`` for all of them.
-        port: the port, 0 for a free one.
-        bind: in place of host and port, what `HTTPServer` takes: ``("host", port)``, the path of a unix socket, a
-            listening socket, or a list of these.
-        workers: how many processes, ``"auto"`` for one on each core; a supervisor replaces them when they die, and
-            on SIGHUP. By default this process alone.
-        reload: replace the workers, by default one, when Python files change.
+        host: the address to listen on; ``""`` or ``"::"`` for all addresses.
+        port: the port; 0 takes a free one.
+        bind: used in place of host and port: ``("host", port)``, the path of a unix socket, a listening socket, or a
+            list of these.
+        workers: the number of worker processes, or ``"auto"`` for one on each core. A supervisor starts them, and
+            replaces those that die. By default this process serves alone.
+        reload: replace the workers (by default there is one) when Python files change.
         lifespan: as for `HTTPServer`; each worker has its own.
-        ssl: makes it HTTPS; `Certificates` names files, which may be replaced while the server runs. Workers want it
-            so, since an SSLContext cannot be handed to them.
-        options: fields of `Config`; what is not given is looked up in the environment (``AIOHTTPD_*``).
+        ssl: the TLS context; with it the server speaks HTTPS. `Certificates` names files, which may be replaced while
+            the server runs. Workers need `Certificates`, since an SSLContext cannot be pickled.
+        options: fields of `Config`. Those that are not given are read from the environment (``AIOHTTPD_*``).
 
     Raises:
-        TypeError: an unknown option (the text names the nearest); what is no App, or no address; what cannot be handed
-            to a worker.
-        ValueError: an option out of its range; no such port.
-        BindError: the address cannot be listened on.
+        TypeError: an option is unknown (the text names the nearest); ``app`` is not an App; ``bind`` is not an
+            address; something cannot be handed to a worker.
+        ValueError: an option or a port is out of its range.
+        BindError: the server cannot listen on the address.
         TLSError: a file of `Certificates` cannot be used.
-        RuntimeError: an event loop runs here; workers are asked for in a thread, or by a program that is no file.
+        RuntimeError: an event loop runs in this thread; workers are wanted outside of the main thread, or by a program
+            that is not a file.
         SystemExit: no worker can start.
     """
     refuse_import()
@@ -98,7 +102,7 @@ def run(
     if address == []:
         raise ValueError("no address to listen on: bind is an empty list")
     if not isinstance(app, str):
-        resolve_app(app)  # better here than in each worker
+        resolve_app(app)  # an error is better raised here than in each worker
     for text in misspelt_variables(os.environ):
         say(text)
     if workers is None and not reload:
@@ -106,13 +110,13 @@ def run(
         serve(app, address, config, lifespan=lifespan, ssl=ssl)
         return
     if isinstance(ssl, SSLContext):
-        raise TypeError("an SSLContext cannot be handed to workers: name its files with Certificates")
+        raise TypeError("an SSLContext cannot be handed to workers: use Certificates with the names of its files")
     make_app = partial(load_target, app) if isinstance(app, str) else partial(_given, app)
     serve_many(make_app, address, config, workers=workers, reload=reload, lifespan=lifespan, ssl=ssl)
 
 
 def _given(app: App) -> App:
-    """The App that a worker has been given, and need not load."""
+    """The App itself, for a worker that gets it pickled and not by name."""
     resolve_app(app)
     return app
 
@@ -129,30 +133,31 @@ def serve_many(
     ssl: Certificates | None = None,
     started: Callable[[Listening], None] | None = None,
 ) -> None:
-    """`serve` by workers.
+    """`serve` with worker processes.
 
     Args:
-        make_app: makes the App, in each worker; it can be pickled.
-        address: what `HTTPServer` takes.
+        make_app: makes the App in each worker; it must be picklable.
+        address: as for `HTTPServer`.
         config: the options.
-        workers: how many; by default one.
-        reload: replace them when Python files change, in the current folder or these:
-        folders: more folders.
-        lifespan: as for `HTTPServer`.
-        ssl: makes it HTTPS.
-        started: called once connections are accepted; by default it says where, on stderr.
+        workers: the number of workers, or ``"auto"``; by default one.
+        reload: replace the workers when Python files change in the current folder or in ``folders``.
+        folders: more folders that are watched.
+        lifespan: as for `HTTPServer`; it must be picklable.
+        ssl: the files for TLS; with them the workers speak HTTPS.
+        started: called once all workers accept connections; by default it writes the addresses on stderr.
 
     Raises:
-        ValueError: no such number of workers; watchfiles is not installed.
+        RuntimeError: this is not the main thread.
+        ValueError: ``workers`` is out of range; this is not a POSIX system; watchfiles is not installed.
         TLSError: a file of ``ssl`` cannot be used.
         SystemExit: no worker can start.
     """
     if os.name != "posix":
-        raise ValueError("workers want a POSIX system: descriptors and signals are handed to them")
+        raise ValueError("workers need a POSIX system, with signals and descriptors that can be handed over")
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(
-            "run() with workers or reload belongs to the main thread, which alone gets signals: call it there, "
-            "or run() without them here"
+            "run() with workers or reload needs the main thread, the only one that gets signals: call it there, "
+            "or call run() without them here"
         )
     from .supervise import Target, supervise
 
@@ -166,7 +171,7 @@ def serve_many(
         watch = watcher(".", *folders)
     config = replace(config, processes=config.processes or max(1, cores() // count))
     if ssl is not None:
-        ssl.context()  # what is wrong with its files is better told now
+        ssl.context()  # an error in its files is better raised now
     target = Target(make_app, lifespan, ssl)
     status = supervise(address, target, config, workers=count, watch=watch, started=started or announce)
     if status:
@@ -182,37 +187,21 @@ def serve(
     ssl: SSLContext | Certificates | None = None,
     started: Callable[[Listening], None] | None = None,
 ) -> None:
-    """`run` with everything made already.
+    """Serve in this process until a signal stops it: `run` without its checks.
 
     Args:
         app: the App.
-        address: what `HTTPServer` takes.
+        address: as for `HTTPServer`.
         config: the options.
         lifespan: as for `HTTPServer`.
         ssl: as for `run`.
-        started: called once connections are accepted; by default it says where, on stderr.
+        started: called once connections are accepted; by default it writes the addresses on stderr.
     """
     forget_descriptors(os.environ)
-    certificates = ssl if isinstance(ssl, Certificates) else None
-    context = ssl.context() if isinstance(ssl, Certificates) else ssl
+    certificates, context = (ssl, ssl.context()) if isinstance(ssl, Certificates) else (None, ssl)
     allow_open_files()
-    with (
-        own_stderr(config.access_log_format),
-        not_for_children() as is_loop,
-        ended_within(_AFTERWARDS) as end,
-        asyncio.Runner(loop_factory=loop_factory()) as runner,
-    ):
-        is_loop(runner.get_loop())
-        pid = os.getpid()
-        try:
-            runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
-        except BaseException as error:
-            end_child(error, pid)
-            end(1, error)
-            raise
-        else:
-            end_child(None, pid)
-            end()
+    with own_stderr(config.access_log_format), not_for_children() as is_loop, main_loop(is_loop) as runner:
+        runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
 
 
 async def _serve(
@@ -225,22 +214,18 @@ async def _serve(
     started: Callable[[Listening], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    access_log = None
-    if config.access_log and config.access_log_format != "none":
-        access_log = AccessLog(sys.stderr, loop, config.access_log_format)
+    access_log = stderr_log(config, loop)
     server = HTTPServer(address, app, config=config, lifespan=lifespan, ssl=context, access_log=access_log)
     async with metrics_server(server) or contextlib.nullcontext():
         program = _Program(server, certificates)
         restore = handle_signals(loop, program.actions())
         try:
-            if not await program.start():
-                return
-            started(server)
-            program.begin(loop)
-            gc.collect()
-            gc.freeze()  # what is there now stays; no collection needs to look at it again
-            await server.serve_forever()
-            await program.ended()
+            if await program.start():
+                started(server)
+                program.notify_ready(loop)
+                freeze_objects()
+                await server.serve_forever()
+                await program.stopped()
         finally:
             restore()
             program.close()
@@ -249,7 +234,7 @@ async def _serve(
 
 
 class _Program:
-    """A server, with the signals that it is sent and the service manager that watches over it."""
+    """A server, the signals that stop and reload it, and the service manager that is notified."""
 
     def __init__(self, server: HTTPServer, certificates: Certificates | None) -> None:
         self._server = server
@@ -257,20 +242,13 @@ class _Program:
         self._manager = Notifier(os.environ)
         self._stops: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
-        self._ends_with_terminal = ends_with_terminal()
-        self._repeated = Repeated()
 
     def actions(self) -> dict[str, Callable[[], None]]:
-        """What is done about signals, by their names."""
-        return {
-            "SIGINT": self.stop,
-            "SIGTERM": self.stop,
-            "SIGHUP": self.hang_up,
-            "SIGUSR1": lambda: say(report(self._server)),
-        }
+        """What is done for each signal, by name."""
+        return {**stop_and_reload(self.stop, self.reload), "SIGUSR1": lambda: say(report(self._server))}
 
     async def start(self) -> bool:
-        """Start the server; say whether it has been, and not been told to stop meanwhile."""
+        """Start the server; return False if a signal has stopped it meanwhile."""
         self._starting = asyncio.get_running_loop().create_task(self._server.start())
         try:
             await self._starting
@@ -282,49 +260,44 @@ class _Program:
             self._starting = None
         return True
 
-    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The server serves."""
-        self._manager.ready(self._status())
+    def notify_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Notify the service manager that the server serves, and its watchdog from now on."""
+        self._manager.ready(serving_on(self._server.urls))
         self._manager.watch(loop)
 
-    async def ended(self) -> None:
-        """Wait for what has stopped it."""
+    async def stopped(self) -> None:
+        """Wait until the shutdowns that signals have started are over."""
         await asyncio.gather(*self._stops)
 
     def close(self) -> None:
-        """Have nothing to do with the service manager any more."""
+        """Close the connection to the service manager."""
         self._manager.close()
 
     def stop(self) -> None:
-        """SIGINT and SIGTERM: finish what is in flight; the second time, a moment later, wait for nothing."""
-        if self._repeated.is_same():
-            return
+        """SIGINT and SIGTERM: finish the requests in flight; the second time wait for nothing."""
         if self._starting is not None:
             self._starting.cancel()
             return
         if not self._stops:
-            count = self._server.in_flight
-            what = f"{count} request{'s' * (count != 1)}, at most {self._server.config.timeout_grace:g} s"
-            if count:
-                say(f"Finishing {what} (Ctrl-C again stops at once)")
-            self._manager.stopping(f"Finishing {what}")
+            self._say_what_is_left()
         stop = self._server.shutdown(0 if self._stops else None)
         self._stops.add(asyncio.get_running_loop().create_task(stop))
 
-    def hang_up(self) -> None:
-        """SIGHUP: read what may have changed; but end with the terminal that the server was started on."""
-        if self._ends_with_terminal and not has_terminal():
-            self.stop()
-            return
+    def _say_what_is_left(self) -> None:
+        count = self._server.in_flight
+        what = f"{count} request{'s' * (count != 1)}, at most {self._server.config.timeout_grace:g} s"
+        if count:
+            say(f"Finishing {what} (Ctrl-C again stops at once)")
+        self._manager.stopping(f"Finishing {what}")
+
+    def reload(self) -> None:
+        """SIGHUP: read the certificates again."""
         self._manager.reloading()
         if self._certificates is not None:
             try:
                 self._server.use_ssl(self._certificates.context())
             except TLSError as error:
-                say(f"The certificate stays what it was: {error}")
+                say(f"The old certificate stays in use: {error}")
             else:
                 say(f"{self._certificates.certificate} has been read again")
-        self._manager.ready(self._status())
-
-    def _status(self) -> str:
-        return f"Serving on {', '.join(map(root_of, self._server.urls))}"
+        self._manager.ready(serving_on(self._server.urls))

@@ -1,9 +1,9 @@
-"""Sharing: which worker accepts from which sockets.
+"""The listening sockets of a supervisor, and which worker accepts from which of them.
 
-Owns the listening sockets of a supervisor, which outlive each worker. By default all workers accept from the same.
-With ``reuse_port`` each has a set of its own, which belongs to the port and not to the worker: who takes the place of
-one that dies or is rolled gets its set, with what waits there. Linux deals connections out among the sockets of
-one port, others do not (SO_REUSEPORT); and only what we have bound ourselves can be bound again. The rest is shared.
+The sockets live longer than the workers. By default all workers accept from the same sockets. With ``reuse_port`` each
+worker has a socket set of its own; when the worker dies or is replaced, the next one gets the same set, with the
+connections that wait there. This needs Linux, whose SO_REUSEPORT distributes connections among the sockets of a port,
+and TCP sockets that the supervisor has bound itself. All other sockets are shared.
 """
 
 import contextlib
@@ -20,77 +20,82 @@ SocketSet = tuple[socket.socket, ...]
 
 
 class SocketPool:
-    """The sets of sockets of all workers.
+    """The socket sets of all workers.
 
     Args:
-        given: what `HTTPServer` takes.
+        given: the addresses, as for `HTTPServer`.
         config: the options.
 
     Attributes:
-        names: the address of each socket.
+        names: the address of each socket of a set.
         shared: whether several workers accept from a socket.
 
     Raises:
-        BindError: an address cannot be listened on.
+        BindError: it cannot listen on an address.
     """
 
     def __init__(self, given: list[ServerAddress], config: Config) -> None:
         first = tuple(listen(given, config.backlog, reuse_port=config.reuse_port))
         self._sets: list[SocketSet] = [first]
-        self._dealt = set()
+        self._reuse_port = set()  # sockets among which the kernel distributes connections
         if config.reuse_port and sys.platform == "linux":
-            self._dealt = {sock for sock in first if sock.family != socket.AF_UNIX and sock not in given}
+            self._reuse_port = {sock for sock in first if sock.family != socket.AF_UNIX and sock not in given}
         self.names = [sock.getsockname() for sock in first]
-        self.shared = len(self._dealt) < len(first)
+        self.shared = len(self._reuse_port) < len(first)
 
     def provide(self, count: int) -> None:
-        """Have enough for so many workers.
+        """Make sets until there are enough for a number of workers.
 
         Raises:
-            BindError: that cannot be; then there are as many as before.
+            BindError: a socket cannot be made; then no set has been added.
         """
         new: list[SocketSet] = []
         try:
-            while self._dealt and len(self._sets) + len(new) < count:
+            while self._reuse_port and len(self._sets) + len(new) < count:
                 new.append(self._beside(self._sets[0]))
         except BindError:
             self._close(new)
             raise
         self._sets += new
 
-    def for_one_more(self, taken: Collection[SocketSet]) -> SocketSet:
-        """The set for another worker, of which those that count have these."""
+    def least_used(self, taken: Collection[SocketSet]) -> SocketSet:
+        """The set for another worker.
+
+        Args:
+            taken: the sets of all workers that are there, one for each.
+        """
         return min(self._sets, key=list(taken).count)
 
     def drop(self, count: int, taken: Collection[SocketSet]) -> None:
-        """Close what is more than so many workers need, and none of them has."""
+        """Close sets that no worker has, as far as there are more than a number of workers needs."""
         spare = [one for one in self._sets if one not in taken][: max(0, len(self._sets) - count)]
         self._sets = [one for one in self._sets if one not in spare]
         self._close(spare)
 
     def renew(self, one: SocketSet) -> None:
-        """Nobody can accept from a set for now: refuse who waits there, and have the others get what comes.
+        """Replace a set from which no worker accepts.
 
-        The set that takes its place listens once a worker does.
+        Connections that wait in the old sockets are reset. The new sockets do not listen before a worker does, so the
+        kernel gives new connections to other workers.
         """
-        if one in self._sets and not self._dealt.isdisjoint(one):
-            with contextlib.suppress(BindError):  # so they wait
+        if one in self._sets and not self._reuse_port.isdisjoint(one):
+            with contextlib.suppress(BindError):  # then the connections go on waiting
                 self._sets[self._sets.index(one)] = self._beside(one)
                 self._close([one])
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all sockets."""
         sets, self._sets = self._sets, []
         self._close(sets)
 
     def _beside(self, one: SocketSet) -> SocketSet:
         new: list[socket.socket] = []
         try:
-            new.extend(bind_beside(sock) if sock in self._dealt else sock for sock in one)
+            new.extend(bind_beside(sock) if sock in self._reuse_port else sock for sock in one)
         except BindError:
             self._close([tuple(new)])
             raise
-        self._dealt.update(sock for sock in new if sock not in one)
+        self._reuse_port.update(sock for sock in new if sock not in one)
         return tuple(new)
 
     def _close(self, sets: list[SocketSet]) -> None:
@@ -98,5 +103,5 @@ class SocketPool:
         for one in sets:
             for sock in one:
                 if sock not in kept:
-                    self._dealt.discard(sock)
+                    self._reuse_port.discard(sock)
                     sock.close()

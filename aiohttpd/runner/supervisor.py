@@ -1,8 +1,7 @@
-"""The supervisor: keeps as many workers as wanted on sockets that outlive each of them.
+"""The supervisor: keeps a number of workers running on listening sockets that live longer than each worker.
 
-Owns the count. It binds once (see `socket_pool`) and imports nothing of the App, so whatever happens to a worker, what
-waits in the kernel is accepted by another, and new code needs no new supervisor. When it does what is for
-`supervise` to say.
+It binds once (see `socket_pool`) and never imports the App. So a connection that waits in the kernel is not lost when a
+worker dies, and new code needs no new supervisor. `supervise` has the signals.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from typing import Any
 from ..config import Config
 from ..net.sockets import BindError, ServerAddress, url_of
 from ..server.metrics import merge
-from .balance import Table
+from .balance import ConnectionTable
 from .job import BEAT, Descriptor, Job
 from .process import say
 from .socket_pool import SocketPool, SocketSet
@@ -23,26 +22,26 @@ from .worker_handle import WorkerHandle, WorkerState, counted
 
 __all__ = ["Supervisor", "Watch"]
 
-_RECENT = 60.0  # seconds for which a death counts
-_LONGEST = 10.0  # seconds between two attempts
-_ATTEMPTS = 5  # to start a worker when there is none
-_RECYCLED = 10.0  # seconds from one worker that is worn out to the next
-_NOT_RECYCLED = 60.0  # seconds, if no other can start
-_LATE = 2.0  # seconds after which a look counts as late: the machine slept, or somebody stopped us all
+_RECENT = 60.0  # seconds for which the death of a worker delays restarts
+_LONGEST = 10.0  # seconds between two restarts, at most
+_ATTEMPTS = 5  # to start a worker while none serves; then the program ends
+_RECYCLED = 10.0  # seconds from one recycled worker to the next
+_NOT_RECYCLED = 60.0  # seconds to the next attempt, if the replacement could not start
+_LATE = 2.0  # seconds by which a check must be late to assume that all processes were stopped, or the machine slept
 
 Watch = Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]
 
 
 class Supervisor:
-    """The parent of all workers.
+    """The parent process of all workers.
 
     Args:
-        address: what `HTTPServer` takes.
-        target: a `Target`, pickled.
+        address: as for `HTTPServer`.
+        target: a pickled `Target`.
         config: the options.
-        count: how many workers.
-        shared: descriptor of a file: the lock of what all of us write to stderr, and a table of connections.
-        tls: whether they speak HTTPS.
+        count: the number of workers.
+        shared: descriptor of a file that all processes share: the lock for stderr, and a `ConnectionTable`.
+        tls: whether the workers speak HTTPS.
     """
 
     def __init__(
@@ -60,28 +59,28 @@ class Supervisor:
         self.config = config
         self._count = count
         self._shared = Descriptor(shared)
-        self._table = Table.of(shared)
+        self._table = ConnectionTable.create(shared)
         self.tls = tls
         self._workers: list[WorkerHandle] = []  # the oldest first
-        self._due: list[asyncio.TimerHandle] = []  # of workers that begin after a pause
-        self._deaths: list[float] = []  # of late, in the loop's time
+        self._due: list[asyncio.TimerHandle] = []  # one for each worker that is started after a pause
+        self._deaths: list[float] = []  # recent ones, in the loop's time
         self._restarts = 0
-        self._past: dict[str, Any] = {}  # what the dead have counted
-        self._failed = 0  # attempts to start in a row
+        self._past: dict[str, Any] = {}  # the counters of workers that have ended
+        self._failed = 0  # attempts to start a worker that have failed in a row
         self._last_failure = ""
-        self._survives = False  # code that cannot be loaded
-        self._complete = False  # all have been ready once
+        self._survives = False  # it goes on when code cannot be loaded
+        self._complete = False  # all workers have been ready once
         self._stopping = False
         self._status = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._roll_waits = False
         self._recycle_after = 0.0  # the loop's time
 
-    # What it is called, as `HTTPServer` has it.
+    # Its addresses and state, as `HTTPServer` has them.
 
     @property
     def ready(self) -> bool:
-        """Whether workers take requests, and it has not begun to stop."""
+        """Whether a worker serves, and no stop has begun."""
         return not self._stopping and any(worker.state is WorkerState.READY for worker in self._workers)
 
     @property
@@ -91,30 +90,30 @@ class Supervisor:
 
     @property
     def urls(self) -> list[str]:
-        """Where the workers are reached, for each socket."""
+        """The URL of each socket."""
         return [url_of(name, tls=self.tls) for name in self._sets.names]
 
     @property
     def server_port(self) -> int | None:
-        """The port that is really bound, None on a unix socket."""
+        """The port of the first socket; None on a unix socket."""
         name = self._sets.names[0]
         return name[1] if isinstance(name, tuple) else None
 
-    # Its life.
+    # Start and end.
 
     async def run(
         self,
         watch: Watch | None,
         started: Callable[["Supervisor"], None],
     ) -> int:
-        """Live; see `supervise`."""
+        """Keep the workers running until `stop`; `supervise` describes arguments, result and errors."""
         self._loop = asyncio.get_running_loop()
         self._turn = asyncio.Lock()  # one worker is replaced at a time
         self._ended = asyncio.Event()
         self._survives = watch is not None
         self._sets = SocketPool(self._given, self.config)
-        self._looked = self._loop.time()
-        self._look()
+        self._checked = self._loop.time()
+        self._check_workers()
         if watch is not None:
             self._begin(self._watch(watch))
         try:
@@ -131,9 +130,9 @@ class Supervisor:
         return self._status
 
     async def _start(self) -> bool:
-        """Start all workers; say whether they are ready."""
+        """Start all workers; return False if it has been stopped meanwhile."""
         first = self._new()
-        await first.begun.wait()  # what keeps all of them from beginning is told once
+        await first.begun.wait()  # an error that keeps all workers from starting is reported only once
         if not self._stopping:
             workers = [first, *(self._new() for _ in range(self._count - len(self._active)))]
             await asyncio.gather(*(worker.settled for worker in workers))
@@ -145,19 +144,19 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # How many there are.
+    # The number of workers.
 
     @property
     def _active(self) -> list[WorkerHandle]:
-        """Those that count: they serve, or will."""
-        return [worker for worker in self._workers if not worker.retired and not worker.extra]
+        """The workers that serve or start, without replacements of workers that still serve."""
+        return [worker for worker in self._workers if not worker.retired and not worker.replacement]
 
     def _new(self, *, instead: WorkerHandle | None = None) -> WorkerHandle:
-        """Begin a worker, to take the place of one that serves or to be one more."""
-        slot = self._table.take({worker.slot for worker in self._workers})
-        sockets = instead.sockets if instead else self._sets.for_one_more([one.sockets for one in self._active])
+        """Start a worker: a replacement of another that still serves, or one more."""
+        slot = self._table.free_slot({worker.slot for worker in self._workers})
+        sockets = instead.sockets if instead else self._sets.least_used([one.sockets for one in self._active])
         worker = WorkerHandle(self._job, sockets, slot, self.config, self._changed, self._answer)
-        worker.extra = instead is not None
+        worker.replacement = instead is not None
         self._workers.append(worker)
         self._begin(worker.begin())
         return worker
@@ -169,7 +168,7 @@ class Supervisor:
         )  # fmt: skip
 
     def _changed(self, worker: WorkerHandle) -> None:
-        """A worker is ready, or has gone."""
+        """A worker is ready, or its process has ended."""
         if worker.state is WorkerState.READY:
             self._failed = 0
             self._last_failure = ""
@@ -207,12 +206,12 @@ class Supervisor:
             self.stop(0)
 
     def _balance(self) -> None:
-        """Bring the number of workers to what it should be."""
+        """Start or retire workers until their number is right."""
         if self._stopping:
             return
         active = self._active
         for _ in range(self._count - len(active) - len(self._due)):
-            self._due.append(self._loop.call_later(self._pause(), self._begin_due))
+            self._due.append(self._loop.call_later(self._pause(), self._restart))
         ready = [worker for worker in active if worker.state is WorkerState.READY]
         starting = [worker for worker in reversed(active) if worker.state is WorkerState.STARTING]
         candidates = [*starting, *ready]
@@ -224,49 +223,53 @@ class Supervisor:
         self._sets.drop(self._count, self._taken())
 
     def _taken(self) -> list[SocketSet]:
-        """What workers accept from, or will."""
+        """The socket sets of workers that accept, or will accept."""
         return [worker.sockets for worker in self._workers if not worker.retired]
 
-    def _begin_due(self) -> None:
+    def _restart(self) -> None:
         del self._due[0]
         if not self._stopping and len(self._active) + len(self._due) < self._count:
             self._restarts += 1
             self._new()
 
     def _pause(self) -> float:
-        """Seconds before a worker takes the place of another: none, unless they die again and again."""
+        """Seconds before a dead worker is replaced: 0, and more if workers have died again and again."""
         now = self._loop.time()
         self._deaths = [death for death in self._deaths if death > now - _RECENT]
         again = len(self._deaths) / self._count - 1
         return 0.0 if again <= 0 else min(_LONGEST, 0.1 * 2**again)
 
     def resize(self, more: int) -> None:
-        """Have so many workers more."""
+        """Change the number of workers.
+
+        Args:
+            more: the number to add; it may be negative.
+        """
         if self._count + more < 1:
-            say("One worker is the least")
+            say("There has to be one worker")
             return
         try:
             self._sets.provide(self._count + more)
         except BindError as error:
-            say(f"No worker more: {error}")
+            say(f"No worker is added: {error}")
             return
         self._count += more
         say(f"{self._count} worker{'s' * (self._count > 1)} from now on")
         self._balance()
 
-    # New ones for old ones.
+    # Replacement.
 
     async def roll(self, *, now: bool = False) -> None:
         """Replace all workers, one after the other.
 
         Args:
-            now: nobody is to be served by the old code any more.
+            now: old workers get ``timeout_grace`` and close idle connections at once, since their code is outdated.
         """
         for worker in self._workers:
-            if worker.extra and worker.state is WorkerState.STARTING:
-                worker.stop(0, 0)  # it may hang, and what it has loaded is not the newest
+            if worker.replacement and worker.state is WorkerState.STARTING:
+                worker.stop(0, 0)  # it may hang, and has not loaded the newest code
         if self._roll_waits:
-            return  # it has not begun yet, so it will see what there is to see
+            return  # another roll has not begun yet; it will load the newest code
         self._roll_waits = True
         async with self._turn:
             self._roll_waits = False
@@ -282,12 +285,12 @@ class Supervisor:
     async def _watch(self, watch: Watch) -> None:
         try:
             await watch(self._reload)
-        except Exception as error:  # there are too many files for the system, say
-            say(f"Changes of code are not noticed any more: {error}")
+        except Exception as error:  # there may be more files than the system can watch
+            say(f"Files are not watched for changes any more: {error}")
 
-    def _reload(self, what: str) -> None:
-        """Code has changed."""
-        say(f"{what} has changed")
+    def _reload(self, path: str) -> None:
+        """Code has changed: replace the workers, without a pause for earlier deaths."""
+        say(f"{path} has changed")
         self._deaths.clear()
         for pause in self._due:
             pause.cancel()
@@ -302,11 +305,11 @@ class Supervisor:
                 self._recycle_after = self._loop.time() + (_RECYCLED if renewed else _NOT_RECYCLED)
 
     async def _renew(self, worker: WorkerHandle, *, now: bool = False) -> bool:
-        """Start a worker, and retire another once the new one is ready; say whether it is."""
+        """Start a replacement, and retire the old worker when it is ready; return False if it could not start."""
         new = self._new(instead=worker)
         if not await new.settled or self._stopping:
             return False
-        new.extra = False
+        new.replacement = False
         if not worker.retired and worker.state is not WorkerState.GONE:
             self._retire(worker, now=now)
         self._balance()
@@ -319,26 +322,26 @@ class Supervisor:
         else:
             worker.stop(config.timeout_retire, config.timeout_retire_idle, replaced=True, last=last)
 
-    def _look(self) -> None:
-        """Look after the workers, each second."""
-        self._loop.call_later(BEAT, self._look)
+    def _check_workers(self) -> None:
+        """Each second, kill workers that hang, and recycle those that have reached a limit."""
+        self._loop.call_later(BEAT, self._check_workers)
         now = self._loop.time()
-        late, self._looked = now - self._looked - BEAT, now
+        late, self._checked = now - self._checked - BEAT, now
         for worker in tuple(self._workers):
-            worker.look(now, late if late > _LATE else 0)
+            worker.check(now, late if late > _LATE else 0)
         if self._stopping or self._turn.locked() or now < self._recycle_after:
             return
         for worker in self._active:
-            if worker.state is WorkerState.READY and (why := worker.worn(now)) is not None:
+            if worker.state is WorkerState.READY and (why := worker.recycle_reason(now)) is not None:
                 self._begin(self._recycle(worker, why))
                 return  # one at a time
 
     def _answer(self, worker: WorkerHandle, number: int) -> None:
-        """A worker asks what all of them have counted."""
+        """Answer the question of a worker for the metrics of all."""
         worker.answer(number, self._snapshots())
 
     async def snapshots(self) -> list[Any]:
-        """The metrics of all workers, of the dead too, a second old at most."""
+        """The metrics of all workers, those that have ended included. They are a second old at most."""
         return self._snapshots()
 
     def _snapshots(self) -> list[Any]:
@@ -352,10 +355,14 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.pid, number)
 
-    # The end.
+    # End.
 
     def stop(self, grace: float | None = None) -> None:
-        """Stop; called a second time, stop at once."""
+        """Stop all workers; called a second time, stop them at once.
+
+        Args:
+            grace: seconds for requests in flight, by default ``timeout_grace``.
+        """
         delay = self.config.shutdown_delay if grace is None and not self._stopping else 0.0
         if grace is None:
             grace = 0 if self._stopping else self.config.timeout_grace

@@ -1,7 +1,7 @@
-"""Watching: one worker as its supervisor sees it.
+"""One worker as its supervisor sees it.
 
-Owns the process, its end of the channel, and how long it may be silent. When a worker begins, and when
-its time is over, is for `supervisor` to say.
+Owns the process, the supervisor's end of the channel, and the time limits for heartbeats and for the end. `supervisor`
+decides when a worker is started and stopped.
 
 ::
 
@@ -29,21 +29,21 @@ from .worker import work
 
 __all__ = ["WorkerState", "WorkerHandle", "counted"]
 
-_OVERTIME = 4.0  # seconds after its grace in which a worker ends by itself
-_LAST_WORDS = 1.0  # seconds for what a worker has sent before its end
+_OVERTIME = 4.0  # seconds after its grace before a worker is killed
+_LAST_MESSAGES = 1.0  # seconds for messages that a worker has sent before its end
 
-_OF_THE_LIVING = ("in_flight", "connections")  # of a snapshot, what the dead have no more
+_GAUGES = ("in_flight", "connections")  # members of a snapshot that end with the worker; all others are counters
 
 _spawn = multiprocessing.get_context("spawn")
 
 
 class WorkerState(enum.Enum):
-    """What a worker is doing."""
+    """The state of a worker."""
 
-    STARTING = "loading its target"
-    READY = "serving"
-    RETIRED = "finishing what it has"
-    GONE = "nothing"
+    STARTING = "it loads its target"
+    READY = "it serves"
+    RETIRED = "it finishes its requests, and accepts no connection"
+    GONE = "the process has ended"
 
 
 STARTING, READY, RETIRED, GONE = WorkerState
@@ -53,19 +53,23 @@ class WorkerHandle:
     """A worker process.
 
     Args:
-        make_job: makes the job around the worker's end of the channel.
-        sockets: what it accepts from.
-        slot: in the table of connections.
+        make_job: makes the job; it is called with the worker's end of the channel, and the handle.
+        sockets: the sockets from which it accepts.
+        slot: its slot in the `ConnectionTable`.
         config: the options.
-        changed: called with the worker when it is ready, and when it has gone.
-        asked: called with the worker and the number of its question for metrics.
+        changed: called with the handle when the worker is ready, and when it has gone.
+        asked: called with the handle and the number of a question for metrics.
 
     Attributes:
-        begun: set once Python runs in it, or it has gone.
-        settled: whether it has become ready; done when that is known.
-        failure: what it has said of why it cannot start, and the status to end with.
-        extra: it is to take the place of another, which serves still.
-        retired: its end is expected.
+        begun: set when Python runs in the process, or it has gone.
+        settled: a future; its result says whether the worker has become ready.
+        failure: why it cannot start, as a text for stderr, and the exit status for the program.
+        replacement: it is to replace another worker, which still serves.
+        retired: it has been told to stop.
+        pid: the process; None before it has been started.
+        requests: the number of requests in its last heartbeat.
+        rss: its memory in its last heartbeat, in bytes.
+        snapshot: its metrics in its last heartbeat; None without metrics.
     """
 
     def __init__(
@@ -84,11 +88,13 @@ class WorkerHandle:
         self._asked = asked
         self._channel = Channel(self._received, self._lost)
         self._process: Any = None
-        self._status: int | None = None  # with which it has ended
+        self._status: int | None = None  # its exit status
         self._exit = -1  # descriptor that becomes readable when the process ends
         self._channel_lost = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        self._spread = random.uniform(0.9, 1.1)  # so that workers of one age do not wear out together
+        self._spread = random.uniform(
+            0.9, 1.1
+        )  # factor of the limits, so that workers of the same age are not recycled together
         self._born = self._heard = self._loop.time()
         self._kill_at: float | None = None
         self._killed_for: str | None = None
@@ -98,31 +104,31 @@ class WorkerHandle:
         self.begun = asyncio.Event()
         self.settled: asyncio.Future[bool] = self._loop.create_future()
         self.failure: tuple[str, int] | None = None
-        self.extra = False
+        self.replacement = False
         self.retired = False
-        self.pid: int | None = None  # None before it has begun
+        self.pid: int | None = None
         self.requests = 0
         self.rss = 0
         self.snapshot: Any = None
 
-    # Its beginning.
+    # Start.
 
     async def begin(self) -> None:
-        """Spawn the process."""
+        """Start the process."""
         if self.state is not STARTING:
-            self._gone()  # it was not to begin any more
+            self._gone()  # it has been stopped before
             return
         ours = theirs = None
         try:
             ours, theirs = socket.socketpair()
             process = _spawn.Process(target=work, args=(self._make_job(theirs, self),), name="aiohttpd-worker")
-            # What a terminal sends to all of the group is the supervisor's; until the worker can see to that.
+            # Block what a terminal sends to the whole process group, until the worker has handlers that ignore it.
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
             try:
                 process.start()
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
-        except Exception as error:  # whatever it is, somebody waits for a worker
+        except Exception as error:  # of any kind: the supervisor waits for an outcome
             if ours is not None:
                 ours.close()
             self.failure = (f"aiohttpd: no worker can be started: {error}", 1)
@@ -154,17 +160,17 @@ class WorkerHandle:
             self._asked(self, message["number"])
 
     def answer(self, number: int, snapshots: list[Any]) -> None:
-        """Answer its question for metrics."""
+        """Answer the question for metrics with a number."""
         self._channel.send("metrics", number=number, snapshots=snapshots)
 
-    # Its life.
+    # Limits.
 
-    def look(self, now: float, late: float) -> None:
-        """End it if it is silent for too long, or has not ended in time.
+    def check(self, now: float, late: float) -> None:
+        """Kill it if there has been no heartbeat within ``timeout_heartbeat``, or if it has not ended in time.
 
         Args:
             now: the loop's time.
-            late: seconds for which we could not look, and it may not have run either.
+            late: seconds for which the supervisor has not run; the machine may have slept, so they do not count.
         """
         self._heard += late
         silent, limit = now - self._heard, self._config.timeout_heartbeat
@@ -173,8 +179,8 @@ class WorkerHandle:
         elif self._kill_at is not None and now > self._kill_at:
             self.kill("did not end within its grace, so it was killed")
 
-    def worn(self, now: float) -> str | None:
-        """Why it should be replaced, if it should."""
+    def recycle_reason(self, now: float) -> str | None:
+        """Why it should be recycled, as the end of a sentence; None if no ``recycle_`` limit is reached."""
         config, spread = self._config, self._spread
         if config.recycle_requests and self.requests >= config.recycle_requests * spread:
             return f"has had {self.requests} requests"
@@ -185,14 +191,14 @@ class WorkerHandle:
         return None
 
     def stop(self, grace: float, idle: float, delay: float = 0, *, replaced: bool = False, last: bool = True) -> None:
-        """Let it finish what it has; one that does not serve yet ends at once.
+        """Have it finish its requests and end. A worker that does not serve yet ends at once.
 
         Args:
-            grace: seconds for what is in flight.
+            grace: seconds for requests in flight.
             idle: seconds for idle connections.
-            delay: seconds for which it accepts connections still.
-            replaced: the service goes on without it.
-            last: nobody else accepts from its sockets.
+            delay: seconds for which it still accepts connections.
+            replaced: other workers go on serving.
+            last: no other worker accepts from its sockets.
         """
         self.retired = True
         kill_at = self._loop.time() + delay + grace + _OVERTIME
@@ -206,19 +212,23 @@ class WorkerHandle:
             self._channel.send("stop", grace=grace, idle=idle, delay=delay, replaced=replaced, last=last)
 
     def kill(self, why: str | None = None) -> None:
-        """End it at once."""
+        """Kill the process.
+
+        Args:
+            why: for the message, as the end of a sentence.
+        """
         self._killed_for = self._killed_for or why
         if self._process is not None and self.state is not GONE:
             self._process.kill()
 
     @property
     def killed(self) -> bool:
-        """Whether we have had to end it."""
+        """Whether it has been killed for a reason of `check`."""
         return self._killed_for is not None
 
     @property
     def end(self) -> str:
-        """How it has ended, as a sentence goes on."""
+        """How it has ended, as the end of a sentence."""
         status = self._status
         if self._killed_for is not None:
             return self._killed_for
@@ -227,7 +237,7 @@ class WorkerHandle:
                 return f"was ended by {signal.Signals(-status).name}"
         return f"has ended with status {status}"
 
-    # Its end.
+    # End.
 
     def _lost(self) -> None:
         self._channel_lost.set()
@@ -235,15 +245,15 @@ class WorkerHandle:
     def _exited(self) -> None:
         self._loop.remove_reader(self._exit)
         os.close(self._exit)
-        self._ending = self._loop.create_task(self._listen_to_the_end())
+        self._ending = self._loop.create_task(self._read_last_messages())
 
-    async def _listen_to_the_end(self) -> None:
-        with contextlib.suppress(TimeoutError):  # a program that it has started may hold the channel open
-            await asyncio.wait_for(self._channel_lost.wait(), _LAST_WORDS)
+    async def _read_last_messages(self) -> None:
+        with contextlib.suppress(TimeoutError):  # a child process of the worker may keep the channel open
+            await asyncio.wait_for(self._channel_lost.wait(), _LAST_MESSAGES)
         self._channel.close()
         self._process.join()
         self._status = self._process.exitcode
-        self._process.close()  # with its descriptors
+        self._process.close()  # closes its descriptors
         self._gone()
 
     def _gone(self) -> None:
@@ -255,12 +265,15 @@ class WorkerHandle:
 
 
 def counted(snapshot: Snapshot) -> Snapshot:
-    """What of a worker's snapshot counts when it is dead: sums, and not what it had at the time."""
-    return {name: value for name, value in snapshot.items() if name not in _OF_THE_LIVING}
+    """The counters of a snapshot, which still count when the worker has ended."""
+    return {name: value for name, value in snapshot.items() if name not in _GAUGES}
 
 
 def _exit_descriptor(process: Any) -> int:
-    """What becomes readable when a process ends; best of all one that nobody else can hold open."""
+    """A descriptor that becomes readable when a process ends.
+
+    A pidfd if the system has it; other processes could keep the pipe of `multiprocessing` open.
+    """
     with contextlib.suppress(AttributeError, OSError):
         return os.pidfd_open(process.pid)
     return os.dup(process.sentinel)

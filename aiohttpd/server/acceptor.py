@@ -29,9 +29,6 @@ class Acceptor:
         service: of the server.
         sockets: they listen; they are closed at the end.
         factory: makes the protocol of a connection.
-
-    Attributes:
-        accepted: called, if it is set, for each connection that is accepted.
     """
 
     def __init__(self, service: ServerContext, sockets: list[socket.socket], factory: ProtocolFactory) -> None:
@@ -44,8 +41,12 @@ class Acceptor:
         self._resting: asyncio.Task[None] | None = None
         self._quiet_until = 0.0
         self._tells = isinstance(service.loop, asyncio.SelectorEventLoop)  # of itself that there are none
-        self.accepted: Callable[[], None] | None = None
+        self._accepted: Callable[[], None] | None = None
         keep_from_children(self)
+
+    def on_accept(self, accepted: Callable[[], None]) -> None:
+        """Have a function called for each connection that is accepted from now on."""
+        self._accepted = accepted
 
     def descriptors(self) -> Iterator[int]:
         """Those of the sockets and of the connections, which children must not keep open."""
@@ -127,8 +128,8 @@ class Acceptor:
                 await self._service.loop.connect_accepted_socket(self._make, connection)
 
     def _make(self) -> asyncio.Protocol:
-        if self.accepted is not None:
-            self.accepted()
+        if self._accepted is not None:
+            self._accepted()
         if not self._tells:
             try:
                 os.close(os.dup(self._sockets[0].fileno()))

@@ -1,7 +1,7 @@
-"""HTTPServer: one process that serves an App, inside anybody's asyncio program.
+"""HTTPServer: serves an App in one process, inside any asyncio program.
 
-Owns the life of a server: sockets, lifespan, draining. It installs no signal handlers, no logging and
-no loop policy, and never resolves the name of a client or of the machine.
+Owns start and stop: listening sockets, lifespan, draining. It installs no signal handlers, no logging handlers and
+no event loop policy. It never looks up the name of a client or of the machine.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 Lifespan = Callable[["HTTPServer"], AbstractAsyncContextManager[Any]]
 
-_CANCELLED = 1.0  # seconds for handlers, and for the lifespan, to end once they are to
+_CANCELLED = 1.0  # seconds for handlers, and for the lifespan, to end after their cancellation
 
 
 class HTTPServer:
@@ -48,30 +48,30 @@ class HTTPServer:
             print(server.url)
             await server.serve_forever()
 
-    Handlers find it as ``self.server``, with every attribute that you or ``lifespan`` set on it.
+    In a handler it is ``self.server``, with all attributes that the program or ``lifespan`` has set on it.
 
     Args:
         server_address: ``(host, port)``, the path of a unix socket, a listening socket, or a list of
-            these. Port 0 takes a free one. The sockets are closed when it stops, those that were given too.
+            these. Port 0 takes a free port. All these sockets are closed when the server stops, also a given one.
         app: a handler class, or another App.
-        config: the options.
-        lifespan: ``lifespan(server)`` is an async context manager, entered before a connection is
-            accepted and left when all have been closed.
-        ssl: makes it HTTPS.
-        access_log: takes a record for each answer; by default nothing does but the logger ``aiohttpd.access``,
-            if that has a handler or a level of its own when the server starts.
+        config: the options; by default ``Config()``.
+        lifespan: a function that gets the server and returns an async context manager. It is entered before the
+            first connection is accepted, and left when all connections have been closed.
+        ssl: the TLS context; with it the server speaks HTTPS.
+        access_log: gets a record of each answer. The logger ``aiohttpd.access`` gets one too, if it has a handler or a
+            level of its own when the server starts.
+        snapshots: an async function that returns the metrics of all processes that serve together, for the page of
+            the option ``metrics``; by default only this process is shown.
 
     Raises:
-        TypeError: ``app`` is no App, or ``server_address`` no address; the text says what to write.
-        ValueError: ``server_address`` looks like another address than it would be; or there is no such port.
+        TypeError: ``app`` is not an App, or ``server_address`` is not an address; the text says what to write.
+        ValueError: ``server_address`` is a path that looks like a host, or the port is out of range.
 
     Attributes:
-        shutting_down: an ``asyncio.Event`` that is set first of all, so that long streams can end.
+        shutting_down: an ``asyncio.Event``, set at the beginning of a shutdown, so that long streams can end.
         sockets: the listening sockets.
-        acceptors: what accepts connections; None before it has been started.
-        replaced: another process takes over, so the service is there, though this server stops.
-        last: nobody else accepts from the sockets, so what waits there when it stops is for it.
-        snapshots: gives the metrics that ``metrics`` shows, those of other processes included.
+        acceptor: accepts the connections; None before the server has been started.
+        replaced: whether another process takes over when this server stops; then its health page stays at 200.
     """
 
     def __init__(
@@ -83,67 +83,73 @@ class HTTPServer:
         lifespan: Lifespan | None = None,
         ssl: ssl_module.SSLContext | None = None,
         access_log: AccessLogger | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        resolve_app(app)  # what is no App is better told here than once it listens
+        resolve_app(app)  # an error is better raised here than once the server listens
         check_address(server_address)
         self.app = app
         self.config = config or Config()
         self.sockets: list[socket.socket] = []
         self.shutting_down = asyncio.Event()
-        self.snapshots: Snapshots = self._own_snapshots
+        self._snapshots = snapshots
         self._given_address = server_address
         self._lifespan = lifespan
         self._ssl = ssl
         self._access_log = access_log
         self._service: ServerContext | None = None
-        self.acceptors: Acceptor | None = None
+        self.acceptor: Acceptor | None = None
         self.replaced = False
-        self.last = True
+        self._last = True  # no other process accepts from the sockets
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
-        # In the loop's time, when it stops.
-        self._deaf = 0.0  # no connection is accepted from then on
-        self._until = 0.0  # the end of the grace
-        self._grace = self._quiet = 0.0  # seconds
+        # While it stops: points of the loop's time, and durations in seconds.
+        self._accepts_until = 0.0
+        self._grace_ends = 0.0
+        self._grace = 0.0
+        self._idle_grace = 0.0
         self._processes: ProcessPool | None = None
 
-    # What it is called.
+    # Its addresses and its state.
 
     @property
     def server_address(self) -> Any:
-        """The address that is really bound: ``(host, port)``, or the path of a unix socket."""
+        """The bound address: ``(host, port)``, or the path of a unix socket; before `start` the given one."""
         return self._names[0] if self._names else self._given_address
 
     @property
     def server_port(self) -> int | None:
-        """The port that is really bound, None on a unix socket."""
+        """The bound port; None on a unix socket."""
         address = self.server_address
         return address[1] if isinstance(address, tuple) else None
 
     @property
     def server_name(self) -> str:
-        """The host as it was given or bound; never looked up."""
+        """The host of `server_address`, or the path of a unix socket. No name is looked up."""
         address = self.server_address
         return str(address[0] if isinstance(address, tuple) else address)
 
     @property
     def url(self) -> str:
-        """Where it is reached, ``http://127.0.0.1:8000`` say: ``server.url + "/path"``."""
+        """The URL of the first socket without a slash at its end, so that ``server.url + "/path"`` is a URL.
+
+        Raises:
+            RuntimeError: the server has not been started.
+        """
         if not self._names:
             raise RuntimeError("the server has no URL before it has been started")
         return self.urls[0]
 
     @property
     def urls(self) -> list[str]:
-        """Where it is reached, for each socket; nothing before it has been started."""
+        """The URL of each socket; empty before `start`."""
         return [url_of(name, tls=self.tls) for name in self._names]
 
     @property
     def addresses(self) -> list[Any]:
-        """The address of each socket, as `server_address` is that of the first."""
+        """The address of each socket; the first is `server_address`. Empty before `start`."""
         return list(self._names)
 
     @property
@@ -153,33 +159,34 @@ class HTTPServer:
 
     @property
     def connections(self) -> frozenset[HTTPConnection]:
-        """The connections that are open."""
+        """The open connections."""
         return frozenset(cast(set[HTTPConnection], self._service.connections) if self._service else ())
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being handled."""
+        """The number of requests whose handlers have not ended."""
         return len(self.orphans) + sum(connection.busy for connection in self.connections)
 
     @property
     def orphans(self) -> frozenset[asyncio.Task[None]]:
-        """Handlers at work whose client has gone."""
+        """The tasks of handlers that go on although their client has closed the connection."""
         return frozenset(self._service.orphans if self._service else ())
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests, and has not begun to stop."""
+        """Whether it has been started, and its shutdown has not begun."""
         return self._service is not None and not self.shutting_down.is_set()
 
     def snapshot(self) -> Snapshot:
-        """The metrics of this process, as plain data; only zeros if the option ``metrics`` is off."""
+        """The metrics of this process as plain data; all counters are zero if the option ``metrics`` is off."""
         metrics = self._service.metrics if self._service is not None else None
         return (metrics or Metrics()).snapshot(self.connections, self.in_flight)
 
-    async def _own_snapshots(self) -> list[Snapshot]:
-        return [self.snapshot()]
+    async def snapshots(self) -> list[Snapshot]:
+        """The metrics of all processes that serve together, one `snapshot` each."""
+        return [self.snapshot()] if self._snapshots is None else await self._snapshots()
 
-    # Its life.
+    # Start and stop.
 
     async def __aenter__(self) -> "HTTPServer":
         await self.start()
@@ -194,18 +201,18 @@ class HTTPServer:
         """Listen, enter the lifespan, and accept connections.
 
         Raises:
-            BindError: an address cannot be listened on.
+            BindError: the server cannot listen on an address.
             RuntimeError: it has been started before.
-            Exception: what the lifespan raises at its beginning.
+            Exception: the lifespan has raised it when it was entered.
         """
         if self._stopped is not None:
-            raise RuntimeError("a server is started once; make another")
+            raise RuntimeError("a server can be started only once; make another HTTPServer")
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
         self.sockets = listen(self._given_address, self.config.backlog, reuse_port=self.config.reuse_port)
         self._names = [sock.getsockname() for sock in self.sockets]
         begun = loop.create_future()
-        self._life = loop.create_task(self._live(begun))
+        self._life = loop.create_task(self._hold_lifespan(begun))
         try:
             await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -219,15 +226,21 @@ class HTTPServer:
             self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
         )
         factory = connection_factory(service, lambda: self._ssl)
-        self.acceptors = Acceptor(service, self.sockets, factory)
+        self.acceptor = Acceptor(service, self.sockets, factory)
         try:
-            await self.acceptors.begin()
+            await self.acceptor.begin()
         except BaseException:
             await self.shutdown(0)
             raise
 
     async def serve_forever(self) -> None:
-        """Wait until the server has been shut down; start it if it is not; shut it down if cancelled."""
+        """Start the server if that has not been done, and wait until it has been shut down.
+
+        If this call is cancelled, the server is shut down first.
+
+        Raises:
+            Exception: the lifespan has raised it when it was left.
+        """
         if self._stopped is None:
             await self.start()
         assert self._stopped is not None
@@ -238,25 +251,35 @@ class HTTPServer:
                 await self.shutdown()
             raise
         if self._closer is not None:
-            await self._closer  # for what the lifespan has raised at its end
+            await self._closer  # raises what the lifespan has raised when it was left
 
     def use_ssl(self, context: ssl_module.SSLContext) -> None:
-        """Take another context for TLS, from the next connection on; those that are open keep theirs.
+        """Use another TLS context for new connections; open connections keep theirs.
+
+        Args:
+            context: the new context.
 
         Raises:
-            RuntimeError: this is no HTTPS server, and does not become one.
+            RuntimeError: the server was made without TLS.
         """
         if self._ssl is None:
-            raise RuntimeError("the server was made without TLS: ssl= makes it HTTPS")
+            raise RuntimeError("the server was made without TLS; give ssl= to HTTPServer for HTTPS")
         self._ssl = context
 
     async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
-        """Call a function in a process of the server's, for work that would keep the loop from turning.
+        """Call a function in another process, for work that would block the event loop.
 
-        See `ProcessPool.run`; there are at most ``processes`` of them, and they end with the server.
+        The server has at most ``processes`` processes (an option); they end with the server.
+
+        Args:
+            function: a function at the top of a module; it and its arguments must be picklable.
+            args: its arguments.
+
+        Returns:
+            What the function returns. `ProcessPool.run` says what is raised.
         """
         if self._processes is None:
-            from .cpu_pool import ProcessPool  # with multiprocessing
+            from .cpu_pool import ProcessPool  # it imports multiprocessing
 
             self._processes = ProcessPool(self.config.processes)
         return await self._processes.run(function, *args)
@@ -269,17 +292,17 @@ class HTTPServer:
         *,
         secured: ssl_module.SSLSocket | None = None,
     ) -> HTTPConnection:
-        """Serve a connection that somebody else has accepted.
+        """Serve a connection that the program has accepted itself.
 
         Args:
-            sock: the connection; it belongs to the server from now on.
-            ssl: makes it HTTPS.
-            client_address: who is at the other end, if the socket does not know.
-            secured: the TLS that somebody else has in front of it.
+            sock: the socket of the connection; from now on the server closes it.
+            ssl: the TLS context; with it the connection is HTTPS.
+            client_address: the address of the client, if ``sock`` does not know it.
+            secured: a TLS socket that stands in front of ``sock``, if TLS has been set up already; handlers see it.
 
         Raises:
             RuntimeError: the server is not running.
-            OSError: the handshake of TLS has failed.
+            OSError: the TLS handshake has failed.
         """
         if self._service is None or self.shutting_down.is_set():
             raise RuntimeError("the server is not running")
@@ -289,9 +312,9 @@ class HTTPServer:
         options = tls_options(self.config) if ssl is not None else {}
         if ssl is not None:
             half_closable(ssl)
-        connection = HTTPConnection(service)  # with TLS, uvloop returns a protocol of its own
+        connection = HTTPConnection(service)  # connect_accepted_socket() of uvloop returns another protocol with TLS
         if client_address is not None:
-            connection.client_address = client_address  # now: its first request may come before we go on
+            connection.client_address = client_address  # before the first request can arrive
         connection.secured = secured
         await loop.connect_accepted_socket(lambda: connection, sock, ssl=ssl, **options)
         return connection
@@ -303,57 +326,76 @@ class HTTPServer:
             await self._service.changed.wait()
 
     async def shutdown(
-        self, grace: float | None = None, *, idle: float | None = None, delay: float | None = None
+        self,
+        grace: float | None = None,
+        *,
+        idle: float | None = None,
+        delay: float | None = None,
+        replaced: bool = False,
+        last: bool = True,
     ) -> None:
-        """Stop: close the listeners, finish what is in flight, close the rest.
+        """Stop: close the listening sockets, finish the requests in flight, close the connections.
 
-        The listeners are closed after ``shutdown_delay``; until then the server says that it stops to whoever asks.
-        A connection that is idle, or has sent nothing yet, is kept for another ``timeout_drain_idle``,
-        since a request may be on its way; it is served. Answers say ``Connection: close``.
+        For ``shutdown_delay`` seconds connections are still accepted, and the health page answers 503. Then the
+        listening sockets are closed. An idle connection, and one that has sent nothing yet, is kept for another
+        ``timeout_drain_idle`` seconds, since a request may be on its way; such a request is answered. All answers have
+        ``Connection: close``.
+
+        A second call with ``grace`` shortens a shutdown that is under way; its other arguments do not count.
 
         Args:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
-                cancelled. With 0 there is no delay, and idle connections are not waited for either.
+                cancelled. With 0 there is no delay either, and idle connections are closed at once.
             idle: seconds for idle connections, by default ``timeout_drain_idle``.
-            delay: seconds for which connections are accepted still, by default ``shutdown_delay``.
+            delay: seconds for which connections are still accepted, by default ``shutdown_delay``.
+            replaced: another process takes over, so the health page stays at 200.
+            last: no other process accepts from the sockets, so connections that wait there are served first.
         """
         if self._service is None or self._stopped is None or self._stopped.done():
             return
         loop = asyncio.get_running_loop()
         if self._closer is None:
+            self.replaced, self._last = replaced, last
             self.shutting_down.set()
             self._grace = self.config.timeout_grace if grace is None else grace
-            self._quiet = self.config.timeout_drain_idle if idle is None else idle
+            self._idle_grace = self.config.timeout_drain_idle if idle is None else idle
             delay = self.config.shutdown_delay if delay is None else delay
-            self._deaf = loop.time() + (0 if grace == 0 else delay)
-            self._until = self._deaf + self._grace
+            self._accepts_until = loop.time() + (0 if grace == 0 else delay)
+            self._grace_ends = self._accepts_until + self._grace
             self._closer = loop.create_task(self._shut_down(self._service, self._stopped))
         elif grace is not None:
             self._grace = grace
-            self._until = min(self._until, loop.time() + grace)
-            self._deaf = min(self._deaf, self._until)
-            self._let_idle_go(self._service, self._quiet if idle is None else idle)
+            self._grace_ends = min(self._grace_ends, loop.time() + grace)
+            self._accepts_until = min(self._accepts_until, self._grace_ends)
+            self._close_idle_after(self._service, self._idle_grace if idle is None else idle)
             self._service.changed.set()
-            if not grace and self._life is not None:  # handlers are cancelled, and then cut, before
+            if not grace and self._life is not None:  # after the handlers have been cancelled and their time is over
                 loop.call_later((1 if self._drained.is_set() else 3) * _CANCELLED, self._life.cancel)
         await asyncio.shield(self._closer)
 
     def handle_error(self, error: BaseException, request: Request) -> None:
-        """Log what a handler did not catch, on the logger ``aiohttpd.error``; override it to do more."""
+        """Log an exception that a handler has not caught, on the logger ``aiohttpd.error``.
+
+        Override it to report exceptions elsewhere.
+
+        Args:
+            error: the exception.
+            request: the request that was being handled.
+        """
         log_error(error, request)
 
-    # The inner side.
+    # The steps of a shutdown.
 
     async def _shut_down(self, service: ServerContext, stopped: asyncio.Future[None]) -> None:
         service.draining = True
         for connection in service.connections:
             connection.drain()
-        while (left := self._deaf - service.loop.time()) > 0:
+        while (left := self._accepts_until - service.loop.time()) > 0:
             await self._change(service, left)
-        assert self.acceptors is not None
+        assert self.acceptor is not None
         assert self._life is not None
-        await self.acceptors.end(last=self.last)
-        self._let_idle_go(service, self._quiet)
+        await self.acceptor.end(last=self._last)
+        self._close_idle_after(service, self._idle_grace)
         await self._emptied(service)
         if _anything(service):
             await self._cancel(service)
@@ -368,17 +410,17 @@ class HTTPServer:
         finally:
             stopped.set_result(None)
         if not self._life.cancelled():
-            self._life.result()  # raises what it has
+            self._life.result()  # raises what the lifespan has raised
 
-    async def _live(self, begun: asyncio.Future[contextvars.Context]) -> None:
-        """Be inside of the lifespan from the start to the end, in one task as context managers want it."""
+    async def _hold_lifespan(self, begun: asyncio.Future[contextvars.Context]) -> None:
+        """Enter the lifespan and leave it in one task, since a cancel scope or task group inside needs that."""
         async with self._lifespan(self) if self._lifespan is not None else contextlib.nullcontext():
-            begun.set_result(contextvars.copy_context())  # what it has set, handlers see
+            begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
             await self._drained.wait()
 
     async def _cancel(self, service: ServerContext) -> None:
-        """The grace is over: cancel the handlers, and then do without them."""
-        if self._grace:  # else nothing was to be waited for
+        """The grace is over: cancel the handlers, then abort the connections of those that do not end."""
+        if self._grace:  # with 0 a cancellation is what the caller wants, and no news
             for connection in service.connections:
                 if connection.request is not None:
                     line = connection.request.requestline
@@ -390,30 +432,30 @@ class HTTPServer:
             handshake.abort()
         for connection in tuple(service.connections):
             connection.cancel()
-        for end in (False, True):
-            self._until = asyncio.get_running_loop().time() + _CANCELLED
-            if await self._emptied(service) or end:
+        for aborted in (False, True):
+            self._grace_ends = asyncio.get_running_loop().time() + _CANCELLED
+            if await self._emptied(service) or aborted:
                 return
             for connection in tuple(service.connections):
                 connection.abort()
 
-    def _let_idle_go(self, service: ServerContext, after: float) -> None:
+    def _close_idle_after(self, service: ServerContext, seconds: float) -> None:
         """Close idle connections after some seconds, at the end of the grace at the latest."""
         loop = asyncio.get_running_loop()
-        loop.call_later(max(0, min(after, self._until - loop.time())), _close_idle, service)
+        loop.call_later(max(0, min(seconds, self._grace_ends - loop.time())), _close_idle, service)
 
     async def _emptied(self, service: ServerContext) -> bool:
-        """Wait until nothing is open any more, or the time is up."""
+        """Wait until nothing is open; return False if the grace ends before."""
         loop = asyncio.get_running_loop()
         while _anything(service):
-            left = self._until - loop.time()
+            left = self._grace_ends - loop.time()
             if left <= 0:
                 return False
             await self._change(service, left)
         return True
 
     async def _change(self, service: ServerContext, seconds: float) -> None:
-        """Wait until the books change, or what is waited for, or so long."""
+        """Wait until connections, handlers or deadlines change, for some seconds at most."""
         service.changed.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(service.changed.wait(), seconds)
@@ -424,7 +466,7 @@ class HTTPServer:
 
 
 def _anything(service: ServerContext) -> bool:
-    """Whether anything is open."""
+    """Whether there is a connection, a TLS handshake, or a handler that has outlived its connection."""
     return bool(service.connections or service.handshakes or service.orphans)
 
 

@@ -8,8 +8,9 @@ from typing import Protocol
 from ..config import Config
 from ..net.sockets import ServerAddress, UnixAddress
 from .log_format import LineFormat
+from .metrics import Snapshot
 from .server import HTTPServer
-from .status import Snapshots, health_page, is_path, metrics_page, not_found, with_pages
+from .status import health_page, is_path, metrics_page, not_found, with_pages
 
 __all__ = ["Watched", "check_seeing", "metrics_server"]
 
@@ -25,9 +26,8 @@ class Watched(Protocol):
     def ready(self) -> bool:
         """Whether it takes requests, and has not begun to stop."""
 
-    @property
-    def snapshots(self) -> Snapshots:
-        """Gives the metrics of all processes."""
+    async def snapshots(self) -> list[Snapshot]:
+        """The metrics of all processes."""
 
 
 def check_seeing(config: Config) -> None:
@@ -50,7 +50,7 @@ def metrics_server(watched: Watched) -> HTTPServer | None:
     config = watched.config
     if not config.metrics or is_path(config.metrics):
         return None
-    pages = {"/metrics": metrics_page(lambda: watched.snapshots())}
+    pages = {"/metrics": metrics_page(watched.snapshots)}
     if config.health:
         pages[config.health] = health_page(lambda: watched.ready)
     quiet = Config(

@@ -463,7 +463,7 @@ def test_sighup_reads_the_files_again(authority: Authority) -> None:
         shutil.copy(folder / "key.pem", folder / "right")
         trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(folder / "key.pem")
         process.send_signal(signal.SIGHUP)
-        assert process.stderr.readline() == "The certificate stays what it was: key.pem is not the key of cert.pem\n"
+        assert process.stderr.readline() == "The old certificate stays in use: key.pem is not the key of cert.pem\n"
         third, same = greeted(port, trusting)
         assert same == new
         os.unlink(folder / "cert.pem")

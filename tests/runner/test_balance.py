@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from aiohttpd.engine.response import StreamWriter
-from aiohttpd.runner.balance import Balance, Table
+from aiohttpd.runner.balance import Balance, ConnectionTable
 from aiohttpd.testing import running
 from aiohttpd.wire.request import Request
 
@@ -38,12 +38,12 @@ async def no_content(request: Request, response: StreamWriter) -> None:
 
 
 @pytest.fixture
-def table() -> Iterator[Table]:
+def table() -> Iterator[ConnectionTable]:
     with tempfile.TemporaryFile() as file:
-        yield Table.of(file.fileno())
+        yield ConnectionTable.create(file.fileno())
 
 
-async def test_one_alone_never_waits(table: Table) -> None:
+async def test_one_alone_never_waits(table: ConnectionTable) -> None:
     server = FakeServer(1000)
     Balance(table, 0, server).accepted()
     await asyncio.sleep(0)
@@ -52,7 +52,9 @@ async def test_one_alone_never_waits(table: Table) -> None:
 
 @pytest.mark.parametrize(("own", "others", "waits"), [(4, [0], True), (3, [0], False), (115, [100], False),
                                                       (116, [100], True), (40, [100, 20, 50], True)])  # fmt: skip
-async def test_who_has_more_lets_others_go_first(table: Table, own: int, others: list[int], waits: bool) -> None:
+async def test_who_has_more_lets_others_go_first(
+    table: ConnectionTable, own: int, others: list[int], waits: bool
+) -> None:
     for slot, number in enumerate(others, 1):
         table.set(slot, number)
     server = FakeServer(own)
@@ -62,7 +64,7 @@ async def test_who_has_more_lets_others_go_first(table: Table, own: int, others:
     assert server.told == (["pause", "resume"] if waits else [])
 
 
-async def test_others_that_take_nothing_are_not_waited_for_again(table: Table) -> None:
+async def test_others_that_take_nothing_are_not_waited_for_again(table: ConnectionTable) -> None:
     table.set(1, 0)
     server = FakeServer(100)
     balance = Balance(table, 0, server)
@@ -73,7 +75,7 @@ async def test_others_that_take_nothing_are_not_waited_for_again(table: Table) -
     assert server.told == ["pause", "resume"]
 
 
-async def test_who_does_not_accept_does_not_count(table: Table) -> None:
+async def test_who_does_not_accept_does_not_count(table: ConnectionTable) -> None:
     server = FakeServer(100)
     table.set(1, 0)
     table.clear(1)
@@ -86,7 +88,7 @@ async def test_who_does_not_accept_does_not_count(table: Table) -> None:
     assert server.told == []
 
 
-async def test_a_burst_counts_before_it_is_in_the_books(table: Table) -> None:
+async def test_a_burst_counts_before_it_is_in_the_books(table: ConnectionTable) -> None:
     table.set(1, 0)
     server = FakeServer(0)
     balance = Balance(table, 0, server)
@@ -121,8 +123,8 @@ async def test_without_descriptors_it_goes_on_later(
             for _ in range(2):  # it tries again
                 tried.clear()
                 await tried.wait()
-            assert server.acceptors is not None
-            assert server.acceptors.load == 0
+            assert server.acceptor is not None
+            assert server.acceptor.load == 0
         assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
         writer.close()
         monkeypatch.setattr("aiohttpd.server.acceptor._REST", 3600)
@@ -147,20 +149,20 @@ async def test_a_server_that_waits_refuses_nobody() -> None:
             nonlocal accepted
             accepted += 1
 
-        acceptors = server.acceptors
-        assert acceptors is not None
-        acceptors.accepted = count
-        await acceptors.pause()
+        acceptor = server.acceptor
+        assert acceptor is not None
+        acceptor.on_accept(count)
+        await acceptor.pause()
         reader, writer = await asyncio.open_connection(*server.server_address)
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         await asyncio.sleep(0.05)
-        assert accepted == acceptors.load == 0
-        await acceptors.begin()
+        assert accepted == acceptor.load == 0
+        await acceptor.begin()
         assert (await reader.read()).startswith(b"HTTP/1.1 204 ")
         assert accepted == 1
         writer.close()
-    await acceptors.begin()  # too late: nothing comes of it
-    assert acceptors.load == 0
+    await acceptor.begin()  # too late: nothing comes of it
+    assert acceptor.load == 0
 
 
 @on_both_loops
@@ -169,14 +171,13 @@ async def test_what_waits_at_the_end(last: bool) -> None:
     """It is taken by who is the last to accept from a socket, and else left to others."""
 
     async with running(no_content) as server:
-        server.last = last
-        assert server.acceptors is not None
+        assert server.acceptor is not None
         with server.sockets[0].dup() as other:
-            await server.acceptors.pause()
+            await server.acceptor.pause()
             streams = [await asyncio.open_connection(*server.server_address) for _ in range(3)]
             for _, writer in streams:
                 writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            await server.shutdown()
+            await server.shutdown(last=last)
             if not last:
                 other.accept()[0].close()
         for reader, writer in streams:

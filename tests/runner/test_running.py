@@ -143,7 +143,7 @@ class TestRefused:
                 return
             err = process.communicate(given, timeout=WAIT)[1]
             assert process.returncode == 1
-            assert err.startswith("refused: workers import the program, and this one is no file")
+            assert err.startswith("refused: workers import the program, but it is not a file")
         finally:
             process.kill()
             process.communicate()

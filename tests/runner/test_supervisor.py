@@ -499,7 +499,7 @@ async def test_reload_that_fails(folder: Path) -> None:
     )
     async with serve_command(folder, "app:Handler", "--reload", "--no-access-log") as server:
         port = await server.port()
-        await server.says("^Changes of code are not noticed any more: too many files")
+        await server.says("^Files are not watched for changes any more: too many files")
         assert await text_at(port)
         assert await server.stops() == 0
 

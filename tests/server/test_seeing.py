@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 import aiohttpd
+from aiohttpd import Config, HTTPServer
 from aiohttpd.engine.answer import PreparedResponse
 from aiohttpd.server.metrics import Metrics, merge, prometheus_text
 from aiohttpd.server.stacks import report
@@ -190,13 +191,13 @@ class TestMetrics:
                 assert (await seer.get("/health")).status_code == 503
 
     async def test_of_other_processes(self) -> None:
-        async with running(Echo, metrics="/metrics") as server, client(server) as http:
-            own = server.snapshots
+        async def snapshots() -> list[aiohttpd.server.metrics.Snapshot]:  # type: ignore[name-defined]
+            return [server.snapshot(), {"requests": {"GET 200": 40}}, {"worker_restarts": 2}]
 
-            async def snapshots() -> list[aiohttpd.server.metrics.Snapshot]:  # type: ignore[name-defined]
-                return [*await own(), {"requests": {"GET 200": 40}}, {"worker_restarts": 2}]
-
-            server.snapshots = snapshots
+        server = HTTPServer(
+            ("127.0.0.1", 0), Echo, config=Config(metrics="/metrics", timeout_drain_idle=0), snapshots=snapshots
+        )
+        async with server, client(server) as http:
             await http.get("/")
             text = (await http.get("/metrics")).text
         assert value(text, 'requests_total{method="GET",status="200"}') == 41
