@@ -1,7 +1,6 @@
-"""The command ``aiohttpd``.
+"""The command ``aiohttpd``: its options, and its messages to the user.
 
-Owns the words on the command line and what is said to the person who typed them. The options themselves
-are described in `config`.
+Options of a server are described in `config`; here are only those of the command.
 """
 
 import contextlib
@@ -11,7 +10,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ from ..errors import HTTPError, TLSError
 from ..fileserver.folder import folder_app
 from ..handlers.files.tree import open_inside
 from ..net.bind import is_local, read_addresses
-from ..net.sockets import BindError, UnixAddress
+from ..net.sockets import BindError, ServerAddress, UnixAddress
 from ..net.tls import Certificates
 from ..server.loader import TargetError, TargetFailed, target_app
 from ..server.status_server import check_seeing
@@ -40,7 +39,7 @@ __all__ = ["main"]
 
 
 class _GroupedCommand(click.Command):
-    """Shows the options of `Config` in their groups."""
+    """Shows options in groups in its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _with_fields_joined(args))
@@ -58,13 +57,13 @@ class _GroupedCommand(click.Command):
                 formatter.write_dl(records)
         formatter.write_paragraph()
         formatter.write_text(
-            "Sizes may be written as 64k or 1M. What follows Uploads can be set by an environment variable, too, as "
-            "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; a flag wins. So can --bind and --port."
+            "Sizes may be written as 64k or 1M. The options below Uploads, --bind and --port can also be set by an "
+            "environment variable, AIOHTTPD_TIMEOUT_HEAD for --timeout-head; an option on the command line wins."
         )
 
 
 def _with_fields_joined(arguments: list[str]) -> list[str]:
-    """Make ``-H 'NAME: VALUE'`` of ``-H NAME VALUE``, as http.server has it from Python 3.15 on."""
+    """Turn ``-H NAME VALUE``, the syntax of http.server in Python 3.15, into ``-H 'NAME: VALUE'``."""
     joined: list[str] = []
     rest = iter(arguments)
     for argument in rest:
@@ -100,7 +99,7 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _parser(option: Option) -> Callable[[click.Context, click.Parameter, str | None], Any]:
     def parse(context: click.Context, param: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
-        if isinstance(value, tuple):  # of one that may be repeated
+        if isinstance(value, tuple):  # the option may be repeated
             value = ",".join(value) if value else None
         try:
             return None if value is None else option.parse(value)
@@ -124,7 +123,7 @@ def _human(option: Option) -> str:
 
 
 class _Commands(click.Group):
-    """Shows who writes ``aiohttpd site``, as http.server has it, what is missing."""
+    """Suggests ``aiohttpd serve site`` to users who write ``aiohttpd site``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -157,7 +156,7 @@ def main() -> None:
 
 
 class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """A port; what http.server takes for -p, the protocol, is understood and does not count."""
+    """A port. A protocol, which http.server takes for -p (``-p HTTP/1.1``), is accepted and ignored."""
 
     name = "port"
 
@@ -165,12 +164,12 @@ class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         if isinstance(value, str) and re.fullmatch(r"HTTP/[0-9.]+", value):
             return None
         if not (str(value).isascii() and str(value).isdigit() and int(value) <= 65535):
-            self.fail(f"{value!r} is no port (0 to 65535)", param, ctx)
+            self.fail(f"{value!r} is not a port (0 to 65535)", param, ctx)
         return int(value)
 
 
 class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """Bytes, as a person writes them."""
+    """A number of bytes, with or without a unit."""
 
     name = "bytes"
 
@@ -180,12 +179,12 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         except ValueError:
             size = -1
         if size < 0:
-            self.fail(f"{value!r} is no size: 1000000, 64k, 1M or 2G", param, ctx)
+            self.fail(f"{value!r} is not a size: write 1000000, 64k, 1M or 2G", param, ctx)
         return size
 
 
 class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """A number of processes, or as many as there are cores."""
+    """A number of processes, or ``auto``."""
 
     name = "number|auto"
 
@@ -193,13 +192,13 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
         if value == "auto":
             return "auto"
         if not (str(value).isascii() and str(value).isdigit() and int(value) > 0):
-            self.fail(f"{value!r} is no number of workers: 1 or more, or 'auto'", param, ctx)
+            self.fail(f"{value!r} is not a number of workers: write 1 or more, or 'auto'", param, ctx)
         return int(value)
 
 
 def _check_credentials(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None:
-        from ..middleware.auth import check_credentials  # with hashlib and more
+        from ..middleware.auth import check_credentials  # it imports hashlib
 
         try:
             check_credentials(value)
@@ -210,11 +209,11 @@ def _check_credentials(context: click.Context, param: click.Parameter, value: st
 
 def _refuse_cgi(context: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        raise click.UsageError("No CGI programs are run, as http.server runs none from Python 3.15 on", context)
+        raise click.UsageError("CGI programs are not supported; http.server has dropped them in Python 3.15", context)
 
 
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that ``--help`` shows together."""
+    """Make one decorator of several options, which ``--help`` shows under a heading."""
 
     def decorate(command: Any) -> Any:
         for decorator in reversed(decorators):
@@ -238,24 +237,24 @@ _LISTENING = _options_of(
     ),
     click.option(
         "-w", "--workers", type=_Workers(), envvar="AIOHTTPD_WORKERS",
-        help="serve by so many processes, 'auto' for one on each core; SIGHUP replaces them, one after the other",
+        help="number of worker processes, 'auto' for one on each core; SIGHUP replaces them, one after the other",
     ),
     click.option(
-        "--reload", "reloads", is_flag=True, envvar="AIOHTTPD_RELOAD", help="load code anew when Python files change"
+        "--reload", "reloads", is_flag=True, envvar="AIOHTTPD_RELOAD", help="load code again when Python files change"
     ),
-    click.option("-d", "--directory", metavar="DIR", help="the folder, as http.server has it"),
+    click.option("-d", "--directory", metavar="DIR", help="the folder, as in http.server"),
     click.option(
         "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=_check_credentials,
-        help="ask everybody for this name and password; better by the variable, since others may see a command line",
+        help="ask for this name and password; better set by the variable, since others may see the command line",
     ),
     click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, module:app or path/to/file.py:app"),
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
-    click.option("--protocol", hidden=True, expose_value=False),  # of http.server; ours is what the client speaks
+    click.option("--protocol", hidden=True, expose_value=False),  # of http.server; here the client's version counts
     click.option("--cgi", is_flag=True, hidden=True, expose_value=False, callback=_refuse_cgi),
     click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
     click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
     click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
-    click.option("--tls-ca", metavar="FILE", help="let in only who has a certificate signed by one of these"),
+    click.option("--tls-ca", metavar="FILE", help="accept only clients with a certificate signed by one of these"),
 )  # fmt: skip
 
 _FILES = _options_of(
@@ -264,11 +263,11 @@ _FILES = _options_of(
         "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
         help="add a field to answers with a file or a listing; repeatable",
     ),
-    click.option("--content-type", metavar="TYPE", help="of unknown files  [application/octet-stream]"),
+    click.option("--content-type", metavar="TYPE", help="of files with an unknown ending  [application/octet-stream]"),
     click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep files (Cache-Control)"),
     click.option(
         "--cors", metavar="[ORIGIN]", is_flag=False, flag_value="*",
-        help="let pages of an origin, by default of any, read the answers",
+        help="let web pages of an origin, by default of any origin, read the answers",
     ),
     click.option(
         "--spa", metavar="[FILE]", is_flag=False, flag_value="index.html",
@@ -278,33 +277,33 @@ _FILES = _options_of(
     click.option("--listing/--no-listing", default=None, help="show folders that have no such page  [on]"),
     click.option("--hidden", is_flag=True, default=None, help="serve and list names that begin with a dot"),
     click.option("--follow-symlinks", is_flag=True, default=None, help="follow links that lead out of the folder"),
-    click.option("--compress", is_flag=True, default=None, help="compress text on its way, for who takes it"),
+    click.option("--compress", is_flag=True, default=None, help="compress text for clients that accept it"),
 )  # fmt: skip
 
 _UPLOADS = _options_of(
     "Uploads",
     click.option(
         "--upload", is_flag=True, default=None,
-        help="take files: a form on listings, curl -T FILE URL/, curl -F f=@FILE URL/",
+        help="accept uploads: a form on listings, curl -T FILE URL/, curl -F f=@FILE URL/",
     ),
-    click.option("--overwrite", is_flag=True, default=None, help="let them take the place of files that are there"),
+    click.option("--overwrite", is_flag=True, default=None, help="let uploads replace existing files"),
     click.option(
         "--upload-auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_UPLOAD_AUTH", show_envvar=True,
         callback=_check_credentials,
         help="ask for this name and password before a file is taken",
     ),
-    click.option("--max-upload", type=_Size(), help="of one request  [no limit]"),
-    click.option("--min-free", type=_Size(), help="of the disk, that they leave free  [256M]"),
+    click.option("--max-upload", type=_Size(), help="largest upload request  [no limit]"),
+    click.option("--min-free", type=_Size(), help="disk space that uploads leave free  [256M]"),
     click.option(
-        "--min-free-files", type=click.IntRange(0), metavar="NUMBER", help="files the disk keeps room for  [1000]"
+        "--min-free-files", type=click.IntRange(0), metavar="NUMBER", help="inodes that uploads leave free  [1000]"
     ),
     click.option(
         "--timeout-lock", type=click.FloatRange(0), metavar="SECONDS",
-        help="that --overwrite waits for a program which keeps the folder locked  [5]",
+        help="how long --overwrite waits for another program that has locked the folder  [5]",
     ),
     click.option(
         "--trust-uploads", is_flag=True, default=None,
-        help="let them be pages of the site: with scripts, and under the names of index pages",
+        help="let uploaded files be pages of the site: with scripts, and under the names of index pages",
     ),
 )  # fmt: skip
 
@@ -339,47 +338,44 @@ def serve(
     files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}
     target = _give_back(target, files)
     if target is not None and target.isascii() and target.isdigit() and not os.path.exists(target):
-        port, target = _Port().convert(target, None, None), None  # as http.server has it
-    try:
+        port, target = _Port().convert(target, None, None), None  # as in http.server
+    with _errors_shown():
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
         check_seeing(config)
         click.get_current_context().with_resource(own_stderr(config.access_log_format))
         make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
-        addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
-        addresses = [UnixAddress(path) if isinstance(path, str) else path for path in addresses]  # without a slash, too
+        addresses = _addresses(binds, port)
         app = make_app() if workers is None and not reloads else None
-    except (TargetError, ValueError) as error:
-        _fail(str(error), 2)
-    except TargetFailed as failed:
-        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
-        sys.exit(1)
-
     for text in misspelt_variables(os.environ):
         say(text)
 
     def started(server: Listening) -> None:
         announce(server, folder)
-        if folder is not None and "spa" in files:
-            _look_for_page(folder, files["spa"], follow_symlinks="follow_symlinks" in files)
-        if (auth or files.get("upload_auth")) and certificates is None and not all(map(is_local, addresses)):
-            say("The password crosses the network in clear: --tls-cert would hide it")
-        authenticated = auth or files.get("upload_auth") or tls["tls_ca"]
-        if "upload" in files and not authenticated and not all(map(is_local, addresses)):
-            say("Whoever reaches this server may upload: --upload-auth USER:PASSWORD asks for a password before")
+        for text in _warnings(folder, files, auth, tls, local=all(map(is_local, addresses))):
+            say(text)
         if opens:
             _open(server)
 
-    try:
-        # Ctrl-C is caught by the server; one that comes before is as quiet.
-        with contextlib.suppress(KeyboardInterrupt):
-            if app is not None:
-                serve_app(app, addresses, config, ssl=certificates, started=started)
-                return
+    # The server handles Ctrl-C; before it serves, Ctrl-C ends the program without a traceback.
+    with _errors_shown(), contextlib.suppress(KeyboardInterrupt):
+        if app is not None:
+            serve_app(app, addresses, config, ssl=certificates, started=started)
+        else:
             serve_many(
                 make_app, addresses, config, workers=workers, reload=reloads, folders=_folders(target),
                 ssl=certificates, started=started,
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _errors_shown() -> Iterator[None]:
+    """Show errors in one line and exit: status 2 for what is wrong on the command line, 1 for all else."""
+    try:
+        yield
+    except TargetFailed as failed:
+        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
+        sys.exit(1)
     except TLSError as error:
         _fail(
             str(error).replace(" with password_file", " with --tls-password-file").replace(" to key", " to --tls-key"),
@@ -387,34 +383,53 @@ def serve(
         )
     except BindError as error:
         _fail(f"{error} Choose another with --port" if _is_taken(error) else str(error), 1)
-    except ValueError as error:
+    except (TargetError, ValueError) as error:
         _fail(str(error), 2)
+
+
+def _addresses(binds: tuple[str, ...], port: int | None) -> list[ServerAddress]:
+    """The addresses to listen on; a path without a slash is a unix socket, too."""
+    addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
+    return [UnixAddress(path) if isinstance(path, str) else path for path in addresses]
+
+
+def _warnings(
+    folder: str | None, files: dict[str, Any], auth: str | None, tls: dict[str, str | None], *, local: bool
+) -> Iterator[str]:
+    """What the user should know about a server that has started: a page that is missing, risks of a public address."""
+    if folder is not None and "spa" in files:
+        yield from _missing_page(folder, files["spa"], follow_symlinks="follow_symlinks" in files)
+    password = auth or files.get("upload_auth")
+    if password and tls["tls_cert"] is None and not local:
+        yield "The password crosses the network unencrypted; use --tls-cert"
+    if "upload" in files and not password and not tls["tls_ca"] and not local:
+        yield "Everybody who reaches this server may upload; --upload-auth USER:PASSWORD asks for a password"
 
 
 def _is_taken(error: BindError) -> bool:
     return error.errno == errno.EADDRINUSE and "unix:" not in str(error)
 
 
-def _look_for_page(folder: str, name: str, *, follow_symlinks: bool) -> None:
-    """Say that the page of ``--spa`` is not there; it may still come, from a build that is under way."""
+def _missing_page(folder: str, name: str, *, follow_symlinks: bool) -> Iterator[str]:
+    """Yield a warning if the page of ``--spa`` does not exist. That is no error: a build may be under way."""
     folder = os.path.abspath(folder)
     try:
         page = open_inside(folder, os.path.join(folder, name.lstrip("/")), follow_symlinks=follow_symlinks)
     except HTTPError as error:
-        say(f"--spa {name}: {error.explain}")
+        yield f"--spa {name}: {error.explain}"
         return
     if page is None or page.is_directory:
-        say(f"--spa {name}: there is no such file yet; until there is, pages that do not exist are 404")
+        yield f"--spa {name}: there is no such file yet; until it exists, missing pages are answered with 404"
 
 
 def _folders(target: str | None) -> tuple[str, ...]:
-    """Where the code is that a file names."""
+    """The folder of a target that is a file, to be watched for changes."""
     path = (target or "").rpartition(":")[0]
     return (os.path.dirname(os.path.abspath(path)),) if path.endswith(".py") else ()
 
 
 def _give_back(target: str | None, files: dict[str, Any]) -> str | None:
-    """In ``--spa DIR`` and ``--cors DIR`` the folder is the target: the value of these options may be left out."""
+    """Take the target out of ``--spa DIR`` and ``--cors DIR``: the value of these options is optional."""
     for name, usual in (("spa", "index.html"), ("cors", "*")):
         value = files.get(name)
         if target is None and value is not None and value != usual and _is_target(value):
@@ -429,9 +444,9 @@ def _is_target(text: str) -> bool:
 def _app(
     target: str | None, directory: str | None, auth: str | None, files: dict[str, Any], *, wsgi: bool
 ) -> tuple[Callable[[], App], str | None]:
-    """What makes the App, here or in a worker; and the folder if it is one."""
+    """A function that makes the App, here or in a worker; and the folder, if a folder is served."""
     if wsgi and (target is None or os.path.isdir(target)):
-        raise ValueError("--wsgi wants an application: module:app or path/to/file.py:app")
+        raise ValueError("--wsgi needs an application as TARGET: module:app or path/to/file.py:app")
     if target is None or os.path.isdir(target):
         if target is not None and directory is not None:
             raise ValueError(f"two folders: {target} and --directory {directory}")
@@ -455,13 +470,13 @@ def _certificates(
     if tls_cert is None:
         for name, value in (("key", tls_key), ("password-file", tls_password_file), ("ca", tls_ca)):
             if value is not None:
-                raise ValueError(f"--tls-{name} is of no use without --tls-cert")
+                raise ValueError(f"--tls-{name} has no effect without --tls-cert")
         return None
     return Certificates(tls_cert, tls_key, tls_password_file, tls_ca)
 
 
 def _open(server: Listening) -> None:
-    """Open the browser, which some systems wait for."""
+    """Open the browser, in a thread, since some systems wait until it is closed."""
     import threading
     import webbrowser
 

@@ -1,7 +1,7 @@
-"""SharedStream: a stderr that never holds up who writes, and on which no line is cut.
+"""SharedStream: a stderr that never blocks its writers, and on which several processes write whole lines.
 
-Owns what waits for a reader of stderr, the thread that writes it, and the lock of several processes: a write to a pipe
-is whole up to 4 KiB only, and a batch of an access log is longer.
+Owns the text that waits for a reader of stderr, the thread that writes it, and the lock between processes: the kernel
+keeps a write to a pipe together only up to 4 KiB, and a batch of the access log is longer.
 """
 
 import atexit
@@ -15,17 +15,17 @@ import stat
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from types import TracebackType
 from typing import IO, Any
 
 __all__ = ["SharedStream", "shared_file"]
 
-_MOST = 1024 * 1024  # bytes that wait for a reader of stderr; what comes then is dropped and counted
-_PATIENCE = 0.05  # seconds that a writer waits for its text to be out
-_STALLED = 1.0  # seconds in which nobody waits, after one has waited in vain
-_LAST_WORDS = 1.0  # seconds at the end for what waits
+_MOST = 1024 * 1024  # bytes that may wait for a reader of stderr; more lines are dropped and counted
+_PATIENCE = 0.05  # seconds that a writer waits until its text has been written
+_STALLED = 1.0  # seconds in which no writer waits, after one has waited in vain
+_LAST_LINES = 1.0  # seconds at the end of the program for text that waits
 _LONGEST = 64 * 1024  # characters of one message
 _NEWLINE = 0x0A
 
@@ -33,7 +33,7 @@ _streams: "weakref.WeakSet[SharedStream]" = weakref.WeakSet()
 
 
 def shared_file() -> IO[Any]:
-    """A file for several processes, in memory where there is such a thing: no folder need be writable then."""
+    """A file that several processes can share; in memory on Linux, where no folder has to be writable for it."""
     try:
         return open(os.memfd_create("aiohttpd"), "w+b")
     except (AttributeError, OSError):
@@ -43,18 +43,18 @@ def shared_file() -> IO[Any]:
 
 
 class SharedStream(io.TextIOBase):
-    """Text that leaves in whole lines, each batch under a lock where processes share the stream.
+    """A text stream that writes whole lines; if processes share it, each write is made under a lock.
 
-    A regular file is written to at once, and gets everything. Anything else (a pipe, a terminal, a socket) may have
-    nobody who reads it, so a thread writes there. Who writes waits a moment for the thread, so that a line is out
-    before the process can end; while nobody reads, nobody waits. What finds no room is dropped, and a line says
-    how many lines that were.
+    To a regular file text is written at once. Anything else (a pipe, a terminal, a socket) may have no reader, so a
+    thread writes there. A writer waits up to 0.05 seconds for the thread, so that its line is written before the
+    process can end. After a wait in vain no writer waits for a second. Text for which there is no room is dropped, and
+    a line says how many lines have been dropped.
 
     Args:
-        descriptor: where the text goes.
+        descriptor: the descriptor that is written to.
         lock: as for `share`.
-        encoding: of the text.
-        message: makes a line of the log, its end included, of text that is none yet.
+        encoding: the encoding of the text.
+        message: makes a line of the log, with its newline, of any other text.
     """
 
     errors = "backslashreplace"
@@ -75,59 +75,69 @@ class SharedStream(io.TextIOBase):
         atexit.register(self.finish)
 
     def _begin(self, lock: int | None) -> None:
-        # Reentrant, since a handler of signals may write while the same thread does.
+        # Reentrant, since a signal handler may write while its thread is writing.
         self._changed = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
         self._lock = _Lock(lock)
-        self._begun = ""  # a line that is not ended yet
-        self._waiting: deque[bytes | int] = deque()  # text, and numbers of lines that are missing between two
-        self._size = 0  # of what waits or is being written, in bytes
+        self._begun = ""  # the beginning of a line whose end has not been written yet
+        self._waiting: deque[bytes | int] = deque()  # text, and numbers of lines that have been dropped there
+        self._size = 0  # bytes that wait or are being written
         self._put_so_far = self._written = 0  # items
-        self._dropped = 0  # lines of which nobody has been told
-        self._rest = b""  # of a line that has been written in part, when a write failed
-        self._failed = False  # the last write
-        self._stalled = 0.0  # nobody waits before this time
+        self._dropped = 0  # lines that no line reports yet
+        self._rest = b""  # the rest of a line whose write has failed in the middle
+        self._failed = False  # whether the last write has failed
+        self._stalled = 0.0  # no writer waits before this time
 
     def forked(self) -> None:
-        """Be of use in a child, where the thread is not: what waits is for the parent to write."""
+        """Begin anew in a forked child: it does not have the thread, and the parent writes what waits."""
         self._begin(self._lock.descriptor)
 
     def share(self, lock: int | None) -> None:
         """Write under a lock from now on.
 
         Args:
-            lock: descriptor of a file of which all processes have a duplicate, None if there is one alone. The lock is
-                one of POSIX's: it is free again when its process dies, however that happens.
+            lock: descriptor of a file that all processes have open; None if this process writes alone. It is a POSIX
+                lock, which the kernel releases when its process dies.
         """
         with self._changed:
             self._lock = _Lock(lock)
 
+    @contextlib.contextmanager
+    def shared(self, lock: int) -> Iterator[None]:
+        """`share` for the time of a block."""
+        self.share(lock)
+        try:
+            yield
+        finally:
+            self.share(None)
+
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """How text becomes bytes."""
+        """The encoding of the text."""
         return self._encoding
 
     @property
-    def buffer(self) -> "_Bytes":
-        """Takes bytes."""
-        return _Bytes(self)
+    def buffer(self) -> "_BinaryStream":
+        """A stream that takes bytes."""
+        return _BinaryStream(self)
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor under it."""
+        """The descriptor that is written to."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Whether it is a terminal."""
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        """Write what ends a line; keep the rest until its line ends.
+        """Write whole lines, and keep the rest until its line ends.
 
-        What becomes a message is kept until the text ends with a line, as that of ``print`` and of tracebacks does.
+        With ``message`` all is kept until a text ends with a newline, as that of ``print`` and of a traceback does,
+        so that it becomes one message.
         """
         with self._changed:
             self._begun += text
@@ -142,12 +152,12 @@ class SharedStream(io.TextIOBase):
         self._put(lines if self._message is None or _are_objects(lines) else self._message(lines))
 
     def log(self, lines: str) -> None:
-        """Write lines that are as the log wants them, and wait for nothing."""
+        """Write lines that have the format of the log already, and wait for nothing."""
         with self._changed:
             self._put(lines)
 
     def flush(self) -> None:
-        """Lines have left already; one that is not ended waits for its end where others could write into it."""
+        """Write the beginning of a line too, unless other processes could write into it."""
         with self._changed:
             if self._begun and self._message is None and self._lock.descriptor is None:
                 text, self._begun = self._begun, ""
@@ -155,14 +165,14 @@ class SharedStream(io.TextIOBase):
                 self._wait()
 
     def finish(self) -> None:
-        """Give what waits a moment to be written, at the end of the program."""
+        """At the end of the program, wait up to a second until everything has been written."""
         atexit.unregister(self.finish)
         with self._changed:
             if self._begun:
                 self.write("\n")
-            self._changed.wait_for(lambda: self._written == self._put_so_far, _LAST_WORDS)
+            self._changed.wait_for(lambda: self._written == self._put_so_far, _LAST_LINES)
 
-    # Who writes. The condition is held.
+    # For writers, who hold the condition.
 
     def _put(self, text: str) -> None:
         data = text.encode(self._encoding, self.errors)
@@ -171,18 +181,18 @@ class SharedStream(io.TextIOBase):
             self._dropped += text.count("\n")
             return
         if idle and self._is_file():
-            if not self._dropped or self._tell(self._taken()):
+            if not self._dropped or self._report_dropped(self._take_dropped()):
                 self._write(data)
             else:
                 self._dropped += text.count("\n")
             return
         if self._dropped:
-            self._enqueue(self._taken())
+            self._enqueue(self._take_dropped())
         self._size += len(data)
         self._enqueue(data)
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="aiohttpd-stderr", daemon=True)
-            with contextlib.suppress(RuntimeError):  # there is none for us now; the next line tries again
+            with contextlib.suppress(RuntimeError):  # no thread can be started now; the next line tries again
                 thread.start()
                 self._thread = thread
 
@@ -191,16 +201,16 @@ class SharedStream(io.TextIOBase):
         self._put_so_far += 1
         self._changed.notify_all()
 
-    def _taken(self) -> int:
+    def _take_dropped(self) -> int:
         count, self._dropped = self._dropped, 0
         return count
 
     def _is_file(self) -> bool:
-        """Whether it takes whatever there is; it may be something else than it was."""
+        """Whether the descriptor is a regular file, so that writes do not block. That may change (dup2)."""
         try:
             return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         except OSError:
-            return True  # nothing is there: no write can wait
+            return True  # it is closed: a write fails at once
 
     def _wait(self) -> None:
         if monotonic() < self._stalled or threading.current_thread() is self._thread:
@@ -209,17 +219,17 @@ class SharedStream(io.TextIOBase):
         if not self._changed.wait_for(lambda: self._written >= own, _PATIENCE):
             self._stalled = monotonic() + _STALLED
 
-    # Who really writes: the thread, or who finds a file.
+    # Writing: by the thread, or by the writer itself if it is a regular file.
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 if not self._waiting and self._dropped and not self._failed:
-                    self._enqueue(self._taken())
+                    self._enqueue(self._take_dropped())
                 self._changed.wait_for(lambda: self._waiting)
                 item = self._waiting.popleft()
             if isinstance(item, int):
-                self._tell(item)
+                self._report_dropped(item)
             else:
                 self._write(item)
             with self._changed:
@@ -227,8 +237,8 @@ class SharedStream(io.TextIOBase):
                 self._written += 1
                 self._changed.notify_all()
 
-    def _tell(self, count: int) -> bool:
-        """Say how many lines are missing here; whether that could be said."""
+    def _report_dropped(self, count: int) -> bool:
+        """Write how many lines have been dropped here; return False if that could not be written."""
         text = f"... {count} line{'s' * (count != 1)} dropped: nobody read stderr"
         line = text + "\n" if self._message is None else self._message(text)
         if not self._push(line.encode(self._encoding, self.errors)):
@@ -243,9 +253,9 @@ class SharedStream(io.TextIOBase):
             self._dropped += lost.count(b"\n")
 
     def _push(self, data: bytes) -> bytes:
-        """Write, however long that takes; give the lines that could not be, of which none has begun.
+        """Write, however long that takes; return the lines of which no byte could be written.
 
-        The rest of one that has is kept for the next time, so that no line is cut.
+        The rest of a line that has been written in part is kept and written next time, so that no line is cut.
         """
         whole = self._rest + data
         left = memoryview(whole)
@@ -253,7 +263,7 @@ class SharedStream(io.TextIOBase):
             while left:
                 try:
                     left = left[os.write(self._descriptor, left) :]
-                except BlockingIOError:  # somebody who shares it wants it so
+                except BlockingIOError:  # a program that shares the descriptor has made it non-blocking
                     _until_writable(self._descriptor)
             self._rest, self._failed = b"", False
             return b""
@@ -265,22 +275,22 @@ class SharedStream(io.TextIOBase):
         return whole[end:]
 
 
-class _Bytes(io.BufferedIOBase):
-    """What takes bytes for a stream of text."""
+class _BinaryStream(io.BufferedIOBase):
+    """The ``buffer`` of a text stream."""
 
     def __init__(self, stream: SharedStream) -> None:
         self._stream = stream
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor under it."""
+        """The descriptor that is written to."""
         return self._stream.fileno()
 
     def write(self, data: Any) -> int:
-        """Write text that is encoded."""
+        """Write encoded text."""
         self._stream.write(bytes(data).decode(self._stream.encoding, "backslashreplace"))
         return len(data)
 
@@ -292,18 +302,18 @@ def _until_writable(descriptor: int) -> None:
 
 
 def _are_objects(lines: str) -> bool:
-    """Whether each line is a JSON object already: somebody formats what he logs himself."""
+    """Whether each line is a JSON object already, since the program formats its log messages itself."""
     with contextlib.suppress(ValueError):
         return all(line.startswith("{") and isinstance(json.loads(line), dict) for line in lines.splitlines())
     return False
 
 
 class _Lock:
-    """Holds off other processes, and other threads of this one, which POSIX's lock does not."""
+    """A lock between processes, and between threads of one process, for which a POSIX lock does nothing."""
 
     def __init__(self, descriptor: int | None) -> None:
         self.descriptor = descriptor
-        self._threads = threading.RLock()  # a handler of signals may write while the same thread does
+        self._threads = threading.RLock()  # reentrant, as above
         self._depth = 0
 
     def __enter__(self) -> None:

@@ -1,6 +1,6 @@
-"""stderr of a program of ours: nobody waits for who reads it, and all of it is JSON where the access log is.
+"""stderr of a program: nobody waits for its reader, and all of it is JSON if the access log is JSON.
 
-Owns who writes to it: messages, `logging`, and what Python says of errors that nobody has caught.
+Owns what is redirected: messages, handlers of `logging`, and the tracebacks of uncaught exceptions.
 """
 
 import contextlib
@@ -22,13 +22,14 @@ _STDERR = 2
 
 @contextlib.contextmanager
 def own_stderr(format: str, lock: int | None = None) -> Iterator[None]:
-    """Have what is written to stderr in this block leave by a `SharedStream`.
+    """Have everything that is written to stderr in this block go through a `SharedStream`.
 
-    A stderr that somebody has replaced stays what it is; workers and their supervisor have one of their own.
+    If the program has replaced ``sys.stderr``, nothing is changed; but workers and their supervisor, which share a
+    lock, always have a stream of their own. On Windows nothing is changed.
 
     Args:
-        format: of the access log.
-        lock: as for `SharedStream`.
+        format: the format of the access log; with ``json`` each message becomes a line of JSON.
+        lock: as for `SharedStream.share`.
     """
     before = sys.stderr
     if os.name != "posix":
@@ -37,19 +38,21 @@ def own_stderr(format: str, lock: int | None = None) -> Iterator[None]:
     from .shared_stream import SharedStream
 
     if isinstance(before, SharedStream):
-        if lock is None:
+        with before.shared(lock) if lock is not None else contextlib.nullcontext():
             yield
-            return
-        before.share(lock)
-        try:
+    elif type(before) is io.TextIOWrapper or lock is not None:
+        with _replaced(before, format, lock):
             yield
-        finally:
-            before.share(None)
-        return
-    plain = type(before) is io.TextIOWrapper
-    if not plain and lock is None:
+    else:
         yield
-        return
+
+
+@contextlib.contextmanager
+def _replaced(before: Any, format: str, lock: int | None) -> Iterator[None]:
+    """Replace stderr, and what handlers of `logging` and hooks of Python write to it."""
+    from .shared_stream import SharedStream
+
+    plain = type(before) is io.TextIOWrapper
     message = LineFormat(format).message if format == "json" else None
     stream = SharedStream(
         before.fileno() if plain else _STDERR, lock, encoding=before.encoding if plain else "utf-8", message=message
@@ -59,42 +62,45 @@ def own_stderr(format: str, lock: int | None = None) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stderr(stream))
         stack.callback(stream.finish)
-        _hand_loggers(before, stream)
-        stack.callback(_hand_loggers, stream, before)
+        _redirect_handlers(before, stream)
+        stack.callback(_redirect_handlers, stream, before)
         if message is not None:
             stack.enter_context(_errors_as(message))
         yield
 
 
-def _hand_loggers(old: Any, new: Any) -> None:
-    """Have what `logging` writes to one stream written to another."""
+def _redirect_handlers(old: Any, new: Any) -> None:
+    """Have handlers of `logging` that write to one stream write to another."""
     loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
     for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):  # some are placeholders
+        for handler in getattr(logger, "handlers", ()):  # placeholders have none
             if isinstance(handler, logging.StreamHandler) and handler.stream is old:
                 handler.setStream(new)
 
 
 @contextlib.contextmanager
 def _errors_as(message: Callable[[str], str]) -> Iterator[None]:
-    """Write what nobody has caught as one message; what ends the block, too, when Python comes to tell it."""
+    """Write the traceback of an uncaught exception as one message.
 
-    def told(kind: Any, error: Any, frames: Any, title: str = "") -> None:
+    An exception that ends the block included: Python calls ``sys.excepthook`` after the block.
+    """
+
+    def write(kind: Any, error: Any, frames: Any, title: str = "") -> None:
         if sys.stderr is not None:
             sys.stderr.write(message(title + "".join(traceback.format_exception(kind, error, frames))))
 
     def of_thread(args: Any) -> None:
         if args.exc_type is not SystemExit:
             name = args.thread.name if args.thread is not None else threading.get_ident()
-            told(args.exc_type, args.exc_value, args.exc_traceback, f"Exception in thread {name}:\n")
+            write(args.exc_type, args.exc_value, args.exc_traceback, f"Exception in thread {name}:\n")
 
     def unraisable(args: Any) -> None:
         title = f"{args.err_msg or 'Exception ignored in'}: {args.object!r}\n"
-        told(args.exc_type, args.exc_value, args.exc_traceback, title)
+        write(args.exc_type, args.exc_value, args.exc_traceback, title)
 
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = told
+        sys.excepthook = write
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = of_thread
     if sys.unraisablehook is sys.__unraisablehook__:

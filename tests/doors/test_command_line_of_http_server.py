@@ -79,13 +79,13 @@ def test_tls(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--tls-key", "pair.pem"], "--tls-key is of no use without --tls-cert"),
-        (["--tls-password-file", "password"], "--tls-password-file is of no use without --tls-cert"),
+        (["--tls-key", "pair.pem"], "--tls-key has no effect without --tls-cert"),
+        (["--tls-password-file", "password"], "--tls-password-file has no effect without --tls-cert"),
         (["--tls-cert", "pair.pem", "--tls-password-file", "no-such-file"], "cannot read no-such-file"),
         (["-H"], "Option '-H' requires an argument"),
         (["-H", "X-One"], "--header 'X-One': write 'Name: value'"),
-        (["80000"], "'80000' is no port"),
-        (["--cgi"], "No CGI programs are run"),
+        (["80000"], "'80000' is not a port"),
+        (["--cgi"], "CGI programs are not supported"),
     ],
 )
 def test_what_is_refused(folder: Path, arguments: list[str], told: str) -> None:

@@ -93,10 +93,10 @@ class TestTarget:
             (["--content-type", "a\nb"], "holds a character that may not stand in a field"),
             (["--auth", "nobody"], "Invalid value for '--auth' (env var: 'AIOHTTPD_AUTH'): credentials are"),
             (["--upload", "--upload-auth", ":b"], "Invalid value for '--upload-auth'"),
-            (["--tls-key", "k"], "of no use without --tls-cert"),
+            (["--tls-key", "k"], "has no effect without --tls-cert"),
             (["--tls-cert", "none.pem"], "cannot read none.pem: No such file or directory"),
-            (["--port", "70000"], "'70000' is no port"),
-            (["70000"], "'70000' is no port"),
+            (["--port", "70000"], "'70000' is not a port"),
+            (["70000"], "'70000' is not a port"),
         ],
     )
     def test_errors(self, folder: Path, arguments: list[str], text: str) -> None:
@@ -271,7 +271,7 @@ class TestWhere:
 
     def test_a_password_in_clear(self, folder: Path) -> None:
         with started(folder, "serve", "-p", "0", "--bind", "0.0.0.0", "--auth", "a:b") as served:
-            while not (line := served.stderr.readline()).startswith("The password crosses the network in clear"):
+            while not (line := served.stderr.readline()).startswith("The password crosses the network unencrypted"):
                 assert line.startswith("  http://")
         with started(folder, "serve", "-p", "0", "--auth", "a:b") as served:
             assert "password" not in served.stop()

@@ -157,11 +157,11 @@ class TestCommand:
             (["--min-free", "0"], "of no use without --upload"),
             (["--upload", "--upload-auth", "ab"], "credentials are 'name:password'"),
             (["--upload", "--upload-auth", ""], "credentials are 'name:password'"),
-            (["--upload", "--max-upload", "big"], "'big' is no size: 1000000, 64k, 1M or 2G"),
-            (["--upload", "--max-upload", ""], "'' is no size"),
-            (["--upload", "--max-upload", "1.5G"], "'1.5G' is no size"),
-            (["--upload", "--max-upload", "G"], "'G' is no size"),
-            (["--upload", "--min-free", "-1"], "'-1' is no size"),
+            (["--upload", "--max-upload", "big"], "'big' is not a size: write 1000000, 64k, 1M or 2G"),
+            (["--upload", "--max-upload", ""], "'' is not a size"),
+            (["--upload", "--max-upload", "1.5G"], "'1.5G' is not a size"),
+            (["--upload", "--max-upload", "G"], "'G' is not a size"),
+            (["--upload", "--min-free", "-1"], "'-1' is not a size"),
         ],
     )
     def test_errors(self, folder: Path, arguments: list[str], text: str) -> None:
@@ -203,5 +203,5 @@ class TestCommand:
     def test_a_password_in_clear(self, folder: Path) -> None:
         arguments = ("--upload", "--upload-auth", "a:b", "--bind", "0.0.0.0")
         with started(folder, "serve", "-p", "0", *arguments) as served:
-            while not (line := served.stderr.readline()).startswith("The password crosses the network in clear"):
+            while not (line := served.stderr.readline()).startswith("The password crosses the network unencrypted"):
                 assert line.startswith("  http://")
