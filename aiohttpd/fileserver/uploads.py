@@ -92,7 +92,8 @@ class UploadHandler(SimpleHTTPRequestHandler):
         self._forget()
         self.send_response(204 if file.replaced else 201)
         if not file.replaced:
-            self.send_header("Location", folder_path(names) + quote(os.fsencode(name), safe=""))
+            place = self.request.root_path + folder_path(names)
+            self.send_header("Location", place + quote(os.fsencode(name), safe=""))
             self.send_header("Content-Length", 0)
         self.end_headers()
 

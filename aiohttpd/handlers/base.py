@@ -75,6 +75,7 @@ class BaseHTTPRequestHandler:
         request: the `Request`.
         command: the method, for example ``"GET"``.
         path: the request target as http.server gives it: path and query, not decoded; several leading slashes are one.
+            Compare `url_path` with a path instead, which is decoded and has no query.
         headers: the header fields of the request.
         rfile: the body of the request, a `StreamReader`.
         wfile: the response, a `StreamWriter`.
@@ -182,6 +183,16 @@ class BaseHTTPRequestHandler:
     requestline = Lazy(lambda self: str(self.request.requestline))
     raw_requestline = Lazy(lambda self: f"{self.requestline}\r\n".encode("latin-1"))
     request_version = Lazy(lambda self: str(self.request.version))
+
+    @Lazy
+    def url_path(self) -> str:
+        """The path that is asked for: decoded once, without the query."""
+        return self.request.url_path
+
+    @Lazy
+    def params(self) -> dict[str, Any]:
+        """The parameters of the route that has led here: ``self.params["id"]``."""
+        return self.request.params
 
     @Lazy
     def headers(self) -> Headers:

@@ -1,14 +1,17 @@
 """How a request finds the ``do_*`` that answers it.
 
-Owns what is called for which method: a coroutine function as it is, a plain one in a worker thread, GET for HEAD, and
-501 where there is nothing.
+Owns what is called for which method: a coroutine function as it is, a plain one in a worker thread, GET for HEAD.
+Without a ``do_*``, OPTIONS is 204 with Allow, another method of HTTP is 405 with Allow, and what is none is 501
+(RFC 9110 sections 9.1, 9.3.7, 15.5.6 and 15.6.2).
 """
 
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["Method", "find_method"]
+from ..errors import HTTPError
+
+__all__ = ["Method", "allowed_methods", "find_method"]
 
 Method = Callable[[Any], Awaitable[object]]
 
@@ -31,7 +34,20 @@ def find_method(handler: Any, methods: dict[str, Method]) -> Method:
         return _of_instance(bound)
     if handler.command == "HEAD":
         return methods.setdefault("HEAD", _head_by_get(methods))
-    return _unsupported
+    return _options if handler.command == "OPTIONS" else _unsupported
+
+
+def allowed_methods(handler: Any) -> list[str]:
+    """The methods that a handler or a handler class answers, for Allow: each ``do_*``, HEAD by GET, OPTIONS."""
+    names = {name[3:] for name in dir(handler) if name.startswith("do_") and callable(getattr(handler, name))}
+    if "GET" in names:
+        names.add("HEAD")
+    names.add("OPTIONS")
+    return [*(name for name in _KNOWN if name in names), *sorted(names - _KNOWN.keys())]
+
+
+# RFC 9110 section 9.3 and RFC 5789, in the order in which Allow has them.
+_KNOWN = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 
 
 def _in_thread(function: Callable[[Any], object]) -> Method:
@@ -64,5 +80,20 @@ def _head_by_get(methods: dict[str, Method]) -> Method:
     return head
 
 
+async def _options(handler: Any) -> None:
+    handler.send_response(204)
+    handler.send_header("Allow", _allow(handler))
+    handler.end_headers()
+
+
 async def _unsupported(handler: Any) -> None:
-    handler.send_error(501, f"Unsupported method ({handler.request.method!r})")
+    method = handler.request.method
+    if method in _KNOWN:
+        raise HTTPError(405, headers=[("Allow", _allow(handler))])
+    handler.send_error(501, f"Unsupported method ({method!r})")
+
+
+def _allow(handler: Any) -> str:
+    # `SimpleHTTPRequestHandler` says it, since one without uploads has a do_PUT that explains why.
+    said = getattr(handler, "allowed_methods", None)
+    return said if isinstance(said, str) else ", ".join(allowed_methods(handler))

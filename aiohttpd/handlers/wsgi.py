@@ -70,10 +70,10 @@ def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
     host, port = (server[0], server[1]) if isinstance(server, tuple) else (request.host or "localhost", "")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
+        "SCRIPT_NAME": str(unquote_to_bytes(request.root_path), "latin-1"),
         "PATH_INFO": str(unquote_to_bytes(request.path), "latin-1"),  # bytes in the shape of a str
         "QUERY_STRING": request.query_string,
-        "REQUEST_URI": request.target,
+        "REQUEST_URI": request.root_path + request.target if request.target[0] == "/" else request.target,
         "SERVER_NAME": host,
         "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": request.version,

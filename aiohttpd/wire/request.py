@@ -6,12 +6,15 @@ whatever stands behind the `Peer` that the connection hands in.
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..config import Config
 from .headers import Headers
 
-__all__ = ["Address", "Body", "RequestFraming", "Peer", "Request", "absolute_form"]
+if TYPE_CHECKING:
+    from .urlencoded import MultiMap
+
+__all__ = ["Address", "Body", "ErrorPages", "RequestFraming", "Peer", "Request", "absolute_form"]
 
 # A (host, port) pair, with two more items on IPv6, or the path of a unix socket.
 Address = tuple[str, int] | tuple[str, int, int, int] | str
@@ -81,6 +84,13 @@ class Peer(Protocol):
     def message(self, line: str) -> None: ...
 
 
+class ErrorPages(Protocol):
+    """Answers for errors, those of a router say."""
+
+    def has(self, error: BaseException) -> bool: ...
+    async def answer(self, handler: Any, error: BaseException) -> bool: ...
+
+
 class Request:
     """One request: its head at once, its body as a stream.
 
@@ -91,10 +101,16 @@ class Request:
         headers: the header fields.
         http10: whether the rules of HTTP/1.0 hold.
         known_body: the body; None if there is none and nobody has asked for it. `body` is for handlers.
+        root_path: where the App is mounted that serves the request, as it was sent; empty if it is not.
+        known_params: the parameters of the route; None if there are none. `params` is for handlers.
+        error_pages: answers for errors in place of the handler's ``send_error``; None without such.
     """
 
     peer: Peer
     known_body: Body | None = None
+    known_params: dict[str, Any] | None = None
+    root_path: str = ""
+    error_pages: "ErrorPages | None" = None
 
     def __init__(self, method: str, target: str, version: str, headers: Headers, framing: RequestFraming) -> None:
         self.method = method
@@ -138,15 +154,51 @@ class Request:
         return self._origin_form().partition("?")[2]
 
     @property
-    def query(self) -> dict[str, list[str]]:
-        """The query as ``urllib.parse.parse_qs`` reads it, empty values kept.
+    def url_path(self) -> str:
+        """The path of the target as text: percent-decoded once, without the query; leading slashes are one.
+
+        Bytes that are no UTF-8 become surrogates, as in the names of files. For the App of a mount it is the path
+        below ``root_path``.
+        """
+        path = self.path
+        if "%" in path:
+            from urllib.parse import unquote_to_bytes  # by far not every program looks at a path
+
+            path = unquote_to_bytes(path).decode("utf-8", "surrogateescape")
+        return "/" + path.lstrip("/") if path.startswith("//") else path
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of the route, by name; empty if it has none."""
+        if self.known_params is None:
+            self.known_params = {}
+        return self.known_params
+
+    @property
+    def query(self) -> "MultiMap[str]":
+        """The fields of the query: ``request.query["page"]`` is the first of that name, as text.
 
         Raises:
-            ValueError: more than 1,000 fields.
+            HTTPError: 400: more than 1,000 fields, one larger than 1 MiB, or no UTF-8.
         """
-        from urllib.parse import parse_qs  # by far not every program looks at a query
+        from .urlencoded import read_query
 
-        return parse_qs(self.query_string, keep_blank_values=True, max_num_fields=1000)
+        return read_query(self.query_string)
+
+    def mounted(self, root: str) -> "Request":
+        """The same request as the App of a mount sees it.
+
+        Args:
+            root: the beginning of ``path`` up to the mount, without a slash at its end. The other request has it at
+                the end of its ``root_path``, and no longer in its ``target``.
+        """
+        inner = object.__new__(type(self))
+        vars(inner).update(vars(self))
+        absolute = None if self.target.startswith("/") else absolute_form(self.target)
+        start = 0 if absolute is None else absolute.start(2)
+        inner.target = self.target[:start] + self.target[start + len(root) :]
+        inner.root_path = self.root_path + root
+        return inner
 
     def _origin_form(self) -> str:
         absolute = None if self.target.startswith("/") else absolute_form(self.target)

@@ -165,7 +165,7 @@ class TestCrossOrigin:
             (request("/", version="2.0"), 505),
             (request("/none"), 404),
             (request("/folder"), 301),
-            (request("/", method="DELETE"), 501),
+            (request("/", method="DELETE"), 405),
             (request("/", method="PUT"), 405),
             (request("/", "If-Match: x"), 412),
             (request("/", "Range: bytes=999-"), 416),

@@ -179,8 +179,8 @@ class TestAnswers:
 
     async def test_error_page_is_the_class_s(self) -> None:
         cls = handler(error_message_format="%(code)d!%(message)s", error_content_type="text/x", do_GET=hello)
-        answer = await answer_to(cls, GET.replace(b"GET", b"PUT"))
-        assert answer.body == b"501!Unsupported method ('PUT')"
+        answer = await answer_to(cls, GET.replace(b"GET", b"SPAM"))
+        assert answer.body == b"501!Unsupported method ('SPAM')"
         assert answer["Content-Type"] == "text/x"
 
     async def test_http_error(self) -> None:

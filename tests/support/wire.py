@@ -32,7 +32,7 @@ class Response:
 
 
 class Echo(aiohttpd.BaseHTTPRequestHandler):
-    """What the wire cases are run against: GET says ok, POST echoes, the rest is 501."""
+    """What the wire cases are run against: GET says ok, POST echoes, there is nothing else."""
 
     async def do_GET(self) -> None:
         self.send_response(200)

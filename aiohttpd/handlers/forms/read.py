@@ -4,13 +4,12 @@ Owns the choice by media type, what goes to memory and what to the disk, and the
 """
 
 import asyncio
-import binascii
 import codecs
-import re
 
 from ...errors import HTTPError
 from ...wire.headers import Headers
 from ...wire.request import Body, Request
+from ...wire.urlencoded import read_query, read_urlencoded
 from .data import FormData, MultiMap
 from .multipart import FormLimits, Part, Parts, shown, too_large
 from .uploads import SPOOLED, Spool, UploadedFile
@@ -100,55 +99,11 @@ def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
     Raises:
         HTTPError: 400: it has too many fields, or is no UTF-8.
     """
-    try:
-        return MultiMap(_url_encoded(request.query_string.encode("latin-1"), limits))
-    except HTTPError as error:
-        raise HTTPError(400, None, error.explain) from None
+    return read_query(request.query_string, max_fields=limits.parts, max_field_size=limits.field_size)
 
 
 def _url_encoded(content: bytes | bytearray, limits: FormLimits) -> list[tuple[str, str]]:
-    if content.count(b"&") >= limits.parts:
-        raise too_large(f"more than {limits.parts} fields")
-    pairs = []
-    try:
-        content.decode()
-        for field in _only_escapes(content).split(b"&"):
-            if not field:
-                continue
-            name, _, value = field.partition(b"=")
-            if len(field) > 6 * limits.field_size + 1:  # name and value, each of them encoded
-                raise _field_too_large(name, limits)
-            name, value = _percent_decoded(name), _percent_decoded(value)
-            if len(name) > limits.field_size or len(value) > limits.field_size:
-                raise _field_too_large(name, limits)
-            pairs.append((name.decode(), value.decode()))
-    except UnicodeDecodeError:
-        raise HTTPError(400, None, "the fields are not in UTF-8") from None
-    return pairs
-
-
-_lone_percent = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-
-
-def _only_escapes(content: bytes | bytearray) -> bytes | bytearray:
-    """The same with each percent sign that begins no escape encoded."""
-    if b"%" not in content:
-        return content
-    pieces = []
-    start = 0
-    while start < len(content):  # in pieces, since a thread does not let go of the interpreter within one
-        end = start + _PIECE
-        if (escape := content.find(b"%", end - 2, end)) >= 0:
-            end = escape
-        pieces.append(_lone_percent.sub(b"%25", content[start:end]))
-        start = end
-    return b"".join(pieces)
-
-
-def _percent_decoded(data: bytes | bytearray) -> bytes | bytearray:
-    """Decode what holds nothing but escapes; quoted-printable has another sign for them, and a decoder in C."""
-    data = data.replace(b"+", b" ")
-    return data if b"%" not in data else binascii.a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))
+    return read_urlencoded(content, max_fields=limits.parts, max_field_size=limits.field_size)
 
 
 async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
@@ -184,10 +139,6 @@ def _text(part: Part, content: bytes) -> str:
         return decode(content, part.charset)
     except (LookupError, UnicodeDecodeError):
         raise HTTPError(400, None, f"the field {shown(part.name)} is not in {shown(part.charset)}") from None
-
-
-def _field_too_large(name: bytes | bytearray, limits: FormLimits) -> HTTPError:
-    return too_large(f"the field {shown(name.decode(errors='replace'))} is larger than {limits.field_size} bytes")
 
 
 def _too_many_bytes(limits: FormLimits) -> HTTPError:
