@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .fileserver.handler import SimpleHTTPRequestHandler
     from .handlers.blocking import BlockingHTTPRequestHandler
     from .handlers.forms import FormData, UploadedFile
+    from .handlers.routing import Converter, Router, handle_errors, route
     from .handlers.wsgi import wsgi
     from .net.sockets import BindError, UnixAddress
     from .net.tls import Certificates
@@ -52,6 +53,7 @@ __all__ = [
     "Config",
     "ContentTooLarge",
     "ContractError",
+    "Converter",
     "FormData",
     "HTTPError",
     "HTTPServer",
@@ -60,6 +62,7 @@ __all__ = [
     "InvalidData",
     "MissingField",
     "Request",
+    "Router",
     "SimpleHTTPRequestHandler",
     "StreamReader",
     "StreamWriter",
@@ -69,6 +72,8 @@ __all__ = [
     "WriteBufferFull",
     "__version__",
     "blocking",
+    "handle_errors",
+    "route",
     "run",
     "wsgi",
 ]
@@ -80,14 +85,18 @@ _LATER = {
     "BlockingHTTPRequestHandler": "handlers.blocking",
     "Certificates": "net.tls",
     "Config": "config",
+    "Converter": "handlers.routing",
     "FormData": "handlers.forms",
     "HTTPServer": "server.server",
+    "Router": "handlers.routing",
     "SimpleHTTPRequestHandler": "fileserver.handler",
     "StreamReader": "engine.body",
     "StreamWriter": "engine.response",
     "UnixAddress": "net.sockets",
     "UploadedFile": "handlers.forms",
     "blocking": "threads.legacy",
+    "handle_errors": "handlers.routing",
+    "route": "handlers.routing",
     "run": "runner.run",
     "wsgi": "handlers.wsgi",
 }

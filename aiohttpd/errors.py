@@ -49,7 +49,8 @@ class HTTPError(Exception):
     Args:
         status: the status code, 400 to 599.
         message: one line for the status line and the page; by default the standard phrase.
-        explain: a longer text for the page; by default the standard description.
+        explain: a longer text for the page; by default ``detail`` if that is text, else the standard description.
+        detail: more about it, for who answers for errors in a form of their own: anything that JSON has.
         headers: ``(name, value)`` pairs, or a mapping, to send with it, ``Allow`` or ``WWW-Authenticate`` say.
     """
 
@@ -59,12 +60,14 @@ class HTTPError(Exception):
         message: str | None = None,
         explain: str | None = None,
         *,
+        detail: Any = None,
         headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
     ) -> None:
         super().__init__(status, message, explain)
         self.status = status
         self.message = message
-        self.explain = explain
+        self.explain = detail if explain is None and isinstance(detail, str) else explain
+        self.detail = detail
         self.headers: tuple[tuple[str, str], ...] = tuple(headers.items() if isinstance(headers, Mapping) else headers)
 
     def __reduce__(self) -> tuple[Any, ...]:  # without __init__, whose arguments classes below choose themselves

@@ -41,7 +41,7 @@ from ..wire.cookies import read_cookies, set_cookie_value
 from ..wire.dates import MONTHS, WEEKDAYS, http_date
 from ..wire.headers import Headers, is_field_value
 from ..wire.product import __version__
-from ..wire.request import Address, Body, Request
+from ..wire.request import Address, Body, ErrorPages, Request
 from ..wire.response import ResponseFields
 from . import answers, reading
 from .checks import Lazy, check_class, explain_init, json_text
@@ -583,7 +583,13 @@ class BaseHTTPRequestHandler:
 
         Raises:
             ContractError: the head of a response has been sent.
+            HTTPError: the application has a function for this status (``error_handlers``), which answers instead.
         """
+        pages = self.request.error_pages
+        if pages is not None and code >= 400:
+            error = HTTPError(code, message, explain, headers=headers)
+            if pages.has(error) and self.wfile.replaceable():
+                raise error
         phrase, description = self.responses.get(code, ("???", "???"))
         message = phrase if message is None else message
         explain = description if explain is None else explain
@@ -683,34 +689,60 @@ class BaseHTTPRequestHandler:
             if self._fields is not None:
                 raise ContractError("the head was begun but not ended: call end_headers()")
         except HTTPError as error:
-            self._answer_error(error)
+            await self._answer_error(error)
         except ClientDisconnected:
             raise
         except Exception as error:
             meant = meant_by(error)
             if isinstance(meant, ClientDisconnected):
                 raise
-            self._answer_error(meant)
+            await self._answer_error(meant)
         except BaseException as error:  # sys.exit(), a cancellation
             meant = meant_by(error)
             if isinstance(meant, ClientDisconnected) or (meant is error and self.wfile.is_ours(error)):
                 raise
-            self._answer_error(meant)
+            await self._answer_error(meant)
         finally:
             if self._content is not None:
                 self._content.close()
         if self.close_connection:
             self.wfile.close_connection = True
 
-    def _answer_error(self, error: BaseException) -> None:
+    async def _answer_error(self, error: BaseException) -> None:
         """Send an error page for an exception of ``do_*``; called in its ``except`` clause."""
         if not self.wfile.replaceable():
             raise
+        pages = self.request.error_pages
+        if pages is not None and pages.has(error):
+            try:
+                await self._answer_by_page(pages, error)
+                return
+            except ClientDisconnected:
+                raise
+            except Exception as second:
+                if not self.wfile.replaceable():
+                    raise
+                error = meant_by(second)
         if isinstance(error, HTTPError):
             self._send_http_error(error)
         else:
             self.wfile.report(error)
             self._send_http_error(HTTPError(500))
+
+    async def _answer_by_page(self, pages: ErrorPages, error: BaseException) -> None:
+        """Have a function of the application answer; its own errors are answered without these."""
+        self.request.error_pages = None
+        self.wfile.restart()
+        self._fields, more = None, self._more
+        if isinstance(error, HTTPError) and error.headers:
+            self._more = [*(more or ()), *error.headers]
+        try:
+            await pages.answer(self, error)
+            if self._fields is not None:
+                raise ContractError("the head was begun but not ended: call end_headers()")
+        except BaseException:
+            self._more = more
+            raise
 
     def _send_http_error(self, error: HTTPError) -> None:
         """Call `send_error` in place of the response that the handler has begun.

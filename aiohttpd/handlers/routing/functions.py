@@ -1,0 +1,146 @@
+"""Functions and single methods as routes: each becomes a handler class, so the whole contract holds for it.
+
+Owns how that class is made. Where it stands in a table is `router`'s.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from ...wire.headers import is_token
+from ..base import BaseHTTPRequestHandler
+
+__all__ = ["F", "Marked", "add_function", "function_class", "marked_methods", "methods_of", "route"]
+
+F = TypeVar("F", bound=Callable[[Any], Any])
+
+_MARK = "aiohttpd_routes"  # the attribute of a method
+
+
+class _Mark(NamedTuple):
+    methods: tuple[str, ...]
+    path: str
+    name: str | None
+
+
+class Marked(NamedTuple):
+    """The methods of a class that are routes of their own, for one path.
+
+    Attributes:
+        path: the text of the route.
+        name: of the route.
+        cls: a handler class that has these methods and no other ``do_*``.
+    """
+
+    path: str
+    name: str
+    cls: type[BaseHTTPRequestHandler]
+
+
+def route(methods: str | Iterable[str], path: str, *, name: str | None = None) -> Callable[[F], F]:
+    """Have a method of a handler class answer a path of its own.
+
+    ::
+
+        class Note(aiohttpd.BaseHTTPRequestHandler):
+            async def do_GET(self) -> None: ...
+
+            @aiohttpd.route("POST", "/notes/{id:int}/star")
+            async def star(self) -> None: ...
+
+        site = aiohttpd.Router({"/notes/{id:int}": Note})
+
+    The path counts from the root of the `Router` that has the class in its table, or is given it by `Router.include`.
+
+    Args:
+        methods: one method of HTTP, or several.
+        path: as in the table of a `Router`.
+        name: for `Router.url`, by default the name of the function.
+
+    Raises:
+        ValueError: this is no method of HTTP.
+    """
+    mark = _Mark(methods_of(methods), path, name)
+
+    def decorate(function: F) -> F:
+        marks = (*getattr(function, _MARK, ()), mark)
+        setattr(function, _MARK, marks)
+        return function
+
+    return decorate
+
+
+def methods_of(methods: str | Iterable[str]) -> tuple[str, ...]:
+    """The names of methods that have been given.
+
+    Raises:
+        ValueError: one is no method of HTTP, or there is none; or it is CONNECT, whose target is no path.
+    """
+    names = (methods,) if isinstance(methods, str) else tuple(methods)
+    for name in names:
+        if not is_token(name) or not name.isidentifier():
+            raise ValueError(f"{name!r} is no method of HTTP")
+        if name != name.upper():
+            raise ValueError(f"methods are told apart by case: write {name.upper()!r}, not {name!r}")
+        if name == "CONNECT":
+            raise ValueError("CONNECT has a host and a port for its target, and no path: give Router(connect=...)")
+    if not names:
+        raise ValueError("a route has at least one method")
+    return names
+
+
+def function_class(name: str, base: type[BaseHTTPRequestHandler], module: str) -> type[BaseHTTPRequestHandler]:
+    """A handler class to which functions are added."""
+    return _derived(name, base, {"__module__": module, "__doc__": f"The functions of the route {name}."})
+
+
+def add_function(cls: type[BaseHTTPRequestHandler], methods: Iterable[str], function: Callable[[Any], Any]) -> None:
+    """Have a function answer methods, as the ``do_*`` of a class.
+
+    Raises:
+        TypeError: it cannot be called with the handler alone.
+        ValueError: the class has such a method already.
+    """
+    _check_function(function)
+    for method in methods:
+        if f"do_{method}" in vars(cls):
+            raise ValueError(f"the route {cls.__name__!r} has a function for {method} already")
+        setattr(cls, f"do_{method}", function)
+
+
+def marked_methods(cls: type[BaseHTTPRequestHandler]) -> Iterator[Marked]:
+    """What `route` has marked in a class, and in those that it is derived from: one for each path."""
+    found: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    for attribute in dir(cls):
+        function = inspect.getattr_static(cls, attribute)
+        for mark in getattr(function, _MARK, ()) if inspect.isfunction(function) else ():
+            methods = found.setdefault(mark.path, {})
+            names.setdefault(mark.path, mark.name or attribute)
+            for method in mark.methods:
+                if method in methods:
+                    raise ValueError(f"{cls.__qualname__} has two methods for {method} {mark.path}")
+                methods[method] = function
+    for path, methods in found.items():
+        others = {name: None for name in dir(cls) if name.startswith("do_")}
+        own = {f"do_{method}": function for method, function in methods.items()}
+        namespace = {"__module__": cls.__module__, "__doc__": cls.__doc__, **others, **own}
+        yield Marked(path, names[path], _derived(f"{cls.__name__}.{names[path]}", cls, namespace))
+
+
+def _derived(name: str, base: Any, namespace: dict[str, Any]) -> type[BaseHTTPRequestHandler]:
+    made: type[BaseHTTPRequestHandler] = type(base)(name, (base,), namespace)
+    return made
+
+
+def _check_function(function: Callable[[Any], Any]) -> None:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(
+            f"{name} cannot be a route: a function takes the handler, 'async def page(self)', and answers by "
+            "self.send_text() and its like"
+        ) from None
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function.__qualname__} yields, and nobody waits for that: write to self.wfile")

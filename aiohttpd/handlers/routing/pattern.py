@@ -1,0 +1,275 @@
+"""Patterns: the text of a route, ``example.org/notes/{id:int}``, and the paths that it stands for.
+
+Owns the grammar of these texts, the converters of parameters, and the question which of two patterns is more specific.
+It is asked when routes are added, and never for a request.
+
+A pattern is a host, which may be left out, and a path. Each segment of the path is literal or one parameter. The end
+says what may follow: nothing, a slash (``{$}``), or any path: after a slash for the App that is mounted there, as
+``{rest...}`` in a parameter.
+"""
+
+import enum
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["CONVERTERS", "NO_MATCH", "Converter", "End", "Param", "Pattern", "Relation", "compare", "split_path"]
+
+NO_MATCH: Any = object()  # what `Converter.read` gives for a text that is no value
+_LARGEST = 2**63 - 1  # as databases have it
+
+
+class Converter:
+    """Which texts a parameter takes, and what a handler gets of them.
+
+    ::
+
+        site = Router({"/archive/{year:year}": Archive}, converters={"year": Converter("[0-9]{4}", int)})
+
+    Args:
+        pattern: a regular expression that the whole segment has to match, decoded. It is tried once the segments before
+            it have matched, so a request for another path never reaches it.
+        parse: makes the value of the text; ValueError means that the text does not match.
+        format: makes the text of a value, for `Router.url`.
+    """
+
+    def __init__(self, pattern: str, parse: Callable[[str], Any] = str, format: Callable[[Any], str] = str) -> None:
+        self.pattern = pattern
+        self._match = re.compile(pattern).fullmatch
+        self._parse = parse
+        self._format = format
+
+    def read(self, text: str) -> Any:
+        """The value of a text; `NO_MATCH` if it has none."""
+        if self._match(text) is None:
+            return NO_MATCH
+        try:
+            return self._parse(text)
+        except ValueError:
+            return NO_MATCH
+
+    def write(self, value: Any) -> str:
+        """The text of a value.
+
+        Raises:
+            ValueError: no route with this parameter would take it.
+        """
+        text = self._format(value)
+        if self.read(text) is NO_MATCH:
+            raise ValueError(f"{value!r} is no value for it")
+        return text
+
+
+class _Text(Converter):
+    """Any segment that is UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__("(?s:.+)")
+
+    def read(self, text: str) -> Any:
+        if not text:
+            return NO_MATCH
+        return text if text.isascii() or text.encode("utf-8", "ignore").decode() == text else NO_MATCH
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    if value > _LARGEST:
+        raise ValueError("larger than 64 bits")
+    return value
+
+
+_TEXT = _Text()
+_INT = Converter("[0-9]{1,19}", _integer)
+_UUID = Converter("[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", uuid.UUID)
+
+CONVERTERS: Mapping[str, Converter] = {"str": _TEXT, "int": _INT, "uuid": _UUID}
+
+
+class End(enum.Enum):
+    """What may follow the segments of a pattern."""
+
+    NOTHING = "nothing"
+    SLASH = "one slash"
+    REST = "a slash and any path, which is a parameter"
+    MOUNT = "a slash and any path, which is the path for the App that is mounted"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any path may follow."""
+        return self is End.REST or self is End.MOUNT
+
+
+class Param(NamedTuple):
+    """A segment that is a parameter."""
+
+    name: str
+    kind: str
+    converter: Converter
+
+
+class Pattern(NamedTuple):
+    """A route's text, taken apart.
+
+    Attributes:
+        text: as it was given.
+        host: of which it is, in lower case, ``*.`` at its beginning for all below it; empty for any.
+        segments: texts, decoded, and parameters.
+        end: what may follow.
+        rest: the name of the parameter that takes the rest; empty if there is none.
+    """
+
+    text: str
+    host: str
+    segments: tuple[str | Param, ...]
+    end: End
+    rest: str = ""
+
+    @classmethod
+    def of(cls, text: str, converters: Mapping[str, Converter] = CONVERTERS) -> "Pattern":
+        """Read a text.
+
+        Raises:
+            ValueError: it is no pattern; the message says what to write.
+        """
+        host, slash, path = text.partition("/")
+        if not slash:
+            raise _wrong(text, "a path begins with a slash")
+        if host and not _is_host(host):
+            raise _wrong(text, f"{host!r} is no host: write 'example.org/path' or '*.example.org/path', without a port")
+        *parts, last = path.split("/")
+        end, rest = End.NOTHING, ""
+        if last == "":
+            end = End.MOUNT if parts else End.SLASH
+        elif last == "{$}":
+            end = End.SLASH
+        elif match := _is_rest(last):
+            end, rest = End.REST, match[1]
+        else:
+            parts.append(last)
+        segments = tuple(_segment(text, part, converters) for part in parts)
+        names = [segment.name for segment in segments if isinstance(segment, Param)] + [rest] * bool(rest)
+        for name in names:
+            if names.count(name) > 1:
+                raise _wrong(text, f"the parameter {name!r} is there twice")
+        return cls(text, host.lower().removesuffix("."), segments, end, rest)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its parameters, in their order."""
+        return [segment.name for segment in self.segments if isinstance(segment, Param)] + [self.rest] * bool(self.rest)
+
+    @property
+    def literal(self) -> str | None:
+        """The one path that it stands for, if there is but one and it is written without an escape."""
+        if self.end.is_open or not all(isinstance(part, str) and _is_plain(part) for part in self.segments):
+            return None
+        return "/" + "/".join([*map(str, self.segments), *[""] * (self.end is End.SLASH and bool(self.segments))])
+
+
+_is_host = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]").fullmatch
+_is_rest = re.compile(r"\{([^\W\d]\w*)\.\.\.\}").fullmatch
+_is_param = re.compile(r"\{([^\W\d]\w*)(?::(\w+))?\}").fullmatch
+_is_plain = re.compile(r"[A-Za-z0-9!$&'()*+,;=:@~._-]+").fullmatch
+
+
+def _segment(text: str, part: str, converters: Mapping[str, Converter]) -> str | Param:
+    if match := _is_param(part):
+        kind = match[2] or "str"
+        if kind not in converters:
+            raise _wrong(
+                text, f"there is no converter {kind!r}: there are {', '.join(converters)}; or give converters="
+            )
+        return Param(match[1], kind, converters[kind])
+    if "{" in part or "}" in part:
+        raise _wrong(
+            text,
+            f"{part!r} is no parameter: one is a whole segment, '{{name}}' or '{{name:int}}', '{{rest...}}' the last",
+        )
+    if part in ("", ".", ".."):
+        raise _wrong(text, "an empty segment, '.' or '..' leads nowhere: such paths are redirected to the clean one")
+    if re.search("%[0-9A-Fa-f]{2}", part):
+        raise _wrong(text, f"{part!r} is encoded: write it as text")
+    if "?" in part or "#" in part:
+        raise _wrong(text, "a path has no '?' and no '#': look at self.query for the query")
+    return part
+
+
+def _wrong(text: str, why: str) -> ValueError:
+    return ValueError(f"the route {text!r}: {why}")
+
+
+def split_path(path: str) -> list[str]:
+    """The segments of a path as it was sent, each decoded once; a slash at its end gives an empty one.
+
+    A slash that was encoded stays within its segment. Bytes that are no UTF-8 become surrogates.
+    """
+    parts = path.split("/")
+    del parts[0]
+    if "%" in path:
+        from urllib.parse import unquote_to_bytes
+
+        return [unquote_to_bytes(part).decode("utf-8", "surrogateescape") if "%" in part else part for part in parts]
+    return parts
+
+
+class Relation(enum.Enum):
+    """How the paths of one pattern relate to those of another."""
+
+    EQUAL = "the same paths"
+    NARROWER = "some of the paths of the other"
+    WIDER = "all paths of the other, and more"
+    OVERLAP = "some in common, and each has its own"
+    DISJOINT = "none in common"
+
+
+EQUAL, NARROWER, WIDER, OVERLAP, DISJOINT = Relation
+
+
+def compare(one: Pattern, other: Pattern) -> Relation:
+    """How the paths of two patterns relate to each other; hosts do not count."""
+    found = EQUAL
+    for mine, theirs in zip(one.segments, other.segments, strict=False):
+        found = _both(found, _compare_segments(mine, theirs))
+        if found is DISJOINT:
+            return DISJOINT
+    return _both(found, _compare_ends(one, other))
+
+
+def _both(one: Relation, other: Relation) -> Relation:
+    if one is other or other is EQUAL:
+        return one
+    if one is EQUAL or other is DISJOINT:
+        return other
+    return DISJOINT if one is DISJOINT else OVERLAP
+
+
+def _compare_segments(one: str | Param, other: str | Param) -> Relation:
+    if isinstance(one, str) and isinstance(other, str):
+        return EQUAL if one == other else DISJOINT
+    if isinstance(one, str):
+        assert isinstance(other, Param)
+        return DISJOINT if other.converter.read(one) is NO_MATCH else NARROWER
+    if isinstance(other, str):
+        return DISJOINT if one.converter.read(other) is NO_MATCH else WIDER
+    if one.converter is other.converter:
+        return EQUAL
+    if other.converter is _TEXT:
+        return NARROWER
+    if one.converter is _TEXT:
+        return WIDER
+    return DISJOINT if {one.converter, other.converter} == {_INT, _UUID} else OVERLAP
+
+
+def _compare_ends(one: Pattern, other: Pattern) -> Relation:
+    length = len(one.segments) - len(other.segments)
+    if length > 0:
+        return NARROWER if other.end.is_open else DISJOINT
+    if length < 0:
+        return WIDER if one.end.is_open else DISJOINT
+    if one.end.is_open:
+        return EQUAL if other.end.is_open else WIDER if other.end is End.SLASH else DISJOINT
+    if other.end.is_open:
+        return NARROWER if one.end is End.SLASH else DISJOINT
+    return EQUAL if one.end is other.end else DISJOINT

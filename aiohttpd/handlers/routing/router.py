@@ -1,0 +1,496 @@
+"""Router: an App that leads each request to another App, by its path, and by its host where routes name one.
+
+Owns the table, and what is answered without an App: 404, redirects to the one spelling of a path, ``OPTIONS *``.
+
+One path has one spelling. A path with an empty segment, ``.`` or ``..``, encoded or not, is redirected (308, to GET and
+HEAD) to the path without, and is 404 for other methods. A slash more or less at the end is redirected (308) where only
+the other path has a route. Percent-encoding is decoded once, segment by segment, so ``%2F`` never makes a new segment;
+where an App of a mount or a ``{rest...}`` could take it for a slash, it is 404 unless the path with a slash leads to
+the same route.
+"""
+
+import functools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from ...config.hosts import without_port
+from ...engine.error_body import error_body_of
+from ...engine.interfaces import App
+from ...engine.response import StreamWriter
+from ...errors import HTTPError
+from ...wire.request import Request
+from ..app import resolve_app
+from ..base import BaseHTTPRequestHandler
+from ..dispatch import allowed_methods
+from ..files.paths import relative_folder
+from .errors import ErrorHandler, ErrorHandlers, answer_error, guarded
+from .functions import F, add_function, function_class, marked_methods, methods_of
+from .pattern import CONVERTERS, Converter, End, Param, Pattern, split_path
+from .tree import Found, Tree
+
+__all__ = ["Route", "Router"]
+
+_UNCLEAN = {"", ".", ".."}
+_IN_SEGMENT = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
+_words = re.compile("[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]*|[a-z0-9]+|[A-Z]+").findall
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Route(NamedTuple):
+    """One line of the table of a `Router`.
+
+    Attributes:
+        pattern: which paths.
+        given: the App, as it was given.
+        app: the short way into it.
+        name: for `Router.url`; empty if it has none.
+    """
+
+    pattern: Pattern
+    given: Any
+    app: App
+    name: str
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that it answers; none if only the App itself knows."""
+        cls = getattr(self.given, "func", self.given)
+        is_ours = isinstance(cls, type) and issubclass(cls, BaseHTTPRequestHandler)
+        return allowed_methods(cls) if is_ours else []
+
+
+class Router:
+    """An App that leads each request to the App of its path.
+
+    ::
+
+        site = aiohttpd.Router({
+            "/": Home,
+            "/notes": Notes,                # do_GET lists, do_POST adds
+            "/notes/{id:int}": Note,        # self.params["id"] is an int
+            "/files/": functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory="files"),
+            "/api/": another_router,
+            "example.org/": Landing,
+        })
+
+        @site.get("/ping")
+        async def ping(self: aiohttpd.BaseHTTPRequestHandler) -> None:
+            self.send_text("pong")
+
+    A path that ends with a slash, but ``/`` itself, is a mount: the App gets all paths below, without the prefix, which
+    it finds in ``self.request.root_path``. ``{$}`` at the end stands for a page with a slash (``/notes/{$}``),
+    ``{rest...}`` for any path. The most specific route wins, in whatever order they are given; first the path decides,
+    then the method.
+
+    Args:
+        table: Apps by the text of their routes; handler classes of ``http.server`` and partials are Apps, too.
+        handler: the class that functions are methods of, and that answers for what the router itself refuses.
+        error_handlers: ``async def page(self, error)`` by status code or exception class: what answers for it.
+        converters: more than ``str``, ``int`` and ``uuid``, by name.
+        connect: the App for CONNECT, whose target is no path; 501 without one.
+        lifespan: ``lifespan(server)``, an async context manager around those of the Apps.
+
+    Raises:
+        TypeError: something in the table is no App.
+        ValueError: a text is no route, or two contradict each other; the message has both.
+    """
+
+    def __init__(
+        self,
+        table: Mapping[str, Callable[..., Any]] | None = None,
+        *,
+        handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler,
+        error_handlers: Mapping[int | type[Exception], ErrorHandler] | None = None,
+        converters: Mapping[str, Converter] | None = None,
+        connect: App | None = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        self._options = {
+            "handler": handler, "error_handlers": error_handlers, "converters": converters, "connect": connect,
+            "lifespan": lifespan,
+        }  # fmt: skip
+        self._handler = handler
+        self._pages = ErrorHandlers(error_handlers) if error_handlers else None
+        self._converters = {**CONVERTERS, **(converters or {})}
+        self._connect = None if connect is None else self._short(connect)
+        self._lifespan = lifespan
+        self._routes: list[Route] = []
+        self._any_host: Tree[Route] = Tree()
+        self._hosts: dict[str, Tree[Route]] = {}
+        self._known: dict[str, App] = {}  # by target, where that is the path; empty if there are hosts
+        self._functions: dict[str, type[BaseHTTPRequestHandler]] = {}
+        self._included: list[type] = []
+        self._steps: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table
+        if (error_body := error_body_of(handler)) is not None:
+            self.error_body = error_body
+        for path, app in (table or {}).items():
+            self.add(path, app)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # to workers, by what has been done to make it
+        return _rebuild, (self._options, self._steps)
+
+    # The table.
+
+    def add(self, path: str, app: Callable[..., Any], name: str | None = None) -> None:
+        """Add a route.
+
+        Args:
+            path: its text, as in the table.
+            app: a handler class, a `Router`, or another App.
+            name: for `url`; by default that of the class in lower case, with an underscore between words.
+
+        Raises:
+            TypeError: this is no App.
+            ValueError: as for the table.
+        """
+        pattern = Pattern.of(path, self._converters)
+        try:
+            short = self._short(app)
+        except TypeError as error:
+            raise TypeError(f"the route {path!r}: {error}{_hint(app, path)}") from None
+        self._insert(Route(pattern, app, short, _name_of(app) if name is None else name))
+        self._steps.append(("add", (path, app, name)))
+        if isinstance(app, type) and issubclass(app, BaseHTTPRequestHandler):
+            self.include(app)
+
+    def include(self, cls: type[BaseHTTPRequestHandler]) -> None:
+        """Add the methods of a handler class that `route` has marked; a class in the table needs no call."""
+        if cls in self._included:
+            return
+        self._included.append(cls)
+        self._steps.append(("include", (cls,)))
+        for marked in marked_methods(cls):
+            pattern = Pattern.of(marked.path, self._converters)
+            self._insert(Route(pattern, marked.cls, self._short(marked.cls), marked.name))
+
+    def route(self, methods: str | Iterable[str], path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Have a function answer a path: it takes the handler, and has the whole contract.
+
+        An ``async def`` runs in the event loop, a plain ``def`` in a worker thread. HEAD is answered by GET.
+
+        Args:
+            methods: one method of HTTP, or several.
+            path: the text of the route. More functions can be added with the same text, for other methods.
+            name: for `url`, by default that of the function.
+
+        Raises:
+            TypeError: the function cannot be called with the handler alone.
+            ValueError: as for the table; or this is no method, or there is a function for it already.
+        """
+        names = methods_of(methods)
+
+        def decorate(function: F) -> F:
+            self.add_function(names, path, function, name)
+            return function
+
+        return decorate
+
+    def get(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Have a function answer GET and HEAD; see `route`."""
+        return self.route("GET", path, name=name)
+
+    def post(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Have a function answer POST; see `route`."""
+        return self.route("POST", path, name=name)
+
+    def put(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Have a function answer PUT; see `route`."""
+        return self.route("PUT", path, name=name)
+
+    def patch(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Have a function answer PATCH; see `route`."""
+        return self.route("PATCH", path, name=name)
+
+    def delete(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Have a function answer DELETE; see `route`."""
+        return self.route("DELETE", path, name=name)
+
+    def routes(self) -> Iterator[tuple[str, Route]]:
+        """All routes, those of routers in it included: the whole text, and the route."""
+        for route in self._routes:
+            yield route.pattern.text, route
+            if isinstance(route.given, Router) and route.pattern.end is End.MOUNT:
+                for text, inner in route.given.routes():
+                    yield _below(route.pattern.text, text), inner
+
+    def add_function(
+        self, methods: str | Iterable[str], path: str, function: Callable[[Any], Any], name: str | None = None
+    ) -> None:
+        """Have a function answer a path: `route` without a decorator."""
+        methods = methods_of(methods)
+        cls = self._functions.get(path)
+        made = cls or function_class(path, self._handler, getattr(function, "__module__", __name__))
+        add_function(made, methods, function)
+        if cls is None:
+            named = getattr(function, "__name__", "") if name is None else name
+            self._insert(Route(Pattern.of(path, self._converters), made, made.serve, named))
+            self._functions[path] = made
+        self._steps.append(("add_function", (methods, path, function, name)))
+
+    def _insert(self, route: Route) -> None:
+        pattern = route.pattern
+        if not pattern.host:
+            self._any_host.add(pattern, route)
+        else:
+            self._hosts.setdefault(pattern.host, Tree()).add(pattern, route)
+        self._routes.append(route)
+        if self._hosts:
+            self._known = {}
+        elif (path := pattern.literal) is not None:
+            self._known[path] = route.app
+
+    def _short(self, app: Any) -> App:
+        return resolve_app(app) if self._pages is None else guarded(app, self._handler)
+
+    # Names.
+
+    def url(self, name: str | type, /, **params: Any) -> str:
+        """The path of a route, encoded, from its name and the values of its parameters.
+
+        ::
+
+            site.url("note", id=3)      # "/notes/3"
+
+        A route of a router in the table is found as well, with the prefix of its mount, if there is none of that name
+        here. A router does not know where it is mounted: in a handler, ``self.request.root_path`` says so.
+
+        Args:
+            name: of the route, or the handler class that it leads to.
+            params: one for each parameter.
+
+        Raises:
+            LookupError: no route has this name, or several have.
+            ValueError: a parameter is missing or unknown, or has a value that its route does not take.
+        """
+        found = self._named(name)
+        if not found:
+            raise LookupError(f"no route has the name {name!r}")
+        if len(found) > 1:
+            texts = ", ".join(repr(pattern.text) for *_, pattern in found)
+            raise LookupError(f"several routes have the name {name!r}: {texts}; give them others by add(..., name=...)")
+        patterns = found[0]
+        names = [param for pattern in patterns for param in pattern.names]
+        if wrong := set(names) ^ params.keys():
+            raise ValueError(f"the route {name!r} has the parameters {names}: {', '.join(sorted(wrong))} is not right")
+        before = "".join(_written(pattern, params).removesuffix("/") for pattern in patterns[:-1])
+        return before + _written(patterns[-1], params)
+
+    def _named(self, name: str | type) -> list[tuple[Pattern, ...]]:
+        """The patterns, from the outermost router to the innermost, that lead to routes of a name; own ones first."""
+        own: list[tuple[Pattern, ...]] = [
+            (route.pattern,) for route in self._routes if (route.name == name and name) or route.given is name
+        ]
+        return own or [
+            (route.pattern, *patterns)
+            for route in self._routes
+            if isinstance(route.given, Router)
+            for patterns in route.given._named(name)
+        ]
+
+    # A request.
+
+    def __call__(self, request: Request, response: StreamWriter) -> Awaitable[None]:
+        """Lead a request to its App."""
+        if self._pages is not None:
+            request.error_pages = self._pages.within(request.error_pages)
+        app = self._known.get(request.target)
+        return self._choose(request, response) if app is None else app(request, response)
+
+    def _choose(self, request: Request, response: StreamWriter) -> Awaitable[None]:
+        if request.method == "CONNECT":
+            error = HTTPError(501, None, "this server opens no tunnels")
+            return self._refuse(request, response, error) if self._connect is None else self._connect(request, response)
+        path = request.path
+        if path == "*":
+            return _answer(response, 204, ("Allow", ", ".join(self._all_methods())))
+        segments = split_path(path)
+        if not _UNCLEAN.isdisjoint(segments[:-1]) or segments[-1] in (".", ".."):
+            return self._clean(request, response, segments)
+        trees = self._trees(request)
+        found = _first(trees, segments)
+        if found is None:
+            return self._other_slash(request, response, trees, segments)
+        if found.pattern.end.is_open and not _is_certain(found, trees, segments):
+            return self._refuse(request, response, HTTPError(404))
+        return self._lead(request, response, found, segments)
+
+    def _trees(self, request: Request) -> list[Tree[Route]]:
+        """Those of the host, the most specific first, and the one of any host."""
+        if not self._hosts:
+            return [self._any_host]
+        host = without_port(request.host or "").lower().removesuffix(".")
+        above = ("*" + host[at:] for at, sign in enumerate(host) if sign == ".")
+        return [*(self._hosts[name] for name in (host, *above) if name in self._hosts), self._any_host]
+
+    def _lead(
+        self, request: Request, response: StreamWriter, found: Found[Route], segments: list[str]
+    ) -> Awaitable[None]:
+        pattern = found.pattern
+        if found.values or pattern.rest:
+            params = dict(zip(pattern.names, found.values, strict=False))
+            if pattern.rest:
+                params[pattern.rest] = "/".join(segments[found.used :])
+            request.known_params = {**(request.known_params or {}), **params}
+        if pattern.end is End.MOUNT:
+            prefix = request.path.split("/", found.used + 1)[: found.used + 1]
+            request = request.mounted("/".join(prefix))
+        return found.route.app(request, response)
+
+    # What is answered here.
+
+    def _refuse(self, request: Request, response: StreamWriter, error: HTTPError) -> Awaitable[None]:
+        return answer_error(self._handler, request, response, error)
+
+    def _clean(self, request: Request, response: StreamWriter, segments: list[str]) -> Awaitable[None]:
+        """Redirect to the path without empty segments and dots, RFC 3986 section 5.2.4."""
+        if request.method not in ("GET", "HEAD"):
+            return self._refuse(request, response, HTTPError(404, None, "a path has no empty segment, '.' or '..'"))
+        names: list[str] = []
+        for segment in segments:
+            if segment == "..":
+                del names[-1:]
+            elif segment not in _UNCLEAN:
+                names.append(segment)
+        if segments[-1] in _UNCLEAN and names:
+            names.append("")
+        return _redirect(request, response, request.root_path + "/" + "/".join(map(_encoded, names)))
+
+    def _other_slash(
+        self, request: Request, response: StreamWriter, trees: list[Tree[Route]], segments: list[str]
+    ) -> Awaitable[None]:
+        """Redirect to the path with a slash at its end, or without, if that has a route; else 404."""
+        with_slash = segments[-1] == ""
+        other = segments[:-1] if with_slash else [*segments, ""]
+        if not other or _first(trees, other) is None:
+            return self._refuse(request, response, HTTPError(404))
+        # Relative, since a proxy may have taken a prefix away.
+        folder = relative_folder(request.path.removesuffix("/"))
+        return _redirect(
+            request, response, "../" + folder.removeprefix("./").removesuffix("/") if with_slash else folder
+        )
+
+    def _all_methods(self) -> list[str]:
+        """The methods of any route, for ``OPTIONS *``."""
+        names = dict.fromkeys(name for _, route in self.routes() for name in route.methods)
+        return list(names | {"OPTIONS": None})
+
+    # The life of a server.
+
+    @asynccontextmanager
+    async def lifespan(self, server: Any) -> AsyncIterator[None]:
+        """The lifespan of the application: its own, and within it those of the Apps in it, each of them once."""
+        async with AsyncExitStack() as stack:
+            entered: list[Any] = []
+            for life in self._lives():
+                if life not in entered:
+                    entered.append(life)
+                    await stack.enter_async_context(life(server))
+            yield
+
+    def _lives(self) -> Iterator[Lifespan]:
+        if self._lifespan is not None:
+            yield self._lifespan
+        for route in self._routes:
+            if isinstance(route.given, Router):
+                yield from route.given._lives()
+            elif (life := getattr(getattr(route.given, "func", route.given), "lifespan", None)) is not None:
+                yield life
+
+
+def _rebuild(options: dict[str, Any], steps: list[tuple[str, tuple[Any, ...]]]) -> Router:
+    router = Router(**options)
+    for name, arguments in steps:
+        getattr(router, name)(*arguments)
+    return router
+
+
+def _first(trees: Iterable[Tree[Route]], segments: list[str]) -> Found[Route] | None:
+    for tree in trees:
+        found = tree.find(segments)
+        if found is not None:
+            return found
+    return None
+
+
+def _is_certain(found: Found[Route], trees: list[Tree[Route]], segments: list[str]) -> bool:
+    """Whether an App that takes an encoded slash for a slash gets no path that another route is for."""
+    rest = segments[found.used :]
+    if not any("/" in segment for segment in rest):
+        return found.pattern.rest == "" or all(map(_is_text, rest))
+    if isinstance(found.route.given, Router):
+        return True  # it looks at segments, too
+    flat = [*segments[: found.used], *"/".join(rest).split("/")]
+    if not _UNCLEAN.isdisjoint(flat[:-1]) or flat[-1] in (".", ".."):
+        return False
+    other = _first(trees, flat)
+    return other is not None and other.route is found.route
+
+
+def _is_text(segment: str) -> bool:
+    return segment.isascii() or segment.encode("utf-8", "ignore").decode() == segment
+
+
+async def _answer(response: StreamWriter, status: int, *fields: tuple[str, str]) -> None:
+    response.head_mirrors_get = True
+    response.send_head(status, fields)
+
+
+def _redirect(request: Request, response: StreamWriter, location: str) -> Awaitable[None]:
+    query = request.query_string
+    return _answer(response, 308, ("Location", f"{location}?{query}" if query else location))
+
+
+def _encoded(segment: str) -> str:
+    return quote(segment.encode("utf-8", "surrogateescape"), safe=_IN_SEGMENT)
+
+
+def _written(pattern: Pattern, params: Mapping[str, Any]) -> str:
+    """The path of a pattern with values for its parameters."""
+    texts = [part if isinstance(part, str) else _value(part, params[part.name]) for part in pattern.segments]
+    if pattern.rest:
+        rest = str(params[pattern.rest])
+        parts = rest.split("/")
+        if not _UNCLEAN.isdisjoint(parts[:-1]) or parts[-1] in (".", "..") or not _is_text(rest):
+            raise ValueError(f"the parameter {pattern.rest!r}: {rest!r} is no path without '.', '..' and '//'")
+        texts += parts
+    elif pattern.end is not End.NOTHING:
+        texts.append("")
+    return "/" + "/".join(map(_encoded, texts)) if pattern.segments or pattern.rest else "/"
+
+
+def _value(part: Param, value: Any) -> str:
+    try:
+        text = part.converter.write(value)
+    except ValueError as error:
+        raise ValueError(f"the parameter {part.name!r} ({part.kind}): {error}") from None
+    if text in _UNCLEAN:
+        raise ValueError(f"the parameter {part.name!r}: {text!r} is no segment of a path")
+    return text
+
+
+def _below(prefix: str, text: str) -> str:
+    """The text of a route of a router that is mounted."""
+    host, _, path = text.partition("/")
+    return f"{prefix}{path}" if not prefix.startswith("/") else f"{host}{prefix}{path}"
+
+
+def _name_of(app: Any) -> str:
+    """The name of a class, in lower case, with an underscore between words."""
+    given = getattr(app, "func", app)
+    if isinstance(given, type):
+        return "_".join(_words(given.__name__)).lower()
+    return getattr(given, "__name__", "")
+
+
+def _hint(app: Any, path: str) -> str:
+    """What may have been meant by what is no App: a function of one argument."""
+    code = getattr(app, "__code__", None)
+    return (
+        f". A function that takes the handler is a route by router.get({path!r})"
+        if (not isinstance(app, functools.partial) and code is not None and code.co_argcount == 1)
+        else ""
+    )

@@ -1,0 +1,1 @@
+"""Routing: patterns, the tree, routers, functions as routes, errors in one place."""
