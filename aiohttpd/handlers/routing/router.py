@@ -5,8 +5,8 @@ Owns the table, and what is answered without an App: 404, redirects to the one s
 One path has one spelling. A path with an empty segment, ``.`` or ``..``, encoded or not, is redirected (308, to GET and
 HEAD) to the path without, and is 404 for other methods. A slash more or less at the end is redirected (308) where only
 the other path has a route. Percent-encoding is decoded once, segment by segment, so ``%2F`` never makes a new segment;
-where an App of a mount or a ``{rest...}`` could take it for a slash, it is 404 unless the path with a slash leads to
-the same route.
+where an App could take it for a slash (that of a mount or a ``{rest...}``, a file server, what is no handler class of
+ours), it is 404 unless the path with a slash leads to the same route.
 """
 
 import functools
@@ -58,9 +58,18 @@ class Route(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """The methods that it answers; none if only the App itself knows."""
+        cls = self._handler_class
+        return [] if cls is None else allowed_methods(cls)
+
+    @property
+    def by_segments(self) -> bool:
+        """Whether it has parameters to look at, and no need for the path; a file server has not."""
+        return self._handler_class is not None and not hasattr(self._handler_class, "translate_path")
+
+    @property
+    def _handler_class(self) -> type[BaseHTTPRequestHandler] | None:
         cls = getattr(self.given, "func", self.given)
-        is_ours = isinstance(cls, type) and issubclass(cls, BaseHTTPRequestHandler)
-        return allowed_methods(cls) if is_ours else []
+        return cls if isinstance(cls, type) and issubclass(cls, BaseHTTPRequestHandler) else None
 
 
 class Router:
@@ -314,7 +323,7 @@ class Router:
         found = _first(trees, segments)
         if found is None:
             return self._other_slash(request, response, trees, segments)
-        if found.pattern.end.is_open and not _is_certain(found, trees, segments):
+        if "%" in path and not _is_certain(found, trees, segments):
             return self._refuse(request, response, HTTPError(404))
         return self._lead(request, response, found, segments)
 
@@ -418,12 +427,13 @@ def _first(trees: Iterable[Tree[Route]], segments: list[str]) -> Found[Route] | 
 
 def _is_certain(found: Found[Route], trees: list[Tree[Route]], segments: list[str]) -> bool:
     """Whether an App that takes an encoded slash for a slash gets no path that another route is for."""
-    rest = segments[found.used :]
+    start = found.used if found.pattern.end.is_open else len(segments) if found.route.by_segments else 0
+    rest = segments[start:]
     if not any("/" in segment for segment in rest):
         return found.pattern.rest == "" or all(map(_is_text, rest))
     if isinstance(found.route.given, Router):
         return True  # it looks at segments, too
-    flat = [*segments[: found.used], *"/".join(rest).split("/")]
+    flat = [*segments[:start], *"/".join(rest).split("/")]
     if not _UNCLEAN.isdisjoint(flat[:-1]) or flat[-1] in (".", ".."):
         return False
     other = _first(trees, flat)

@@ -182,6 +182,16 @@ class TestFiles:
         answer = await fetch(site, target)
         assert b"secret" not in answer.body or b"guard" in answer.body
 
+    async def test_a_parameter_before_an_app_that_looks_at_the_path(self, tmp_path: Path, site: Router) -> None:
+        """A handler class of ours has the parameter, with its slash; others take the slash for one."""
+        files = functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory=tmp_path)
+        for given in (files, Old, app):
+            flat = Router({"/{name}": given, "/private/": telling("guard")})
+            assert (await fetch(flat, "/private%2Fsecret.txt")).status == 404
+            assert (await fetch(flat, "/x%2F..%2Fprivate%2Fsecret.txt")).status == 404
+        flat = Router({"/{name}": telling("name"), "/private/": telling("guard")})
+        assert (await told(flat, "/private%2Fsecret.txt"))["params"] == {"name": "private/secret.txt"}
+
     async def test_an_encoded_slash_that_leads_to_the_same_app(self, site: Router) -> None:
         assert (await fetch(site, "/files/sub%2Fa%20b.txt")).body == b"text"
 
