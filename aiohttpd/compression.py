@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
-from .handlers.app import refused_as, resolve_app
+from .handlers.app import copy_error_format, resolve_app
 from .net.sendfile import read_at
 from .wire.negotiation import accepted_codings
 from .wire.request import Request
@@ -86,7 +86,7 @@ class _Compressing:
     def __init__(self, app: App, minimum_size: int, level: int) -> None:
         self._given = app, minimum_size, level
         self._inner = resolve_app(app)
-        refused_as(self, app)
+        copy_error_format(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Compressing, self._given

@@ -10,7 +10,7 @@ from typing import Any
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
-from ..handlers.app import refused_as, resolve_app
+from ..handlers.app import copy_error_format, resolve_app
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .handler import SimpleHTTPRequestHandler
@@ -148,7 +148,8 @@ def _either(app: App, credentials: str, otherwise: App) -> App:
     async def chosen(request: Request, response: StreamWriter) -> None:
         await (inner if is_authorized(request, credentials) else otherwise)(request, response)
 
-    return refused_as(chosen, app)
+    copy_error_format(app, chosen)
+    return chosen
 
 
 async def _take_nothing(handler: SimpleHTTPRequestHandler) -> None:

@@ -1,6 +1,6 @@
-"""Which App serves what a program gives: handler classes, ours and http.server's, and functions.
+"""What can be served as an App: handler classes, ours and those of http.server, and callables.
 
-Owns the question what can be an App, and the short way into it. It is asked once, when a server is made.
+Owns the checks and conversions. They run once, when a server is made, not for each request.
 """
 
 import functools
@@ -12,22 +12,22 @@ from ..engine.apps import check_callable, explain_class, explain_value
 from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, ServedApp
 
-__all__ = ["handlers_in", "is_handler_class", "prepare", "refused_as", "resolve_app"]
+__all__ = ["copy_error_format", "handlers_in", "is_handler_class", "prepare", "resolve_app"]
 
-_REFUSAL_FIELDS = "refusal_fields"  # the attribute of an App
+_REFUSAL_FIELDS = "refusal_fields"  # attribute of an App: fields that error responses outside of it have, too
 
 
 def resolve_app(app: Any) -> App:
-    """Take the short way into a handler class.
+    """The callable that serves an App.
 
-    Calling a handler class makes an instance, and an instance is awaitable, so a class is an App as
-    it is; its ``serve`` does the same in one coroutine less.
+    A handler class is an App: calling it makes an instance, and the instance is awaitable. Its ``serve`` does the same
+    with one coroutine less. Handler classes of http.server get an App that runs them in threads.
 
     Raises:
-        TypeError: this is no App.
+        TypeError: ``app`` is no App; the message says what it looks like.
     """
     if _is_of_http_server(app):
-        from ..threads.legacy import blocking  # with the threads
+        from ..threads.legacy import blocking  # imports the thread pool, which other Apps do not need
 
         return blocking(app)
     if isinstance(app, type):
@@ -42,31 +42,37 @@ def resolve_app(app: Any) -> App:
 
 
 def prepare(app: Any) -> ServedApp:
-    """Find out how an App is served.
+    """Read from an App how it is to be served.
 
     Raises:
-        TypeError: this is no App.
+        TypeError: ``app`` is no App.
     """
     resolved = resolve_app(app)
-    # Of a class of ours only: functools.wraps would copy it, and those of http.server may mean another thing.
+    # Classes of ours only: functools.wraps copies attributes, and other classes may have an ``instant`` of their own.
     instant = getattr(app, "instant", None) if isinstance(app, type) and not _is_of_http_server(app) else None
     silence = getattr(resolved, "aiohttpd_silence", None)
-    silence = silence if isinstance(silence, (int, float)) else None  # a mock has everything
+    silence = silence if isinstance(silence, (int, float)) else None  # a mock has any attribute
     return ServedApp(resolved, instant, error_body_of(app), _refusal_fields(app), silence)
 
 
-def refused_as(outer: App, inner: Any) -> App:
-    """Have what is refused in front of an App look as it would in front of the one that it is around."""
-    more = {_REFUSAL_FIELDS: _refusal_fields(inner), "error_body": error_body_of(inner)}
-    vars(outer).update({name: value for name, value in more.items() if value})
-    return outer
+def copy_error_format(app: Any, layer: App) -> None:
+    """Give a layer the ``error_body`` and ``refusal_fields`` of the App in it.
+
+    Errors that are answered outside of the App (400, 401, 503 and so on) then look like those of the App.
+
+    Args:
+        app: the App in the layer.
+        layer: the App around it; its attributes are set.
+    """
+    attributes = {_REFUSAL_FIELDS: _refusal_fields(app), "error_body": error_body_of(app)}
+    vars(layer).update({name: value for name, value in attributes.items() if value})
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
-    if _is_of_http_server(app):  # which may mean another thing by it
+    if _is_of_http_server(app):  # its attribute of this name would be something else
         return ()
     fields = getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ())
-    return tuple(fields) if isinstance(fields, (tuple, list)) else ()  # a mock has everything
+    return tuple(fields) if isinstance(fields, (tuple, list)) else ()  # a mock has any attribute
 
 
 def _resolve_class(cls: type) -> Any:
@@ -82,7 +88,7 @@ def is_handler_class(cls: type) -> bool:
 
 
 def handlers_in(module: Any) -> list[str]:
-    """The names of the handler classes that a module defines; none if this is no module."""
+    """The names of the handler classes that a module defines; empty if ``module`` is no module."""
     if not isinstance(module, ModuleType):
         return []
     own = [(name, value) for name, value in vars(module).items() if isinstance(value, type)]
@@ -91,6 +97,6 @@ def handlers_in(module: Any) -> list[str]:
 
 def _is_of_http_server(app: Any) -> bool:
     """Whether this is a handler class of ``http.server``, or a ``functools.partial`` of one."""
-    old: Any = sys.modules.get("http.server")  # if nobody has imported it, nobody has derived a class from it
+    old: Any = sys.modules.get("http.server")  # not imported: there are no classes of it
     cls = getattr(app, "func", app)
     return old is not None and isinstance(cls, type) and issubclass(cls, old.BaseHTTPRequestHandler)

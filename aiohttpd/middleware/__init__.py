@@ -1,1 +1,1 @@
-"""Apps around Apps: authentication, and which hosts are answered. Compression has a door of its own."""
+"""Layers: Apps around Apps. Basic authentication, and allowed host names; `aiohttpd.compression` is a layer, too."""

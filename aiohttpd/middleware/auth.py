@@ -1,7 +1,7 @@
-"""Basic authentication, RFC 7617: an App around an App.
+"""Basic authentication (RFC 7617) with one user name and password.
 
-Owns the question who may pass. It is meant for one name and password from the command line; it knows no
-users and keeps no sessions.
+Owns the layer around an App that asks for credentials, and the comparison of credentials. There is no user database and
+no session.
 """
 
 import base64
@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
-from ..handlers.app import refused_as, resolve_app
+from ..handlers.app import copy_error_format, resolve_app
 from ..wire.headers import OWS
 from ..wire.request import Request
 
@@ -22,46 +22,49 @@ _CHALLENGE = ("WWW-Authenticate", 'Basic realm="aiohttpd", charset="UTF-8"')
 
 
 def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
-    """Let requests pass to an App that come with a name and a password; answer 401 to others.
+    """Require Basic authentication for an App; other requests get 401 with a challenge.
 
     Args:
         app: a handler class, or another App.
         credentials: ``name:password``.
-        preflight: let questions of browsers pass whether they may ask, which have no credentials.
+        preflight: do not require credentials for CORS preflight requests, with which browsers send none.
 
     Raises:
-        ValueError: there is no colon in the credentials, or nothing before it or after it.
+        ValueError: the credentials have no colon, or nothing before or after it.
     """
     check_credentials(credentials)
-    return _Guarded(app, credentials, preflight)
+    return _BasicAuth(app, credentials, preflight)
 
 
-class _Guarded:
-    """An App that lets pass to another one who has the credentials; it can be handed to workers if that can."""
+class _BasicAuth:
+    """An App that calls another one for authorized requests. It can be pickled for workers if the other App can."""
 
     def __init__(self, app: App, credentials: str, preflight: bool) -> None:
-        self._given = app, credentials, preflight
+        self._arguments = app, credentials, preflight
         self._inner = resolve_app(app)
-        refused_as(self, app)
+        copy_error_format(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Guarded, self._given
+        return _BasicAuth, self._arguments
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
-        _, credentials, preflight = self._given
-        asks = preflight and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not asks and not is_authorized(request, credentials):
+        _, credentials, preflight = self._arguments
+        if not (preflight and _is_preflight(request)) and not is_authorized(request, credentials):
             raise challenge()
         return await self._inner(request, response)
 
 
+def _is_preflight(request: Request) -> bool:
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+
+
 def check_credentials(credentials: str) -> str:
-    """See that credentials are ``name:password``, and give them back.
+    """Check that credentials are ``name:password``, and return them.
 
     Raises:
-        ValueError: there is no colon, or nothing before it or after it; or no client could send it.
+        ValueError: there is no colon, or nothing before or after it; or the text cannot be encoded.
     """
-    _as_sent(credentials)
+    _encoded(credentials)
     name, _, password = credentials.partition(":")
     if not name or not password:
         raise ValueError("credentials are 'name:password'")
@@ -69,22 +72,22 @@ def check_credentials(credentials: str) -> str:
 
 
 def is_authorized(request: Request, credentials: str) -> bool:
-    """Whether a request has these credentials; it takes as long whatever it has."""
-    return hmac.compare_digest(_digest(_credentials(request)), _digest(_as_sent(credentials)))
+    """Whether a request has these credentials. The time that it takes does not depend on the request's credentials."""
+    return hmac.compare_digest(_digest(_credentials(request)), _digest(_encoded(credentials)))
 
 
 def challenge() -> HTTPError:
-    """The answer to who has no credentials, or wrong ones."""
+    """The response to missing or wrong credentials: 401 with a WWW-Authenticate challenge."""
     return HTTPError(401, None, "name and password are needed", headers=[_CHALLENGE])
 
 
-def _as_sent(credentials: str) -> bytes:
-    """In UTF-8, as the challenge says; what the command line has in another charset stays as it is there."""
+def _encoded(credentials: str) -> bytes:
+    """Encode as UTF-8, the charset of the challenge. Bytes of a command line that are not UTF-8 stay as they are."""
     return credentials.encode("utf-8", "surrogateescape")
 
 
 def _digest(data: bytes) -> bytes:
-    # Of equal length whatever came.
+    # compare_digest takes constant time for values of equal length only.
     return hashlib.sha256(data).digest()
 
 
@@ -95,5 +98,5 @@ def _credentials(request: Request) -> bytes:
         return b""
     try:
         return base64.b64decode(encoded.strip(OWS), validate=True)
-    except ValueError:  # of the alphabet, of the padding, or of what is not ASCII
+    except ValueError:  # no base64, or not ASCII
         return b""

@@ -63,9 +63,9 @@ def make_service(
     if pages:
         add_pages(pages, service)
     if config.hosts:
-        from ..middleware.rebinding import check_hosts
+        from ..middleware.allowed_hosts import check_hosts
 
-        check_hosts(service, server.addresses)
+        service.app, service.instant = check_hosts(service.app, service.instant, config, server.addresses)
     return service
 
 
