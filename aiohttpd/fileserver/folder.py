@@ -1,10 +1,10 @@
-"""Sites: from what somebody wants of a folder to the App that serves it.
+"""The App that serves a folder, made from the options of the command ``aiohttpd serve``.
 
-Owns what the options of the command mean in HTTP. It reads no command line.
+Owns what these options mean in HTTP. It does not read the command line.
 """
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..engine.interfaces import App
@@ -15,13 +15,13 @@ from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .handler import SimpleHTTPRequestHandler
 
-__all__ = ["folder_app"]
+__all__ = ["FolderOptions", "folder_app"]
 
-# As browsers write it, since they compare it by each character; an extension's has another scheme.
+# As browsers send it in Origin, since they compare it character by character; browser extensions have other schemes.
 _is_origin = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+").fullmatch
 
-# What an answer says about itself, and no option may say for it.
-_OURS = (
+# Fields that differ from response to response, so --header cannot set them.
+_SET_BY_SERVER = (
     "content-length",
     "transfer-encoding",
     "connection",
@@ -32,98 +32,130 @@ _OURS = (
 )
 
 
-def folder_app(
-    directory: str,
-    *,
-    headers: Iterable[str] = (),
-    content_type: str | None = None,
-    cache: str | None = None,
-    cors: str | None = None,
-    spa: str | None = None,
-    index: Iterable[str] = (),
-    auth: str | None = None,
-    upload: bool = False,
-    overwrite: bool = False,
-    upload_auth: str | None = None,
-    max_upload: int | None = None,
-    min_free: int | None = None,
-    min_free_files: int | None = None,
-    timeout_lock: float | None = None,
-    trust_uploads: bool = False,
-    compress: bool = False,
-    listing: bool = True,
-    hidden: bool = False,
-    follow_symlinks: bool = False,
-) -> App:
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """How a folder is served: one field for each option of the command that concerns files.
+
+    Attributes:
+        headers: ``Name: value`` for each response with a file or a listing.
+        content_type: media type of files whose type cannot be guessed; None for ``application/octet-stream``.
+        cache: seconds that clients may cache files, as text; or ``no-store``, or ``no-cache``.
+        cors: the origin of pages that may read the responses, ``*`` for any.
+        spa: the file that is sent, with 200, for pages that do not exist.
+        index: names of index pages; empty for index.html and index.htm.
+        listing: list folders that have no index page.
+        hidden: serve names that begin with a dot.
+        follow_symlinks: follow symbolic links that lead out of the folder.
+        compress: compress responses of text.
+        auth: ``name:password`` that every request needs.
+        upload: accept files.
+        overwrite: let an upload replace a file.
+        upload_auth: ``name:password`` that uploads need.
+        max_upload: bytes of one upload request.
+        min_free: bytes that uploads leave free on the disk.
+        min_free_files: number of files that uploads leave room for on the disk.
+        timeout_lock: seconds that an upload waits while another program has locked the folder.
+        trust_uploads: let uploaded files run scripts as pages of the site, and be index pages.
+    """
+
+    headers: tuple[str, ...] = ()
+    content_type: str | None = None
+    cache: str | None = None
+    cors: str | None = None
+    spa: str | None = None
+    index: tuple[str, ...] = ()
+    listing: bool = True
+    hidden: bool = False
+    follow_symlinks: bool = False
+    compress: bool = False
+    auth: str | None = None
+    upload: bool = False
+    overwrite: bool = False
+    upload_auth: str | None = None
+    max_upload: int | None = None
+    min_free: int | None = None
+    min_free_files: int | None = None
+    timeout_lock: float | None = None
+    trust_uploads: bool = False
+
+
+_UPLOAD_OPTIONS = (
+    "overwrite", "trust_uploads", "upload_auth", "max_upload", "min_free", "min_free_files", "timeout_lock",
+)  # fmt: skip
+_DEFAULTS = {field.name: field.default for field in fields(FolderOptions)}
+
+
+def folder_app(directory: str, options: FolderOptions | None = None) -> App:
     """Make an App that serves a folder.
 
     Args:
-        directory: the folder.
-        headers: ``Name: value`` for each answer with a file or a listing.
-        content_type: of files of which it cannot be guessed.
-        cache: seconds for which files may be kept, or ``no-store``, or ``no-cache``.
-        cors: the origin of pages that may read the answers, ``*`` for any.
-        spa: the file that answers for every page that does not exist.
-        index: names that stand for their folder, instead of index.html and index.htm.
-        auth: ``name:password`` without which nobody passes.
-        upload: take files, too.
-        overwrite: let an upload take the place of a file.
-        upload_auth: ``name:password`` without which nothing is taken.
-        max_upload: bytes of one request that uploads.
-        min_free: bytes of the disk that uploads leave free.
-        min_free_files: files that the disk keeps room for.
-        timeout_lock: seconds that an upload waits for another program which has locked the folder.
-        trust_uploads: let what is uploaded be pages of the site.
-        compress: compress what is text.
-        listing: show folders without an index page.
-        hidden: serve names that begin with a dot.
-        follow_symlinks: follow links that lead out of the folder.
+        directory: path of the folder.
+        options: how it is served.
 
     Raises:
-        ValueError: one of these is not what it should be; the text says which.
+        ValueError: an option is malformed or useless; the message names it as the command line does.
     """
-    fields = [_field(text) for text in headers]
+    options = options or FolderOptions()
+    base = _upload_handler() if options.upload else SimpleHTTPRequestHandler
+    uploads = _upload_attributes(options) if options.upload else _no_uploads(options)
+    app: App = type("Folder", (base,), {"directory": directory, **_file_attributes(options), **uploads})
+    if options.compress:
+        from ..compression import compress
+
+        app = compress(app)
+    return app if options.auth is None else _with_auth(app, options.auth, options)
+
+
+def _file_attributes(options: FolderOptions) -> dict[str, Any]:
+    """The class attributes of `SimpleHTTPRequestHandler` for these options."""
+    if options.cors is not None and not _is_origin(options.cors):
+        raise ValueError(f"--cors {options.cors!r}: an origin is '*', or as https://host:port, with nothing after it")
     attributes: dict[str, Any] = {
-        "directory": directory,
-        "extra_response_headers": tuple(fields),
-        "list_directories": listing,
-        "show_hidden": hidden,
-        "follow_symlinks": follow_symlinks,
-        "fallback_page": spa,
-        "allow_origin": cors,
-        "cache_control": None if cache is None else _cache_control(cache),
+        "extra_response_headers": tuple(_parse_header(text) for text in options.headers),
+        "list_directories": options.listing,
+        "show_hidden": options.hidden,
+        "follow_symlinks": options.follow_symlinks,
+        "fallback_page": options.spa,
+        "allow_origin": options.cors,
+        "cache_control": None if options.cache is None else _cache_control(options.cache),
     }
-    if content_type is not None:
-        _check("--content-type", "Content-type", content_type)
-        attributes["default_content_type"] = content_type
-    if cors is not None and not _is_origin(cors):
-        raise ValueError(f"--cors {cors!r}: an origin is '*', or as https://host:port, with nothing after it")
-    if names := tuple(index):
-        attributes["index_pages"] = names
-    base: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
-    limits = {"min_free": min_free, "min_free_files": min_free_files, "timeout_lock": timeout_lock}
-    given = {name: value for name, value in limits.items() if value is not None}
-    if upload:
-        base = _upload_handler()
-        attributes |= {"overwrite": overwrite, "upload_credentials": upload_auth, "max_upload": max_upload, **given}
-        attributes["trust_uploads"] = trust_uploads
-    elif overwrite or trust_uploads or upload_auth is not None or max_upload is not None or given:
+    if options.content_type is not None:
+        _check_field("--content-type", "Content-type", options.content_type)
+        attributes["default_content_type"] = options.content_type
+    if options.index:
+        attributes["index_pages"] = options.index
+    return attributes
+
+
+def _upload_attributes(options: FolderOptions) -> dict[str, Any]:
+    """The class attributes of `UploadHandler` for these options."""
+    optional = {name: getattr(options, name) for name in ("min_free", "min_free_files", "timeout_lock")}
+    return {
+        "overwrite": options.overwrite,
+        "trust_uploads": options.trust_uploads,
+        "upload_credentials": options.upload_auth,
+        "max_upload": options.max_upload,
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+def _no_uploads(options: FolderOptions) -> dict[str, Any]:
+    """Methods that refuse uploads with a hint at the option."""
+    if any(getattr(options, name) != _DEFAULTS[name] for name in _UPLOAD_OPTIONS):
         raise ValueError(
             "--overwrite, --trust-uploads, --upload-auth, --max-upload, --min-free, --min-free-files and "
             "--timeout-lock are of no use without --upload"
         )
-    else:
-        attributes |= {"do_PUT": _take_nothing, "do_POST": _take_nothing}
-    app: App = type("Folder", (base,), attributes)
-    if compress:
-        from ..compression import compress as compressed
+    return {"do_PUT": _refuse_upload, "do_POST": _refuse_upload}
 
-        app = compressed(app)
-    return app if auth is None else _guarded(app, auth, upload_auth, preflight=cors is not None)
+
+async def _refuse_upload(handler: SimpleHTTPRequestHandler) -> None:
+    explain = "Files are taken where it was started with --upload"
+    raise HTTPError(405, None, explain, headers=[("Allow", handler.allowed_methods)])
 
 
 def _upload_handler() -> type[SimpleHTTPRequestHandler]:
-    """The handler that takes files, which needs more of the system than the one that does not."""
+    """`UploadHandler`; not every system has the functions that it needs."""
     try:
         from .uploads import UploadHandler
     except NotImplementedError as error:
@@ -131,44 +163,38 @@ def _upload_handler() -> type[SimpleHTTPRequestHandler]:
     return UploadHandler
 
 
-def _guarded(app: App, credentials: str, upload_credentials: str | None, *, preflight: bool) -> App:
-    """Let nobody pass without a password, or that for uploads."""
-    from ..middleware.auth import basic_auth  # with hashlib and more
+def _with_auth(app: App, credentials: str, options: FolderOptions) -> App:
+    """Require the credentials of ``auth`` or, since a request has one pair only, those of ``upload_auth``."""
+    from ..middleware.auth import basic_auth  # imports hashlib and hmac
 
-    guarded = basic_auth(app, credentials, preflight=preflight)
-    return guarded if upload_credentials is None else _either(app, upload_credentials, guarded)
+    guarded = basic_auth(app, credentials, preflight=options.cors is not None)
+    return guarded if options.upload_auth is None else _bypass(app, options.upload_auth, guarded)
 
 
-def _either(app: App, credentials: str, otherwise: App) -> App:
-    """Let those who may upload read, too: a request has one name and password."""
+def _bypass(app: App, credentials: str, otherwise: App) -> App:
+    """Call ``app`` for requests with these credentials, and ``otherwise`` for all others."""
     from ..middleware.auth import is_authorized
 
     inner = resolve_app(app)
 
-    async def chosen(request: Request, response: StreamWriter) -> None:
+    async def choose(request: Request, response: StreamWriter) -> None:
         await (inner if is_authorized(request, credentials) else otherwise)(request, response)
 
-    copy_error_format(app, chosen)
-    return chosen
+    copy_error_format(app, choose)
+    return choose
 
 
-async def _take_nothing(handler: SimpleHTTPRequestHandler) -> None:
-    """Say to who sends a file what is missing."""
-    explain = "Files are taken where it was started with --upload"
-    raise HTTPError(405, None, explain, headers=[("Allow", handler.allowed_methods)])
-
-
-def _field(text: str) -> tuple[str, str]:
+def _parse_header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
         raise ValueError(f"--header {text!r}: write 'Name: value'")
-    if name.lower() in _OURS:
+    if name.lower() in _SET_BY_SERVER:
         raise ValueError(f"--header {text!r}: {name} is different for each answer")
-    _check("--header", name, value.strip())
+    _check_field("--header", name, value.strip())
     return name, value.strip()
 
 
-def _check(option: str, name: str, value: str) -> None:
+def _check_field(option: str, name: str, value: str) -> None:
     try:
         ResponseFields.of([(name, value)])
     except (ValueError, UnicodeEncodeError) as error:

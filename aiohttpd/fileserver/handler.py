@@ -1,75 +1,80 @@
-"""SimpleHTTPRequestHandler: http.server's file server, with what HTTP has for files.
+"""SimpleHTTPRequestHandler: the file server of http.server, with conditional requests, ranges and content codings.
 
-Owns the way from a request for a path to its answer, and the override points of http.server. What may be
-opened is `tree`'s, what is known of a file `store`'s.
+Owns the steps from the path of a request to its response, and the methods of http.server that a class can override.
+Which files may be opened is decided in `handlers.files.tree`; files in memory are in `handlers.files.store`.
 
 ============================  ==========================================================================
 name of http.server           here
 ============================  ==========================================================================
 do_GET, do_HEAD, send_head,   ``async def``
 list_directory, copyfile
-translate_path, guess_type    plain functions as there; they do not touch the disk
+translate_path, guess_type    plain functions as there; they must not read the disk
 index_pages, extensions_map   class attributes as there, read when the class serves its first request
-directory=,                   keywords as there, ``functools.partial(Handler, directory=d)``
+directory=,                   keyword arguments as there, ``functools.partial(Handler, directory=d)``
 extra_response_headers=
 default_content_type          as there
 ============================  ==========================================================================
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
 from threading import get_ident
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine.answer import PreparedResponse
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected
-from ..handlers.base import BaseHTTPRequestHandler
+from ..handlers.base import BaseHTTPRequestHandler, allows_prepared_responses, open_head
 from ..handlers.files.content import Content, FileChanged, Readable
 from ..handlers.files.media_types import EXTENSIONS, guess_type
 from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
 from ..handlers.files.response import send_file_head
-from ..handlers.files.store import Folder, Policy, Representation, Store, Wishes, not_kept
+from ..handlers.files.store import Folder, Policy, Representation, Store, Wishes, uncached
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
-from .folders import Listed, send_listing
+from .send_listing import ListedFolder, send_listing
+
+if TYPE_CHECKING:
+    from .listing import ListingFormat
 
 __all__ = ["SimpleHTTPRequestHandler"]
 
-_STORES = 64  # folders of one class whose files are remembered
-_COPIED = 256 * 1024
+_MOST_STORES = 64  # stores of one class: one for each folder and loop
+_COPY_SIZE = 256 * 1024  # bytes that copyfile() reads at once
 
 
 class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
-    """Serves the files below a folder: GET and HEAD, conditions, ranges, listings.
+    """Serves the files below a folder: GET and HEAD, conditional and range requests, listings.
 
-    Derive from it and set attributes, or make one with ``functools.partial``::
+    Derive from it and set attributes, or pass keyword arguments with ``functools.partial``::
 
         aiohttpd.run(functools.partial(SimpleHTTPRequestHandler, directory="site"))
 
     Args:
         directory: the folder, by default the current one.
-        extra_response_headers: ``(name, value)`` pairs for each answer with a file, a part of one, a
-            listing, or 304.
+        extra_response_headers: ``(name, value)`` pairs for each response with status 200, 206 or 304. They replace
+            fields of the server with the same names.
 
     Attributes:
-        index_pages: names that stand for their folder.
-        extensions_map: media types by suffix, before what `mimetypes` knows.
-        default_content_type: of files of which the type cannot be guessed.
-        follow_symlinks: follow links that lead out of the folder.
+        index_pages: file names; the first that exists is sent for a folder.
+        extensions_map: media types by suffix; they take precedence over those of the package and of `mimetypes`.
+        default_content_type: media type of files whose type cannot be guessed.
+        follow_symlinks: follow symbolic links that lead out of the folder.
         show_hidden: serve and list names that begin with a dot.
-        list_directories: show folders without an index page; 404 otherwise.
-        precompressed: serve ``name.br``, ``name.zst`` or ``name.gz`` for ``name`` to who accepts it.
-        fallback_page: a file that answers, with 200, what is not found if a page is wanted; for programs
-            in the browser that have routes of their own.
-        allow_origin: value of Access-Control-Allow-Origin, for every answer.
-        cache_control: value of Cache-Control for files; listings and the fallback page have ``no-cache`` then.
-        cache_size: bytes of small files that are kept in memory.
-        cache_file_size: bytes of the largest of these.
-        max_ranges: ranges in one request; with more, the whole is sent.
-        max_listed: entries in one listing.
-        allowed_methods: what OPTIONS tells.
-        listing_form: HTML above the entries of a listing; `UploadHandler` has one.
+        list_directories: list folders that have no index page; otherwise 404.
+        precompressed: send ``name.br``, ``name.zst`` or ``name.gz`` for ``name`` if the client accepts the coding.
+        fallback_page: a file that is sent, with 200, in place of a page that does not exist; for single-page
+            applications, whose routes exist in the browser only.
+        allow_origin: value of Access-Control-Allow-Origin, for every response.
+        cache_control: value of Cache-Control for files. Listings and the fallback page have ``no-cache`` then.
+        cache_size: bytes of memory for small files.
+        cache_file_size: bytes of the largest file that is kept in memory.
+        max_ranges: ranges of one request; if there are more, the whole file is sent.
+        max_listed: entries of one listing.
+        allowed_methods: value of Allow in the response to OPTIONS.
+        listing_form: HTML above the entries of a listing; `UploadHandler` sets it.
     """
 
     index_pages: ClassVar[Iterable[str]] = ("index.html", "index.htm")
@@ -91,9 +96,9 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     allowed_methods: ClassVar[str] = "GET, HEAD, OPTIONS"
     listing_form = ""
 
-    refusal_fields: ClassVar[tuple[tuple[str, str], ...]] = ()  # for `ServerContext`
+    refusal_fields: ClassVar[tuple[tuple[str, str], ...]] = ()  # see `ServedApp`
     _stores: ClassVar[dict[Any, Store]] = {}
-    _is_stock: ClassVar[bool] = True  # nothing is overridden that decides about an answer with a file
+    _is_stock: ClassVar[bool] = True  # no method is overridden that could change a response with a file
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -101,8 +106,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         cls._stores = {}
         cls.refusal_fields = _cross_origin(cls.allow_origin)
         cls.extra_response_headers = _pairs(cls.extra_response_headers)
-        stock = cls._is_plain and not cls._own_prelude
-        cls._is_stock = stock and all(getattr(cls, name) is getattr(base, name) for name in _DECIDING)
+        inherited = all(getattr(cls, name) is getattr(base, name) for name in _METHODS_OF_FILES)
+        cls._is_stock = inherited and allows_prepared_responses(cls)
 
     def __init__(
         self,
@@ -122,7 +127,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
     @property
     def _store(self) -> Store:
-        # One for each thread, since each thread has a loop of its own.
+        # One for each thread: a store belongs to one event loop, and a thread runs one.
         key = (get_ident(), self.directory, self.extra_response_headers)
         return self._stores.get(key) or self._new_store(key)
 
@@ -137,14 +142,17 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             fields=(*_cross_origin(self.allow_origin), *self._added_to_files()),
             cache_control=self.cache_control,
         )
-        if len(self._stores) >= _STORES:
+        if len(self._stores) >= _MOST_STORES:
             del self._stores[next(iter(self._stores))]
         store = self._stores[key] = Store(os.fspath(self.directory or ""), policy)
         return store
 
     @classmethod
     def instant(cls, request: Request) -> PreparedResponse | None:
-        """Answer at once, without an instance, what is in memory; if the class leaves that as it is."""
+        """The prepared response for a file that is in memory; see `PreparedResponse`.
+
+        None if there is none, or if the class overrides a method that could change it.
+        """
         if not cls._is_stock or request.method != "GET":
             return None
         store = cls._stores.get((get_ident(), cls.directory, cls.extra_response_headers))
@@ -153,29 +161,29 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             path = path.partition("?")[0]
         return None if store is None else store.instant(path, request.headers)
 
-    # What is asked for.
+    # Requests.
 
     async def do_GET(self) -> None:
-        """Answer with a file or a listing."""
+        """Send a file or a listing."""
         content = await self.send_head()
         if content is None:
             return
         try:
             await self.copyfile(content, self.wfile)
         except FileChanged:
-            self.log_error("%s has changed while it was sent: the answer is cut", self.path)
+            self.log_error("%s has changed while it was sent: the response is aborted", self.path)
             self.wfile.abort()
         finally:
             content.close()
 
     async def do_HEAD(self) -> None:
-        """Answer as to GET, without the content."""
+        """Send the head of the response to GET."""
         content = await self.send_head()
         if content is not None:
             content.close()
 
     async def do_OPTIONS(self) -> None:
-        """Say what is allowed, and let pages of other origins ask, if ``allow_origin`` is set."""
+        """Send Allow, and the fields of a CORS preflight response if ``allow_origin`` is set."""
         self.send_response(204)
         self.send_header("Allow", self.allowed_methods)
         if self.allow_origin is not None:
@@ -185,10 +193,10 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     async def send_head(self) -> Readable | None:
-        """Send the head of the answer.
+        """Find the file or folder and send the head of the response.
 
         Returns:
-            The content of a file that is still to be sent, by `copyfile`; None if the answer is complete.
+            The content that `copyfile` has to send; None if the response is complete.
         """
         found = await self._find()
         if isinstance(found, Representation):
@@ -210,27 +218,25 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             name = self.path.partition("?")[0]
             if (file := store.fresh(name, codings)) is not None:
                 return file
-            name = normal_path(name)  # one entry for all spellings
+            name = normal_path(name)  # one entry of the store for all spellings of a path
             path = self.translate_path(name)
         return await store.find(name, path, codings, self.guess_type)
 
-    # A file.
-
     async def copyfile(self, source: Readable, outputfile: StreamWriter) -> None:
-        """Send what `send_head` has returned.
+        """Send the content that `send_head` has returned.
 
         Args:
-            source: `Content`, which knows how to leave, or something else that can be read.
-            outputfile: the answer.
+            source: a `Content`, which uses ``sendfile`` where it can; or another file, which is read and written.
+            outputfile: the response.
         """
         if isinstance(source, Content):
             await source.send(outputfile)
             return
-        while data := source.read(_COPIED):
+        while data := source.read(_COPY_SIZE):
             outputfile.write(data)
             await outputfile.drain()
 
-    # No file.
+    # Responses without a file.
 
     async def _send_missing(self) -> Content | None:
         if self.fallback_page is not None:
@@ -257,26 +263,14 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     async def list_directory(self, path: str) -> Readable | None:
-        """Answer with a listing: a page, or JSON to who prefers it.
+        """Send a listing: an HTML page, or JSON if the client prefers it.
 
         Args:
-            path: the folder in the file system.
+            path: path of the folder in the file system.
         """
-        from . import listing  # not every server lists
-
-        order = listing.Order.of(self.path.partition("?")[2])
-        shown = "".join(f"/{name}" for name in names_in(self.path)) + "/"
-        accepted = self._accepted()
-        form: listing.Form
-        if prefers_json(accepted):
-            form, fields = listing.JsonForm(shown, order), [("Content-type", "application/json")]
-        else:
-            form = listing.Page(shown, order, form=self.listing_form, sortable=accepts_html(accepted))
-            policy = listing.content_security_policy(script=bool(self.listing_form))
-            fields = [("Content-type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy)]
-
-        if self.cache_control is not None:
-            fields.append(("Cache-Control", not_kept(self.cache_control)))
+        listing, fields = self._listing_format()
+        root = os.fspath(self.directory or "")
+        folder = ListedFolder(root, path, self._is_listed, self.follow_symlinks, self.max_listed)
 
         def send_head() -> None:
             self.send_response(200)
@@ -284,51 +278,68 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
 
-        root = os.fspath(self.directory or "")
-        listed = Listed(root, path, self._is_listed, self.follow_symlinks, self.max_listed)
         try:
-            if not await send_listing(listed, form, self.wfile, send_head):
+            if not await send_listing(folder, listing, self.wfile, send_head):
                 self.send_error(404, "No permission to list directory")
         except ClientDisconnected:
             raise
         except OSError as error:
-            self.log_error("the listing of %s is cut: %s", self.path, error)
+            self.log_error("the listing of %s is aborted: %s", self.path, error)
             self.wfile.abort()
         return None
 
+    def _listing_format(self) -> tuple[ListingFormat, list[tuple[str, str]]]:
+        """The format that the client accepts, and the header fields of it."""
+        from . import listing  # imported with the first listing
+
+        order = listing.Order.of(self.path.partition("?")[2])
+        path = "".join(f"/{name}" for name in names_in(self.path)) + "/"
+        accepted = self._accepted()
+        made: ListingFormat
+        if prefers_json(accepted):
+            made, fields = listing.JsonListing(path, order), [("Content-type", "application/json")]
+        else:
+            made = listing.HtmlListing(path, order, form=self.listing_form, sortable=accepts_html(accepted))
+            policy = listing.content_security_policy(script=bool(self.listing_form))
+            fields = [("Content-type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy)]
+        if self.cache_control is not None:
+            fields.append(("Cache-Control", uncached(self.cache_control)))
+        return made, fields
+
     def _is_listed(self, name: str) -> bool:
-        """Whether a name is one for listings; called in threads."""
+        """Whether a listing shows a name. Called in threads."""
         return self.show_hidden or not name.startswith(".")
 
-    # What can be overridden besides.
+    # Further methods that a class can override.
 
     def translate_path(self, path: str) -> str:
-        """The path in the file system for the path of a URL; it ends with a slash if that does.
+        """The path in the file system for the path of a URL. It ends with a slash if that of the URL does.
 
-        What an override returns may lie anywhere as far as links are concerned only with
-        ``follow_symlinks``; by default it has to lie in ``directory``.
+        A path outside of ``directory`` is served only if ``follow_symlinks`` is set.
         """
         path = path.partition("#")[0].partition("?")[0]
         slash = "/" if decoded(path).endswith("/") else ""
         return os.path.join(os.fspath(self.directory or ""), *names_in(path)) + slash
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
-        """The media type for the name of a file."""
+        """The media type for a file name."""
         return guess_type(os.fspath(path), self.extensions_map) or self.default_content_type
 
     def end_headers(self) -> None:
-        """End the head, with what ``extra_response_headers`` and ``allow_origin`` add to it."""
-        if self._fields is not None and self._status >= 200:
-            if self._status in (200, 206, 304):
+        """Add the fields of ``extra_response_headers`` and ``allow_origin``, and end the head."""
+        head = open_head(self)
+        if head is not None and head[0] >= 200:
+            status, fields = head
+            if status in (200, 206, 304):
                 for name, value in self.extra_response_headers:
-                    self._fields.drop(name)  # it takes the place of ours
+                    fields.drop(name)
                     self.send_header(name, value)
             for name, value in _cross_origin(self.allow_origin):
                 self.send_header(name, value)
         super().end_headers()
 
     def _content_fields(self) -> list[tuple[str, str]]:
-        """Fields of answers with a file, if ``extra_response_headers`` does not have others of their names."""
+        """Fields of responses with a file; ``extra_response_headers`` can replace them."""
         return []
 
     def _added_to_files(self) -> list[tuple[str, str]]:
@@ -341,7 +352,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
 
 def _cross_origin(origin: str | None) -> tuple[tuple[str, str], ...]:
-    """The fields that let pages of an origin read an answer."""
+    """The CORS fields that let pages of an origin read a response."""
     if origin is None:
         return ()
     exposed = ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, ETag")
@@ -349,11 +360,12 @@ def _cross_origin(origin: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def _pairs(fields: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
-    """Fields as a key of a dict, however they have been given."""
+    """Fields as a tuple, which can be a part of a dict's key."""
     return tuple((name, value) for name, value in fields)
 
 
-_DECIDING = (
+# The methods whose overrides can change a response with a file.
+_METHODS_OF_FILES = (
     "__init__",
     "copyfile",
     "do_GET",

@@ -1,7 +1,6 @@
-"""Listings: a folder as a page, or as JSON.
+"""The formats of a folder's listing: an HTML page, and JSON.
 
-Owns how a folder looks: order, sizes, dates, escaping. It is given entries and makes bytes, and knows neither
-requests nor the file system.
+Owns order, sizes, dates and escaping. It makes bytes of entries, and sees neither requests nor the file system.
 """
 
 import base64
@@ -11,14 +10,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote
 
 from ..handlers.files.tree import Entry
 from .upload_form import UPLOAD_SCRIPT
 
-__all__ = ["Form", "JsonForm", "Order", "Page", "Totals", "content_security_policy", "html_page"]
+__all__ = ["HtmlListing", "JsonListing", "ListingFormat", "Order", "Totals", "content_security_policy"]
 
 
 def _icon(path: str) -> str:
@@ -26,7 +25,7 @@ def _icon(path: str) -> str:
     return f'url("data:image/svg+xml,{quote(svg)}") no-repeat'
 
 
-# Drawn, since not every system has a font with pictures.
+# Drawn as SVG: not every system has a font with these symbols.
 _FILE = "M3 .5h6.5L13 4v11.5H3z"
 _FOLDER = "M1 2.5h5l1.5 2H15v9H1z"
 
@@ -71,7 +70,7 @@ def _hash(text: str) -> str:
 
 
 def content_security_policy(*, script: bool = False) -> str:
-    """What the page may load and run: nothing but its style, and its script if there is one, by their hashes."""
+    """The Content-Security-Policy of the page: nothing but its own style, and its script if it has one, by hash."""
     more = (
         f"script-src {_hash(UPLOAD_SCRIPT)}; connect-src 'self'; form-action 'self'" if script else "form-action 'none'"
     )
@@ -84,14 +83,14 @@ _COLUMNS = (("name", "Name", ""), ("size", "Size", "s"), ("modified", "Modified"
 
 
 class Order(NamedTuple):
-    """By which column the entries are sorted."""
+    """The column by which entries are sorted, and the direction."""
 
     column: str = "name"
     descending: bool = False
 
     @classmethod
     def of(cls, query: str) -> "Order":
-        """Read ``sort=size&order=desc``; what is not understood does not count."""
+        """Parse a query such as ``sort=size&order=desc``. Unknown fields and values are ignored."""
         try:
             found = dict(parse_qsl(query, max_num_fields=20))
         except ValueError:
@@ -102,12 +101,12 @@ class Order(NamedTuple):
         return cls(column, found.get("order") == "desc")
 
     def key(self) -> "Callable[[Entry], str]":
-        """Gives the text by which an entry is sorted: folders first, names as people count, then by the column.
+        """A function that makes the sort key of an entry: folders first, then by the column, then by natural name.
 
-        Texts, since they are compared without a step of Python, and fast.
+        Keys are text, since text is compared in C.
         """
         if self.column == "name":
-            # All of it is turned around for the other direction, but folders stay first.
+            # Descending order reverses the whole list; folders stay first.
             folder = "1" if self.descending else "0"
             file = "0" if self.descending else "1"
             return lambda entry: (folder if entry.is_directory else file) + _natural(entry.name)
@@ -118,11 +117,11 @@ class Order(NamedTuple):
 
     @property
     def reverse(self) -> bool:
-        """Whether the texts are sorted from the last to the first."""
+        """Whether keys are sorted in descending order."""
         return self.column == "name" and self.descending
 
 
-_FAR = 10**19  # microseconds; beyond what a file system can tell
+_FAR = 10**19  # microseconds; more than any date of a file system
 
 
 def _number(name: str) -> Callable[["Entry"], int]:
@@ -131,23 +130,23 @@ def _number(name: str) -> Callable[["Entry"], int]:
     return lambda entry: int(min(max(entry.modified * 1e6, -_FAR), _FAR)) + _FAR
 
 
-# Less than all that a name can hold, and then how many digits there are: 2 comes before 10.
+# A run of digits becomes NUL, the number of digits, the digits: so 2 sorts before 10.
 _find_digits = re.compile("0*([0-9]+)")
 
 
 def _natural(name: str) -> str:
-    """A text that is sorted as people count."""
+    """A text that sorts in natural order: ``file2`` before ``file10``."""
     return _find_digits.sub(lambda match: f"\0{chr(len(match[1]))}{match[1]}", name.casefold()) + f"\0\0{name}"
 
 
 class Totals:
-    """What is summed up above the entries.
+    """The summary of a folder.
 
     Attributes:
-        folders: how many.
-        files: how many.
-        size: of all files, in bytes.
-        more: there are entries that have not been read.
+        folders: number of folders.
+        files: number of files.
+        size: bytes of all files.
+        more: whether there are entries beyond the limit.
     """
 
     def __init__(self, entries: Iterable[Entry] = (), *, more: bool = False) -> None:
@@ -165,30 +164,30 @@ class Totals:
                 self.size += entry.size
 
 
-class Form(Protocol):
-    """What a listing is made in, piece by piece, from entries that are sorted."""
+class ListingFormat(Protocol):
+    """A format of listings. It is written in pieces, from sorted entries."""
 
     order: Order
 
     def begin(self, totals: Totals) -> bytes:
-        """What comes before the entries."""
+        """The text before the entries."""
 
     def entries(self, entries: Iterable[Entry], *, first: bool) -> bytes:
-        """Some of the entries; whether they are the first."""
+        """The text of some entries; ``first`` if they are the first ones."""
 
     def end(self) -> bytes:
-        """What comes after them."""
+        """The text after the entries."""
 
 
-class Page:
-    """A listing as a page.
+class HtmlListing:
+    """A listing as an HTML page.
 
     Args:
         path: the decoded path of the folder, with a slash at both ends.
         order: how its entries are sorted.
-        form: for uploads; with it comes its script.
-        sortable: with links to other orders. They are for who asks for pages as browsers do; a program that
-            follows every link would get everything as often as there are orders.
+        form: HTML of a form for uploads; the page has its script then.
+        sortable: add links to the other orders. Only for clients that ask for HTML as browsers do: programs that
+            follow every link, such as ``wget -r``, would fetch the folder once for each order.
     """
 
     def __init__(self, path: str, order: Order, *, form: str = "", sortable: bool = True) -> None:
@@ -198,33 +197,17 @@ class Page:
         self._sortable = sortable
 
     def begin(self, totals: Totals) -> bytes:
-        """The head, the summary, and the line that leads up."""
+        """The head of the page, the summary, and the link to the parent folder."""
         return _begin(self._path, totals, self.order, self._form, sortable=self._sortable).encode()
 
     def entries(self, entries: Iterable[Entry], *, first: bool) -> bytes:
-        """Lines of the table."""
+        """Rows of the table."""
         return "".join(map(_row, entries)).encode()
 
     def end(self) -> bytes:
         """The rest of the page."""
         script = f"<script>{UPLOAD_SCRIPT}</script>\n" if self._form else ""
         return f"</tbody>\n</table>\n{script}</body>\n</html>\n".encode()
-
-
-def html_page(path: str, entries: list[Entry], order: Order, *, more: bool, form: str = "") -> Iterator[bytes]:
-    """Make a page in pieces.
-
-    Args:
-        path: the decoded path of the folder, with a slash at both ends.
-        entries: its content, sorted.
-        order: how.
-        more: whether there are entries that have not been read.
-        form: for uploads; with it comes its script.
-    """
-    page = Page(path, order, form=form)
-    yield page.begin(Totals(entries, more=more))
-    yield page.entries(entries, first=True)
-    yield page.end()
 
 
 def _begin(path: str, totals: Totals, order: Order, form: str, *, sortable: bool) -> str:
@@ -295,8 +278,8 @@ def _row(entry: Entry) -> str:
     )
 
 
-class JsonForm:
-    """A listing as an object with ``path`` and ``entries``; sizes in bytes, times in UTC.
+class JsonListing:
+    """A listing as a JSON object with ``path``, ``more`` and ``entries``; sizes in bytes, times in UTC.
 
     Args:
         path: the decoded path of the folder, with a slash at both ends.
@@ -308,17 +291,17 @@ class JsonForm:
         self._path = path
 
     def begin(self, totals: Totals) -> bytes:
-        """The beginning of the object."""
+        """The object up to its list of entries."""
         more = json.dumps(totals.more)
         return f'{{"path": {json.dumps(_shown(self._path))}, "more": {more}, "entries": ['.encode()
 
     def entries(self, entries: Iterable[Entry], *, first: bool) -> bytes:
-        """Items of the list."""
+        """Items of the list of entries."""
         texts = ",\n".join(json.dumps(_as_object(entry), ensure_ascii=False) for entry in entries)
         return f"{'' if first else ','}\n{texts}".encode()
 
     def end(self) -> bytes:
-        """The end of both."""
+        """The end of the list and of the object."""
         return b"\n]}\n"
 
 
@@ -333,45 +316,45 @@ def _as_object(entry: Entry) -> dict[str, object]:
 
 
 def _reference(entry: Entry) -> str:
-    """A relative reference; a colon would make a scheme of what stands before it."""
+    """A relative reference. A colon is percent-encoded, or the text before it would be a scheme."""
     return quote(os.fsencode(entry.name), safe="") + ("/" if entry.is_directory else "")
 
 
 def _shown(name: str) -> str:
-    """A name as text: bytes that are no UTF-8 as the replacement character."""
+    """A name as text; bytes that are not UTF-8 become replacement characters."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-# Controls, and what is not seen but turns or hides its neighbours: U+202E before gnp.exe makes exe.png of it.
-# What joins letters and emoji (U+200C, U+200D) may stay, and so may spaces of any width.
-_find_unseen = re.compile(
+# Control characters, and invisible characters that reorder or hide others: U+202E shows gnp.exe as exe.png.
+# Joiners of letters and emoji (U+200C, U+200D) are allowed, and so are spaces of any width.
+_find_invisible = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff9-\ufffb]"
 )
 
 
 def _readable(name: str) -> str:
-    """A name as text that looks like nothing else: what is not seen is written out, as ``\\u202e``."""
-    return _find_unseen.sub(lambda match: ascii(match[0])[1:-1], _shown(name))
+    """A name as text that cannot be mistaken for another: invisible characters are escaped, as ``\\u202e``."""
+    return _find_invisible.sub(lambda match: ascii(match[0])[1:-1], _shown(name))
 
 
 def _timestamp(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", _known(time.gmtime, seconds))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", _converted(time.gmtime, seconds))
 
 
 def _local(seconds: float) -> time.struct_time:
-    return _known(time.localtime, seconds)
+    return _converted(time.localtime, seconds)
 
 
-def _known(convert: Callable[[float], time.struct_time], seconds: float) -> time.struct_time:
+def _converted(convert: Callable[[float], time.struct_time], seconds: float) -> time.struct_time:
     try:
         return convert(seconds)
-    except (OverflowError, ValueError, OSError):  # a date that the file system has made up
+    except (OverflowError, ValueError, OSError):  # a date that the platform cannot express
         return convert(0)
 
 
 def human_size(size: int) -> str:
-    """A size for people: ``4.5 MB``, powers of 1,000 as in file managers."""
+    """A size as people read it: ``4.5 MB``; units are powers of 1000, as in file managers."""
     if size < 1000:
         return f"{size} B"
     value, units = size / 1000, iter(("kB", "MB", "GB", "TB", "PB"))

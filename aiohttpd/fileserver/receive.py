@@ -1,7 +1,7 @@
-"""Receiving files: under a temporary name, then under their own at once, or not at all.
+"""Receiving a file: written under a temporary name, then renamed when it is complete, or deleted.
 
-Owns what happens on the disk: no other file is touched, a minimum of it stays free, and nothing is left of
-what is not complete. Whatever waits for the disk does so in a thread, of those that are for this alone.
+Owns what happens on the disk: no other file is touched, some space stays free, and incomplete files are deleted. All
+calls that may wait for the disk run in a thread pool of their own.
 """
 
 import asyncio
@@ -14,84 +14,95 @@ import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import HTTPError
 from ..handlers.files.tree import OpenFile
 
-__all__ = ["PartialFile", "check_system", "is_temporary"]
+__all__ = ["PartialFile", "UploadLimits", "check_system", "is_temporary"]
 
-_WRITTEN = 256 * 1024  # bytes that are written together
-_WORTH_IT = 64 * 1024  # bytes that are worth a write of their own
-_THREADS = 8  # a disk that is slow, or hangs, keeps no other thread than these
-_AGAIN = 0.02, 0.2  # seconds between looks whether a folder is still locked: at first, and at last
+_WRITE_SIZE = 256 * 1024  # bytes that are collected for one write
+_DIRECT_WRITE = 64 * 1024  # bytes that are written at once, without collecting
+_THREADS = 8  # threads that a slow disk can block
+_LOCK_POLL = 0.02, 0.2  # seconds between attempts to lock a folder: the shortest and the longest
 _RETRY_AFTER = ("Retry-After", "5")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
-# Not made of the name, which may be as long as names may be.
+# The temporary name does not contain the file's name, which may have the greatest length that is allowed.
 is_temporary = re.compile(r"\.aiohttpd-[0-9a-f]{16}\.part", re.IGNORECASE).fullmatch
 
 T = TypeVar("T")
 
 _commits = threading.Lock()
-_threads = ThreadPoolExecutor(_THREADS, "aiohttpd-upload")  # which begin when they are needed
+_threads = ThreadPoolExecutor(_THREADS, "aiohttpd-upload")  # threads are started when they are needed
 
 
 def check_system() -> None:
-    """See whether files can be received here.
+    """Check that the system has what uploads need: functions that take an open folder instead of a path.
 
     Raises:
-        NotImplementedError: a folder cannot be held while its path may come to mean another.
+        NotImplementedError: it has not.
     """
     needed = {os.open, os.stat, os.link, os.rename, os.unlink}
     if not needed <= os.supports_dir_fd or not hasattr(os, "fstatvfs"):
         raise NotImplementedError("this system cannot hold a folder open, which uploads need")
 
 
-class PartialFile:
-    """A file that is arriving; an async context manager, after which it is there whole, or nothing of it.
-
-    Args:
-        folder: where it is to be, open.
-        name: what it is to be called.
-        overwrite: let it take the place of another file, and its permissions. A link is replaced, not followed.
-        min_free: bytes of the disk that stay free (507).
-        min_free_files: files for which there stays room, where the disk has room for a number (507).
-        patience: seconds for which another program may keep the folder locked (503).
-        expected: bytes that are to come, as far as is known.
-        check: a further look, in a thread, at the beginning and before the file gets its name.
+class UploadLimits(NamedTuple):
+    """What an upload may do on the disk.
 
     Attributes:
-        size: bytes so far.
-        replaced: whether it has taken the place of another.
+        overwrite: replace a file of the same name; otherwise 409. Its permissions are kept. A symbolic link is
+            replaced, not followed.
+        min_free: bytes that stay free on the disk (507).
+        min_free_files: number of files that the disk keeps room for, where the file system counts them (507).
+        timeout_lock: seconds to wait while another program has locked the folder (503).
+    """
+
+    overwrite: bool = False
+    min_free: int = 0
+    min_free_files: int = 0
+    timeout_lock: float = 5.0
+
+
+class PartialFile:
+    """A file that is being received: an async context manager.
+
+    If the block ends without an exception, the file is complete under its name; otherwise nothing of it is left.
+
+    Args:
+        folder: the folder of the file, open.
+        name: the name of the file.
+        limits: what the upload may do.
+        expected: bytes that are expected, for the check of free space; 0 if that is not known.
+        check: called in a thread at the beginning, and again before the file gets its name; raises `HTTPError` to
+            refuse the upload.
+
+    Attributes:
+        size: bytes received.
+        replaced: whether the file has replaced another one.
     """
 
     def __init__(
         self,
         folder: OpenFile,
         name: str,
+        limits: UploadLimits,
         *,
-        overwrite: bool,
-        min_free: int,
-        min_free_files: int = 0,
-        patience: float = 5.0,
         expected: int = 0,
         check: Callable[[], None] | None = None,
     ) -> None:
         self._folder = folder
         self._name = name
         self._temporary = f".aiohttpd-{secrets.token_hex(8)}.part"
-        self._overwrite = overwrite
-        self._min_free = min_free
-        self._min_free_files = min_free_files
-        self._patience = patience
+        self._limits = limits
         self._expected = expected
         self._check = check
         self._descriptor = -1
-        self._made = False  # the temporary name is there
-        self._mode = 0  # permissions of what it will replace
-        self._waiting = bytearray()
-        # A thread may still write when the request is cancelled; it ends before anything else happens.
+        self._is_created = False  # the temporary name exists
+        self._mode = 0  # permissions of the file that will be replaced
+        self._unwritten = bytearray()
+        # When the request is cancelled, a thread may still be writing: the lock makes `_discard` wait for it.
         self._lock = threading.Lock()
         self._given_up = False
         self.size = 0
@@ -110,9 +121,9 @@ class PartialFile:
             await self._give_up()
             return
         try:
-            if self._waiting:
-                await self._in_thread(self._write, bytes(self._waiting))
-            await self._commit_patiently()
+            if self._unwritten:
+                await self._in_thread(self._write, bytes(self._unwritten))
+            await self._commit_when_unlocked()
         except BaseException:
             await self._give_up()
             raise
@@ -121,29 +132,30 @@ class PartialFile:
         """Append bytes.
 
         Raises:
-            HTTPError: 507: the disk would be too full; 413: the file is larger than files may be there.
+            HTTPError: 507: the disk would have less free space than it must keep; 413: the file system does not take
+                files of this size.
         """
         self.size += len(data)
-        if not self._waiting and len(data) >= _WORTH_IT:
+        if not self._unwritten and len(data) >= _DIRECT_WRITE:
             await self._in_thread(self._write, data)
             return
-        self._waiting += data
-        if len(self._waiting) >= _WRITTEN:
-            waiting, self._waiting = self._waiting, bytearray()
-            await self._in_thread(self._write, waiting)
+        self._unwritten += data
+        if len(self._unwritten) >= _WRITE_SIZE:
+            unwritten, self._unwritten = self._unwritten, bytearray()
+            await self._in_thread(self._write, unwritten)
 
-    # In a thread.
+    # Called in threads.
 
     def _open(self) -> None:
         with self._lock:
             if self._given_up:
                 return
-            self._look()
+            self._check_name()
             self._check_free(self._expected)
             self._check_free_files()
             self._descriptor = os.open(self._temporary, _FLAGS, 0o666, dir_fd=self._folder.fileno())
-            self._made = True
-            if self._mode:  # whoever could not read the file before must not read it now, or meanwhile
+            self._is_created = True
+            if self._mode:  # users who cannot read the old file must not be able to read the new one, at no time
                 with contextlib.suppress(OSError):  # a file system without permissions
                     os.fchmod(self._descriptor, self._mode)
 
@@ -157,23 +169,23 @@ class PartialFile:
                 view = view[os.write(self._descriptor, view) :]
 
     def _commit(self) -> bool:
-        """Give the file its name; say no if somebody else keeps the folder locked."""
+        """Give the file its name. Returns False if another program has locked the folder."""
         with self._lock:
             if self._given_up:
                 return True
             self._close()
-            if not self._overwrite:
-                self._look()
+            if not self._limits.overwrite:
+                self._check_name()
                 self._take_free_name()
                 return True
-            # Between a look at what has a name and taking its place no other upload comes, nor one of another worker.
-            if not _commits.acquire(timeout=_AGAIN[1]):
+            # The locks keep other uploads, of this process and of other workers, from coming between check and rename.
+            if not _commits.acquire(timeout=_LOCK_POLL[1]):
                 return False
             try:
                 if not _lock(self._folder.fileno()):
                     return False
                 try:
-                    self._look()
+                    self._check_name()
                     self._rename()
                 finally:
                     _unlock(self._folder.fileno())
@@ -184,11 +196,11 @@ class PartialFile:
     def _take_free_name(self) -> None:
         folder = self._folder.fileno()
         try:
-            # Unlike renaming, this replaces nothing, whoever else takes the name now.
+            # A link, unlike a rename, fails if the name exists, even if it was created a moment ago.
             os.link(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
         except FileExistsError:
             raise
-        except OSError:  # a file system without links: hold the name by an empty file
+        except OSError:  # a file system without hard links: reserve the name with an empty file
             os.close(os.open(self._name, _FLAGS, 0o666, dir_fd=folder))
             try:
                 self._rename()
@@ -197,15 +209,15 @@ class PartialFile:
                 raise
         else:
             os.unlink(self._temporary, dir_fd=folder)
-            self._made = False
+            self._is_created = False
 
     def _rename(self) -> None:
         folder = self._folder.fileno()
         os.replace(self._temporary, self._name, src_dir_fd=folder, dst_dir_fd=folder)
-        self._made = False
+        self._is_created = False
 
     def _close(self) -> None:
-        # Even a close that fails gives the number free, for somebody else's file.
+        # A close that fails releases the descriptor, too. It must not be closed again.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -214,13 +226,13 @@ class PartialFile:
         with self._lock:
             with contextlib.suppress(OSError):
                 self._close()
-            if self._made:
+            if self._is_created:
                 with contextlib.suppress(OSError):
                     os.unlink(self._temporary, dir_fd=self._folder.fileno())
-                self._made = False
+                self._is_created = False
 
-    def _look(self) -> None:
-        """See whether the name may be taken."""
+    def _check_name(self) -> None:
+        """Check that the file may have its name."""
         try:
             mode = os.stat(self._name, dir_fd=self._folder.fileno(), follow_symlinks=False).st_mode
         except FileNotFoundError:
@@ -228,7 +240,7 @@ class PartialFile:
         else:
             if stat.S_ISDIR(mode):
                 raise HTTPError(409, None, f"{self._name!r} is a folder")
-            if not self._overwrite:
+            if not self._limits.overwrite:
                 raise HTTPError(409, None, f"{self._name!r} is there already")
             if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
                 raise HTTPError(409, None, f"{self._name!r} is no file")
@@ -239,41 +251,41 @@ class PartialFile:
 
     def _check_free(self, size: int) -> None:
         status = os.fstatvfs(self._folder.fileno())
-        if status.f_bavail * status.f_frsize - size < self._min_free:
+        if status.f_bavail * status.f_frsize - size < self._limits.min_free:
             short = (
-                f"less than {self._min_free} bytes of the disk would stay free"
-                if self._min_free
+                f"less than {self._limits.min_free} bytes of the disk would stay free"
+                if self._limits.min_free
                 else "the disk is full"
             )
             raise HTTPError(507, None, short)
 
     def _check_free_files(self) -> None:
         status = os.fstatvfs(self._folder.fileno())
-        # Where they are not counted (btrfs), there is room for none in all.
-        if getattr(status, "f_files", 0) and status.f_favail - 1 < self._min_free_files:
+        # File systems that do not count files (btrfs) have f_files == 0.
+        if getattr(status, "f_files", 0) and status.f_favail - 1 < self._limits.min_free_files:
             raise HTTPError(
-                507, None, f"the disk has no room for more files but the {self._min_free_files} that stay free"
+                507, None, f"the disk has no room for more files but the {self._limits.min_free_files} that stay free"
             )
 
-    # Between the loop and the threads.
+    # Called in the event loop.
 
-    async def _commit_patiently(self) -> None:
-        """Give the file its name, as soon as nobody else keeps the folder locked; no thread waits for that."""
+    async def _commit_when_unlocked(self) -> None:
+        """Give the file its name as soon as the folder is not locked. No thread is blocked while it is."""
         loop = asyncio.get_running_loop()
-        until, pause = loop.time() + self._patience, _AGAIN[0]
+        until, pause = loop.time() + self._limits.timeout_lock, _LOCK_POLL[0]
         while not await self._in_thread(self._commit):
             if loop.time() > until:
                 raise HTTPError(503, None, "another program keeps the folder locked", headers=(_RETRY_AFTER,))
-            await asyncio.sleep(pause)  # a lock tells nobody that it has been given up
-            pause = min(2 * pause, _AGAIN[1])
+            await asyncio.sleep(pause)  # there is no event for a lock that is released
+            pause = min(2 * pause, _LOCK_POLL[1])
 
     async def _give_up(self) -> None:
-        """Leave nothing behind. Who is cancelled meanwhile need not wait for it."""
+        """Delete the temporary file. A second cancellation does not wait for that."""
         self._given_up = True
-        self._waiting = bytearray()
+        self._unwritten = bytearray()
         try:
             discarding = asyncio.get_running_loop().run_in_executor(_threads, self._discard)
-        except RuntimeError:  # the loop has been closed in the middle of the request, or has no threads any more
+        except RuntimeError:  # the loop, or its thread pool, has been closed during the request
             self._discard()
         else:
             await asyncio.shield(discarding)
@@ -282,15 +294,15 @@ class PartialFile:
         try:
             return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
         except OSError as error:
-            answer = _ANSWERS.get(error.errno or 0)
+            answer = _STATUS_BY_ERRNO.get(error.errno or 0)
             if answer is None:
                 raise
             raise HTTPError(answer[0], None, answer[1].format(repr(self._name), error.strerror)) from None
 
 
 def _lock(folder: int) -> bool:
-    """Lock a folder for other workers; say no if it is locked."""
-    import fcntl  # which systems have that pass `check_system`
+    """Lock a folder against other workers. Returns False if it is locked."""
+    import fcntl  # systems that pass `check_system` have it
 
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -308,8 +320,8 @@ def _unlock(folder: int) -> None:
         fcntl.flock(folder, fcntl.LOCK_UN)
 
 
-# What is no fault of ours; everything else is logged, and answered with 500.
-_ANSWERS = {
+# Errors of the system that are answered with a status of their own. All others are logged and answered with 500.
+_STATUS_BY_ERRNO = {
     getattr(errno, name): answer
     for names, answer in [
         (("ENOSPC", "EDQUOT"), (507, "the disk is full")),

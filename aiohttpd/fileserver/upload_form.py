@@ -1,6 +1,6 @@
-"""The form for uploads on a listing, and the script that shows how far one has come.
+"""The HTML form for uploads on a listing, and its script, which shows progress.
 
-Owns both texts. Without the script the form works, too.
+Owns both texts. The form also works without the script.
 """
 
 __all__ = ["UPLOAD_SCRIPT", "upload_form"]
@@ -18,9 +18,9 @@ def upload_form(*, overwrite: bool, guarded: bool = False, limit: int | None = N
     """The form.
 
     Args:
-        overwrite: the script does not ask whether a name is taken.
-        guarded: it asks for the password before it sends anything large.
-        limit: bytes of one request.
+        overwrite: files may be replaced, so the script does not look for files with these names.
+        guarded: uploads need a password; the script has the browser ask for it before it sends the files.
+        limit: bytes of one request; the script does not send more.
     """
     attributes = ' data-overwrite="yes"' if overwrite else ""
     attributes += ' data-guarded="yes"' if guarded else ""
@@ -28,8 +28,8 @@ def upload_form(*, overwrite: bool, guarded: bool = False, limit: int | None = N
     return _FORM % attributes
 
 
-# An answer that comes while much is still being sent may be lost with the connection, so what can be known
-# is asked before. The paths are written out, since a base with a password in it is none for fetch.
+# A response that is sent while the browser is still sending may be lost when the connection closes. So the script
+# checks what it can before it sends. It uses absolute URLs, since fetch() refuses a base URL with a password in it.
 UPLOAD_SCRIPT = r"""
 const form = document.querySelector("form"), input = form.elements.file, state = form.querySelector("output");
 const bar = form.querySelector("progress"), button = form.querySelector("button");

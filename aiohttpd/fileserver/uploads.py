@@ -1,14 +1,14 @@
-"""UploadHandler: a file server that takes files, too.
+"""UploadHandler: a file server that also accepts uploads.
 
-Owns what a request to upload is, and who may make one. What happens on the disk is `receive`'s.
+Owns which requests upload files, and which of them are allowed. What happens on the disk is in `receive`.
 
 ============================  ==========================================================================
 PUT /folder/name              the body is the file: ``curl -T file URL``
 POST /folder/                 ``multipart/form-data``: every part with a file name, ``curl -F f=@file URL``
 ============================  ==========================================================================
 
-A name is taken as it is, or refused. Of a form each file that is complete is kept, whatever becomes of
-those after it; an error says which these are.
+A file name is used unchanged, or refused. Each file of a form is kept as soon as it is complete, also if a later one
+fails; the error response names the files that were saved.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, urlsplit
 
 from ..errors import ContentTooLarge, HTTPError
@@ -28,35 +28,38 @@ from ..middleware.auth import challenge, is_authorized
 from ..wire.conditions import Outcome, Validators, evaluate
 from ..wire.negotiation import accepts_html, prefers_json
 from .handler import SimpleHTTPRequestHandler
-from .receive import PartialFile, check_system, is_temporary
+from .receive import PartialFile, UploadLimits, check_system, is_temporary
 from .upload_form import upload_form
+
+if TYPE_CHECKING:
+    from ..handlers.forms import Part
 
 __all__ = ["UploadHandler"]
 
 check_system()
 
-_READ = 256 * 1024
-_NAMED = 5  # files that an error names
+_READ_SIZE = 256 * 1024
+_NAMED = 5  # the most files that an error message names
 _has_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
-# A page of theirs has an origin of its own then: it reads nothing here, and uploads nothing in the name of who looks.
+# A sandboxed page has an origin of its own: its scripts cannot read this site, or upload with a visitor's credentials.
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _SANDBOX = ("Content-Security-Policy", "sandbox")
 _CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 
 
 class UploadHandler(SimpleHTTPRequestHandler):
-    """Serves the files below a folder, and takes new ones.
+    """Serves the files below a folder, and accepts new ones by PUT and POST.
 
-    ``name.gz`` does not stand for ``name`` here, or who may upload could change what others get for it.
+    ``precompressed`` is off: with it, an uploaded ``name.gz`` would change what clients get for ``name``.
 
     Attributes:
-        overwrite: let a file take the place of another; 409 otherwise.
-        min_free: bytes of the disk that stay free (507).
-        min_free_files: files for which there stays room (507), where the disk has room for a number of them.
-        timeout_lock: seconds for which another program may keep a folder locked in which a file is replaced (503).
-        trust_uploads: let what is uploaded be pages of the site: run scripts there, and be the page of a folder.
-        max_upload: bytes of one request (413); None for any number.
-        upload_credentials: ``name:password`` without which nothing is taken.
+        overwrite: let an upload replace a file; otherwise 409.
+        min_free: bytes that stay free on the disk (507).
+        min_free_files: number of files that the disk keeps room for, where the file system counts them (507).
+        timeout_lock: seconds to wait while another program has locked the folder in which a file is replaced (503).
+        trust_uploads: let uploaded files run scripts as pages of the site, and be index pages.
+        max_upload: bytes of one request (413); None for no limit.
+        upload_credentials: ``name:password`` that uploads need (401); None for none.
     """
 
     max_form_parts = 10_000
@@ -77,7 +80,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
         return upload_form(overwrite=self.overwrite, guarded=guarded, limit=self.max_upload)
 
     async def do_PUT(self) -> None:
-        """Take the body as a file."""
+        """Save the body as a file."""
         self._check_allowed()
         *names, name = self._names() or [""]
         if decoded(self.path.partition("?")[0]).rpartition("/")[2] in ("", "."):
@@ -85,11 +88,11 @@ class UploadHandler(SimpleHTTPRequestHandler):
         self._check_name(name)
         self._check_body()
         expected = self.request.content_length or 0
-        check = self._check_of(names, name)
-        async with self._incoming(await self._open_folder(names), name, expected, check) as file:
-            while data := await self.rfile.read(_READ):
+        check = self._precondition(names, name)
+        async with self._partial_file(await self._open_folder(names), name, expected, check) as file:
+            while data := await self.rfile.read(_READ_SIZE):
                 await file.write(data)
-        self._forget()
+        self._clear_stores()
         self.send_response(204 if file.replaced else 201)
         if not file.replaced:
             place = self.request.root_path + folder_path(names)
@@ -98,27 +101,18 @@ class UploadHandler(SimpleHTTPRequestHandler):
         self.end_headers()
 
     async def do_POST(self) -> None:
-        """Take the files of a form."""
+        """Save the files of a form."""
         self._check_allowed()
         hint = "a form with files is posted to a folder, and a file is sent to its name by PUT: curl -T FILE URL"
         folder = await self._open_folder(self._names(), hint)
         if self.headers.get_content_type() != "multipart/form-data":
             raise HTTPError(415, None, hint)
-        expected = self.request.content_length or 0
         saved: list[tuple[str, int]] = []
         try:
             async for part in self.parts():
-                if not part.filename:
-                    continue
-                # A path is none of ours, RFC 7578 section 4.2.
-                name = part.filename.replace("\\", "/").rpartition("/")[2]
-                self._check_name(name)
-                async with self._incoming(folder, name, expected) as file:
-                    async for data in part:
-                        await file.write(data)
-                self._forget()
-                saved.append((name, file.size))
-                expected = 0
+                if part.filename:
+                    expected = 0 if saved else self.request.content_length or 0
+                    saved.append(await self._save_part(folder, part, part.filename, expected))
         except HTTPError as error:
             if saved:
                 error.explain = f"{error.explain or error}; {_saved_before(saved)}"
@@ -126,6 +120,16 @@ class UploadHandler(SimpleHTTPRequestHandler):
         if not saved:
             raise HTTPError(400, None, "no file has been chosen")
         self._answer_saved(saved)
+
+    async def _save_part(self, folder: OpenFile, part: "Part", filename: str, expected: int) -> tuple[str, int]:
+        """Save one file of a form. Returns its name and size."""
+        name = filename.replace("\\", "/").rpartition("/")[2]  # without the client's folders, RFC 7578 section 4.2
+        self._check_name(name)
+        async with self._partial_file(folder, name, expected) as file:
+            async for data in part:
+                await file.write(data)
+        self._clear_stores()
+        return name, file.size
 
     def _answer_saved(self, saved: list[tuple[str, int]]) -> None:
         accepted = self._accepted()
@@ -136,13 +140,11 @@ class UploadHandler(SimpleHTTPRequestHandler):
         else:
             self.send_text("".join(f"saved {name} ({size} bytes)\n" for name, size in saved), 201)
 
-    def _incoming(
+    def _partial_file(
         self, folder: OpenFile, name: str, expected: int, check: Callable[[], None] | None = None
     ) -> PartialFile:
-        return PartialFile(
-            folder, name, overwrite=self.overwrite, min_free=self.min_free, min_free_files=self.min_free_files,
-            patience=self.timeout_lock, expected=expected, check=check,
-        )  # fmt: skip
+        limits = UploadLimits(self.overwrite, self.min_free, self.min_free_files, self.timeout_lock)
+        return PartialFile(folder, name, limits, expected=expected, check=check)
 
     async def _open_folder(self, names: list[str], hint: str = "") -> OpenFile:
         root = os.fspath(self.directory or "")
@@ -158,26 +160,30 @@ class UploadHandler(SimpleHTTPRequestHandler):
             raise HTTPError(404, "File not found", "; ".join(filter(None, ("there is no such folder", hint))))
         return folder
 
-    def _forget(self) -> None:
-        """What is in memory may be another file now."""
+    def _clear_stores(self) -> None:
+        """Drop the files that are in memory: one of them may have been replaced."""
         self._stores.clear()
 
-    # What is refused.
+    # Checks.
 
     def _check_allowed(self) -> None:
-        """See who asks, and whether it is a page of somebody else's that asks in their name."""
+        """Check the credentials, the origin (against cross-site request forgery) and the length.
+
+        Raises:
+            HTTPError: 401, 403 or 413.
+        """
         if self.upload_credentials is not None and not is_authorized(self.request, self.upload_credentials):
             raise challenge()
         for origin in self.headers.get_all("Origin") or ():
-            if origin != self.allow_origin and not self._is_own(origin):
+            if origin != self.allow_origin and not self._is_same_origin(origin):
                 raise HTTPError(403, None, "a page of another origin may not upload")
         limit = self.rfile.limit = self.max_upload
         if limit is not None and (self.request.content_length or 0) > limit:
             raise ContentTooLarge(limit)
 
-    def _is_own(self, origin: str) -> bool:
-        """Whether a page is one of ours; a proxy may speak https for us."""
-        if self.headers["Sec-Fetch-Site"] == "same-origin":  # which no page can say of itself
+    def _is_same_origin(self, origin: str) -> bool:
+        """Whether an origin is this server. A page may be https and the request http: a proxy may terminate TLS."""
+        if self.headers["Sec-Fetch-Site"] == "same-origin":  # set by the browser; scripts cannot set it
             return True
         try:
             theirs, ours = urlsplit(origin), urlsplit(f"//{self.request.host}")
@@ -188,18 +194,27 @@ class UploadHandler(SimpleHTTPRequestHandler):
         return same and bool(self.request.host) and self.request.scheme in ("http", theirs.scheme)
 
     def _names(self) -> list[str]:
-        """The names in the path; unlike for reading, one that does not count is refused."""
+        """The names in the path.
+
+        Raises:
+            HTTPError: 400: a part of the path cannot be a name. Requests that read ignore such parts.
+        """
         names = names_in(self.path)
         if [part for part in decoded(self.path.partition("?")[0]).split("/") if part not in ("", ".")] != names:
             raise HTTPError(400, None, "a part of the path can be no name")
         return names
 
     def _check_name(self, name: str) -> None:
+        """Check the name of a file that is to be saved.
+
+        Raises:
+            HTTPError: 400: the file system, or a URL, cannot express it; 403: it is not allowed here.
+        """
         try:
-            can_be = names_in(quote(os.fsencode(name), safe="")) == [name] and not _has_control(name)
+            is_valid = names_in(quote(os.fsencode(name), safe="")) == [name] and not _has_control(name)
         except UnicodeEncodeError:  # the file system is not in UTF-8
-            can_be = False
-        if not can_be:
+            is_valid = False
+        if not is_valid:
             raise HTTPError(400, None, f"no file can be called {name!r}")
         if name.startswith(".") and not self.show_hidden:
             raise HTTPError(403, None, "names that begin with a dot are hidden here")
@@ -211,19 +226,23 @@ class UploadHandler(SimpleHTTPRequestHandler):
             )
 
     def _pages(self) -> set[str]:
-        """Names under which a file is shown to who asks for something else; file systems may ignore their case."""
+        """The names of pages that are sent for other paths, in lower case, since file systems may ignore case."""
         pages = (*self.index_pages, *([self.fallback_page] if self.fallback_page else ()))
         return {page.rpartition("/")[2].casefold() for page in pages}
 
     def _check_body(self) -> None:
+        """Check that the body is a whole file, RFC 9110 section 14.4."""
         if "Content-Range" in self.headers:
-            raise HTTPError(400, None, "a part of a file cannot be put")  # RFC 9110 section 14.4
+            raise HTTPError(400, None, "a part of a file cannot be put")
         check_not_encoded(self.headers)
         if self.request.content_length is None and not self.request.framing.chunked:
-            raise HTTPError(411)  # of HTTP/1.0, say: it would be an empty file
+            raise HTTPError(411)  # a request without a body, as HTTP/1.0 allows it: it would make an empty file
 
-    def _check_of(self, names: list[str], name: str) -> Callable[[], None] | None:
-        """The conditions of a PUT, RFC 9110 section 13, if it has some: a function to call in threads."""
+    def _precondition(self, names: list[str], name: str) -> Callable[[], None] | None:
+        """A function that checks the conditions of a PUT (RFC 9110 section 13); None if there are none.
+
+        It is called in a thread.
+        """
         headers = self.headers
         if not any(field in headers for field in _CONDITIONS):
             return None
@@ -242,12 +261,12 @@ class UploadHandler(SimpleHTTPRequestHandler):
 
         return check
 
-    # What is uploaded is somebody else's.
+    # Methods of the base class.
 
     def _content_fields(self) -> list[tuple[str, str]]:
         return [_NOSNIFF] if self.trust_uploads else [_NOSNIFF, _SANDBOX]
 
-    # What is not complete is not there, even where hidden names are shown.
+    # Incomplete files are not served or listed, also if hidden names are shown.
 
     async def _find(self) -> Representation | Folder | None:
         if self.show_hidden and any(map(is_temporary, names_in(self.path))):

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .events import EventStream
     from .forms import FormData, MultiMap, Part
 
-__all__ = ["BaseHTTPRequestHandler"]
+__all__ = ["BaseHTTPRequestHandler", "allows_prepared_responses", "open_head"]
 
 T = TypeVar("T")
 
@@ -781,6 +781,20 @@ class BaseHTTPRequestHandler:
         finally:
             await self.finish()
         return None
+
+
+def allows_prepared_responses(cls: type[BaseHTTPRequestHandler]) -> bool:
+    """Whether a `PreparedResponse` can stand for a response of a handler class.
+
+    It cannot if the class has hooks, or sets attributes, that apply to each request, or makes Server or Date itself.
+    """
+    return cls._is_plain and not cls._own_prelude
+
+
+def open_head(handler: BaseHTTPRequestHandler) -> tuple[int, ResponseFields] | None:
+    """Status and fields of the head that has been begun and not ended, for classes that override ``end_headers``."""
+    fields = handler._fields
+    return None if fields is None else (handler._status, fields)
 
 
 # The characters that http.server escapes in log lines: C0 and C1 controls and the backslash.

@@ -11,6 +11,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ import click
 from ..config import Config, Option, misspelt_variables, options, read_size
 from ..engine.interfaces import App
 from ..errors import HTTPError, TLSError
-from ..fileserver.folder import folder_app
+from ..fileserver.folder import FolderOptions, folder_app
 from ..handlers.files.tree import open_inside
 from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, ServerAddress, UnixAddress
@@ -307,11 +308,7 @@ _UPLOADS = _options_of(
     ),
 )  # fmt: skip
 
-_FILE_OPTIONS = (
-    "headers", "content_type", "cache", "cors", "spa", "index", "listing", "hidden", "follow_symlinks", "compress",
-    "upload", "overwrite", "upload_auth", "max_upload", "min_free", "min_free_files", "timeout_lock",
-    "trust_uploads",
-)  # fmt: skip
+_FILE_OPTIONS = [field.name for field in fields(FolderOptions) if field.name != "auth"]
 
 
 @main.command(cls=_GroupedCommand, short_help="Serve a folder, a handler class, or another App.")
@@ -457,7 +454,7 @@ def _app(
             os.listdir(folder)
         except OSError as error:
             raise ValueError(f"cannot read {folder}: {error.strerror}") from None
-        return partial(folder_app, os.path.abspath(folder), auth=auth, **files), folder
+        return partial(folder_app, os.path.abspath(folder), FolderOptions(auth=auth, **files)), folder
     if (files or directory is not None) and _is_target(target):
         name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
         raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")

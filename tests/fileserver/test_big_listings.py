@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd.fileserver import folders, listing
+from aiohttpd.fileserver import listing, send_listing
 from aiohttpd.fileserver.uploads import UploadHandler
 from aiohttpd.handlers.files.tree import Entry
 from aiohttpd.testing import running
@@ -52,10 +52,10 @@ class Work:
         self.most = self._now = 0
         self.go_on = threading.Event()
         self.go_on.set()
-        monkeypatch.setattr(folders, "_COMPUTES", 60)  # so that a busy machine is not taken for a slow disk
-        monkeypatch.setattr(folders, "read_names", self.watched(self._read_names))
-        monkeypatch.setattr(folders, "look_at", self.watched(self._look_at))
-        for form in (listing.Page, listing.JsonForm):
+        monkeypatch.setattr(send_listing, "_CALL_TIMEOUT", 60)  # so that a busy machine is not taken for a slow disk
+        monkeypatch.setattr(send_listing, "read_names", self.watched(self._read_names))
+        monkeypatch.setattr(send_listing, "read_entries", self.watched(self._look_at))
+        for form in (listing.HtmlListing, listing.JsonListing):
             monkeypatch.setattr(form, "entries", self.watched(self._entries(form.entries)))
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,16 +140,16 @@ class TestPieces:
         assert work.most == 1
 
     async def test_who_waits_for_a_disk_keeps_nobody(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(folders, "_COMPUTES", 0.01)
+        monkeypatch.setattr(send_listing, "_CALL_TIMEOUT", 0.01)
         hangs = threading.Event()
-        look_at = folders.look_at
+        look_at = send_listing.read_entries
 
         def slow(folder: Any, root: str, path: str, *arguments: Any, **rules: Any) -> list[Entry]:
             if path.endswith("/hangs/"):
                 hangs.wait()
             return look_at(folder, root, path, *arguments, **rules)
 
-        monkeypatch.setattr(folders, "look_at", slow)
+        monkeypatch.setattr(send_listing, "read_entries", slow)
         for name in ("hangs", "other"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "a").touch()
@@ -245,14 +245,14 @@ class TestClients:
 
     async def test_a_folder_that_goes(self, tmp_path: Path, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
         """What has begun and cannot be ended does not look whole."""
-        read_names = folders.read_names
+        read_names = send_listing.read_names
 
         def gone(*arguments: Any) -> Any:
             if arguments[-1] > 500:
                 raise FileNotFoundError("gone")
             return read_names(*arguments)
 
-        monkeypatch.setattr(folders, "read_names", gone)
+        monkeypatch.setattr(send_listing, "read_names", gone)
         answer = await answer_to(files_of(tmp_path), get("/"))
         assert (answer.status, answer.complete) == (200, False)
 
@@ -291,8 +291,10 @@ class TestOrder:
         def read_names(*arguments: Any) -> tuple[list[str], bool]:
             return list(made)[: arguments[-1]], len(made) > arguments[-1]
 
-        monkeypatch.setattr(folders, "read_names", read_names)
-        monkeypatch.setattr(folders, "look_at", lambda *arguments, **rules: [made[name] for name in arguments[3]])
+        monkeypatch.setattr(send_listing, "read_names", read_names)
+        monkeypatch.setattr(
+            send_listing, "read_entries", lambda *arguments, **rules: [made[name] for name in arguments[3]]
+        )
         query = f"/?sort={column}&order={'desc' if descending else 'asc'}"
         page = (await answer_to(files_of(tmp_path), get(query))).body.decode()
         found = [os.fsdecode(os.fsencode(unescape(text))) for text in re.findall(r"<td><a[^>]*>(.*?)/?</a>", page)]

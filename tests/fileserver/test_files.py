@@ -22,7 +22,7 @@ import pytest
 import aiohttpd.handlers.files.store as store
 import aiohttpd.handlers.files.tree as tree
 from aiohttpd import App, SimpleHTTPRequestHandler, StreamWriter
-from aiohttpd.fileserver.listing import Order, content_security_policy, html_page
+from aiohttpd.fileserver.listing import HtmlListing, Order, Totals, content_security_policy
 from aiohttpd.handlers.files.content import Content, Readable
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.conditions import Validators, range_applies
@@ -34,6 +34,12 @@ from ..support.folders import files_of
 from ..support.wire import Response, split
 
 GZIPPED = gzip.compress(b"plain", mtime=0)
+
+
+def html_page(path: str, *entries: tree.Entry) -> bytes:
+    """The page of a folder with these entries."""
+    page = HtmlListing(path, Order())
+    return page.begin(Totals(entries)) + page.entries(entries, first=True) + page.end()
 
 
 @pytest.fixture
@@ -591,7 +597,7 @@ class TestListing:
 
     async def test_odd_dates(self) -> None:
         entry = tree.Entry("x", False, False, 5_000_000, 1e300)
-        page = b"".join(html_page("/", [entry], Order(), more=False))
+        page = html_page("/", entry)
         assert b"5.0 MB" in page
         assert b"1970-01-01" in page
 
@@ -617,7 +623,7 @@ class TestListing:
     )
     def test_what_is_not_seen_is_written_out(self, name: str, shown: str) -> None:
         """No name looks like another, above, in the title and in its line; and its link is right."""
-        page = b"".join(html_page(f"/{name}/", [tree.Entry(name, False, False, 1, 0)], Order(), more=False)).decode()
+        page = html_page(f"/{name}/", tree.Entry(name, False, False, 1, 0)).decode()
         assert f"<title>Directory listing for /{shown}/</title>" in page
         assert f'<a href="./">{shown}</a></h1>' in page
         assert f'<a href="{quote(name, safe="")}">{shown}</a>' in page

@@ -10,7 +10,7 @@ import pytest
 import aiohttpd
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.compression import compress
-from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 
@@ -44,29 +44,31 @@ class TestFallback:
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     async def test_varies(self, site: Path, method: str) -> None:
         """By whether a page is wanted, and so does the 404."""
-        app = folder_app(str(site), spa="index.html")
+        app = folder_app(str(site), FolderOptions(spa="index.html"))
         for fields, status in (([HTML], 200), (["Accept: */*"], 404), ([], 404), (["Accept: image/png"], 404)):
             answer = await fetch(app, "/route", *fields, method=method)
             assert (answer.status, answer["Vary"]) == (status, "Accept")
         assert (await fetch(app, "/page.html", HTML, method=method))["Vary"] is None
         assert (await fetch(folder_app(str(site)), "/route", HTML, method=method))["Vary"] is None
-        missing = folder_app(str(site), spa="none.html")
+        missing = folder_app(str(site), FolderOptions(spa="none.html"))
         assert (await fetch(missing, "/route", HTML, method=method))["Vary"] == "Accept"
 
     async def test_varies_by_coding_too(self, site: Path) -> None:
         (site / "index.html.br").write_text("coded")
         os.utime(site / "index.html.br", (1e9, 1e9))
-        answer = await fetch(folder_app(str(site), spa="index.html"), "/route", HTML, "Accept-Encoding: br")
+        answer = await fetch(
+            folder_app(str(site), FolderOptions(spa="index.html")), "/route", HTML, "Accept-Encoding: br"
+        )
         assert (answer["Vary"], answer["Content-Encoding"]) == ("Accept, Accept-Encoding", "br")
         (site / "index.html").write_text("<p>" * 1000)
-        app = folder_app(str(site), spa="index.html", compress=True)
+        app = folder_app(str(site), FolderOptions(spa="index.html", compress=True))
         for fields in ([], ["Accept-Encoding: gzip"]):
             answer = await fetch(app, "/route", HTML, *fields)
             assert sorted((answer["Vary"] or "").split(", ")) == ["Accept", "Accept-Encoding"]
             assert (await fetch(app, "/route", *fields))["Vary"] in ("Accept", "Accept, Accept-Encoding")
 
     async def test_dates_say_nothing_of_a_page_that_is_gone(self, site: Path) -> None:
-        app = folder_app(str(site), spa="index.html")
+        app = folder_app(str(site), FolderOptions(spa="index.html"))
         os.utime(site / "index.html", (9e8, 9e8))
         before = await fetch(app, "/page.html", HTML)
         (site / "page.html").unlink()
@@ -79,7 +81,7 @@ class TestFallback:
         assert (await fetch(app, "/page.html", HTML, f"If-None-Match: {before['ETag']}")).status == 200
 
     async def test_its_own_tag_counts(self, site: Path) -> None:
-        app = folder_app(str(site), spa="index.html", cache="60")
+        app = folder_app(str(site), FolderOptions(spa="index.html", cache="60"))
         first = await fetch(app, "/route", HTML)
         again = await fetch(app, "/route", HTML, f"If-None-Match: {first['ETag']}")
         assert (again.status, again["Vary"], again["Cache-Control"]) == (304, "Accept", "no-cache")
@@ -87,7 +89,7 @@ class TestFallback:
 
     @pytest.mark.parametrize("page", ["index.html", "/index.html", "folder/large.txt"])
     async def test_wherever_it_lies(self, site: Path, page: str) -> None:
-        answer = await fetch(folder_app(str(site), spa=page), "/route", HTML)
+        answer = await fetch(folder_app(str(site), FolderOptions(spa=page)), "/route", HTML)
         assert (answer.status, answer.body) == (200, (site / page.lstrip("/")).read_bytes())
 
 
@@ -103,7 +105,7 @@ class TestCache:
         ],
     )
     async def test_is_for_files(self, site: Path, cache: str | None, files: str | None, others: str | None) -> None:
-        app = folder_app(str(site), spa="index.html", cache=cache)
+        app = folder_app(str(site), FolderOptions(spa="index.html", cache=cache))
         for method in ("GET", "HEAD"):
             for path in ("/page.html", "/", "/folder/large.css", "/page.html?query"):
                 for _ in range(2):
@@ -114,14 +116,14 @@ class TestCache:
             assert (await fetch(app, "/none.js", method=method))["Cache-Control"] is None
 
     async def test_of_parts_and_304(self, site: Path) -> None:
-        app = folder_app(str(site), cache="60")
+        app = folder_app(str(site), FolderOptions(cache="60"))
         assert (await fetch(app, "/page.html", "Range: bytes=0-2"))["Cache-Control"] == "max-age=60"
         tag = (await fetch(app, "/page.html"))["ETag"]
         answer = await fetch(app, "/page.html", f"If-None-Match: {tag}")
         assert (answer.status, answer["Cache-Control"]) == (304, "max-age=60")
 
     async def test_a_listing_after_an_upload(self, site: Path) -> None:
-        app = folder_app(str(site), cache="60", upload=True)
+        app = folder_app(str(site), FolderOptions(cache="60", upload=True))
         put = request("/folder/new.txt", "Content-Length: 3", method="PUT") + b"new"
         requests = [request("/folder/"), put, request("/folder/")]
         before, stored, after = split(await exchange(app, requests, config=QUIET))
@@ -131,7 +133,7 @@ class TestCache:
         assert before["Cache-Control"] == after["Cache-Control"] == "no-cache"
 
     async def test_a_field_of_ones_own_wins(self, site: Path) -> None:
-        app = folder_app(str(site), cache="60", headers=["Cache-Control: private"])
+        app = folder_app(str(site), FolderOptions(cache="60", headers=["Cache-Control: private"]))
         for path in ("/page.html", "/folder/"):
             for _ in range(2):
                 assert (await fetch(app, path))["Cache-Control"] == "private"
@@ -147,7 +149,7 @@ class TestCrossOrigin:
 
     async def test_401(self, site: Path) -> None:
         for options in ({}, {"compress": True}, {"upload": True, "upload_auth": "c:d"}):
-            app = folder_app(str(site), cors="https://a.example", auth="a:b", **options)  # type: ignore[arg-type]
+            app = folder_app(str(site), FolderOptions(cors="https://a.example", auth="a:b", **options))  # type: ignore[arg-type]
             answer = await fetch(app, "/page.html")
             assert (answer.status, answer[CORS]) == (401, "https://a.example")
             assert answer["Access-Control-Expose-Headers"]
@@ -172,20 +174,22 @@ class TestCrossOrigin:
         ],
     )
     async def test_refusals(self, site: Path, sent: bytes, status: int) -> None:
-        app = folder_app(str(site), cors="*")
+        app = folder_app(str(site), FolderOptions(cors="*"))
         [answer] = split(await exchange(app, sent, config=QUIET))
         assert (answer.status, answer[CORS]) == (status, "*")
         [answer] = split(await exchange(folder_app(str(site)), sent, config=QUIET))
         assert (answer.status, answer[CORS]) == (status, None)
 
     async def test_413(self, site: Path) -> None:
-        app = folder_app(str(site), cors="*", upload=True, max_upload=10)
+        app = folder_app(str(site), FolderOptions(cors="*", upload=True, max_upload=10))
         put = request("/new.txt", "Content-Length: 100", method="PUT") + bytes(100)
         [answer] = split(await exchange(app, put, config=QUIET))
         assert (answer.status, answer[CORS]) == (413, "*")
 
     async def test_503_of_connections(self, site: Path) -> None:
-        async with running(folder_app(str(site), cors="*"), max_connections=1, access_log=False) as server:
+        async with running(
+            folder_app(str(site), FolderOptions(cors="*")), max_connections=1, access_log=False
+        ) as server:
             streams = [await asyncio.open_connection(*server.server_address) for _ in range(2)]
             try:
                 [answer] = split(await streams[1][0].read())
@@ -244,7 +248,7 @@ class TestHead:
     @pytest.mark.parametrize("accepted", [[], ["Accept-Encoding: gzip, br"]], ids=["identity", "coded"])
     @pytest.mark.parametrize("options", [{}, {"compress": True}, {"spa": "index.html"}, {"cors": "*", "cache": "60"}])
     async def test_of_a_folder(self, site: Path, options: dict[str, Any], accepted: list[str]) -> None:
-        app = folder_app(str(site), **options)
+        app = folder_app(str(site), FolderOptions(**options))
         for path in ("/", "/page.html", "/folder", "/folder/", "/folder/large.txt", "/folder/large.css", "/none"):
             for fields in (["Accept: */*"], [HTML], ["Range: bytes=0-4"], ['If-None-Match: "x"'], ["Accept: x/json"]):
                 whole = await fetch(app, path, *fields, *accepted)

@@ -18,7 +18,7 @@ import pytest
 
 import aiohttpd
 from aiohttpd.fileserver import receive as receiving
-from aiohttpd.fileserver.receive import PartialFile, is_temporary
+from aiohttpd.fileserver.receive import PartialFile, UploadLimits, is_temporary
 from aiohttpd.handlers.files.tree import open_inside
 from aiohttpd.testing import exchange, running
 
@@ -221,7 +221,7 @@ class TestNothingIsLeft:
         async def receive() -> None:
             opened = open_inside(str(folder), str(folder))
             assert opened is not None
-            async with PartialFile(opened, "a", overwrite=False, min_free=0) as file:
+            async with PartialFile(opened, "a", UploadLimits()) as file:
                 await file.write(CONTENT)
                 await asyncio.get_running_loop().shutdown_default_executor()
                 raise LookupError

@@ -15,7 +15,7 @@ import pytest
 
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.fileserver import receive as receiving
-from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.fileserver.uploads import UploadHandler
 from aiohttpd.testing import running
 
@@ -80,7 +80,9 @@ class TestContent:
 
     async def test_fields_of_the_operator(self, folder: Path) -> None:
         """They take the place of ours, in memory as elsewhere."""
-        app = folder_app(str(folder), upload=True, headers=["content-security-policy: default-src 'self'"])
+        app = folder_app(
+            str(folder), FolderOptions(upload=True, headers=["content-security-policy: default-src 'self'"])
+        )
         async with running(app, access_log=False) as server, connected(server) as client:
             for path in ("/page.html", "/page.html", "/page.html", "/large.html"):
                 await client.send(get(path))
@@ -102,12 +104,12 @@ class TestContent:
         assert not (folder / name).exists()
 
     async def test_pages_by_other_names(self, folder: Path) -> None:
-        app = folder_app(str(folder), upload=True, min_free=0, index=["home.html"], spa="app/main.html")
+        app = folder_app(str(folder), FolderOptions(upload=True, min_free=0, index=["home.html"], spa="app/main.html"))
         for name, status in {"home.html": 403, "main.html": 403, "index.html": 201, "xhome.html": 201}.items():
             assert (await answer_to(app, put_a(f"/{name}"))).status == status
 
     async def test_trusted(self, folder: Path) -> None:
-        app = folder_app(str(folder), upload=True, min_free=0, trust_uploads=True)
+        app = folder_app(str(folder), FolderOptions(upload=True, min_free=0, trust_uploads=True))
         assert (await answer_to(app, put_a("/index.html"))).status == 201
         answer = await answer_to(app, get("/index.html"))
         assert (answer["X-Content-Type-Options"], answer["Content-Security-Policy"]) == ("nosniff", None)
@@ -126,7 +128,7 @@ class TestRoom:
             return SimpleNamespace(f_bavail=2**40, f_frsize=1, f_files=total, f_favail=free)
 
         monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), "fstatvfs": fstatvfs}))
-        answer = await answer_to(folder_app(str(folder), upload=True, min_free_files=keep), data)
+        answer = await answer_to(folder_app(str(folder), FolderOptions(upload=True, min_free_files=keep)), data)
         assert (answer.status, (folder / "a").exists()) == (status, status == 201)
 
 
@@ -245,7 +247,7 @@ class TestHints:
     def test_of_no_use(self, folder: Path, option: str) -> None:
         name = option.lstrip("-").partition("=")[0].replace("-", "_")
         with pytest.raises(ValueError, match="of no use without --upload"):
-            folder_app(str(folder), **{name: True if name == "trust_uploads" else 1})  # type: ignore[arg-type]
+            folder_app(str(folder), FolderOptions(**{name: True if name == "trust_uploads" else 1}))  # type: ignore[arg-type]
 
 
 async def test_slow_disks_keep_uploads_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

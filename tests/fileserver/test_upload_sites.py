@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 import aiohttpd
-from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.fileserver.receive import check_system
 
 from ..support.asking import answer_to
@@ -67,12 +67,12 @@ class TestOrigin:
         assert (len(tree(folder)) == 3) == allowed
 
     async def test_any_may_read_is_not_any_may_upload(self, folder: Path) -> None:
-        app = folder_app(str(folder), upload=True, min_free=0, cors="*")
+        app = folder_app(str(folder), FolderOptions(upload=True, min_free=0, cors="*"))
         for origin in ("https://b.example", "null"):
             assert (await answer_to(app, put("/a", CONTENT, f"Origin: {origin}"))).status == 403
 
     async def test_options(self, folder: Path) -> None:
-        app = folder_app(str(folder), upload=True, cors="https://b.example", upload_auth="a:b")
+        app = folder_app(str(folder), FolderOptions(upload=True, cors="https://b.example", upload_auth="a:b"))
         response = await answer_to(app, head("OPTIONS", "/a", "Origin: https://b.example"))
         assert (response.status, response["Allow"]) == (204, "GET, HEAD, OPTIONS, POST, PUT")
         assert response["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS, POST, PUT"
@@ -99,7 +99,7 @@ class TestPasswords:
     async def test_who_may(
         self, folder: Path, auth: str | None, upload_auth: str | None, given: str | None, reads: int, writes: int
     ) -> None:
-        app = folder_app(str(folder), upload=True, auth=auth, upload_auth=upload_auth, min_free=0)
+        app = folder_app(str(folder), FolderOptions(upload=True, auth=auth, upload_auth=upload_auth, min_free=0))
         fields = () if given is None else (self.basic(given),)
         assert (await answer_to(app, get("/old", *fields))).status == reads
         for data in (put("/a", CONTENT, *fields), form_of_files(("b", CONTENT), fields=fields)):

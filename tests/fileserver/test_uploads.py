@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, answer_to
@@ -123,7 +123,7 @@ class TestPut:
             (507, full, "/a", 10, "X: y"),
             (507, uploader(folder), "/a", 2**60, "X: y"),
             (401, guarded, "/a", 10, "X: y"),
-            (401, folder_app(str(folder), upload=True, auth="a:b"), "/a", 10, "X: y"),
+            (401, folder_app(str(folder), FolderOptions(upload=True, auth="a:b")), "/a", 10, "X: y"),
             (100, app, "/a", 10, "X: y"),
         ]:
             async with running(handler, access_log=False) as server, connected(server) as client:

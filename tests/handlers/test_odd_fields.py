@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import BaseHTTPRequestHandler, Config
-from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.middleware.auth import basic_auth, check_credentials
 from aiohttpd.testing import exchange
 
@@ -156,8 +156,8 @@ def test_odd_fields(folder: Path, fields: list[tuple[str, bytes]], method: str) 
     lines = [line, b"Host: a", b"Content-Length: %d" % len(body)]
     lines += [b"%b: %b" % (name.encode(), value) for name, value in fields]
     data = b"".join(line + b"\r\n" for line in [*lines, b""]) + body
-    site = folder_app(str(folder), upload=True, auth="a:b", cors="*", spa="index.html", compress=True)
-    free = folder_app(str(folder), upload=True, cors="*", spa="index.html", compress=True)
+    site = folder_app(str(folder), FolderOptions(upload=True, auth="a:b", cors="*", spa="index.html", compress=True))
+    free = folder_app(str(folder), FolderOptions(upload=True, cors="*", spa="index.html", compress=True))
     for app, proxied in itertools.product((site, free, Looker), ("", "Forwarded", "X-Forwarded-For,X-Forwarded-Host")):
         more = {"trusted_proxies": "127.0.0.1", "trusted_fields": proxied} if proxied else {}
         config = Config(access_log=False, **more)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from aiohttpd import BaseHTTPRequestHandler, Config
 from aiohttpd.config.trust import TrustedProxies
 from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.errors import HTTPError, WireError
-from aiohttpd.fileserver.folder import folder_app
+from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.handlers.forms import FormLimits, read_form
 from aiohttpd.testing import exchange
 from aiohttpd.wire.conditions import Validators, evaluate
@@ -133,7 +133,7 @@ def test_elements_take_a_bounded_number_of_steps(name: str) -> None:
 def test_what_a_whole_server_does_for_it(value: str, tmp_path: Path) -> None:
     """Counted beside the same head without a list."""
     (tmp_path / "index.html").write_text("x" * 2000)
-    app = folder_app(str(tmp_path), compress=True, spa="index.html")
+    app = folder_app(str(tmp_path), FolderOptions(compress=True, spa="index.html"))
     names = ("Accept-Encoding", "Accept", "If-None-Match", "Cookie", "Connection", "Content-Type", "TE")
 
     def run(fields: bytes) -> int:

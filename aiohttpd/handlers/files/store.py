@@ -29,7 +29,7 @@ from .media_types import own_coding
 from .siblings import Fitness, fitness, is_gzip
 from .tree import FileState, OpenFile, is_hidden, open_inside, state_of
 
-__all__ = ["Folder", "Policy", "Representation", "Store", "Wishes", "not_kept"]
+__all__ = ["Folder", "Policy", "Representation", "Store", "Wishes", "uncached"]
 
 _BELIEVED: Final = 1.0  # seconds for which a path is not looked up again
 _UNUSED: Final = 5.0  # seconds after which what nobody asks for is forgotten
@@ -194,11 +194,11 @@ class Representation:
         other.validators = self.validators._replace(modified=None)
         vary = "Accept, Accept-Encoding" if ("Vary", "Accept-Encoding") in self.fields else "Accept"
         other.fields = [*(field for field in self.fields if field[0] not in ("Last-Modified", "Vary")), ("Vary", vary)]
-        other.fields = [(name, not_kept(value) if name == "Cache-Control" else value) for name, value in other.fields]
+        other.fields = [(name, uncached(value) if name == "Cache-Control" else value) for name, value in other.fields]
         return other
 
 
-def not_kept(cache_control: str) -> str:
+def uncached(cache_control: str) -> str:
     """The value of Cache-Control, where files have this one, for what may be something else in a moment."""
     return "no-store" if "no-store" in cache_control else "no-cache"
 

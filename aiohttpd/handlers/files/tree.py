@@ -20,7 +20,7 @@ __all__ = [
     "OpenFile",
     "FileState",
     "is_hidden",
-    "look_at",
+    "read_entries",
     "open_inside",
     "read_names",
     "state_of",
@@ -290,7 +290,7 @@ def read_names(folder: OpenFile, path: str, is_listed: Callable[[str], bool], li
     return found, False
 
 
-def look_at(folder: OpenFile, root: str, path: str, names: Iterable[str], *, follow_symlinks: bool) -> list[Entry]:
+def read_entries(folder: OpenFile, root: str, path: str, names: Iterable[str], *, follow_symlinks: bool) -> list[Entry]:
     """Look at names in a folder: what would be served of them.
 
     Args:
