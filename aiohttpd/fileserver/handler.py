@@ -31,7 +31,7 @@ from ..handlers.files.content import Content, FileChanged, Readable
 from ..handlers.files.media_types import EXTENSIONS, guess_type
 from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
 from ..handlers.files.response import send_file_head
-from ..handlers.files.store import Folder, Policy, Representation, Store, Wishes, uncached
+from ..handlers.files.store import FileRequest, Folder, Policy, Representation, Store, uncached
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
 from .send_listing import ListedFolder, send_listing
@@ -211,7 +211,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         return await self.list_directory(found.path)
 
     async def _find(self) -> Representation | Folder | None:
-        store, codings = self._store, Wishes.of(self.request.headers).codings
+        store, codings = self._store, FileRequest.of(self.request.headers).codings
         if type(self).translate_path is not SimpleHTTPRequestHandler.translate_path:
             name = path = self.translate_path(self.path)
         else:
@@ -251,7 +251,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     async def _find_fallback(self) -> Representation | None:
         page = str(self.fallback_page).lstrip("/")
         name, path = folder_path(page.split("/"))[:-1], os.path.join(os.fspath(self.directory or ""), page)
-        found = await self._store.find(name, path, Wishes.of(self.request.headers).codings, self.guess_type)
+        found = await self._store.find(name, path, FileRequest.of(self.request.headers).codings, self.guess_type)
         return found if isinstance(found, Representation) else None
 
     def _redirect_to_folder(self) -> None:

@@ -316,7 +316,7 @@ class TestCache:
 
     @pytest.mark.parametrize("memory", [0, 1024])
     async def test_a_change_is_seen(self, site: Path, monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
-        monkeypatch.setattr(store, "_BELIEVED", 0)
+        monkeypatch.setattr(store, "_LOOK_UP_INTERVAL", 0)
         app = files_of(site, cache_file_size=memory)
         first = await answer_to(app, get("/text.txt"))
         (site / "text.txt").write_text("other")
@@ -328,7 +328,7 @@ class TestCache:
         assert (await answer_to(app, get("/text.txt"))).status == 404
 
     async def test_what_is_unchanged_is_not_read_again(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(store, "_BELIEVED", 0)
+        monkeypatch.setattr(store, "_LOOK_UP_INTERVAL", 0)
         app = files_of(site)
         await answer_to(app, get("/text.txt"))
         monkeypatch.setattr(store, "read_from", None)
@@ -353,7 +353,7 @@ class TestCache:
 
     async def test_what_nobody_asks_for_is_forgotten(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An open file that has been deleted would keep its place on the disk."""
-        monkeypatch.setattr(store, "_BELIEVED", -100)
+        monkeypatch.setattr(store, "_LOOK_UP_INTERVAL", -100)
         app = files_of(site, cache_file_size=0)
         await answer_to(app, get("/text.txt"))
         [files] = app._stores.values()

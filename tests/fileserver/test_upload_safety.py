@@ -80,9 +80,8 @@ class TestContent:
 
     async def test_fields_of_the_operator(self, folder: Path) -> None:
         """They take the place of ours, in memory as elsewhere."""
-        app = folder_app(
-            str(folder), FolderOptions(upload=True, headers=["content-security-policy: default-src 'self'"])
-        )
+        policy = "content-security-policy: default-src 'self'"
+        app = folder_app(str(folder), FolderOptions(upload=True, headers=[policy]))
         async with running(app, access_log=False) as server, connected(server) as client:
             for path in ("/page.html", "/page.html", "/page.html", "/large.html"):
                 await client.send(get(path))

@@ -1,4 +1,4 @@
-"""A file as a response: what may be opened, what is known of it, its media type, and what leaves.
+"""A file as a response: opening files below a root, cached representations, media types, and the response itself.
 
-No handler class: that is `aiohttpd.fileserver`.
+There is no handler class here; that is in `aiohttpd.fileserver`.
 """

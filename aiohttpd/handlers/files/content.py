@@ -1,7 +1,6 @@
-"""Content: what the answer to one request for a file is made of, and how it leaves.
+"""The content of a response with a file: the whole file, one range, or ``multipart/byteranges``.
 
-Owns the pieces of an answer, whole, single range or ``multipart/byteranges`` (RFC 9110 section 14.6), and
-that an answer never looks whole if the file has changed under it.
+Owns the pieces of the content (RFC 9110 section 14.6), and the check that the file has not changed while it was sent.
 """
 
 import os
@@ -19,22 +18,22 @@ __all__ = ["Content", "FileChanged", "Readable"]
 
 
 class Readable(Protocol):
-    """What can be copied into an answer: `Content`, or a file that somebody has opened."""
+    """What `SimpleHTTPRequestHandler.copyfile` can send: a `Content`, or an open file."""
 
     def read(self, size: int = -1, /) -> bytes: ...
     def close(self) -> None: ...
 
 
 class FileChanged(Exception):
-    """A file has changed while it was sent, so its answer must not look whole."""
+    """A file has changed while it was sent. The response has to be aborted."""
 
 
 class Content:
-    """Bytes, and spans of a file, in order. Can be read as a file can: from memory, or blocking.
+    """A sequence of bytes and spans of a file. It has the methods of a file, too; `read` may block.
 
     Args:
         source: the file.
-        parts: what of it, with what stands between.
+        parts: spans of the file, and bytes between them.
     """
 
     def __init__(self, source: Representation, parts: Sequence[bytes | Span]) -> None:
@@ -45,12 +44,12 @@ class Content:
 
     @classmethod
     def whole(cls, source: Representation) -> "Content":
-        """All of a file."""
+        """The whole file."""
         return cls(source, [Span(0, source.size)])
 
     @classmethod
     def multipart(cls, source: Representation, spans: Sequence[Span]) -> tuple["Content", str]:
-        """Several spans as ``multipart/byteranges``; also returns the boundary."""
+        """Several ranges as ``multipart/byteranges``. Also returns the boundary."""
         boundary = os.urandom(16).hex()
         parts: list[bytes | Span] = []
         for span in spans:
@@ -63,10 +62,10 @@ class Content:
         return cls(source, parts), boundary
 
     async def send(self, wfile: "ResponseWriter") -> None:
-        """Write everything.
+        """Send all of it.
 
         Raises:
-            FileChanged: the file is not what it was. What has been written is not all then.
+            FileChanged: the file has changed. The content is incomplete then.
         """
         file, content = self._source.file, self._source.content
         for part in self._parts:
@@ -81,7 +80,7 @@ class Content:
                     raise FileChanged from None
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to ``size`` bytes, all that is left by default; empty at the end."""
+        """Read up to ``size`` bytes, by default all that are left; empty at the end."""
         stop = self.size if size < 0 else min(self.size, self._position + size)
         found = []
         offset = 0
@@ -104,4 +103,4 @@ class Content:
         return read_from(self._source.file.fileno(), start, count)
 
     def close(self) -> None:
-        """There is nothing to do: the file is closed when nobody refers to it."""
+        """Do nothing: the file is closed when nothing refers to it."""

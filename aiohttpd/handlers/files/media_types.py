@@ -1,6 +1,7 @@
-"""Media types by suffix: a table of our own, so that they are the same everywhere, and what `mimetypes` adds to it.
+"""Media types by suffix: a table of the package, and after it the module `mimetypes`.
 
-Owns the tables. From the registry of IANA, and what browsers want where that has none.
+Owns the table. With it, types do not depend on the machine. The types are those of the IANA registry or, where it has
+none, those that browsers expect.
 """
 
 import mimetypes
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 
 __all__ = ["EXTENSIONS", "guess_type", "own_coding"]
 
-# An archive is served as such, never unpacked by the way.
+# Compressed files are sent as they are, without Content-Encoding, so that clients do not unpack them.
 EXTENSIONS = {
     ".gz": "application/gzip",
     ".Z": "application/octet-stream",
@@ -19,7 +20,7 @@ EXTENSIONS = {
     ".zst": "application/zstd",
 }
 
-# All that any version of `mimetypes` knows by itself is here, so neither that nor /etc/mime.types decides about it.
+# Has all suffixes of `mimetypes` in all Python versions, so neither the version nor /etc/mime.types changes a type.
 _SUFFIXES = {
     "text/cache-manifest": ".appcache",
     "text/calendar": ".ics .ifb",
@@ -244,11 +245,11 @@ _guess_file_type = getattr(mimetypes, "guess_file_type", mimetypes.guess_type)
 
 
 def guess_type(path: str, extensions: Mapping[str, str] = EXTENSIONS) -> str | None:
-    """Guess the media type of a file by its name.
+    """The media type for a file name; None if it is not known. The file is not read.
 
     Args:
-        path: the name; the file is not looked at.
-        extensions: types by suffix that come before all others.
+        path: the file name.
+        extensions: media types by suffix that take precedence.
     """
     extension = posixpath.splitext(path)[1]
     lower = extension.lower()
@@ -259,9 +260,9 @@ def guess_type(path: str, extensions: Mapping[str, str] = EXTENSIONS) -> str | N
     if known is not None:
         return known
     kind, coding = _guess_file_type(path)
-    return None if coding else kind  # the type of what is in an archive is not that of the archive
+    return None if coding else kind  # the type of a compressed file is not that of its content
 
 
 def own_coding(path: str, content_type: str) -> str | None:
-    """The content coding that files of this name are in themselves, as browsers want it: drawings in gzip."""
+    """The content coding of a file whose name implies one: browsers expect ``.svgz`` with Content-Encoding gzip."""
     return "gzip" if content_type == _SVG and path.lower().endswith(".svgz") else None

@@ -1,6 +1,6 @@
-"""Paths: between the path of a URL and the names in it.
+"""The path of a URL, and the file names in it.
 
-Owns decoding and encoding, RFC 3986 section 2.1, and what is no name. It does not look at the disk.
+Owns percent-encoding (RFC 3986 section 2.1), and which parts of a path are file names. It does not read the disk.
 """
 
 import os
@@ -16,15 +16,17 @@ _IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
 
 
 def decoded(path: str) -> str:
-    """The text of a path, as the file system has it: bytes that are no UTF-8 survive."""
+    """Percent-decode a path to a file system path; bytes that are not UTF-8 are kept as surrogates."""
     return os.fsdecode(unquote_to_bytes(path))
 
 
 def names_in(path: str) -> list[str]:
-    """The names in the path of a URL, decoded once, without what is no name; ``..`` leads nowhere above the first.
+    """The file names in the path of a URL, decoded once.
+
+    ``..`` removes the name before it, and never leads above the root. Parts that are no file name are left out.
 
     Args:
-        path: as it was sent, with its query or without.
+        path: as it was sent, with or without the query.
     """
     path = posixpath.normpath(decoded(path.partition("?")[0]))
     return [name for name in path.split("/") if _is_name(name)]
@@ -33,33 +35,33 @@ def names_in(path: str) -> list[str]:
 def folder_path(names: Iterable[str]) -> str:
     """The path of a URL for the names of a folder.
 
-    It never begins with two slashes, or with what browsers take for one, which would be another host.
+    It never begins with two slashes, or with characters that browsers treat as slashes: that would name another host.
     """
     return "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in names) + "/"
 
 
 def normal_path(path: str) -> str:
-    """The one spelling of the path of a URL that stands for all of them, as browsers write it.
+    """The normal form of a path: all spellings of a path have the same.
 
     Args:
-        path: as it was sent, without its query.
+        path: as it was sent, without the query.
     """
     normal = folder_path(names_in(path))
     return normal if decoded(path).endswith("/") else normal[:-1]
 
 
 def relative_folder(path: str) -> str:
-    """The reference that leads from the path of a URL to the folder that it names, RFC 3986 section 4.2.
+    """A relative reference (RFC 3986 section 4.2) from the path ``/a/folder`` to ``/a/folder/``.
 
-    It is relative, since a proxy may have taken a prefix away from what the client has asked for; and it never leads to
-    another host: nothing in it is a scheme, two slashes, or what browsers take for slashes.
+    It is relative, since a proxy may have removed a prefix from the client's path. It never leads to another host: it
+    has no scheme, and no characters that browsers treat as slashes.
 
     Args:
-        path: as it was sent, without its query.
+        path: as it was sent, without the query.
     """
     last = quote(_lone_percent.sub("%25", path.rpartition("/")[2]), safe=_IN_PATH + "%")
     if not last:
-        return "./"  # it ends with a slash
+        return "./"  # the path ends with a slash
     return ("./" if ":" in last else "") + last + "/"
 
 
@@ -71,7 +73,7 @@ def _is_name(name: str) -> bool:
 
 
 def _is_name_on_windows(name: str) -> bool:
-    """Not a device, and not another spelling: a backslash separates, a colon begins a drive or a stream."""
+    """Neither a device nor another spelling of a name: short names (~1), drives and streams (:), backslashes."""
     if name[-1] in ". " or any(sign in name for sign in '\\:*?"<>|') or re.search("~[0-9]", name):
         return False
     return not _is_device(name)

@@ -1,6 +1,7 @@
-"""The answer to a request for one file: 200, 206, 304, 412 or 416, RFC 9110 sections 13 to 15.
+"""The response to a request for one file: 200, 206, 304, 412 or 416 (RFC 9110 sections 13 to 15).
 
-Owns which of these it is, and its fields. It finds no file; any handler can answer with one by `send_path`.
+Owns the choice of the status, by conditions (`wire.conditions`) and ranges (`wire.ranges`), and the header fields. The
+file server finds the file itself; `send_path` is for other handlers.
 """
 
 import os
@@ -15,7 +16,7 @@ from ...wire.conditions import Outcome, evaluate, range_applies
 from ...wire.ranges import content_range, select
 from .content import Content, FileChanged
 from .media_types import guess_type
-from .store import Policy, Representation, Store, Wishes
+from .store import FileRequest, Policy, Representation, Store
 
 if TYPE_CHECKING:
     from ...engine.interfaces import Responder
@@ -25,7 +26,7 @@ __all__ = ["MAX_RANGES", "attachment", "send_file_head", "send_path"]
 MAX_RANGES = 32
 _DEFAULT_TYPE = "application/octet-stream"
 
-# Fields that an answer with 304 has too, RFC 9110 section 15.4.5.
+# Fields that a 304 response has, too, RFC 9110 section 15.4.5.
 _NOT_MODIFIED = ("Last-Modified", "ETag", "Vary", "Cache-Control")
 
 _POLICY = Policy(
@@ -34,32 +35,32 @@ _POLICY = Policy(
 )  # fmt: skip
 
 
-class _Sent(threading.local):
-    """Files that handlers send by their path, wherever they lie; of each thread with a loop its own."""
+class _PathStore(threading.local):
+    """The store for `send_path`, one for each thread that runs an event loop."""
 
     def __init__(self) -> None:
         self.store = Store("", _POLICY)
 
 
-_sent = _Sent()
+_paths = _PathStore()
 
 
 def send_file_head(
     handler: "Responder", file: Representation, *, max_ranges: int, more: Iterable[tuple[str, str]] = ()
 ) -> Content | None:
-    """Send the head of the answer that the request's conditions and ranges ask for.
+    """Send the head of the response, as the conditions and ranges of the request require.
 
     Args:
-        handler: of the request.
-        file: what it asks for.
-        max_ranges: ranges in one request; with more, the whole is sent.
-        more: fields that belong to the content, and not to an error page.
+        handler: the handler.
+        file: the file.
+        max_ranges: ranges of one request; if there are more, the whole file is sent.
+        more: header fields for responses with content; error pages do not have them.
 
     Returns:
-        The content that is to follow; None if the answer is complete.
+        The content that has to be sent; None if the response is complete.
     """
     headers = handler.request.headers
-    if not Wishes.of(headers).plain:
+    if not FileRequest.of(headers).plain:
         outcome = evaluate(headers, file.validators, now=time.time(), method=handler.command)
         if outcome is Outcome.FAILED:
             handler.send_error(412)
@@ -67,7 +68,7 @@ def send_file_head(
         if outcome is Outcome.NOT_MODIFIED:
             _send_fields(handler, 304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
             return None
-        if handler.command == "GET" and "Range" in headers:  # section 14.2: of GET only
+        if handler.command == "GET" and "Range" in headers:  # section 14.2: for GET only
             return _send_range_head(handler, file, max_ranges, more)
     return _send_whole_head(handler, file, more)
 
@@ -88,8 +89,8 @@ async def send_path(
     except OSError:  # the current directory is gone
         raise HTTPError(404, "File not found") from None
     name, codings = f"{path}\0{kind}", ("identity",)
-    store = _sent.store
-    store.doubt(name, codings)
+    store = _paths.store
+    store.revalidate(name, codings)
     found = await store.find(name, path, codings, lambda _: kind)
     if not isinstance(found, Representation):
         raise HTTPError(404, "File not found")
@@ -98,12 +99,16 @@ async def send_path(
         try:
             await content.send(handler.wfile)
         except FileChanged:
-            handler.log_error("%s has changed while it was sent: the answer is cut", path)
+            handler.log_error("%s has changed while it was sent: the response is aborted", path)
             handler.wfile.abort()
 
 
 def attachment(name: str) -> str:
-    """The value of Content-Disposition to save a file under a name, RFC 6266; of a path, its last part."""
+    """The value of Content-Disposition with which browsers save a file under a name (RFC 6266).
+
+    Args:
+        name: the file name; of a path, the last part is used.
+    """
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join("_" if sign < " " or sign == "\x7f" else sign for sign in name)
     if name in ("", os.curdir, os.pardir):

@@ -1,11 +1,12 @@
-"""The store: the files below one folder as representations, and the small ones of them in memory.
+"""The store: the files below one folder as representations (RFC 9110 section 8), and a cache of them.
 
-Owns what is known of a file (validators, type, coding), how long that is believed, and how much is kept.
-It knows no handler and sends nothing.
+Owns what is known of a file (validators, media type, content coding), when that is checked again, and how much is kept
+in memory. It does not see handlers and sends nothing.
 
-What is known of a file is compared with the file, by ``os.stat``, in each turn of the loop in which it is asked for.
-That is after the request has come, and costs less than looking the path up; a busy loop has many requests in one turn.
-Once a second the path is looked up anew, since there may be another index page, or a sibling in another coding.
+A cached representation is compared with its file, by ``os.stat``, once in each iteration of the event loop in which it
+is requested. So the check is made after the request has arrived; it costs less than a look-up of the path, and a busy
+loop serves many requests in one iteration. Once a second the path is looked up again, since there may be a new index
+page or a new precompressed file.
 """
 
 import asyncio
@@ -26,19 +27,19 @@ from ...wire.headers import Headers
 from ...wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from ...wire.response import ResponseFields
 from .media_types import own_coding
-from .siblings import Fitness, fitness, is_gzip
+from .precompressed import Usability, check_precompressed, is_gzip
 from .tree import FileState, OpenFile, is_hidden, open_inside, state_of
 
-__all__ = ["Folder", "Policy", "Representation", "Store", "Wishes", "uncached"]
+__all__ = ["FileRequest", "Folder", "Policy", "Representation", "Store", "uncached"]
 
-_BELIEVED: Final = 1.0  # seconds for which a path is not looked up again
-_UNUSED: Final = 5.0  # seconds after which what nobody asks for is forgotten
-_OPEN_COSTS: Final = 512 * 1024  # bytes of the cache that an open file counts for
-_ENTRY_COSTS: Final = 4096  # bytes of an entry beside its content, its paths and its key
-_TRIES: Final = 3  # to read a file that changes meanwhile
-_SNIFFED: Final = 64 * 1024  # bytes of a text that are looked at for its charset
+_LOOK_UP_INTERVAL: Final = 1.0  # seconds after which a path is looked up again
+_UNUSED_AFTER: Final = 5.0  # seconds without a request after which an entry is dropped
+_OPEN_FILE_COST: Final = 512 * 1024  # bytes of the cache that an open file counts as
+_ENTRY_COST: Final = 4096  # bytes of the cache for an entry, without its content, paths and key
+_READ_ATTEMPTS: Final = 3  # for a file that changes while it is read
+_CHARSET_SAMPLE: Final = 64 * 1024  # bytes of a large text file that are read to detect UTF-8
 
-# The fields that make an answer more than the file itself, in any order and case.
+# Fields of conditional and range requests.
 _CONDITIONAL = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range")
 
 
@@ -46,17 +47,17 @@ GuessType = Callable[[str], str]
 
 
 class Policy(NamedTuple):
-    """What of a tree is served, and how.
+    """Which files of a folder are served, and how.
 
     Attributes:
-        index_pages: names that stand for their folder, the first that exists.
-        follow_symlinks: let links lead out of the root.
+        index_pages: file names; the first that exists is sent for a folder.
+        follow_symlinks: follow symbolic links that lead out of the root.
         hidden: serve names that begin with a dot.
-        precompressed: serve siblings with ``.br``, ``.zst`` and ``.gz``.
-        cache_size: bytes that are kept in memory.
-        cache_file_size: bytes of the largest file that is kept there.
-        fields: added to what is answered from memory.
-        cache_control: value of Cache-Control for files.
+        precompressed: send ``name.br``, ``name.zst`` or ``name.gz`` for ``name``.
+        cache_size: bytes of memory for files.
+        cache_file_size: bytes of the largest file that is kept in memory.
+        fields: header fields that are added to prepared responses.
+        cache_control: value of Cache-Control for files; None for no such field.
     """
 
     index_pages: tuple[str, ...]
@@ -69,29 +70,38 @@ class Policy(NamedTuple):
     cache_control: str | None = None
 
 
-class Wishes(NamedTuple):
-    """What a request says beside its path."""
+class FileRequest(NamedTuple):
+    """What the header fields of a request for a file say.
 
-    plain: bool  # without conditions, and for the whole
+    Attributes:
+        plain: there is no condition and no range.
+        codings: the content codings that the client accepts, the preferred one first.
+    """
+
+    plain: bool
     codings: tuple[str, ...]
 
     @classmethod
-    def of(cls, headers: Headers) -> "Wishes":
-        """Read the fields, once for a client that repeats them."""
-        wishes: Wishes | None = headers.memo.get(cls)
-        if wishes is None:
+    def of(cls, headers: Headers) -> "FileRequest":
+        """Parse the fields; the result is kept for clients that repeat them."""
+        parsed: FileRequest | None = headers.memo.get(cls)
+        if parsed is None:
             codings = headers.get_all("Accept-Encoding")
-            wishes = headers.memo[cls] = Wishes(
+            parsed = headers.memo[cls] = FileRequest(
                 not any(name in headers for name in _CONDITIONAL),
                 accepted_codings(None if codings is None else ", ".join(codings)),
             )
-        return wishes
+        return parsed
 
 
-class Chosen(NamedTuple):
-    """Which of the files that stand for a resource is sent.
+class SelectedFile(NamedTuple):
+    """The file that is sent for a resource: the original, or a precompressed one.
 
-    ``sources`` are the files of which that depends, with their paths.
+    Attributes:
+        file: the open file.
+        coding: its content coding.
+        varies: whether another client could get another coding.
+        sources: the files on which the selection depends, with their paths.
     """
 
     file: OpenFile
@@ -101,82 +111,59 @@ class Chosen(NamedTuple):
 
 
 class Representation:
-    """One file in one coding.
+    """One file in one content coding.
 
     Attributes:
-        cost: bytes of the cache that it counts for.
-        size: bytes.
-        validators: entity tag and time of the last change.
-        content_type: with its charset where that is known.
+        size: bytes of content.
+        validators: entity tag and date.
+        content_type: media type, with the charset if it is known.
         fields: Content-type, Last-Modified and so on, as pairs.
-        file: the open file, if it is too large to be kept in memory.
-        content: all of it, otherwise.
-        instant: the answer with all of it, ready to leave, if there is ``content``.
+        file: the open file, if the content is not in memory.
+        content: the content, if it is in memory.
+        instant: the prepared response, if the content is in memory.
+        cost: bytes of the cache that it counts as.
+        is_cacheable: whether a later change of the file can be noticed by its dates.
+        expires: when the path is to be looked up again, of ``time.monotonic``.
     """
 
     __slots__ = (
-        "_identity",
-        "_sources",
-        "content",
-        "content_type",
-        "cost",
-        "fields",
-        "file",
-        "instant",
-        "keeps",
-        "size",
-        "until",
-        "validators",
+        "_identity", "_sources", "content", "content_type", "cost", "expires", "fields", "file", "instant",
+        "is_cacheable", "size", "validators",
     )  # fmt: skip
 
     def __init__(
         self,
-        chosen: Chosen,
+        selected: SelectedFile,
         content: bytes | None,
         content_type: str,
         *,
         name: str,
         policy: Policy,
     ) -> None:
-        file, coding = chosen.file, chosen.coding
+        file = selected.file
         self.size = file.size
         self.file = file if content is None else None
         self.content = content
         self.content_type = content_type
-        etag = file.etag if coding == IDENTITY else f'{file.etag[:-1]}-{coding}"'
-        # RFC 9110 section 8.8.2.1: not in the future.
-        modified, now = file.modified // 1_000_000_000, int(time.time())
-        shown = min(modified, now)
-        self.validators = Validators(etag, shown, is_future=modified > now)
-        self.fields = [
-            ("Content-type", content_type),
-            ("Last-Modified", http_date(shown)),
-            ("ETag", etag),
-            ("Accept-Ranges", "bytes"),
-        ]
-        if coding != IDENTITY:
-            self.fields.append(("Content-Encoding", coding))
-        if chosen.varies:
-            self.fields.append(("Vary", "Accept-Encoding"))
-        if policy.cache_control is not None:
-            self.fields.append(("Cache-Control", policy.cache_control))
-        self.instant = None if content is None else _instant(_with(self.fields, policy.fields), content)
-        self.keeps = file.settled
-        self.until = 0.0
-        self._sources = chosen.sources
-        self._identity = chosen[1:]
-        self.cost = _ENTRY_COSTS + sys.getsizeof(name) + sum(sys.getsizeof(path) for path, _ in chosen.sources)
+        self.validators = _validators(selected)
+        self.fields = _fields(selected, content_type, self.validators, policy.cache_control)
+        self.instant = None if content is None else _prepared(_with(self.fields, policy.fields), content)
+        self.is_cacheable = file.settled
+        self.expires = 0.0
+        self._sources = selected.sources
+        self._identity = selected[1:]
+        self.cost = _ENTRY_COST + sys.getsizeof(name) + sum(sys.getsizeof(path) for path, _ in selected.sources)
         if content is None:
-            self.cost += _OPEN_COSTS
+            self.cost += _OPEN_FILE_COST
         else:
             self.cost += len(content) + (len(self.instant.rest) if self.instant is not None else 0)
 
-    def still_is(self, chosen: Chosen) -> bool:
-        """Whether another look has found the same."""
-        return self.keeps and self._identity == chosen[1:]
+    def matches(self, selected: SelectedFile) -> bool:
+        """Whether another look-up has found the same files, unchanged."""
+        return self.is_cacheable and self._identity == selected[1:]
 
     def is_current(self) -> bool:
-        """Whether its files are what they were; this asks the system, which knows them since the last look."""
+        """Whether its files are unchanged, by ``os.stat``. Called in the loop: the system has cached the paths."""
         try:
             for path, state in self._sources:
                 if state_of(os.stat(path)) != state:
@@ -186,9 +173,10 @@ class Representation:
         return True
 
     def as_fallback(self) -> "Representation":
-        """The same for a path at which there is nothing.
+        """The same file as a fallback for a path that does not exist.
 
-        Its date says nothing of what has been there before, and something else may come.
+        It has no Last-Modified: the date of the fallback says nothing about the path, at which there may have been, or
+        may come, another page.
         """
         other = copy.copy(self)
         other.validators = self.validators._replace(modified=None)
@@ -198,20 +186,46 @@ class Representation:
         return other
 
 
+def _validators(selected: SelectedFile) -> Validators:
+    file, coding = selected.file, selected.coding
+    etag = file.etag if coding == IDENTITY else f'{file.etag[:-1]}-{coding}"'
+    modified, now = file.modified // 1_000_000_000, int(time.time())
+    # Last-Modified must not be in the future, RFC 9110 section 8.8.2.1.
+    return Validators(etag, min(modified, now), is_future=modified > now)
+
+
+def _fields(
+    selected: SelectedFile, content_type: str, validators: Validators, cache_control: str | None
+) -> list[tuple[str, str]]:
+    fields = [
+        ("Content-type", content_type),
+        ("Last-Modified", http_date(validators.modified or 0)),
+        ("ETag", validators.etag),
+        ("Accept-Ranges", "bytes"),
+    ]
+    if selected.coding != IDENTITY:
+        fields.append(("Content-Encoding", selected.coding))
+    if selected.varies:
+        fields.append(("Vary", "Accept-Encoding"))
+    if cache_control is not None:
+        fields.append(("Cache-Control", cache_control))
+    return fields
+
+
 def uncached(cache_control: str) -> str:
-    """The value of Cache-Control, where files have this one, for what may be something else in a moment."""
+    """The value of Cache-Control for a response that can change at any time, if files have ``cache_control``."""
     return "no-store" if "no-store" in cache_control else "no-cache"
 
 
 def _with(fields: list[tuple[str, str]], more: Iterable[tuple[str, str]]) -> ResponseFields:
-    """Fields of ours, and those that somebody adds or puts in their place."""
+    """Add fields; they replace those of the same names."""
     added = list(more)
-    theirs = {name.lower() for name, _ in added}
-    return ResponseFields.of([*(field for field in fields if field[0].lower() not in theirs), *added])
+    replaced = {name.lower() for name, _ in added}
+    return ResponseFields.of([*(field for field in fields if field[0].lower() not in replaced), *added])
 
 
-def _instant(fields: ResponseFields, content: bytes) -> PreparedResponse | None:
-    if fields.deciding is not None:  # somebody's own Date, say
+def _prepared(fields: ResponseFields, content: bytes) -> PreparedResponse | None:
+    if fields.deciding is not None:  # a field that the writer has to look at, such as Connection
         return None
     rest = b"".join([*fields, b"Content-Length: %d\r\n\r\n" % len(content), content])
     return PreparedResponse(200, rest, len(content))
@@ -223,8 +237,15 @@ class Folder(NamedTuple):
     path: str
 
 
-class Asked(NamedTuple):
-    """What a look at the file system is for."""
+class LookUp(NamedTuple):
+    """What is looked up in the file system.
+
+    Attributes:
+        name: the key of the path in the cache.
+        codings: the content codings that the client accepts.
+        guess_type: makes the media type of a path.
+        known: the cached representation, whose path has to be looked up again; None if there is none.
+    """
 
     name: str
     codings: tuple[str, ...]
@@ -236,88 +257,88 @@ Key = tuple[str, tuple[str, ...]]
 
 
 class Store:
-    """The files below one root.
+    """The files below one folder. It is used by one event loop.
 
     Args:
         root: the folder.
-        policy: what of it is served.
+        policy: which files are served, and how.
     """
 
     def __init__(self, root: str, policy: Policy) -> None:
         self.root = root
         self.policy = policy
         self._entries: dict[Key, Representation] = {}
-        self._current: dict[Key, Representation] = {}  # those that have been compared with their files in this turn
-        self._turn: asyncio.AbstractEventLoop | None = None  # of this loop, while there are some
+        self._current: dict[Key, Representation] = {}  # compared with their files in this iteration of the loop
+        self._iteration: asyncio.AbstractEventLoop | None = None  # the loop, while there are such entries
         self._size = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def instant(self, name: str, headers: Headers) -> PreparedResponse | None:
-        """The answer to a plain request for a small file that is in memory.
+        """The prepared response to a request for a file that is in memory; None for conditional and range requests.
 
         Args:
-            name: what `find` was given.
-            headers: the fields of the request.
+            name: the key of the path in the cache, as for `find`.
+            headers: the header fields of the request.
         """
-        wishes = headers.memo.get(Wishes) or Wishes.of(headers)
-        if not wishes.plain:
+        parsed = headers.memo.get(FileRequest) or FileRequest.of(headers)
+        if not parsed.plain:
             return None
-        key = (name, wishes.codings)
-        entry = self._current.get(key)  # as in `fresh`
-        if entry is None or self._turn is not get_running_loop():
+        key = (name, parsed.codings)
+        entry = self._current.get(key)  # the code of `fresh`, without a call
+        if entry is None or self._iteration is not get_running_loop():
             entry = self._compare(key)
             if entry is None:
                 return None
         return entry.instant
 
     def fresh(self, name: str, codings: tuple[str, ...]) -> Representation | None:
-        """What `find` would return without a look-up, if it is what its file is now."""
+        """The cached representation, if its file is unchanged."""
         key = (name, codings)
         entry = self._current.get(key)
-        if entry is None or self._turn is not get_running_loop():
+        if entry is None or self._iteration is not get_running_loop():
             return self._compare(key)
         return entry
 
-    def doubt(self, name: str, codings: tuple[str, ...]) -> None:
-        """Compare with the file once more in this turn: somebody here may have written to it."""
+    def revalidate(self, name: str, codings: tuple[str, ...]) -> None:
+        """Compare with the file again at the next call: this program may have written to it in this iteration."""
         self._current.pop((name, codings), None)
 
     def _compare(self, key: Key) -> Representation | None:
         entry = self._entries.get(key)
-        if entry is None or entry.until <= time.monotonic():
+        if entry is None or entry.expires <= time.monotonic():
             return None
         if not entry.is_current():
             self._drop(key)
             return None
         loop = get_running_loop()
-        if self._turn is not loop:
-            self._end_turn()
-            self._turn = loop
-            loop.call_soon(self._end_turn)
+        if self._iteration is not loop:
+            self._end_iteration()
+            self._iteration = loop
+            loop.call_soon(self._end_iteration)
         self._current[key] = entry
         return entry
 
-    def _end_turn(self) -> None:
-        self._turn = None
+    def _end_iteration(self) -> None:
+        self._iteration = None
         self._current.clear()
 
     async def find(
         self, name: str, path: str, codings: tuple[str, ...], guess_type: GuessType
     ) -> Representation | Folder | None:
-        """Look a path up.
+        """Find the file for a path, in the cache or in the file system.
 
         Args:
-            name: what stands for the path in the cache.
-            path: the path in the file system, with the root in it; ends with a slash if it means a folder.
-            codings: what the client takes, from `accepted_codings`.
-            guess_type: the media type for the path of a file.
+            name: the key of the path in the cache.
+            path: the path in the file system, below the root; it ends with a slash if it means a folder.
+            codings: the content codings that the client accepts, from `accepted_codings`.
+            guess_type: makes the media type of a path.
 
         Returns:
-            The file; the folder, if there is no index page; None if nothing is there that may be served.
+            The file; the folder, if it has no index page; None if there is nothing that may be served.
 
         Raises:
-            HTTPError: 403: it may not be read; 503: there is no descriptor left.
+            HTTPError: 403: it may not be read; 503: there is no file descriptor left.
         """
         known = self.fresh(name, codings)
         if known is not None:
@@ -325,19 +346,19 @@ class Store:
         key = (name, codings)
         known = self._entries.get(key)
         if known is not None:
-            known.until = time.monotonic() + _BELIEVED  # the others go on with it while we look
+            known.expires = time.monotonic() + _LOOK_UP_INTERVAL  # other requests use it meanwhile
         found = await get_running_loop().run_in_executor(
-            None, self._look_up, path, Asked(name, codings, guess_type, known)
+            None, self._look_up, path, LookUp(name, codings, guess_type, known)
         )
-        if isinstance(found, Representation) and found.keeps:
+        if isinstance(found, Representation) and found.is_cacheable:
             self._keep(key, found)
         else:
             self._drop(key)
         return found
 
-    # In a thread.
+    # Called in threads.
 
-    def _look_up(self, path: str, asked: Asked) -> Representation | Folder | None:
+    def _look_up(self, path: str, look_up: LookUp) -> Representation | Folder | None:
         if is_hidden(self.root, path) and not self.policy.hidden:
             return None
         file = self._open(path)
@@ -347,28 +368,28 @@ class Store:
             if not path.endswith("/"):
                 return Folder(path)
             for page in self.policy.index_pages:
-                index = self._open(path + page)  # one that may not be read is there
+                index = self._open(path + page)  # raises 403 if it may not be read
                 if index is not None and not index.is_directory:
-                    return self._represent(index, path + page, asked)
+                    return self._represent(index, path + page, look_up)
             return Folder(path)
         if path.endswith("/"):
-            return None  # a file is no folder, bpo-17324
-        return self._represent(file, path, asked)
+            return None  # a file has no slash at the end, bpo-17324
+        return self._represent(file, path, look_up)
 
     def _open(self, path: str) -> OpenFile | None:
         return open_inside(self.root, path, follow_symlinks=self.policy.follow_symlinks, unread_folders=True)
 
-    def _represent(self, file: OpenFile, path: str, asked: Asked) -> Representation:
+    def _represent(self, file: OpenFile, path: str, look_up: LookUp) -> Representation:
         try:
-            content_type = asked.guess_type(path)
-        except StopIteration as error:  # no future takes it, so who waits would wait for ever
+            content_type = look_up.guess_type(path)
+        except StopIteration as error:  # a future does not accept it: the request would wait forever
             raise RuntimeError("guess_type raised StopIteration") from error
-        known = asked.known
-        for _ in range(_TRIES):
-            chosen = self._choose(file, path, asked.codings, own_coding(path, content_type))
-            if known is not None and known.still_is(chosen):
+        known = look_up.known
+        for _ in range(_READ_ATTEMPTS):
+            selected = self._select(file, path, look_up.codings, own_coding(path, content_type))
+            if known is not None and known.matches(selected):
                 return known
-            sent = chosen.file
+            sent = selected.file
             content = read_from(sent.fileno(), 0, sent.size) if sent.size <= self.policy.cache_file_size else None
             if content is None or (len(content) == sent.size and sent.unchanged()):
                 break
@@ -376,63 +397,63 @@ class Store:
             if again is not None and not again.is_directory:
                 file = again
         else:
-            content = None  # what is sent from the open file is checked at its end
+            content = None  # it is sent from the open file, and checked after that
         if content is None:
             sent.sample()
         if content_type.startswith("text/") and "charset" not in content_type:
-            # The same for all codings, so it is that of the text itself.
-            text = content if content is not None and chosen.coding == IDENTITY else self._beginning(file)
+            # All codings get the charset of the original.
+            text = content if content is not None and selected.coding == IDENTITY else self._beginning(file)
             content_type += _charset(text)
-        return Representation(chosen, content, content_type, name=asked.name, policy=self.policy)
+        return Representation(selected, content, content_type, name=look_up.name, policy=self.policy)
 
     def _beginning(self, file: OpenFile) -> bytes:
-        return read_from(file.fileno(), 0, file.size if file.size <= self.policy.cache_file_size else _SNIFFED)
+        return read_from(file.fileno(), 0, file.size if file.size <= self.policy.cache_file_size else _CHARSET_SAMPLE)
 
-    def _choose(self, file: OpenFile, path: str, codings: tuple[str, ...], own: str | None) -> Chosen:
-        """The coding that the client likes best of those that there are, and whether there is a choice."""
-        itself = (path, file.identity)
+    def _select(self, file: OpenFile, path: str, codings: tuple[str, ...], own: str | None) -> SelectedFile:
+        """Select the file in the coding that the client prefers, of those that exist."""
+        original = (path, file.identity)
         if own is not None and is_gzip(file):
-            return Chosen(file, own, False, (itself,))
+            return SelectedFile(file, own, False, (original,))
         usable: dict[str, tuple[str, OpenFile]] = {}
         varies = False
         for coding, suffix in CODINGS.items() if self.policy.precompressed else ():
-            sibling = self._open_sibling(path + suffix)
-            if sibling is None:
+            compressed = self._open_precompressed(path + suffix)
+            if compressed is None:
                 continue
-            fits = fitness(sibling, coding, file)
-            varies |= fits is not Fitness.NEVER
-            if fits is Fitness.FITS:
-                usable[coding] = (path + suffix, sibling)
+            usability = check_precompressed(compressed, coding, file)
+            varies |= usability is not Usability.UNUSABLE
+            if usability is Usability.USABLE:
+                usable[coding] = (path + suffix, compressed)
         for coding in codings:
             if coding in usable:
-                other, sibling = usable[coding]
-                return Chosen(sibling, coding, True, (itself, (other, sibling.identity)))
+                other, compressed = usable[coding]
+                return SelectedFile(compressed, coding, True, (original, (other, compressed.identity)))
             if coding == IDENTITY:
                 break
-        return Chosen(file, IDENTITY, varies, (itself,))
+        return SelectedFile(file, IDENTITY, varies, (original,))
 
-    def _open_sibling(self, path: str) -> OpenFile | None:
+    def _open_precompressed(self, path: str) -> OpenFile | None:
         try:
-            sibling = self._open(path)
+            file = self._open(path)
         except HTTPError as error:
             if error.status != 403:
                 raise
             return None
-        return None if sibling is None or sibling.is_directory else sibling
+        return None if file is None or file.is_directory else file
 
     # The cache.
 
     def _keep(self, key: Key, found: Representation) -> None:
         self._drop(key)
-        self._entries[key] = found  # at the end of the queue
+        self._entries[key] = found  # at the end: the oldest entry is dropped first
         self._size += found.cost
-        found.until = time.monotonic() + _BELIEVED
+        found.expires = time.monotonic() + _LOOK_UP_INTERVAL
         while self._size > self.policy.cache_size:
             self._drop(next(iter(self._entries)))
         loop = get_running_loop()
         if self._sweeper is None or self._loop is not loop:
             self._loop = loop
-            self._sweeper = loop.call_later(_UNUSED, self._sweep)
+            self._sweeper = loop.call_later(_UNUSED_AFTER, self._sweep)
 
     def _drop(self, key: Key) -> None:
         self._current.pop(key, None)
@@ -441,23 +462,27 @@ class Store:
             self._size -= entry.cost
 
     def _sweep(self) -> None:
-        """Forget what has not been asked for in a while: an open file keeps its place on the disk."""
+        """Drop entries that are not requested: a deleted file takes disk space as long as it is open."""
         self._sweeper = None
-        limit = time.monotonic() - _UNUSED
-        for key in [key for key, entry in self._entries.items() if entry.until < limit]:
+        limit = time.monotonic() - _UNUSED_AFTER
+        for key in [key for key, entry in self._entries.items() if entry.expires < limit]:
             self._drop(key)
         if self._entries:
             self._loop = get_running_loop()
-            self._sweeper = self._loop.call_later(_UNUSED, self._sweep)
+            self._sweeper = self._loop.call_later(_UNUSED_AFTER, self._sweep)
 
 
 def _charset(content: bytes) -> str:
-    """Say UTF-8 where that is certain; where all is ASCII the text may know better, in a ``meta`` say."""
+    """The charset parameter: UTF-8 if the content is valid and not all ASCII.
+
+    ASCII text gets none, since it may declare its charset itself, in a ``meta`` element for example.
+    """
     if content.isascii():
         return ""
     try:
         content.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(content) - 3 or len(content) < _SNIFFED:  # else it is cut within a character
+        ends_within_character = error.start >= len(content) - 3 and len(content) >= _CHARSET_SAMPLE
+        if not ends_within_character:
             return ""
     return "; charset=utf-8"

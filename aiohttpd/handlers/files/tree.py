@@ -1,7 +1,7 @@
-"""A tree of files: from a path of the file system to an open file inside of a root, and never outside.
+"""Opening files and folders below a root, and never outside of it.
 
-Owns what may be opened: regular files and folders, inside of the root, not through a link that leads
-out of it, whatever happens to the tree meanwhile. Its functions block; they are called in threads.
+Owns what may be opened: regular files and folders below the root, not through a symbolic link that leads out of it,
+also if the folders change meanwhile. Its functions block; they are called in threads.
 """
 
 import contextlib
@@ -29,41 +29,41 @@ __all__ = [
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-# A folder on the way need not be readable.
+# Folders on the path need not be readable.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY | _NOFOLLOW | _CLOEXEC
-# What was a file a moment ago may be a FIFO now, which must neither block us nor become our terminal.
+# A file may have been replaced by a FIFO or a terminal: it must not block, or become the controlling terminal.
 _READ = (
     os.O_RDONLY | _NOFOLLOW | _CLOEXEC
     | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )  # fmt: skip
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 
-# Our reading does not count as such, so the time of the last one tells `touch` from a write: see `OpenFile.unchanged`.
+# Reading does not change the access time then, so the access time tells `touch` from a write: see `OpenFile.unchanged`.
 _NOATIME = getattr(os, "O_NOATIME", 0)
 
-_SETTLED = 0.05  # seconds; a change within one tick of the file system's clock does not show in its times
-_SAMPLES = 32  # blocks of a file by which it is known again
-_SAMPLE = 512  # bytes of each
+_SETTLED = 0.05  # seconds; two changes within one tick of the file system's clock have the same date
+_SAMPLES = 32  # blocks of a file that are compared to notice a change
+_SAMPLE = 512  # bytes of one block
 _WELL_KNOWN = ".well-known"  # RFC 8615
 
 FileState = tuple[int, int, int, int, int]
 
 
 def state_of(status: os.stat_result) -> FileState:
-    """Which file it is, and in which state: any change of content or permissions shows, as far as its clock goes."""
+    """Identity and state of a file. A change of content or permissions changes it, except within one clock tick."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class OpenFile:
-    """A file or folder that is open for reading, until nobody refers to it any more.
+    """A file or folder that is open for reading. It is closed when nothing refers to it.
 
     Attributes:
         size: bytes, when it was opened.
-        modified: when its content last changed, in nanoseconds since the epoch.
+        modified: when its content was changed, in nanoseconds since the epoch.
         is_directory: whether it is a folder.
-        is_readable: whether it can be read; a folder may be passed only.
-        settled: whether its last change is long enough ago for the next one to show.
-        identity: which file it is, and in which state.
+        is_readable: whether it can be read. A folder that cannot may have files that can.
+        settled: whether its last change is so long ago that the next one will change its dates.
+        identity: identity and state, when it was opened.
     """
 
     __slots__ = (
@@ -96,23 +96,22 @@ class OpenFile:
 
     @property
     def etag(self) -> str:
-        """An entity tag, RFC 9110 section 8.8.3: strong, unless another change may have the same one."""
-        # The time of the last change of status cannot be set, so a copy with an old date has another tag.
+        """The entity tag (RFC 9110 section 8.8.3). It is weak if a further change could have the same dates."""
+        # The time of the last status change (ctime) cannot be set, so a copy with an old date has another tag.
         tag = f'"{self.modified:x}-{self.size:x}-{self.modified ^ self._changed:x}"'
         return tag if self.settled else f"W/{tag}"
 
     def unchanged(self) -> bool:
-        """Whether the content is still what it was when the file was opened; what has been appended does not count.
+        """Whether the content that the file had when it was opened is unchanged. Bytes may have been appended.
 
-        Times and size cannot tell each change of the bytes from what leaves them alone. Where that may be, `sample`
-        decides: the file has grown; or it keeps its size, and the time of its last access is that of its change, as
-        `touch` sets both and a write does not.
+        In two cases dates and size do not tell, and the blocks of `sample` are compared: the file has grown; or its
+        size is the same, and its access time equals its modification time, as after `touch`, but not after a write.
         """
         now = os.fstat(self._descriptor)
         if state_of(now)[2:] == self.identity[2:]:
             return True
         if now.st_size == self.size and now.st_mtime_ns == self.modified and self._samples is None:
-            return True  # permissions, another name
+            return True  # permissions, or a new name
         touched = self._leaves_no_trace and now.st_atime_ns == now.st_mtime_ns
         if now.st_size < self.size or not (now.st_size > self.size or touched or now.st_mtime_ns == self.modified):
             return False
@@ -121,8 +120,8 @@ class OpenFile:
         )
 
     def sample(self) -> None:
-        """Remember some of the content, for `unchanged`: both ends, and between them what is in memory already."""
-        last = max(0, self.size - 1) // _SAMPLE  # a block lies in one page, so that it is read whole or not at all
+        """Read blocks of the content for `unchanged`: at both ends, and between them those in the page cache."""
+        last = max(0, self.size - 1) // _SAMPLE  # a block lies within one page, so it is cached whole or not at all
         found: list[tuple[int, bytes]] = []
         for number in range(_SAMPLES):
             offset = last * number // (_SAMPLES - 1) * _SAMPLE
@@ -133,13 +132,13 @@ class OpenFile:
         if state_of(os.fstat(self._descriptor)) == self.identity:
             self._samples = found
 
-    def __del__(self, close=os.close) -> None:  # type: ignore[no-untyped-def]  # bound, for the end of the interpreter
+    def __del__(self, close=os.close) -> None:  # type: ignore[no-untyped-def]  # a default, since globals may be gone
         if getattr(self, "_descriptor", None) is not None:
             close(self._descriptor)
 
 
 class Entry(NamedTuple):
-    """One line of a folder."""
+    """One entry of a folder."""
 
     name: str
     is_directory: bool
@@ -149,7 +148,7 @@ class Entry(NamedTuple):
 
 
 def is_hidden(root: str, path: str) -> bool:
-    """Whether a part of a path below the root begins with a dot; ``.well-known`` is for all to see, RFC 8615."""
+    """Whether a part of a path below the root begins with a dot; ``.well-known`` (RFC 8615) is not hidden."""
     if not path.startswith(root):
         return False
     parts = path[len(root) :].lstrip(os.sep).split(os.sep)
@@ -159,37 +158,22 @@ def is_hidden(root: str, path: str) -> bool:
 def open_inside(
     root: str, path: str, *, follow_symlinks: bool = False, unread_folders: bool = False
 ) -> OpenFile | None:
-    """Open a file or a folder, if it is one and lies inside of the root.
+    """Open a regular file or a folder below a root.
 
     Args:
         root: the folder outside of which nothing is opened.
-        path: the path, with the root in it.
-        follow_symlinks: let links lead out of the root.
-        unread_folders: open a folder, too, that may be passed and not be read.
+        path: the path, below the root.
+        follow_symlinks: follow symbolic links that lead out of the root.
+        unread_folders: also open folders without read permission. Files in them may be readable.
 
     Returns:
-        The open file; None if there is nothing that may be opened.
+        The open file; None if it does not exist, or may not be opened.
 
     Raises:
-        HTTPError: 403: it is there, or may be, but we may not read it; 503: we have no descriptor left, which says
-            nothing about the file.
+        HTTPError: 403: no permission to read it, or to look whether it exists; 503: there is no file descriptor left.
     """
     try:
-        # What does not exist, or lies behind more links than the system follows, costs one look.
-        try:
-            if not _is_served(os.stat(path)):
-                return None
-        except PermissionError:
-            if not follow_symlinks and _below(os.path.realpath(root), os.path.realpath(path)) is None:
-                return None  # what lies outside is not there
-            raise
-        real = os.path.realpath(path)
-        if follow_symlinks:
-            file = _open(real, None)
-        else:
-            root = os.path.realpath(root)
-            inside = _below(root, real)
-            file = None if inside is None else _open_below(root, inside)
+        file = _open_path(root, path, follow_symlinks)
         if file is not None and not file.is_readable and not unread_folders:
             raise PermissionError
         return file
@@ -203,6 +187,22 @@ def open_inside(
         return None
 
 
+def _open_path(root: str, path: str, follow_symlinks: bool) -> OpenFile | None:
+    try:
+        if not _is_served(os.stat(path)):  # one call suffices for most paths that cannot be opened
+            return None
+    except PermissionError:
+        if not follow_symlinks and _below(os.path.realpath(root), os.path.realpath(path)) is None:
+            return None  # outside of the root: do not tell that it exists
+        raise
+    real = os.path.realpath(path)
+    if follow_symlinks:
+        return _open(real, None)
+    root = os.path.realpath(root)
+    parts = _below(root, real)
+    return None if parts is None else _open_below(root, parts)
+
+
 def _below(root: str, real: str) -> list[str] | None:
     """The parts of a path below a root; None if it is not below it."""
     if real == root:
@@ -212,7 +212,7 @@ def _below(root: str, real: str) -> list[str] | None:
 
 
 def _open_below(root: str, parts: list[str]) -> OpenFile | None:
-    """Open what has no link on its way: one that comes in between is not followed."""
+    """Open a path without symbolic links. One that is created meanwhile is not followed."""
     if not _BY_DESCRIPTOR or not parts:
         return _open(os.path.join(root, *parts), None)
     folder = os.open(root, _PASS & ~_NOFOLLOW)
@@ -227,7 +227,7 @@ def _open_below(root: str, parts: list[str]) -> OpenFile | None:
 
 
 def _open(path: str, folder: int | None) -> OpenFile | None:
-    """Open a regular file or a folder; to open a device can do something already."""
+    """Open a regular file or a folder. Devices are not opened: opening one can have side effects."""
     seen = os.stat(path, dir_fd=folder, follow_symlinks=False)
     if not _is_served(seen):
         return None
@@ -236,13 +236,13 @@ def _open(path: str, folder: int | None) -> OpenFile | None:
     else:
         (descriptor, leaves_no_trace), is_readable = _open_regular(path, folder), True
     status = os.fstat(descriptor)
-    # Closes it if it is something else now.
+    # An OpenFile closes the descriptor, also if the file has been replaced by a device meanwhile.
     file = OpenFile(descriptor, status, is_readable=is_readable, leaves_no_trace=leaves_no_trace)
     return file if _is_served(status) else None
 
 
 def _open_folder(path: str, folder: int | None) -> tuple[int, bool]:
-    """A descriptor, and whether it can be read: what is in a folder that cannot may be readable all the same."""
+    """A descriptor of a folder, and whether the folder can be read."""
     try:
         return os.open(path, _READ, dir_fd=folder), True
     except PermissionError:
@@ -250,9 +250,9 @@ def _open_folder(path: str, folder: int | None) -> tuple[int, bool]:
 
 
 def _open_regular(path: str, folder: int | None) -> tuple[int, bool]:
-    """A descriptor, and whether reading leaves the time of the last access as it is."""
+    """A descriptor of a file, and whether reading leaves its access time unchanged."""
     if _NOATIME:
-        with contextlib.suppress(PermissionError):  # of somebody else's file
+        with contextlib.suppress(PermissionError):  # only the owner of a file may do so
             return os.open(path, _READ | _NOATIME, dir_fd=folder), True
     return os.open(path, _READ, dir_fd=folder), False
 
@@ -262,20 +262,20 @@ def _is_served(status: os.stat_result) -> bool:
 
 
 def read_names(folder: OpenFile, path: str, is_listed: Callable[[str], bool], limit: int) -> tuple[list[str], bool]:
-    """Read the names in a folder, in no order.
+    """Read the names in a folder, in the order of the file system.
 
     Args:
-        folder: it, open.
-        path: it, where systems cannot read what is open.
-        is_listed: whether a name counts.
-        limit: how many are read at most.
+        folder: the folder.
+        path: its path, for systems that cannot list an open folder.
+        is_listed: whether a name is included.
+        limit: the most names that are returned.
 
     Returns:
         The names, and whether there are more.
 
     Raises:
-        HTTPError: 403: it may not be read.
-        OSError: it cannot be read.
+        HTTPError: 403: no permission to read the folder.
+        OSError: reading failed.
     """
     found: list[str] = []
     try:
@@ -291,14 +291,17 @@ def read_names(folder: OpenFile, path: str, is_listed: Callable[[str], bool], li
 
 
 def read_entries(folder: OpenFile, root: str, path: str, names: Iterable[str], *, follow_symlinks: bool) -> list[Entry]:
-    """Look at names in a folder: what would be served of them.
+    """Read type, size and date of files and folders, for a listing. Those that are not served are left out.
 
     Args:
-        folder: it, open.
+        folder: the folder.
         root: the folder outside of which nothing is served.
-        path: the folder, with the root in it.
-        names: in the folder.
+        path: path of the folder, below the root.
+        names: names in the folder.
         follow_symlinks: as for `open_inside`.
+
+    Raises:
+        HTTPError: 503: there is no file descriptor left.
     """
     found: list[Entry] = []
     for name in names:
@@ -307,17 +310,22 @@ def read_entries(folder: OpenFile, root: str, path: str, names: Iterable[str], *
                 status = os.stat(name, dir_fd=folder.fileno(), follow_symlinks=False)
             else:
                 status = os.stat(os.path.join(path, name), follow_symlinks=False)
-        except OSError:  # gone meanwhile
+        except OSError:  # deleted meanwhile
             continue
         if stat.S_ISLNK(status.st_mode):
-            try:
-                file = open_inside(root, os.path.join(path, name), follow_symlinks=follow_symlinks)
-            except HTTPError as error:
-                if error.status != 403:
-                    raise
-                continue
-            if file is not None:
-                found.append(Entry(name, file.is_directory, True, file.size, file.modified / 1e9))
+            entry = _linked_entry(root, path, name, follow_symlinks)
+            if entry is not None:
+                found.append(entry)
         elif _is_served(status):
             found.append(Entry(name, stat.S_ISDIR(status.st_mode), False, status.st_size, status.st_mtime))
     return found
+
+
+def _linked_entry(root: str, path: str, name: str, follow_symlinks: bool) -> Entry | None:
+    try:
+        file = open_inside(root, os.path.join(path, name), follow_symlinks=follow_symlinks)
+    except HTTPError as error:
+        if error.status != 403:
+            raise
+        return None
+    return None if file is None else Entry(name, file.is_directory, True, file.size, file.modified / 1e9)
