@@ -681,7 +681,7 @@ class BaseHTTPRequestHandler:
     async def _serve(self) -> None:
         try:
             if self._is_plain:
-                result = await (self._methods.get(self.command) or find_method(self, self._methods))(self)
+                result = await (self._methods.get(self.command) or find_method(self, self.command, self._methods))(self)
             else:
                 result = await self._serve_with_hooks()
             if result is not None:
@@ -777,7 +777,7 @@ class BaseHTTPRequestHandler:
         await self.setup()
         try:
             if not self.request.expects_continue or self.handle_expect_100():
-                return await (self._methods.get(self.command) or find_method(self, self._methods))(self)
+                return await (self._methods.get(self.command) or find_method(self, self.command, self._methods))(self)
         finally:
             await self.finish()
         return None

@@ -1,6 +1,6 @@
-"""BlockingHTTPRequestHandler: a handler whose methods are a plain ``def``, as a type checker should see it.
+"""BlockingHTTPRequestHandler: the types of a handler whose methods are plain functions.
 
-Owns no behaviour: what runs in a thread, and with what files, is `dispatch`'s and `threads.plain`'s.
+Owns type declarations only. Which methods run in a thread is decided in `dispatch`; their files are in `threads.plain`.
 """
 
 import io
@@ -15,14 +15,15 @@ __all__ = ["BlockingHTTPRequestHandler"]
 
 
 class BlockingHTTPRequestHandler(BaseHTTPRequestHandler):
-    """A `BaseHTTPRequestHandler` for methods that are a plain ``def``: to a type checker its files block.
+    """A `BaseHTTPRequestHandler` whose ``rfile`` and ``wfile`` are blocking files to a type checker.
 
-    When it runs it is no other: a plain ``def`` finds such files in a thread, an ``async def`` those of asyncio, which
-    have names of their own here. Once no method is a plain ``def`` any more, derive from `BaseHTTPRequestHandler`.
+    At run time it is a `BaseHTTPRequestHandler`: a plain ``def`` runs in a thread and gets blocking files, an
+    ``async def`` gets the asyncio streams. To a type checker, an ``async def`` finds these as `async_rfile` and
+    `async_wfile`. When all methods are ``async def``, derive from `BaseHTTPRequestHandler` instead.
 
     Attributes:
-        rfile: in a plain ``def``, the request's body as a file.
-        wfile: in a plain ``def``, the answer as a file.
+        rfile: in a plain ``def``, the body of the request as a file.
+        wfile: in a plain ``def``, the response as a file.
     """
 
     if TYPE_CHECKING:
@@ -31,10 +32,10 @@ class BlockingHTTPRequestHandler(BaseHTTPRequestHandler):
 
     @property
     def async_rfile(self) -> Body:
-        """In an ``async def``, the request's body: ``await self.async_rfile.read()``."""
+        """In an ``async def``, the body of the request: ``await self.async_rfile.read()``."""
         return self.request.body
 
     @property
     def async_wfile(self) -> StreamWriter:
-        """In an ``async def``, the answer: ``await self.async_wfile.drain()``."""
+        """In an ``async def``, the response: ``await self.async_wfile.drain()``."""
         return cast(StreamWriter, self.wfile)

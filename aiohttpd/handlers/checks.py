@@ -1,7 +1,6 @@
-"""What a handler class has to look like, and what to say where it does not.
+"""Checks of handler classes, and their error messages.
 
-Owns the checks that run when a class is made or a call goes wrong, none of them for a request that
-goes well.
+Owns checks that run when a class is defined, or after an error. None runs for a request that succeeds.
 """
 
 import functools
@@ -20,7 +19,7 @@ _REFUSED = {
     "parse_request": "requests are parsed before a handler exists; look at self.request in setup()",
 }
 
-# They are called without await, from many places.
+# Methods that are called without await.
 _SYNCHRONOUS = frozenset(
     (
         "handle_expect_100", "send_response", "send_response_only", "send_header", "end_headers", "flush_headers",
@@ -33,7 +32,7 @@ T = TypeVar("T")
 
 
 class Lazy(Generic[T]):
-    """An attribute that is worked out when it is first looked at, and can be set like any other."""
+    """An attribute that is computed on first access. It can also be set."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
@@ -55,17 +54,18 @@ class Lazy(Generic[T]):
 
 @functools.cache
 def json_text() -> ModuleType:
-    """The module `json_text`, imported with the first JSON: not every handler has any."""
+    """The module `json_text`, imported with the first use of JSON."""
     from . import json_text as module
 
     return module
 
 
 def check_class(cls: type) -> None:
-    """Look at what a class defines of the contract.
+    """Check the methods that a handler class defines.
 
     Raises:
-        TypeError: it overrides what cannot be, or a hook of it is not asynchronous, or is and must not be.
+        TypeError: it overrides a method that is never called; or a method is a plain function and must be a coroutine
+            function, or the other way round.
     """
     for name, value in vars(cls).items():
         if name in _REFUSED:
@@ -77,10 +77,10 @@ def check_class(cls: type) -> None:
 
 
 def check_async(name: str, method: Any) -> None:
-    """Refuse a method that is no coroutine function.
+    """Check that a method is a coroutine function.
 
     Raises:
-        TypeError: that is so; the text says what to write.
+        TypeError: it is not; the message says what to write.
     """
     if not inspect.iscoroutinefunction(method):
         raise TypeError(
@@ -90,10 +90,10 @@ def check_async(name: str, method: Any) -> None:
 
 
 def explain_init(cls: type, error: TypeError) -> None:
-    """Say so if a handler cannot be made because its ``__init__`` does not take what it is given.
+    """Explain a TypeError that was raised when an instance was made.
 
     Raises:
-        ContractError: that is so.
+        ContractError: ``__init__`` does not take the request and the response; the message says what to write.
     """
     try:
         inspect.signature(cls).bind(None, None)

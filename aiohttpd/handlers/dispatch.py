@@ -1,8 +1,8 @@
-"""How a request finds the ``do_*`` that answers it.
+"""Dispatch: which ``do_*`` method of a handler is called for a request.
 
-Owns what is called for which method: a coroutine function as it is, a plain one in a worker thread, GET for HEAD.
-Without a ``do_*``, OPTIONS is 204 with Allow, another method of HTTP is 405 with Allow, and what is none is 501
-(RFC 9110 sections 9.1, 9.3.7, 15.5.6 and 15.6.2).
+Owns the rules: a coroutine function is awaited, a plain function is called in a worker thread, HEAD calls ``do_GET`` if
+there is no ``do_HEAD``. Without a ``do_*`` method, OPTIONS is answered with 204 and Allow, other methods of HTTP with
+405 and Allow, and unknown methods with 501 (RFC 9110 sections 9.1, 9.3.7, 15.5.6 and 15.6.2).
 """
 
 import inspect
@@ -16,25 +16,26 @@ __all__ = ["Method", "allowed_methods", "find_method"]
 Method = Callable[[Any], Awaitable[object]]
 
 
-def find_method(handler: Any, methods: dict[str, Method]) -> Method:
+def find_method(handler: Any, command: str, methods: dict[str, Method]) -> Method:
     """Find ``do_<command>`` of a handler.
 
     Args:
-        handler: of the request.
-        methods: what has been found for its class; what belongs to the class is added.
+        handler: the handler.
+        command: the method of the request.
+        methods: methods that have been found for the handler's class. A method of the class is added.
     """
-    name = "do_" + handler.command
+    name = "do_" + command
     function: Any = getattr(type(handler), name, None)
     if function is not None:
         method = function if inspect.iscoroutinefunction(function) else _in_thread(function)
-        methods[handler.command] = method
+        methods[command] = method
         return method
     bound = getattr(handler, name, None)  # set on the instance, or by __getattr__
     if bound is not None:
         return _of_instance(bound)
-    if handler.command == "HEAD":
+    if command == "HEAD":
         return methods.setdefault("HEAD", _head_by_get(methods))
-    return _options if handler.command == "OPTIONS" else _unsupported
+    return _options if command == "OPTIONS" else _unsupported
 
 
 def allowed_methods(handler: Any) -> list[str]:
@@ -51,10 +52,10 @@ _KNOWN = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTION
 
 
 def _in_thread(function: Callable[[Any], object]) -> Method:
-    """Make a plain ``def do_GET`` one that can be awaited."""
+    """Make an awaitable method of a plain function: it is called in a worker thread."""
 
     def call(handler: Any) -> Awaitable[object]:
-        from ..threads.plain import call_method  # not every program has one
+        from ..threads.plain import call_method  # imported with the first plain function
 
         return call_method(handler, function)
 
@@ -68,14 +69,11 @@ def _of_instance(bound: Callable[[], Any]) -> Method:
 
 
 def _head_by_get(methods: dict[str, Method]) -> Method:
-    """Answer HEAD as GET; the writer sends no content."""
+    """Call ``do_GET`` for HEAD. The writer drops the content."""
 
     async def head(handler: Any) -> None:
         handler.wfile.head_mirrors_get = True
-        handler.command = "GET"
-        method = methods.get("GET") or find_method(handler, methods)
-        handler.command = "HEAD"
-        await method(handler)
+        await (methods.get("GET") or find_method(handler, "GET", methods))(handler)
 
     return head
 
@@ -94,6 +92,6 @@ async def _unsupported(handler: Any) -> None:
 
 
 def _allow(handler: Any) -> str:
-    # `SimpleHTTPRequestHandler` says it, since one without uploads has a do_PUT that explains why.
-    said = getattr(handler, "allowed_methods", None)
-    return said if isinstance(said, str) else ", ".join(allowed_methods(handler))
+    # `SimpleHTTPRequestHandler` sets it: without uploads it has a do_PUT that refuses with an explanation.
+    declared = getattr(handler, "allowed_methods", None)
+    return declared if isinstance(declared, str) else ", ".join(allowed_methods(handler))

@@ -1,6 +1,7 @@
-"""Server-sent events, as HTML has them: a stream of text that a page follows with EventSource.
+"""Server-sent events (HTML, section 9.2): a text stream that a page reads with EventSource.
 
-Owns the format, and the end: the block of an `EventStream` is left when the client goes or the server stops.
+Owns the format, and the end of a stream: the block of an `EventStream` is cancelled when the client disconnects or the
+server stops.
 """
 
 import asyncio
@@ -19,19 +20,19 @@ __all__ = ["EventStream"]
 _HEAD = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-store"),
-    ("X-Accel-Buffering", "no"),  # nginx would wait for more
+    ("X-Accel-Buffering", "no"),  # otherwise nginx buffers the response
 )
 _line_ends = re.compile(r"\r\n|\r|\n")
 
 
 class EventStream:
-    """An answer of server-sent events; made by ``self.event_stream()``.
+    """A response of server-sent events: the async context manager that ``self.event_stream()`` returns.
 
-    When the client goes, or closes its side, or the server stops, the block is cancelled once, and the
-    cancellation ends with it. What its ``finally`` waits for is not disturbed.
+    When the client disconnects or closes its side, or the server stops, the block is cancelled. The cancellation does
+    not leave the block, so the code after it runs. It happens once: ``finally`` clauses in the block can await.
 
     Attributes:
-        last_event_id: the id of the last event that a client has seen which comes again; ``""`` at first.
+        last_event_id: the id of the last event that the client received before it reconnected; ``""`` if it has not.
     """
 
     def __init__(self, handler: "Responder", ping: float) -> None:
@@ -41,14 +42,14 @@ class EventStream:
         self._wfile = handler.wfile
         self._ping = ping
         self._task: asyncio.Task[Any] | None = None  # of the block
-        self._cancelling = 0  # how often somebody had asked it to end before
-        self._ends: list[asyncio.Task[Any]] = []  # each waits for what ends the block
+        self._cancelling = 0  # cancellation requests of the task before the block
+        self._ends: list[asyncio.Task[Any]] = []  # each waits for an event that ends the block
         self._timer: asyncio.Handle | None = None
-        self._told = False  # the block has been cancelled by us
-        self._over = False  # the block has been left
-        self._sending = 0
+        self._is_cancelled = False  # the block has been cancelled by `_cancel`
+        self._has_ended = False  # the block has been left
+        self._draining = 0  # calls of `send` that wait for the client
         self._sent_at = 0.0
-        # Browsers send it in UTF-8.
+        # Browsers send UTF-8; header fields are decoded as ISO 8859-1.
         last = handler.request.headers.get("Last-Event-ID") or ""
         self.last_event_id: str = last.encode("latin-1").decode("utf-8", "replace")
 
@@ -62,19 +63,19 @@ class EventStream:
         self._task = asyncio.current_task()
         assert self._task is not None
         self._cancelling = self._task.cancelling()
-        self._cancels, wfile.cancel_on_disconnect = wfile.cancel_on_disconnect, False  # that is ours to do now
+        self._cancels, wfile.cancel_on_disconnect = wfile.cancel_on_disconnect, False  # `_cancel` does it
         loop = asyncio.get_running_loop()
         if handler.request.method == "HEAD":
-            self._timer = loop.call_soon(self._tell)
+            self._timer = loop.call_soon(self._cancel)
         elif self._ping:
             self._sent_at = loop.time()
-            self._timer = loop.call_later(self._ping, self._beat)
+            self._timer = loop.call_later(self._ping, self._ping_if_idle)
         waits: list[Coroutine[Any, Any, Any]] = [wfile.wait_closed()]
         if handler.server is not None:
             waits.append(handler.server.shutting_down.wait())
         self._ends = [asyncio.create_task(wait) for wait in waits]
         for end in self._ends:
-            end.add_done_callback(self._tell)
+            end.add_done_callback(self._cancel)
         return self
 
     async def __aexit__(
@@ -82,32 +83,32 @@ class EventStream:
     ) -> bool:
         task = self._task
         assert task is not None
-        self._over = True
-        self._unwatch()
-        if self._told:
+        self._has_ended = True
+        self._stop_waiting()
+        if self._is_cancelled:
             task.uncancel()
-        # If somebody else has cancelled the task, too, that is not for us to swallow.
-        ours = self._told and task.cancelling() <= self._cancelling
+        # A cancellation by other code, at the same time, must leave the block.
+        ours = self._is_cancelled and task.cancelling() <= self._cancelling
         self._wfile.cancel_on_disconnect = self._cancels
         await asyncio.wait(self._ends)
         if isinstance(error, asyncio.CancelledError):
             return ours
-        return self._nobody_listens() and _is_disconnection(error)
+        return self._has_no_client() and _is_disconnection(error)
 
     async def send(
         self, data: str, *, event: str | None = None, id: str | None = None, retry: float | None = None
     ) -> None:
-        """Send an event, and wait while the client is slow.
+        """Send an event, and wait while the client is slow (back-pressure).
 
         Args:
-            data: its text, of any number of lines.
-            event: its type, ``message`` by default.
-            id: what the client says as `last_event_id` when it comes again.
-            retry: seconds after which it comes again.
+            data: the text of the event; it may have several lines.
+            event: the type of the event, by default ``message``.
+            id: the id of the event, which a client that reconnects sends as `last_event_id`.
+            retry: seconds that the client waits before it reconnects.
 
         Raises:
-            ValueError: a type or an id of more than one line, or a negative time.
-            ClientDisconnected: nobody is there; the block is left by it, and that is all.
+            ValueError: the type or the id has more than one line, or the time is negative.
+            ClientDisconnected: the client has disconnected. The block need not catch it: it ends without an error.
         """
         lines = []
         for name, value in (("event", event), ("id", id)):
@@ -123,55 +124,55 @@ class EventStream:
         await self._write("".join([*lines, "\n"]))
 
     async def comment(self, text: str = "") -> None:
-        """Send a line that means nothing."""
+        """Send a comment, which clients ignore."""
         await self._write("".join(f": {line}\n" for line in _line_ends.split(text)) + "\n")
 
     async def _write(self, text: str) -> None:
-        if self._over:
+        if self._has_ended:
             raise ClientDisconnected("the stream of events has ended")
         self._wfile.write(text.encode("utf-8", "replace"))
         self._sent_at = asyncio.get_running_loop().time()
-        self._sending += 1
+        self._draining += 1
         try:
             await self._wfile.drain()
         except ClientDisconnected:
             if asyncio.current_task() is self._task:
-                self._unwatch()  # the block knows it by this
+                self._stop_waiting()  # the exception ends the block: it need not be cancelled
             raise
         finally:
-            self._sending -= 1
+            self._draining -= 1
 
-    def _nobody_listens(self) -> bool:
-        return self._told or self._wfile.is_closing() or self._handler.request.method == "HEAD"
+    def _has_no_client(self) -> bool:
+        return self._is_cancelled or self._wfile.is_closing() or self._handler.request.method == "HEAD"
 
-    def _beat(self) -> None:
-        """Ping if nothing has been sent for a while."""
+    def _ping_if_idle(self) -> None:
+        """Send an empty comment if nothing has been sent for ``ping`` seconds."""
         loop = asyncio.get_running_loop()
         if loop.time() >= self._sent_at + self._ping:
             self._sent_at = loop.time()
-            if not self._sending:  # else there is enough on the way
+            if not self._draining:  # otherwise there is unsent data
                 self._wfile.write(b":\n\n")
                 self._wfile.flush()
-        self._timer = loop.call_at(self._sent_at + self._ping, self._beat)
+        self._timer = loop.call_at(self._sent_at + self._ping, self._ping_if_idle)
 
-    def _tell(self, _end: "asyncio.Task[Any] | None" = None) -> None:
-        """Cancel the block, since there is nobody to send to."""
-        self._unwatch()
-        if not self._over and not self._told and self._task is not None:
-            self._told = True
+    def _cancel(self, _end: "asyncio.Task[Any] | None" = None) -> None:
+        """Cancel the block: the client has disconnected, or the server stops."""
+        self._stop_waiting()
+        if not self._has_ended and not self._is_cancelled and self._task is not None:
+            self._is_cancelled = True
             self._task.cancel()
 
-    def _unwatch(self) -> None:
-        """Wait for no end any more."""
+    def _stop_waiting(self) -> None:
+        """Stop the timer and the tasks that wait for the end."""
         if self._timer is not None:
             self._timer.cancel()
         for end in self._ends:
-            end.remove_done_callback(self._tell)
+            end.remove_done_callback(self._cancel)
             end.cancel()
 
 
 def _is_disconnection(error: BaseException | None) -> bool:
-    """Whether nothing else has happened, in the block or in a group of tasks within it."""
+    """Whether an exception is a `ClientDisconnected`, or a group of nothing else."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(ClientDisconnected)[1] is None
     return isinstance(error, ClientDisconnected)

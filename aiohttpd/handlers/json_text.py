@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 has it: UTF-8, and nothing that only Python understands.
+"""JSON by RFC 8259: UTF-8, without the extensions of Python's module (NaN, infinities).
 
-Owns the two directions, for handlers, and what keeps a large text from holding up others. It is imported where JSON is
-used.
+Owns encoding and decoding for handlers, and the decoding of large texts in a thread. It is imported with the first use
+of JSON.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 __all__ = ["dumps", "loads", "loads_large"]
 
-_SHOWN = 30  # characters of a number in a reason
+_SHOWN = 30  # characters of a number that an error message repeats
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -32,10 +32,10 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def loads(data: bytes) -> Any:
-    """Read a value.
+    """Decode JSON.
 
     Raises:
-        ValueError: this is no JSON; the text says where.
+        ValueError: malformed JSON; the message has the position.
     """
     try:
         text = data.decode()
@@ -48,42 +48,42 @@ def loads(data: bytes) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError as error:
-        if str(error).startswith("Exceeds the limit"):  # of `sys.set_int_max_str_digits`, which is no client's business
+        if str(error).startswith("Exceeds the limit"):  # of `sys.set_int_max_str_digits`
             raise ValueError("a number has too many digits") from None
         raise
 
 
-class _Turn:
-    """Of a loop, for one text at a time, while there are any."""
+class _LoopLock:
+    """The lock of an event loop, and how many calls use it."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
 
 
-_turns: dict[asyncio.AbstractEventLoop, _Turn] = {}
+_locks: dict[asyncio.AbstractEventLoop, _LoopLock] = {}  # of loops in which large texts are being decoded
 
 
 async def loads_large(data: bytes) -> Any:
-    """`loads` in a thread, while the loop goes on; one text after the other.
+    """`loads` in a thread, one text at a time for each event loop.
 
-    The parser in C does not let go of the interpreter before its end. So it helps the loop to wait for one text only
-    each time that it wants the interpreter back, and it has to be short: ``limit_json``.
+    The C decoder holds the interpreter lock until it has finished. With one text at a time, the loop waits for at most
+    one text when it needs the lock; the option ``limit_json`` bounds how long that takes.
     """
     loop = asyncio.get_running_loop()
-    turn = _turns.setdefault(loop, _Turn())
-    turn.users += 1
+    lock = _locks.setdefault(loop, _LoopLock())
+    lock.users += 1
     try:
-        async with turn.lock:
+        async with lock.lock:
             return await loop.run_in_executor(None, _loads_without_collector, data)
     finally:
-        turn.users -= 1
-        if not turn.users:
-            del _turns[loop]
+        lock.users -= 1
+        if not lock.users:
+            del _locks[loop]
 
 
 def _loads_without_collector(data: bytes) -> Any:
-    """`loads`; the garbage collector would look at the new values again and again, two thirds of the whole time."""
+    """`loads` without garbage collection, which would take two thirds of the time to traverse the new values."""
     if not gc.isenabled():
         return loads(data)
     gc.disable()
@@ -94,12 +94,12 @@ def _loads_without_collector(data: bytes) -> Any:
 
 
 def _encode_at_once() -> Callable[[Any], str]:
-    """What `JSONEncoder.encode` does, without a new encoder for each value where there is one in C."""
+    """`JSONEncoder.encode`, but with one C encoder for all values instead of a new one for each."""
     try:
         make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
-        # No markers, the default, strings as they are, no indent, the separators; no sorting, skipping or NaN.
+        # Arguments: markers, default, string encoder, indent, two separators, sort_keys, skipkeys, allow_nan.
         iterate = make(None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
-    except (AttributeError, TypeError):  # another Python
+    except (AttributeError, TypeError):  # a Python without the C encoder
         return _encoder.encode
     return lambda value: "".join(iterate(value, 0))
 
@@ -108,13 +108,13 @@ _encode = _encode_at_once()
 
 
 def dumps(value: Any) -> bytes:
-    """Write a value.
+    """Encode a value.
 
     Raises:
-        TypeError: JSON has nothing for it.
-        ValueError: it holds NaN or an infinity, or itself.
+        TypeError: a part of the value has no JSON type.
+        ValueError: the value holds NaN or an infinity, contains itself, or is nested too deeply.
     """
-    # What is left to replace are lone surrogates, as Python and JSON both write them.
+    # The only characters that UTF-8 cannot encode are lone surrogates; "backslashreplace" writes them as JSON does.
     try:
         return _encode(value).encode("utf-8", "backslashreplace")
     except RecursionError:

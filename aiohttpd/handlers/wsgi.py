@@ -1,7 +1,7 @@
-"""WSGI applications as Apps, in worker threads (PEP 3333).
+"""WSGI applications (PEP 3333) as Apps, in worker threads.
 
-Owns the environment that an application is given and the way of what it returns. Framing, back-pressure and deadlines
-are those of every other answer.
+Owns the environ dictionary, ``start_response``, and the iteration over what an application returns. Framing,
+back-pressure and deadlines are those of all responses.
 """
 
 import io
@@ -24,9 +24,10 @@ __all__ = ["wsgi"]
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Callable[[bytes], object]]], Iterable[bytes]]
 
-# RFC 3875 section 4.1.18: these have names of their own; and a client must not set the variable HTTP_PROXY.
-_OTHERWISE = frozenset(("content-type", "content-length", "proxy"))
-# PEP 3333: what belongs to the connection is the server's.
+# Fields without an HTTP_ variable: those with variables of their own (RFC 3875 section 4.1.18), and Proxy, since many
+# programs take HTTP_PROXY for the address of a proxy.
+_WITHOUT_VARIABLE = frozenset(("content-type", "content-length", "proxy"))
+# Fields of the connection, which an application must not set (PEP 3333).
 _HOP_BY_HOP = frozenset(
     [
         "connection",
@@ -44,34 +45,72 @@ _HOP_BY_HOP = frozenset(
 def wsgi(application: WSGIApplication) -> App:
     """Make an App of a WSGI application.
 
+    ::
+
+        aiohttpd.run(aiohttpd.wsgi(flask_app))
+
+    Args:
+        application: a callable with the arguments ``environ`` and ``start_response``.
+
     Raises:
-        TypeError: it is none: it cannot be called, or is an App already.
+        TypeError: it is no WSGI application: it cannot be called, or it is an App already.
     """
     check_wsgi(application, makes_handlers=isinstance(application, type) and is_handler_class(application))
     return _Application(application)
 
 
 class _Application:
-    """A WSGI application as an App; it can be handed to workers if the application can."""
+    """A WSGI application as an App. It can be pickled for workers if the application can."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         def call(rfile: io.BufferedIOBase, wfile: BlockingWriter) -> None:
-            _Answer(wfile).give(self._application, environment(request, rfile))
+            _Response(wfile).run(self._application, environment(request, rfile))
 
         await call_in_thread(request, response, call)
 
 
 def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
-    """The environment of a request, as PEP 3333 and RFC 3875 have it."""
+    """The environ dictionary of a request (PEP 3333, RFC 3875).
+
+    Args:
+        request: the request.
+        body: its body as a file.
+    """
+    environ = {**_request_variables(request), **_WSGI_VARIABLES, "wsgi.url_scheme": request.scheme, "wsgi.input": body}
+    environ["wsgi.errors"] = sys.stderr
+    for name, value in request.headers.items():
+        # A field with "_" would have the variable of the field with "-", so a client could forge one.
+        if name.lower() in _WITHOUT_VARIABLE or "_" in name:
+            continue
+        variable = "HTTP_" + name.upper().replace("-", "_")
+        before = environ.get(variable)
+        separator = "; " if variable == "HTTP_COOKIE" else ","
+        environ[variable] = value if before is None else f"{before}{separator}{value}"
+    if request.host is not None:
+        environ["HTTP_HOST"] = request.host  # the client's, where a trusted proxy has sent another one
+    return environ
+
+
+_WSGI_VARIABLES: dict[str, Any] = {
+    "wsgi.version": (1, 0),
+    "wsgi.input_terminated": True,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+    "wsgi.file_wrapper": FileWrapper,
+}
+
+
+def _request_variables(request: Request) -> dict[str, Any]:
     server, client = request.server_address, request.client_address
     host, port = (server[0], server[1]) if isinstance(server, tuple) else (request.host or "localhost", "")
-    environ: dict[str, Any] = {
+    variables = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": str(unquote_to_bytes(request.root_path), "latin-1"),
-        "PATH_INFO": str(unquote_to_bytes(request.path), "latin-1"),  # bytes in the shape of a str
+        "PATH_INFO": str(unquote_to_bytes(request.path), "latin-1"),  # PEP 3333: bytes decoded as ISO 8859-1
         "QUERY_STRING": request.query_string,
         "REQUEST_URI": request.root_path + request.target if request.target[0] == "/" else request.target,
         "SERVER_NAME": host,
@@ -80,50 +119,30 @@ def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
         "SERVER_SOFTWARE": f"aiohttpd/{__version__}",
         "REMOTE_ADDR": str(client[0]),
         "REMOTE_PORT": str(client[1]),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": request.scheme,
-        "wsgi.input": body,
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
     }
-    headers = request.headers
-    if (content_type := headers["Content-Type"]) is not None:
-        environ["CONTENT_TYPE"] = content_type
+    if (content_type := request.headers["Content-Type"]) is not None:
+        variables["CONTENT_TYPE"] = content_type
     if request.content_length is not None:
-        environ["CONTENT_LENGTH"] = str(request.content_length)
-    for name, value in headers.items():
-        # Another client could send a_b to be taken for a-b.
-        if name.lower() in _OTHERWISE or "_" in name:
-            continue
-        variable = "HTTP_" + name.upper().replace("-", "_")
-        before = environ.get(variable)
-        joint = "; " if variable == "HTTP_COOKIE" else ","
-        environ[variable] = value if before is None else f"{before}{joint}{value}"
-    if request.host is not None:
-        environ["HTTP_HOST"] = request.host  # that of the client, where a trusted proxy has another
-    return environ
+        variables["CONTENT_LENGTH"] = str(request.content_length)
+    return variables
 
 
-class _Answer:
-    """What one application answers to one request."""
+class _Response:
+    """The response of an application to one request."""
 
     def __init__(self, wfile: BlockingWriter) -> None:
         self._wfile = wfile
         self._head: tuple[int, list[tuple[str, str]], str | None] | None = None
-        self._given = False
+        self._head_sent = False
 
-    def give(self, application: WSGIApplication, environ: dict[str, Any]) -> None:
-        """Call the application, and write what it returns."""
+    def run(self, application: WSGIApplication, environ: dict[str, Any]) -> None:
+        """Call the application, and send what it returns."""
         result = application(environ, self._start_response)
         try:
             for data in result:
                 if data:
-                    self._write(data)  # it leaves while the application makes the next piece, as PEP 3333 wants it
-            self._give_head()
+                    self._write(data)  # sent while the application makes the next piece, as PEP 3333 requires
+            self._send_head()
         finally:
             close = getattr(result, "close", None)
             if close is not None:
@@ -134,11 +153,11 @@ class _Answer:
     ) -> Callable[[bytes], object]:
         if exc_info is not None:
             try:
-                if self._given and not self._wfile.replaceable():
+                if self._head_sent and not self._wfile.replaceable():
                     raise exc_info[1].with_traceback(exc_info[2])
-                if self._given:
+                if self._head_sent:
                     self._wfile.restart()
-                    self._given = False
+                    self._head_sent = False
             finally:
                 exc_info = None
         elif self._head is not None:
@@ -153,13 +172,13 @@ class _Answer:
         return self._write
 
     def _write(self, data: bytes) -> None:
-        self._give_head()
+        self._send_head()
         self._wfile.write(data)
 
-    def _give_head(self) -> None:
-        if self._given:
+    def _send_head(self) -> None:
+        if self._head_sent:
             return
         if self._head is None:
             raise ContractError("the application has not called start_response()")
-        self._given = True
+        self._head_sent = True
         self._wfile.send_head(*self._head)

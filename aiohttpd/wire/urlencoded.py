@@ -1,6 +1,6 @@
-"""Fields that are URL-encoded: a query, or a form in a body (``application/x-www-form-urlencoded``).
+"""URL-encoded fields: a query, or a form in a body (``application/x-www-form-urlencoded``).
 
-Owns how they are read, and the map that they make: names with values, in order, a name more than once.
+Owns the parser, and the mapping that it makes: names with values, in order; a name can have several values.
 """
 
 import binascii
@@ -16,12 +16,14 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 _NONE: object = object()
-_PIECE = 64 * 1024  # bytes that are decoded before others have their turn
-_SHOWN = 60  # characters of a client's word in a reason
+_PIECE = 64 * 1024  # bytes that are processed in one call
+_SHOWN = 60  # characters of a name that an error message repeats
 
 
 class MultiMap(Mapping[str, V], Generic[V]):
-    """Names with values in the order in which they came; ``map[name]`` is the first value of a name.
+    """A mapping of names to values that keeps order and repeated names; ``map[name]`` is the first value of a name.
+
+    ``map[name]`` raises `MissingField`, a KeyError that is answered with 400, if there is no such name.
 
     Args:
         pairs: ``(name, value)`` pairs.
@@ -58,20 +60,20 @@ class MultiMap(Mapping[str, V], Generic[V]):
     @overload
     def getall(self, name: str, default: T) -> list[V] | T: ...
     def getall(self, name: str, default: object = _NONE) -> object:
-        """All values of a name, an empty list if there is none."""
+        """All values of a name, by default an empty list if there is none."""
         found = self._values.get(name)
         return list(found) if found is not None else [] if default is _NONE else default
 
     def pairs(self) -> list[tuple[str, V]]:
-        """All ``(name, value)`` pairs as they came; `items` has each name once."""
+        """All ``(name, value)`` pairs in order; `items` has the first value of each name only."""
         return list(self._pairs)
 
 
 def read_query(query: str, *, max_fields: int = 1000, max_field_size: int = 1024 * 1024) -> MultiMap[str]:
-    """Read a query, the text after the question mark; the arguments are those of `read_urlencoded`.
+    """Parse a query, the text after the question mark. The limits are those of `read_urlencoded`.
 
     Raises:
-        HTTPError: 400: it has too many fields, or is no UTF-8.
+        HTTPError: 400: the query has too many fields, a field is too large, or it is not UTF-8.
     """
     try:
         pairs = read_urlencoded(query.encode("latin-1"), max_fields=max_fields, max_field_size=max_field_size)
@@ -83,15 +85,15 @@ def read_query(query: str, *, max_fields: int = 1000, max_field_size: int = 1024
 def read_urlencoded(
     content: bytes | bytearray, *, max_fields: int = 1000, max_field_size: int = 1024 * 1024
 ) -> list[tuple[str, str]]:
-    """Read ``name=value&name=value``, percent-encoded UTF-8, a plus sign for a space.
+    """Parse ``name=value&name=value``: percent-encoded UTF-8, with a plus sign for a space.
 
     Args:
         content: the text as it was sent.
-        max_fields: how many there may be.
-        max_field_size: bytes of a name or a value, decoded.
+        max_fields: the most fields (413).
+        max_field_size: the most bytes of a name or a value, after decoding (413).
 
     Raises:
-        HTTPError: 413: there are more, or one is larger; 400: they are not in UTF-8.
+        HTTPError: 400: the text is not UTF-8; 413: it is over a limit.
     """
     if content.count(b"&") >= max_fields:
         raise HTTPError(413, None, f"more than {max_fields} fields")
@@ -102,7 +104,7 @@ def read_urlencoded(
             if not field:
                 continue
             name, _, value = field.partition(b"=")
-            if len(field) > 6 * max_field_size + 1:  # name and value, each of them encoded
+            if len(field) > 6 * max_field_size + 1:  # name and value with all characters percent-encoded
                 raise _field_too_large(name, max_field_size)
             name, value = _percent_decoded(name), _percent_decoded(value)
             if len(name) > max_field_size or len(value) > max_field_size:
@@ -117,12 +119,12 @@ _lone_percent = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def _only_escapes(content: bytes | bytearray) -> bytes | bytearray:
-    """The same with each percent sign that begins no escape encoded."""
+    """Encode percent signs that are not followed by two hexadecimal digits: they stand for themselves."""
     if b"%" not in content:
         return content
     pieces = []
     start = 0
-    while start < len(content):  # in pieces, since a thread does not let go of the interpreter within one
+    while start < len(content):  # in pieces: the interpreter lock is not released within one
         end = start + _PIECE
         if (escape := content.find(b"%", end - 2, end)) >= 0:
             end = escape
@@ -132,7 +134,7 @@ def _only_escapes(content: bytes | bytearray) -> bytes | bytearray:
 
 
 def _percent_decoded(data: bytes | bytearray) -> bytes | bytearray:
-    """Decode what holds nothing but escapes; quoted-printable has another sign for them, and a decoder in C."""
+    """Percent-decode with the C decoder of quoted-printable, which has ``=`` in place of ``%``."""
     data = data.replace(b"+", b" ")
     return data if b"%" not in data else binascii.a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))
 

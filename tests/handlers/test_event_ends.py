@@ -49,8 +49,8 @@ async def stream(app: Callable[[Any], Awaitable[None]]) -> None:
     [
         (lambda task, events: task.cancel(), True),
         (lambda task, events: task.cancel(), False),
-        (lambda task, events: (events._tell(), task.cancel()), True),
-        (lambda task, events: (task.cancel(), events._tell()), True),
+        (lambda task, events: (events._cancel(), task.cancel()), True),
+        (lambda task, events: (task.cancel(), events._cancel()), True),
     ],
     ids=["alone", "while it is left", "after us", "before us"],
 )
@@ -94,7 +94,7 @@ async def test_a_block_that_swallows_its_end() -> None:
         task = asyncio.current_task()
         assert task is not None
         async with self.event_stream() as events:
-            asyncio.get_running_loop().call_soon(events._tell)
+            asyncio.get_running_loop().call_soon(events._cancel)
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
         assert not task.cancelling()
@@ -111,7 +111,7 @@ async def test_in_a_task_that_was_cancelled_before() -> None:
             await asyncio.Event().wait()
         finally:
             async with self.event_stream() as events:
-                asyncio.get_running_loop().call_soon(events._tell)
+                asyncio.get_running_loop().call_soon(events._cancel)
                 await asyncio.Event().wait()
             self.left = True
 
@@ -163,10 +163,10 @@ async def test_a_timeout_around_at_the_same_time(first: str) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(None) as limit, self.event_stream() as events:
                 if first == "us":
-                    loop.call_soon(events._tell)
+                    loop.call_soon(events._cancel)
                 limit.reschedule(loop.time())
                 if first == "them":
-                    loop.call_soon(events._tell)
+                    loop.call_soon(events._cancel)
                 await asyncio.Event().wait()
         task = asyncio.current_task()
         assert task is not None

@@ -124,7 +124,7 @@ def parsed_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bool]
     monkeypatch.setattr(json_text, "loads", loads)
     yield seen
     assert gc.isenabled()
-    assert not json_text._turns
+    assert not json_text._locks
 
 
 @pytest.mark.parametrize("size", [1000, 32 * KIB, 32 * KIB + 1, MIB])
@@ -177,7 +177,7 @@ async def test_one_large_text_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
         go_on.release()
         assert await tasks[number] == large[1:-1].decode()
     assert tasks[2].cancelled()
-    assert not json_text._turns
+    assert not json_text._locks
 
 
 def test_each_loop_has_its_turns(parsed_in: list[tuple[int, bool]]) -> None:
@@ -213,7 +213,7 @@ async def test_another_client_is_answered_while_large_texts_are_read() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(6):
                 group.create_task(one(post_text(body), b"%d" % (MIB // 3 - 1), "large"))
-            await until(lambda: json_text._turns)
+            await until(lambda: json_text._locks)
             group.create_task(one(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"here", "small"))
         assert answered.index("small") < 6
 

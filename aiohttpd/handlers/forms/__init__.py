@@ -1,7 +1,7 @@
-"""Forms: what a client fills in and sends, RFC 7578 and the URL-encoded kind of HTML.
+"""Forms: multipart/form-data (RFC 7578) and URL-encoded forms (HTML).
 
-``data`` holds what has been read, ``uploads`` the files among it, ``multipart`` reads part by part, and
-``reading`` puts them together.
+``read`` reads whole forms, ``multipart`` parses multipart bodies part by part, ``data`` holds fields and ``uploads``
+files.
 """
 
 from .data import FormData, MultiMap

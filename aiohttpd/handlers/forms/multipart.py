@@ -1,7 +1,7 @@
-"""Multipart bodies part by part, RFC 7578, by the push parser of the library `multipart`.
+"""Reading multipart/form-data (RFC 7578) part by part, with the push parser of the library `multipart`.
 
-Owns the limits, and what is answered to a body that breaks them or the format. Nothing is kept but the
-bytes of the part that is being read. What a body means never depends on how it was cut on its way.
+Owns the limits, and the errors for bodies that break them or are malformed. Only the bytes of the current part are
+kept. The result does not depend on how the body was split on its way.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ __all__ = ["FormLimits", "Part", "Parts", "malformed", "shown", "too_large"]
 
 _CHUNK = 64 * 1024
 _MIB = 1024 * 1024
-_SHOWN = 60  # characters of a client's name in a reason
-_TURN = 32  # parts after which others have their turn: thousands of tiny ones arrive at once
+_SHOWN = 60  # characters of a name that an error message repeats
+_PARTS_PER_TURN = 32  # parts that are read before other tasks run: thousands of tiny parts can arrive at once
 
 
 class FormLimits(NamedTuple):
-    """What a form may hold. The whole of it is bounded by the body's own limit.
+    """The limits of a form (413). The size of the whole form is limited by that of the body.
 
     Attributes:
-        parts: fields and files (413).
-        part_headers: header fields of one part (413).
-        part_header_size: bytes of one of these (413).
-        field_size: bytes of one field that is no file (413).
-        fields_size: bytes of all of these, which are in memory (413).
-        file_size: bytes of one file (413); None for any number.
+        parts: fields and files.
+        part_headers: header fields of one part.
+        part_header_size: bytes of one of these header fields.
+        field_size: bytes of one field that is not a file.
+        fields_size: bytes of all fields that are not files; they are in memory.
+        file_size: bytes of one file; None for no limit.
     """
 
     parts: int = 1000
@@ -47,15 +47,15 @@ class FormLimits(NamedTuple):
 
 
 class Part:
-    """One part of a multipart body, to be read before the next one is asked for.
+    """One part of a multipart body. Read it before you ask for the next one.
 
     Attributes:
-        name: of the field.
-        filename: as the client says; None if it is no file.
-        content_type: media type, ``text/plain`` if the client says none.
-        charset: as the client says, else ``utf-8``.
-        headers: all fields of the part.
-        size: bytes of it that have been read.
+        name: the name of the field.
+        filename: the file name that the client has sent; None if the part is not a file.
+        content_type: the media type; ``text/plain`` if the client has sent none.
+        charset: the charset; ``utf-8`` if the client has sent none.
+        headers: the header fields of the part.
+        size: bytes that have been read.
     """
 
     def __init__(self, reader: "_Reader", segment: Any) -> None:
@@ -80,11 +80,11 @@ class Part:
         return data
 
     async def read_some(self) -> bytes:
-        """The next bytes, as they have arrived; empty at the end of the part.
+        """Read the next bytes that have arrived; empty at the end of the part.
 
         Raises:
-            HTTPError: 400 or 413: the body is malformed, ends too early, or is over a limit.
-            ContractError: the next part has been asked for already.
+            HTTPError: 400: the body is malformed or incomplete; 413: it is over a limit.
+            ContractError: the part has been skipped, since the next one was requested.
         """
         if self._skipped:
             raise ContractError(f"the part {self.name!r} was skipped: read a part before you ask for the next one")
@@ -101,10 +101,10 @@ class Part:
         return bytes(data)
 
     async def read(self, limit: int | None = None) -> bytes:
-        """All of the part.
+        """Read the whole part.
 
         Args:
-            limit: bytes of it, beyond which it is refused (413).
+            limit: the most bytes (413); None for no limit but that of the form.
         """
         content = bytearray()
         while data := await self.read_some():
@@ -114,7 +114,7 @@ class Part:
         return bytes(content)
 
     async def skip(self) -> None:
-        """Read what is left, and throw it away."""
+        """Read and discard the rest of the part."""
         skipped = False
         while await self.read_some():
             skipped = True
@@ -122,15 +122,15 @@ class Part:
 
 
 class Parts(AsyncIterator[Part]):
-    """The parts of a multipart body one after the other; what is not read of one is skipped.
+    """An asynchronous iterator of the parts of a multipart body. Parts that are not read are skipped.
 
     Args:
-        headers: of the request.
+        headers: the header fields of the request.
         body: its body.
-        limits: what it may hold.
+        limits: the limits of the form.
 
     Raises:
-        HTTPError: 415: it is no ``multipart/form-data``; while it is read 400 or 413 as `Part.read_some`.
+        HTTPError: 415: Content-Type is not ``multipart/form-data``; later 400 or 413, as `Part.read_some`.
     """
 
     def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
@@ -146,7 +146,7 @@ class Parts(AsyncIterator[Part]):
         if segment is None:
             raise StopAsyncIteration
         self._count += 1
-        if self._count % _TURN == 0:
+        if self._count % _PARTS_PER_TURN == 0:
             await asyncio.sleep(0)
         try:
             self._part = Part(self._reader, segment)
@@ -156,7 +156,7 @@ class Parts(AsyncIterator[Part]):
 
 
 class _Reader:
-    """Takes events out of the parser, and bytes out of the body when it has no more."""
+    """Gives the parser's events one by one; feeds it with bytes of the body when it has no more events."""
 
     def __init__(self, headers: Headers, body: Body, limits: FormLimits) -> None:
         self.limits = limits
@@ -164,19 +164,19 @@ class _Reader:
         boundary = _boundary(headers)
         self._parser = _parser_for(boundary, limits)
         self._delimiter = b"\r\n--" + boundary
-        self._preamble: bytes | None = b"\r\n"  # what may be the beginning of the first delimiter
-        self._held = b""  # a CR at the end of what has arrived: what it means, the next byte says
+        self._preamble: bytes | None = b"\r\n"  # bytes that may begin the first delimiter
+        self._held = b""  # a CR at the end of the bytes that have arrived; the next byte decides what it is
         self._events: Generator[Any, None, None] | None = None
         self._ended = False
         self._error: HTTPError | None = None
 
     def fail(self, error: HTTPError) -> HTTPError:
-        """Nothing more comes of this body but the error."""
+        """Raise this error at each further read."""
         self._error = error
         return error
 
     async def next(self) -> Any:
-        """The next event: a segment, bytes of it, or None at its end; None again at the end of all."""
+        """The next event: a segment (the head of a part), bytes of it, None at its end; None at the end of the body."""
         if self._error is not None:
             raise self._error
         try:
@@ -190,10 +190,10 @@ class _Reader:
                 if data or self._ended:
                     self._events = self._parser.parse(data)
         except ValueError as error:  # MultipartError is one
-            raise self.fail(_answer_to(error, self.limits))
+            raise self.fail(_http_error(error, self.limits))
 
     def _arrived(self, data: bytes) -> bytes:
-        """What the parser gets of bytes that have arrived: no preamble, and no CR that is the last byte."""
+        """The bytes to parse of those that have arrived: without the preamble, and without a CR at the end."""
         if not data:
             data, self._held = self._held, b""
             self._ended = not data
@@ -209,7 +209,7 @@ class _Reader:
         if found < 0:
             self._preamble = data[-len(self._delimiter) :]
             return b""
-        if not data.startswith(self._delimiter, found - 2):  # and what is before the next one would be lost
+        if not data.startswith(self._delimiter, found - 2):  # the parser would skip the part after it
             raise self.fail(malformed("the first boundary does not begin its line"))
         self._preamble = None
         return data[found:]
@@ -243,7 +243,7 @@ def _parser_class() -> "type[PushMultipartParser]":
     from multipart import ParserError, ParserLimitReached, PushMultipartParser
 
     class StrictParser(PushMultipartParser):  # type: ignore[misc]
-        """The library lets LF and its like pass within a line, or not, as the line was cut."""
+        """Refuses control characters in lines; the library accepts some, depending on how the body was split."""
 
         def _on_segment_start(self) -> None:
             super()._on_segment_start()
@@ -252,7 +252,7 @@ def _parser_class() -> "type[PushMultipartParser]":
         def _on_segment_headerline(self, line: bytes) -> None:
             if _control_in(line):
                 raise ParserError("Control character in a segment header")
-            if line.startswith((b" ", b"\t")):  # each makes the whole field anew
+            if line.startswith((b" ", b"\t")):  # a folded line; for each the parser copies the whole field
                 self._folds += 1
                 if self._folds > self.max_header_count:
                     raise ParserLimitReached("Maximum segment header count exceeded")
@@ -272,9 +272,9 @@ _control_in = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _ONCE = ("Content-Disposition", "Content-Type", "Content-Transfer-Encoding")
 _PLAIN = ("7bit", "8bit", "binary")
 
-# What browsers write: a quote, CR and LF are percent-encoded, and a backslash is itself.
+# As browsers write it (HTML): quotes, CR and LF are percent-encoded, a backslash stands for itself.
 _AS_BROWSERS = re.compile(r'form-data; name="([^"]*+)"(?:; filename="([^"]*+)")?').fullmatch
-# What others write, RFC 2183; lenient about tokens that are none.
+# As other clients write it (RFC 2183); values need not be tokens.
 _PARAMETER = re.compile(rf';[\t ]*+({TOKEN})[\t ]*+=[\t ]*+(?:"((?:[^"\\]|\\.)*+)"|([^\t ;"]*+))[\t ]*+(?=;|\Z)')
 _PERCENT = re.compile("%(0D|0A|22)")
 _is_empty = re.compile(r"[\t ;]*+\Z").match
@@ -282,7 +282,7 @@ _MOST = 16  # parameters of Content-Disposition; RFC 7578 has three
 
 
 def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """The fields of a part by their names, which the parser has brought into one form."""
+    """The header fields of a part by name. The parser has normalized the names."""
     found: dict[str, str] = {}
     for name, value in pairs:
         if name in found and name in _ONCE:
@@ -295,7 +295,7 @@ def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def _names(disposition: str) -> tuple[str, str | None]:
-    """The name and the file name that Content-Disposition gives."""
+    """The name and the file name in Content-Disposition."""
     simple = _AS_BROWSERS(disposition)
     if simple is not None:
         name, filename = simple.groups()
@@ -323,7 +323,7 @@ def _names(disposition: str) -> tuple[str, str | None]:
 
 
 def _unquoted(text: str) -> str:
-    if '\\"' in text:  # as quoted-string has it; browsers write no such thing
+    if '\\"' in text:  # a quoted-pair (RFC 9110 section 5.6.4); browsers write none
         return "\\".join([piece.replace('\\"', '"') for piece in text.split("\\\\")])
     return _unescaped(text)
 
@@ -333,7 +333,7 @@ def _unescaped(text: str) -> str:
 
 
 def _extended(text: str) -> str:
-    """A value of RFC 8187, which RFC 7578 does not want, but some clients send."""
+    """Decode a value of RFC 8187. RFC 7578 forbids it, but some clients send it."""
     charset, _, rest = text.partition("'")
     _, quote, encoded = rest.partition("'")
     if quote and charset.lower() in ("utf-8", "iso-8859-1"):
@@ -344,29 +344,29 @@ def _extended(text: str) -> str:
     raise malformed("filename* cannot be read")
 
 
-# The answers.
+# Errors.
 
 
 def too_large(text: str) -> HTTPError:
-    """The answer to a form that is over one of its limits."""
+    """The error for a form that is over a limit."""
     return HTTPError(413, None, text)
 
 
 def malformed(text: str) -> HTTPError:
-    """The answer to what is no form."""
+    """The error for a malformed form."""
     return HTTPError(400, None, f"malformed form: {text}")
 
 
 def shown(text: str) -> str:
-    """What a client has sent, as a reason may hold it."""
+    """Text of the client for an error message: ASCII, quoted, shortened."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
-def _answer_to(error: ValueError, limits: FormLimits) -> HTTPError:
-    """What the parser's word for it becomes; of a limit it is told by its number.
+def _http_error(error: ValueError, limits: FormLimits) -> HTTPError:
+    """The `HTTPError` for an error of the parser; for a limit, the message has its value.
 
     Raises:
-        ValueError: it is not of the parser.
+        ValueError: the error is not one of the parser.
     """
     from multipart import MultipartError, ParserLimitReached
 

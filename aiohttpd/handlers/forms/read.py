@@ -1,6 +1,6 @@
-"""Reading forms and queries whole.
+"""Reading whole forms and queries.
 
-Owns the choice by media type, what goes to memory and what to the disk, and the charsets that there are.
+Owns the choice of the parser by media type, the limits of memory, and the charsets that are supported.
 """
 
 import asyncio
@@ -18,11 +18,12 @@ __all__ = ["decode", "decode_large", "query_of", "read_form"]
 
 _URL_ENCODED = "application/x-www-form-urlencoded"
 _ACCEPTED = ("Accept-Post", f"{_URL_ENCODED}, multipart/form-data")
-_QUICK = 64 * 1024  # bytes of URL-encoded fields that are read at once
-_PIECE = 64 * 1024  # bytes that are decoded before others have their turn
-_IN_MEMORY = 16 * 1024 * 1024  # bytes of all files of a form that stay in memory, however many they are
+_PARSED_ON_LOOP = 64 * 1024  # bytes of URL-encoded fields that are parsed in the event loop; more is parsed in a thread
+_PIECE = 64 * 1024  # bytes that are decoded in one go, before other tasks run
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of all files of a form that are kept in memory
 
-# The encodings of the Web that Python has. Other codecs of it are slow, no charsets, or kept by name for ever.
+# The encodings of the Encoding Standard that Python has. Its other codecs are slow or no charsets, and each name that
+# is looked up is cached forever.
 _LABELS = """
 utf-8 utf8 us-ascii ascii latin1 latin-1 utf-16 utf-16le utf-16be ibm866 koi8-r koi8-u macintosh
 iso-8859-1 iso-8859-2 iso-8859-3 iso-8859-4 iso-8859-5 iso-8859-6 iso-8859-7 iso-8859-8 iso-8859-9 iso-8859-10
@@ -35,11 +36,11 @@ _NAMES_OF_PYTHON = {"windows-874": "cp874"}
 
 
 def decode(content: bytes, charset: str) -> str:
-    """Read text.
+    """Decode text.
 
     Raises:
-        LookupError: a charset that the Web does not know.
-        UnicodeDecodeError: the text is not in it.
+        LookupError: the charset is not supported.
+        UnicodeDecodeError: the content is not valid in this charset.
     """
     charset = charset.lower()
     if charset not in _CHARSETS:
@@ -48,13 +49,13 @@ def decode(content: bytes, charset: str) -> str:
 
 
 async def decode_large(content: bytes, charset: str) -> str:
-    """`decode`, and let others have their turn meanwhile."""
+    """`decode` in pieces, with other tasks running in between."""
     if len(content) <= _PIECE:
         return decode(content, charset)
     decode(b"", charset)
     name = _NAMES_OF_PYTHON.get(charset.lower(), charset.lower())
     first = 0
-    if name == "utf-16":  # whose decoder of pieces wants a byte order mark
+    if name == "utf-16":  # its incremental decoder requires a byte order mark
         first = 2 * content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         name = "utf-16-be" if content.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
     decoder = codecs.getincrementaldecoder(name)()
@@ -72,10 +73,15 @@ async def decode_large(content: bytes, charset: str) -> str:
 
 
 async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormData:
-    """Read the form in the body of a request; its files spool to the disk past 1 MiB, or 16 MiB together.
+    """Read the form in the body of a request.
+
+    Args:
+        headers: the header fields of the request.
+        body: the body.
+        limits: the limits of the form. Besides, files of more than 1 MiB, or of 16 MiB together, are stored on disk.
 
     Raises:
-        HTTPError: 415: it is no form; 400: it is malformed or incomplete; 413: it is over a limit.
+        HTTPError: 400: the form is malformed or incomplete; 413: it is over a limit; 415: Content-Type is no form.
     """
     kind = headers.get_content_type()
     if kind == "multipart/form-data":
@@ -87,17 +93,17 @@ async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormDat
         content += data
         if len(content) > limits.fields_size:
             raise _too_many_bytes(limits)
-    if len(content) <= _QUICK:
+    if len(content) <= _PARSED_ON_LOOP:
         return FormData(_url_encoded(content, limits))
     loop = asyncio.get_running_loop()
     return FormData(await loop.run_in_executor(None, _url_encoded, content, limits))
 
 
 def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
-    """The query of a request.
+    """The fields of the query of a request.
 
     Raises:
-        HTTPError: 400: it has too many fields, or is no UTF-8.
+        HTTPError: 400: the query has too many fields, or is not UTF-8.
     """
     return read_query(request.query_string, max_fields=limits.parts, max_field_size=limits.field_size)
 
@@ -108,30 +114,34 @@ def _url_encoded(content: bytes | bytearray, limits: FormLimits) -> list[tuple[s
 
 async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
     pairs: list[tuple[str, str | UploadedFile]] = []
-    room = limits.fields_size
-    memory = _IN_MEMORY
+    fields_left, memory_left = limits.fields_size, _IN_MEMORY
     spool = Spool()
     try:
         async for part in parts:
             if part.filename is not None:
                 file = UploadedFile(part.filename, part.content_type, part.headers, spool)
-                pairs.append((part.name, file))
+                pairs.append((part.name, file))  # before it is read, so that it is closed after an error
                 async for data in part:
-                    await file.append(data, min(SPOOLED, memory))
+                    await file.append(data, min(SPOOLED, memory_left))
                 await file.complete()
-                memory -= file.size if file.in_memory else 0
+                memory_left -= file.size if file.in_memory else 0
                 continue
-            content = bytearray()
-            async for data in part:
-                content += data
-                if len(content) > room:
-                    raise _too_many_bytes(limits)
-            room -= len(content)
-            pairs.append((part.name, _text(part, bytes(content))))
+            content = await _read_field(part, fields_left, limits)
+            fields_left -= len(content)
+            pairs.append((part.name, _text(part, content)))
     except BaseException:
         FormData(pairs).close()
         raise
     return FormData(pairs)
+
+
+async def _read_field(part: Part, most: int, limits: FormLimits) -> bytes:
+    content = bytearray()
+    async for data in part:
+        content += data
+        if len(content) > most:
+            raise _too_many_bytes(limits)
+    return bytes(content)
 
 
 def _text(part: Part, content: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Uploaded files: in memory while they are small, then in an unnamed file on the disk, which those of a form share.
+"""Uploaded files of forms: small ones in memory, large ones in an unnamed temporary file that those of a form share.
 
-Owns where the bytes are. Whatever touches the disk does so in a thread, closing too: to give the room of a
-large file back takes its time, and a write may still be under way.
+Owns where the bytes are. Everything that uses the disk runs in a thread. So does closing: it waits for a write that has
+begun, and freeing the space of a large file takes time.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from ...wire.headers import Headers
 
 __all__ = ["SPOOLED", "Spool", "UploadedFile"]
 
-SPOOLED = 1024 * 1024  # bytes of one file that stay in memory
-_WRITTEN = 256 * 1024  # bytes that are written together
-_LONGEST_NAME = 254  # bytes, and one for what makes a reserved name harmless
+SPOOLED = 1024 * 1024  # bytes of one file that are kept in memory
+_WRITE_SIZE = 256 * 1024  # bytes that are collected for one write
+_LONGEST_NAME = 254  # bytes, without the underscore that may be put before a reserved name
 _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
-# What Windows reserves: signs, and the names of devices, with any suffix.
+# Reserved on Windows: these characters, and the names of devices, also with a suffix.
 _SIGNS = frozenset('<>:"|?*/\\')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3])[ ]*+(?:\..*)?", re.I | re.S)
 
@@ -34,13 +34,14 @@ T = TypeVar("T")
 
 
 class Spool:
-    """A file without a name on the disk for uploaded files, one after the other: one descriptor for all of a form.
+    """An unnamed temporary file with the uploaded files of a form one after the other, so a form uses one descriptor.
 
-    It is made with the first byte, and closed when all have left that have joined. `append` and `read` are for threads.
+    The file is created with the first byte. It is closed when all users have left. `append` and `read` block; they are
+    called in threads.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held while the disk is slow, so not for the loop
+        self._lock = threading.Lock()  # held during disk access, so the event loop must not acquire it
         self._file: BinaryIO | None = None
         self._position = self._end = 0
         self._counting = threading.Lock()
@@ -48,41 +49,41 @@ class Spool:
         self._closed = False
 
     def join(self) -> None:
-        """One more file is about to have bytes here."""
+        """Add a user: an uploaded file that will have bytes here."""
         with self._counting:
             self._users += 1
 
     def leave(self) -> None:
-        """One less; the last one has it closed."""
+        """Remove a user. The last one closes the file."""
         with self._counting:
             self._users -= 1
             if self._users:
                 return
         try:
             asyncio.get_running_loop().run_in_executor(None, self._close)
-        except RuntimeError:  # there is no loop, or it has no threads any more
+        except RuntimeError:  # no event loop is running, or its thread pool has been shut down
             self._close()
 
     def _close(self) -> None:
         with self._lock:
             self._closed = True
             if self._file is not None:
-                with contextlib.suppress(OSError):  # what has not been written is not wanted
+                with contextlib.suppress(OSError):  # a failed write of data that nobody will read
                     self._file.close()
 
     def append(self, data: bytes | bytearray | memoryview) -> int:
-        """Write at the end; returns where that is."""
+        """Write at the end. Returns the position of the first byte."""
         with self._lock:
             file = self._open()
             start = self._end
             self._go_to(file, start)
             file.write(data)
-            file.flush()  # so that closing has nothing left to write
+            file.flush()  # so that close() does not write
             self._position = self._end = start + len(data)
             return start
 
     def read(self, start: int, size: int) -> bytes:
-        """The bytes from a place on."""
+        """Read bytes from a position on."""
         with self._lock:
             file = self._open()
             self._go_to(file, start)
@@ -102,11 +103,11 @@ class Spool:
     def _go_to(self, file: BinaryIO, position: int) -> None:
         if self._position != position:
             file.seek(position)
-        self._position = -1  # unless all goes well
+        self._position = -1  # unknown, if the read or write that follows fails
 
 
 class _Region:
-    """The part of a spool that is one uploaded file, as a file to be read."""
+    """The bytes of one uploaded file in a spool, as a readable file."""
 
     def __init__(self, spool: Spool, start: int, size: int) -> None:
         self._spool = spool
@@ -116,11 +117,11 @@ class _Region:
         self._lock = threading.Lock()
 
     def grow(self, size: int) -> None:
-        """So much more of the spool belongs to it."""
+        """Add bytes that have been appended to the spool."""
         self._size += size
 
-    def again(self) -> "_Region":
-        """The same from the beginning, with a position of its own."""
+    def reopened(self) -> "_Region":
+        """The same bytes with a position of its own, at the beginning."""
         return _Region(self._spool, self._start, self._size)
 
     def read(self, n: int = -1) -> bytes:
@@ -142,13 +143,13 @@ class _Region:
 
 
 class UploadedFile:
-    """A file that came with a form. It is closed, and deleted, when the request ends.
+    """An uploaded file of a form. It is closed and deleted when the request ends.
 
     Attributes:
-        filename: its name as the client says, which may hold anything; see `safe_filename`.
-        content_type: its media type as the client says.
-        headers: the fields of its part, as `Headers`.
-        size: bytes of it.
+        filename: the name that the client has sent, unchecked; see `safe_filename`.
+        content_type: the media type that the client has sent.
+        headers: the header fields of the part, as `Headers`.
+        size: bytes of the file.
     """
 
     def __init__(
@@ -160,52 +161,58 @@ class UploadedFile:
         self.size = 0
         self._file: io.BytesIO | _Region = io.BytesIO()
         self._spool = Spool() if spool is None else spool
-        self._joined = False  # the spool, and has to leave it
+        self._joined = False  # is a user of the spool
         self._closed = False
-        self._waiting = bytearray()  # for the next write to the disk
+        self._waiting = bytearray()  # bytes for the next write to disk
 
     def __repr__(self) -> str:
         return f"<UploadedFile {self.filename!r}, {self.size} bytes>"
 
     @property
     def safe_filename(self) -> str:
-        """The last part of `filename`, without what could lead anywhere else; ``"file"`` if nothing is left.
+        """`filename` without folders and unsafe characters; ``"file"`` if nothing is left.
 
-        At most 255 bytes, no hidden name, and none that Windows reserves. It may be the name of another file.
+        It has at most 255 bytes, is not hidden, and is not reserved on Windows. A file of this name may exist already.
         """
         name = self.filename.replace("\\", "/").rpartition("/")[2]
-        name = "".join("_" if sign in _SIGNS or _is_unseen(sign) else sign for sign in name)
-        name = _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")  # the end has the suffix
+        name = "".join("_" if sign in _SIGNS or _is_invisible(sign) else sign for sign in name)
+        name = (
+            _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")
+        )  # shortened at the beginning: the suffix is at the end
         name = _trimmed(name) or "file"
         return f"_{name}" if _DEVICE.fullmatch(name) else name
 
     async def read(self, n: int = -1) -> bytes:
-        """Read up to ``n`` bytes from the current position, all that are left if ``n`` is negative."""
+        """Read up to ``n`` bytes from the current position; all that are left if ``n`` is negative."""
         return await self._call(lambda file: file.read(n))
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position; returns the new one."""
+        """Change the position; the arguments are those of ``io.IOBase.seek``. Returns the new position."""
         return await self._call(lambda file: file.seek(offset, whence))
 
     async def save_to(self, path: str | os.PathLike[str]) -> None:
-        """Copy all of it to a file, which is made or overwritten; a copy that fails is deleted.
+        """Copy the uploaded file to a file, which is created or overwritten. If that fails, the copy is deleted.
 
         Args:
-            path: the path of the file, or a folder, which gets it as `safe_filename`.
+            path: the path of the file; or a folder, in which the file is called `safe_filename`.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: the uploaded file has been closed.
         """
 
         def save() -> None:
             target = os.path.join(path, self.safe_filename) if os.path.isdir(path) else path
             with _complete_or_none(target) as file:
-                shutil.copyfileobj(cast(BinaryIO, source), file, _WRITTEN)
+                shutil.copyfileobj(cast(BinaryIO, source), file, _WRITE_SIZE)
 
         self._check_open()
         stored = self._file
-        source = io.BytesIO(stored.getvalue()) if isinstance(stored, io.BytesIO) else stored.again()
+        source = io.BytesIO(stored.getvalue()) if isinstance(stored, io.BytesIO) else stored.reopened()
         await asyncio.get_running_loop().run_in_executor(None, save)
 
     def close(self) -> None:
-        """Close it; what is on the disk has no name, and is gone when all files of the form are closed."""
+        """Close the file. Its bytes on disk are deleted when all files of the form are closed."""
         self._closed = True
         self._waiting.clear()
         self._file = io.BytesIO()
@@ -213,33 +220,33 @@ class UploadedFile:
             self._joined = False
             self._spool.leave()
 
-    # What fills it.
+    # Methods for reading a form.
 
     @property
     def in_memory(self) -> bool:
-        """Whether nothing of it is on the disk."""
+        """Whether all bytes are in memory."""
         return isinstance(self._file, io.BytesIO)
 
     async def append(self, data: bytes, spooled: int = SPOOLED) -> None:
-        """Add bytes at the end.
+        """Append bytes.
 
         Args:
             data: the bytes.
-            spooled: bytes of the file beyond which it goes to the disk.
+            spooled: the size in bytes beyond which the file is stored on disk.
 
         Raises:
-            HTTPError: 507: the disk is full; 503: too many files are open.
+            HTTPError: 503: there is no file descriptor left; 507: the disk is full.
         """
         self.size += len(data)
         if self.size <= spooled:
             cast(io.BytesIO, self._file).write(data)
             return
         self._waiting += data
-        if len(self._waiting) >= _WRITTEN:
+        if len(self._waiting) >= _WRITE_SIZE:
             await self._write()
 
     async def complete(self) -> None:
-        """All of it is there: it can be read from its beginning."""
+        """Write the last bytes, and go to the beginning."""
         if self._waiting:
             await self._write()
         if isinstance(self._file, io.BytesIO):
@@ -260,7 +267,7 @@ class UploadedFile:
             raise
 
     def _write_to_disk(self, data: bytearray) -> None:
-        """In a thread, which goes on if the request is cancelled meanwhile."""
+        """Write in a thread. A cancellation of the request does not stop it."""
         stored = self._file
         if isinstance(stored, io.BytesIO):
             data[:0] = stored.getbuffer()
@@ -284,14 +291,14 @@ def _block(headers: Mapping[str, str]) -> str:
     return "\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
-def _is_unseen(sign: str) -> bool:
-    """Whether it is a control, a surrogate or a mark of direction, or ends a line."""
+def _is_invisible(sign: str) -> bool:
+    """Whether a character is invisible: controls, format characters, surrogates, line separators."""
     category = unicodedata.category(sign)
     return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def _trimmed(name: str) -> str:
-    """Without dots and white space at its ends."""
+    """Remove dots and white space at both ends."""
     while name != (name := name.strip().strip(".")):
         pass
     return name
@@ -299,8 +306,8 @@ def _trimmed(name: str) -> str:
 
 @contextlib.contextmanager
 def _complete_or_none(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file to be written, and delete it if that fails."""
-    file = open(path, "wb")  # noqa: SIM115  # if it cannot be opened, what is there stays
+    """Open a file for writing, and delete it if the block raises an exception."""
+    file = open(path, "wb")  # noqa: SIM115  # before ``try``: a file that cannot be opened is not deleted
     try:
         with file:
             yield file

@@ -14,7 +14,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import ClientDisconnected, HTTPError, meant_by
 from ...wire.request import ErrorPages, Request
-from ..app import is_handler_class, refused_as, resolve_app
+from ..app import copy_error_format, is_handler_class, resolve_app
 from ..base import BaseHTTPRequestHandler
 
 __all__ = ["ErrorHandler", "ErrorHandlers", "answer_error", "guarded", "handle_errors"]
@@ -124,7 +124,7 @@ class _Handling:
         lifespan = getattr(app, "lifespan", None)
         if lifespan is not None:
             self.lifespan = lifespan
-        refused_as(self, app)
+        copy_error_format(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Handling, self._given
