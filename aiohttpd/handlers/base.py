@@ -733,15 +733,15 @@ class BaseHTTPRequestHandler:
         """Have a function of the application answer; its own errors are answered without these."""
         self.request.error_pages = None
         self.wfile.restart()
-        self._fields, more = None, self._more
+        self._fields, more = None, self._added_fields
         if isinstance(error, HTTPError) and error.headers:
-            self._more = [*(more or ()), *error.headers]
+            self._added_fields = [*(more or ()), *error.headers]
         try:
             await pages.answer(self, error)
             if self._fields is not None:
                 raise ContractError("the head was begun but not ended: call end_headers()")
         except BaseException:
-            self._more = more
+            self._added_fields = more
             raise
 
     def _send_http_error(self, error: HTTPError) -> None:
