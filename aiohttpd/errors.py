@@ -1,23 +1,23 @@
-"""Every exception of the package, in one place.
+"""The exceptions of the package.
 
 ::
 
     Exception
-    ├── HTTPError                 an answer by its status; raise it from anywhere in a handler
-    │   ├── MissingField          400, a field that a handler wants is not there; a KeyError, too
+    ├── HTTPError                 answer with a status code; a handler may raise it anywhere
+    │   ├── MissingField          400, a form or query has no such field; it is also a KeyError
     │   ├── InvalidData           422, data of the client does not fit the type that a handler wants
-    │   └── WireError             the peer broke a rule of RFC 9110/9112 or a limit; knows its status
-    │       ├── ContentTooLarge   413, the body is larger than its limit
-    │       ├── IncompleteBody    400, the peer closed in the middle of a body
-    │       └── BodyTimeout       408, the body came too slowly
+    │   └── WireError             the client broke a rule of RFC 9110 or 9112, or exceeded a limit
+    │       ├── ContentTooLarge   413, the request body is larger than its limit
+    │       ├── IncompleteBody    400, the client closed the connection within the body
+    │       └── BodyTimeout       408, the request body arrived too slowly
     ├── ConnectionResetError
-    │   └── ClientDisconnected    nobody is there any more to read the answer
+    │   └── ClientDisconnected    the client has closed the connection
     ├── TLSError                  a certificate or its key cannot be used
     └── RuntimeError
-        └── ContractError         a handler used the contract wrongly; the text says what to do
-            └── WriteBufferFull   written far ahead of a slow peer without ``await drain()``
+        └── ContractError         a handler used an API wrongly; the text says what to do
+            └── WriteBufferFull   a handler has written too much without ``await drain()``
 
-This module knows nothing of the rest of the package.
+It imports nothing else of the package.
 """
 
 import copyreg
@@ -42,16 +42,25 @@ __all__ = [
 
 
 class HTTPError(Exception):
-    """An answer by its status code, from anywhere in a handler.
+    """Ends a handler with an error response.
 
-    The handler's ``send_error`` makes the page, so ``error_message_format`` counts.
+    ::
+
+        raise HTTPError(404, explain="no such article")
+        raise HTTPError(405, headers={"Allow": "GET, HEAD"})
+
+    The page is made by the handler's ``send_error``, from its ``error_message_format``.
 
     Args:
         status: the status code, 400 to 599.
-        message: one line for the status line and the page; by default the standard phrase.
+        message: the reason phrase of the status line, also shown on the page; by default the standard phrase.
         explain: a longer text for the page; by default ``detail`` if that is text, else the standard description.
-        detail: more about it, for who answers for errors in a form of their own: anything that JSON has.
-        headers: ``(name, value)`` pairs, or a mapping, to send with it, ``Allow`` or ``WWW-Authenticate`` say.
+        detail: more about the error, any value that JSON has, for functions that answer for errors in their own form.
+        headers: header fields of the response, as ``(name, value)`` pairs or a mapping.
+
+    Attributes:
+        status, message, explain, detail: as given.
+        headers: the fields as a tuple of pairs.
     """
 
     def __init__(
@@ -70,7 +79,7 @@ class HTTPError(Exception):
         self.detail = detail
         self.headers: tuple[tuple[str, str], ...] = tuple(headers.items() if isinstance(headers, Mapping) else headers)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # without __init__, whose arguments classes below choose themselves
+    def __reduce__(self) -> tuple[Any, ...]:  # without __init__, since subclasses have other arguments
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
@@ -78,7 +87,11 @@ class HTTPError(Exception):
 
 
 class MissingField(HTTPError, KeyError):
-    """A form or a query has no such field: 400, if nobody catches it."""
+    """A form or a query has no such field; the answer is 400 if a handler does not catch it.
+
+    Args:
+        name: the name of the field.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(400, None, f"the field {name!r} is missing")
@@ -113,9 +126,16 @@ class InvalidData(HTTPError):
 
 
 class WireError(HTTPError):
-    """The peer broke a rule of the protocol, or went over a limit.
+    """The client broke a rule of the protocol, or exceeded a limit.
 
-    After it nothing more is parsed on the connection: one answer with the status, then close.
+    The connection is closed after the answer, and nothing more is parsed on it.
+
+    Args:
+        status: the status code of the answer.
+        reason: what is wrong; the page shows it.
+
+    Attributes:
+        reason: as given.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -127,54 +147,63 @@ class WireError(HTTPError):
 
 
 class ContentTooLarge(WireError):
-    """The body is larger than ``limit_body``, or than the handler's ``max_body_size``."""
+    """The request body is larger than ``limit_body``, or than ``max_body_size`` of the handler: 413.
+
+    Args:
+        limit: that limit in bytes.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, f"the body is larger than {limit} bytes")
 
 
 class IncompleteBody(WireError):
-    """The peer closed its side before the body was complete."""
+    """The client closed its side of the connection before the request body was complete: 400."""
 
     def __init__(self) -> None:
         super().__init__(400, "the body ended before it was complete")
 
 
 class BodyTimeout(WireError):
-    """The body came more slowly than ``min_rate`` for ``timeout_body`` seconds."""
+    """For ``timeout_body`` seconds the request body arrived more slowly than ``min_rate``: 408."""
 
     def __init__(self) -> None:
-        super().__init__(408, "the body came too slowly")
+        super().__init__(408, "the body arrived too slowly")
 
 
 class TLSError(Exception):
-    """A certificate or its key cannot be used; the text says which and why, in one line."""
+    """A certificate or its key cannot be used. The text names the file and the reason, in one line."""
 
 
 class ClientDisconnected(ConnectionResetError):
-    """The peer is gone; what is written now reaches nobody."""
+    """The client has closed the connection, so nothing more can be sent or received."""
 
 
 class ContractError(RuntimeError):
-    """A handler used the contract wrongly; the text says what to do instead."""
+    """A handler used an API wrongly: two heads, a body longer than promised. The text says what to do instead."""
 
 
 class WriteBufferFull(ContractError):
-    """More than ``limit_unsent`` bytes wait for a peer that does not read."""
+    """More than ``limit_unsent`` bytes wait for a client that reads slowly; the connection is aborted.
+
+    Args:
+        limit: that limit in bytes.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} bytes wait to be sent: put 'await self.wfile.drain()' between writes")
 
 
 def meant_by(error: BaseException) -> BaseException:
-    """What an exception comes to: of a group in which there is nothing but answers and cancellations, the first answer.
+    """The exception that decides the answer, for an exception that may be a group.
 
-    A group of tasks raises such a group (of groups) for ``raise HTTPError(404)`` in one of them. Where a client has
-    gone and there is no other error, that is what it comes to.
+    A ``TaskGroup`` raises a group, also for a single ``raise HTTPError(404)`` in one of its tasks. If a group, its
+    subgroups included, has only `HTTPError`, `ClientDisconnected` and cancellations, this is its first `HTTPError`, or
+    else its first `ClientDisconnected`. Any other group, and an exception that is no group, is returned as it is.
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
-    fatal = (SystemExit, KeyboardInterrupt, GeneratorExit)  # what else is no Exception is a cancellation
+    fatal = (SystemExit, KeyboardInterrupt, GeneratorExit)  # all others are cancellations
     leaves = [leaf for leaf in _leaves(error) if isinstance(leaf, (Exception, *fatal))]
     if not leaves or not all(isinstance(leaf, (HTTPError, ClientDisconnected)) for leaf in leaves):
         return error

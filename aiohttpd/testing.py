@@ -1,6 +1,12 @@
-"""For tests of handlers: in memory with `exchange`, over a real socket with `running`.
+"""Tools for tests of handlers: `exchange` works in memory, `running` over a real socket.
 
-The transport in memory is checked against real sockets by the project's own tests.
+::
+
+    async def test_hello():
+        answer = await exchange(Hello, b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+The tests of this package compare the transport in memory with real sockets.
 """
 
 import asyncio
@@ -20,11 +26,17 @@ __all__ = ["MemoryTransport", "exchange", "running"]
 
 
 class MemoryTransport(asyncio.Transport):
-    """A transport without a network: keeps what is written, hands over what it is fed.
+    """A transport in memory: a test feeds it what a client sends, and reads what the server has written.
+
+    The client reads at once, so writing is never paused.
+
+    Args:
+        loop: the running loop.
 
     Attributes:
         output: all bytes that the server has sent.
-        writes: how many pieces they came in.
+        writes: the number of writes in which it has sent them.
+        closed: an ``asyncio.Event``, set when the connection is closed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -39,17 +51,17 @@ class MemoryTransport(asyncio.Transport):
         self.closed = asyncio.Event()
 
     def connect(self, protocol: asyncio.Protocol) -> None:
-        """Join a protocol to it."""
+        """Connect a protocol, whose ``connection_made`` is called."""
         self._protocol = protocol
         protocol.connection_made(self)
 
     def feed(self, data: bytes) -> None:
-        """The client sends; it waits while reading is paused."""
+        """Send bytes as the client. While the server has paused reading they wait."""
         self._incoming.append(data)
         self._deliver()
 
     def feed_eof(self) -> None:
-        """The client closes its side."""
+        """Close the client's side of the connection, after the bytes that wait."""
         self._incoming.append(None)
         self._deliver()
 
@@ -62,7 +74,7 @@ class MemoryTransport(asyncio.Transport):
             elif not protocol.eof_received():
                 self.close()
 
-    # What a protocol calls.
+    # The methods of asyncio.Transport.
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast(asyncio.Protocol, protocol)
@@ -89,14 +101,14 @@ class MemoryTransport(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        # The client has seen our end, and closes too.
+        # The client sees the end of the server's side, and closes its own.
         self._loop.call_soon(self.close)
 
     def get_write_buffer_size(self) -> int:
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass  # the client is never slow
+        pass  # the buffer is always empty
 
     def is_closing(self) -> bool:
         return self._closing
@@ -117,15 +129,19 @@ class MemoryTransport(asyncio.Transport):
 async def exchange(
     app: App, data: bytes | Iterable[bytes], *, config: Config | None = None, access_log: AccessLogger | None = None
 ) -> bytes:
-    """Send bytes to an App over a connection in memory, and return all bytes that come back.
+    """Send bytes to an App on a connection in memory, and return all bytes that come back.
 
-    The client closes its side after the last byte, so the exchange ends when all has been answered.
+    The client closes its side of the connection after its last byte. The call returns when the server has answered
+    everything and closed the connection.
 
     Args:
         app: a handler class, or another App.
         data: what the client sends, in one piece or in several.
-        config: the options.
-        access_log: takes the records.
+        config: the options; by default ``Config()``.
+        access_log: gets a record of each answer.
+
+    Returns:
+        The bytes of all responses.
     """
     loop = asyncio.get_running_loop()
     service = ServerContext(app, config or Config(), loop, access_log=access_log, prepare=prepare)
@@ -155,7 +171,7 @@ def _protocol(service: ServerContext) -> asyncio.Protocol:
 async def running(
     app: App, *, lifespan: Lifespan | None = None, ssl: SSLContext | None = None, **options: Any
 ) -> AsyncIterator[HTTPServer]:
-    """Run a server on a free port of 127.0.0.1 while the block runs.
+    """Run a server on a free port of 127.0.0.1 during a block.
 
     ::
 
@@ -165,8 +181,12 @@ async def running(
     Args:
         app: a handler class, or another App.
         lifespan: as for `HTTPServer`.
-        ssl: makes it HTTPS.
-        options: fields of `Config`. Connections that are idle at the end are closed at once.
+        ssl: the TLS context; with it the server speaks HTTPS.
+        options: fields of `Config`. By default ``timeout_drain_idle`` is 0: idle connections are closed at once when
+            the block ends.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or out of its range.
     """
     options.setdefault("timeout_drain_idle", 0)
     config = Config(**options)

@@ -1,9 +1,13 @@
-"""The servers of ``http.server`` and ``socketserver``, with this engine under them: change the import, no more.
+"""The servers of ``http.server`` and ``socketserver`` on the engine of aiohttpd. A program changes only its import.
 
-Owns the blocking surface: ``serve_forever``, ``shutdown``, ``handle_request`` and the hooks. The loop runs in a thread
-of its own; it owns sockets, TLS, deadlines and slow clients. Handlers run where they always did: those of
-`HTTPServer` one after the other in the thread that called ``serve_forever``, those of `ThreadingHTTPServer` in worker
-threads.
+::
+
+    from aiohttpd.compat import ThreadingHTTPServer  # was: from http.server import ThreadingHTTPServer
+
+The blocking methods are here: ``serve_forever``, ``shutdown``, ``handle_request`` and the hooks. An event loop in a
+thread of its own accepts connections, and does TLS, deadlines and slow clients. Handlers run where ``http.server`` runs
+them: those of `HTTPServer` one after the other in the thread that has called ``serve_forever``, those of
+`ThreadingHTTPServer` in worker threads.
 """
 
 import http.server
@@ -27,34 +31,38 @@ __all__ = [
 
 
 class _Blocking:
-    """What `TCPServer` has instead of the loop of ``socketserver``: to be put before it among the base classes.
+    """A mix-in for servers of ``socketserver`` that replaces their loop; it stands before them among the base classes.
 
     Attributes:
-        aiohttpd_config: options of the engine, for a class or an instance.
+        aiohttpd_config: the options of the engine; a subclass or an instance may have another `Config`.
     """
 
     aiohttpd_config = Config(access_log=False, timeout_drain_idle=0)
 
-    if TYPE_CHECKING:  # handlers of this package, too
+    if TYPE_CHECKING:  # handler classes of this package are accepted too
 
         def __init__(self, server_address: Any, RequestHandlerClass: Any, bind_and_activate: bool = True) -> None: ...  # noqa: N803
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Serve until `shutdown`; see ``socketserver``. ``service_actions`` is called at least so often, in seconds."""
+        """Serve until `shutdown` is called.
+
+        Args:
+            poll_interval: seconds between two calls of ``service_actions``, at most.
+        """
         _warn_of_forks(self)
         _engine_of(self).serve_forever(self, poll_interval)
 
     def shutdown(self) -> None:
-        """Stop ``serve_forever``, and wait until it has; a handler may call it, and does not wait."""
+        """Stop ``serve_forever``, and wait until it has returned. In a handler it does not wait."""
         _engine_of(self).shutdown(self)
 
     def server_close(self) -> None:
-        """Close the listening socket; with ``block_on_close``, wait for the handlers in threads that are no daemons."""
+        """Close the listening socket. With ``block_on_close`` wait for handlers, unless threads are daemons."""
         super().server_close()  # type: ignore[misc]
         _engine_of(self).close(self)
 
     def handle_request(self) -> None:
-        """Serve one connection; ``timeout`` is how long to wait for a request, then ``handle_timeout`` is called."""
+        """Serve one connection; call ``handle_timeout`` if no request begins within ``timeout`` seconds."""
         _warn_of_forks(self)
         _engine_of(self).handle_request(self)
 
@@ -63,13 +71,13 @@ class _Blocking:
         _engine_of(self).finish_request(self, request, client_address)
 
     def _handle_request_noblock(self) -> None:
-        """``handle_request`` has found that somebody connects."""
+        """Serve a connection that waits to be accepted; ``BaseServer.handle_request`` calls it."""
         _engine_of(self).handle_connection(self)
 
 
 def _engine_of(server: Any) -> Engine:
     engine = vars(server).get("_aiohttpd_engine")
-    if engine is None:  # two threads may come at once
+    if engine is None:  # setdefault(), since two threads may be here at the same time
         engine = vars(server).setdefault("_aiohttpd_engine", Engine(server))
     assert isinstance(engine, Engine)
     return engine
@@ -78,8 +86,8 @@ def _engine_of(server: Any) -> Engine:
 def _warn_of_forks(server: Any) -> None:
     if isinstance(server, getattr(socketserver, "ForkingMixIn", ())):
         warnings.warn(
-            "ForkingMixIn does nothing here: requests are handled one after the other. ThreadingMixIn has each in a "
-            "thread; aiohttpd.run(Handler, workers=4) serves in several processes",
+            "ForkingMixIn does nothing here: requests are handled one after the other. Use ThreadingMixIn for threads, "
+            "or aiohttpd.run(Handler, workers=4) for several processes",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -106,28 +114,31 @@ if sys.platform != "win32":
 
 
 class HTTPServer(_Blocking, http.server.HTTPServer):
-    """``http.server.HTTPServer``: one request after the other, in the thread that called ``serve_forever``."""
+    """``http.server.HTTPServer``: one request after the other, in the thread that has called ``serve_forever``."""
 
     def server_bind(self) -> None:
-        """Bind the socket; no name is looked up, which could take seconds."""
+        """Bind the socket. Unlike ``http.server`` it looks up no name, which could take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
 
 class ThreadingHTTPServer(ThreadingMixIn, HTTPServer):
-    """``http.server.ThreadingHTTPServer``: each request in a thread, ``aiohttpd_config.worker_threads`` at most."""
+    """``http.server.ThreadingHTTPServer``: each request in a thread, in ``aiohttpd_config.worker_threads`` at most."""
 
     daemon_threads = True
 
 
 class HTTPSServer(HTTPServer):
-    """``http.server.HTTPSServer`` of Python 3.14.
+    """``http.server.HTTPSServer`` of Python 3.14, for all versions of Python.
 
     Args:
+        server_address: ``(host, port)``.
+        RequestHandlerClass: the handler class.
+        bind_and_activate: whether to bind the socket and to listen now.
         certfile: path of the certificate in PEM.
-        keyfile: path of its key, by default in the same file.
-        password: of the key, or a function that returns it.
-        alpn_protocols: by default ``["http/1.1"]``.
+        keyfile: path of its private key; by default it is in ``certfile``.
+        password: the password of the key, or a function that returns it.
+        alpn_protocols: protocols offered by ALPN; by default ``["http/1.1"]``.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Handlers of this package under the servers of ``socketserver``: two steps of a migration together.
+"""Handler classes of this package on servers of ``socketserver``: for a program that is migrated step by step.
 
-Owns what such a handler finds there: the server, its hooks, the thread for plain methods, and a line on stderr for each
-answer, as handlers of ``http.server`` write it.
+Owns what such a handler has there: ``self.server``, error reports by ``handle_error``, threads for plain methods, and a
+line on stderr for each answer, as handlers of ``http.server`` write it.
 """
 
 import asyncio
@@ -24,52 +24,57 @@ from ..threads.legacy import HandlerApp
 from ..threads.pool import Workers
 from ..wire.parser import TLS_HANDSHAKE
 from ..wire.request import Address, Request
+from .calling_thread import ThreadState
 
-__all__ = ["Ours"]
+__all__ = ["AiohttpdHandlers"]
 
 
-class Ours:
-    """An App that has handlers of this package answer where the server's class is one, and else another App.
+class AiohttpdHandlers:
+    """An App: if the server's handler class is one of this package, it answers, else another App does.
 
     Args:
-        server: of ``socketserver``; its class may be another one from one request to the next.
-        other: answers where that is no handler of ours.
-        workers: threads for plain methods, other than those of the engine.
-        inside: its attribute ``handler`` is set in threads that run one.
-        hooks: those of the server's hooks for single requests that somebody has overridden.
+        server: a server of ``socketserver``; its handler class may change from one request to the next.
+        other: the App for handler classes of ``http.server``.
+        workers: threads for plain methods, in place of those of the engine.
+        state: its attribute ``handler`` is True in a thread that runs a handler.
+        hooks: the hooks for single requests that the server overrides.
 
     Raises:
-        TypeError: nobody would call these hooks.
+        TypeError: the handler class is one of this package, and there are such hooks: they would not be called.
     """
 
     def __init__(
-        self, server: Any, other: HandlerApp, *, workers: Workers | None, inside: Any, hooks: list[str]
+        self, server: Any, other: HandlerApp, *, workers: Workers | None, state: ThreadState, hooks: list[str]
     ) -> None:
         self._server = weakref.ref(server)
         self._other = other
         self._hooks = hooks
         self._workers = workers
-        self._inside = inside
+        self._state = state
         self._log = _Log()
-        self._begins_with_ours = _cls(server.RequestHandlerClass) is not None
-        if self._begins_with_ours and hooks:
+        self._logs = _handler_class(server.RequestHandlerClass) is not None
+        if self._logs and hooks:
             raise TypeError(
-                f"{type(server).__name__}.{hooks[0]}() is for handlers of http.server, and "
-                f"{_cls(server.RequestHandlerClass).__name__} is none any more: it would not be called. Leave it out, "
-                "and give arguments of the handler by functools.partial"
+                f"{type(server).__name__}.{hooks[0]}() is a hook for handlers of http.server, and "
+                f"{_handler_class(server.RequestHandlerClass).__name__} is a handler of aiohttpd: it would not be "
+                "called. Remove it, and give arguments to the handler class with functools.partial"
             )
         self.aiohttpd_silence: float | None = getattr(other, "aiohttpd_silence", None)
 
     def aiohttpd_refused(self, line: bytes) -> None:
-        """Something has been refused that is no request."""
+        """Bytes that are not a valid request have been refused.
+
+        Args:
+            line: their first line.
+        """
         if line == TLS_HANDSHAKE and self._hooks:
             self._other.explain_tls()
         else:
             self._other.aiohttpd_refused(line)
 
     def options(self, config: Config) -> dict[str, Any]:
-        """What the server of the engine is made with."""
-        if not self._begins_with_ours or sys.stderr is None:
+        """The arguments for the server of the engine."""
+        if not self._logs or sys.stderr is None:
             return {"config": config}
         return {
             "config": dataclasses.replace(config, access_log=True),
@@ -79,26 +84,26 @@ class Ours:
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         server = self._server()
-        if server is None or _cls(server.RequestHandlerClass) is None:
+        if server is None or _handler_class(server.RequestHandlerClass) is None:
             await self._other(request, response)
             return
-        self._inside.handler = True  # for good: the loop must not wait in shutdown()
+        self._state.handler = True  # in the thread of the loop: shutdown() must not wait there
         threads = threads_of(request.peer)
-        if not isinstance(threads.workers, _Marking):
-            threads.workers = _Marking(self._workers or threads.pool, self._inside)
+        if not isinstance(threads.workers, _MarkedWorkers):
+            threads.workers = _MarkedWorkers(self._workers or threads.pool, self._state)
         response.report = functools.partial(_report, server, request)  # type: ignore[method-assign]
-        await _made(server.RequestHandlerClass, server, request, response)
+        await _make_handler(server.RequestHandlerClass, server, request, response)
 
 
-def _cls(factory: Any) -> Any:
-    """The class of ours that a factory is, or is a ``functools.partial`` of; None if it is neither."""
+def _handler_class(factory: Any) -> Any:
+    """The handler class of this package that a factory is, or is a ``functools.partial`` of; None for any other."""
     while isinstance(factory, functools.partial):
         factory = factory.func
     return factory if isinstance(factory, type) and issubclass(factory, BaseHTTPRequestHandler) else None
 
 
-def _made(factory: Any, server: Any, request: Request, response: StreamWriter) -> Any:
-    """Make a handler that knows its server from the beginning."""
+def _make_handler(factory: Any, server: Any, request: Request, response: StreamWriter) -> Any:
+    """Make a handler that has its attribute ``server`` before ``__init__`` is called."""
     args: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
     while isinstance(factory, functools.partial):
@@ -115,7 +120,7 @@ def _made(factory: Any, server: Any, request: Request, response: StreamWriter) -
 
 
 def _report(server: Any, request: Request, error: BaseException) -> None:
-    """Have the server handle an error as it does those of other handlers."""
+    """Have the server's ``handle_error`` report an exception, as it does for handlers of ``http.server``."""
     try:
         try:
             raise error
@@ -125,40 +130,41 @@ def _report(server: Any, request: Request, error: BaseException) -> None:
         error_logger.error("handle_error() of the server has failed", exc_info=second)
 
 
-class _Marking:
-    """Threads that say that they run a handler."""
+class _MarkedWorkers:
+    """Worker threads; while they run a call, their `ThreadState` says that they run a handler."""
 
-    def __init__(self, workers: Workers, inside: Any) -> None:
+    def __init__(self, workers: Workers, state: ThreadState) -> None:
         self._workers = workers
-        self._inside = inside
+        self._state = state
 
     def submit(self, call: Callable[[], None]) -> None:
         self._workers.submit(functools.partial(self._run, call))
 
     def _run(self, call: Callable[[], None]) -> None:
-        before = getattr(self._inside, "handler", False)
-        self._inside.handler = True
+        before = self._state.handler
+        self._state.handler = True
         try:
             call()
         finally:
-            self._inside.handler = before
+            self._state.handler = before
 
 
 class _Log:
-    """The log on stderr, from the moment on in which there is a loop."""
+    """The access log on stderr. It is made when there is a loop; every line is written at once.
+
+    A program may end with its server, so no line may wait for a batch.
+    """
 
     _log: AccessLog
 
     @contextlib.asynccontextmanager
     async def kept(self, server: Any) -> AsyncIterator[None]:
-        """Write while the server lives, and what is left at its end."""
+        """A lifespan: make the log, and write what waits when the server ends."""
         self._log = AccessLog(sys.stderr, asyncio.get_running_loop())
         try:
             yield
         finally:
             self._log.flush()
-
-    # At once, as there: a program may end with its server, and is not waited for.
 
     def answered(self, request: Request, answer: Any, started: float) -> None:
         self._log.answered(request, answer, started)

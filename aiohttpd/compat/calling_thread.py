@@ -1,6 +1,6 @@
-"""CallingThread: what the thread does that has called ``serve_forever`` or ``handle_request``.
+"""CallingThread: the thread that has called ``serve_forever`` or ``handle_request`` runs handlers.
 
-Owns the calls that wait for it.
+Owns the queue of calls for that thread.
 """
 
 import contextlib
@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["CallingThread", "Inside"]
+__all__ = ["CallingThread", "ThreadState"]
 
 
-class Inside(threading.local):
-    """What a thread is at.
+class ThreadState(threading.local):
+    """What the current thread is doing.
 
     Attributes:
-        handler: it runs one.
-        served: the connection that it has done something for.
-        raised: what has left a handler or a hook there, and goes on out of serve_forever.
+        handler: whether it runs a handler.
+        served: the connection for which it has run a handler or a hook.
+        raised: an exception that a handler or a hook has raised, and that ``serve_forever`` raises again.
     """
 
     handler = False
@@ -30,32 +30,32 @@ class Inside(threading.local):
 
 
 class CallingThread:
-    """The thread that has called ``serve_forever`` or ``handle_request``: the one worker of a serial server.
+    """The thread that has called ``serve_forever`` or ``handle_request``; the only worker of a serial server.
 
-    Where several servers are made for one socket, each in a thread of its own, these threads share the work: there
-    each accepts when it is free, and here the loop of one may have accepted for all.
+    A program may make several servers for one listening socket, each in a thread of its own. These threads share one
+    queue: in ``http.server`` each thread accepts when it is free, but here the loop of one may have accepted for all.
 
     Attributes:
-        inside: what the current thread is at.
+        state: what the current thread is doing.
     """
 
     def __init__(self) -> None:
-        self.inside = Inside()
+        self.state = ThreadState()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._lent: deque[Callable[[], None]] = deque()  # calls of threads that wait for them
+        self._lent: deque[Callable[[], None]] = deque()  # calls for which another thread waits
         self._changing = threading.Lock()
-        self._idents: list[int] = []  # there may be several, and one may have come twice
+        self._idents: list[int] = []  # of all calling threads; one that has called twice is twice in it
         self._bells: list[socket.socket] = []
 
     @staticmethod
     def of(sock: socket.socket, mine: "CallingThread") -> "CallingThread":
-        """That of a listening socket, which is ``mine`` if nobody else has come before."""
+        """The one of a listening socket: ``mine``, unless another server has this socket already."""
         with _sharing:
             return _shared.setdefault(sock, mine)
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
-        """Be that thread."""
+        """Make the current thread the calling thread for the time of a block."""
         self._idents.append(threading.get_ident())
         try:
             yield
@@ -68,16 +68,16 @@ class CallingThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether this is that thread."""
+        """Whether the current thread is a calling thread."""
         return threading.get_ident() in self._idents
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have it run a call. There are not more of them than connections."""
+        """Have the calling thread run a call. The queue has at most one call for each connection."""
         self._calls.put(call)
         self.ring()
 
     def lend(self, call: Callable[[], None]) -> None:
-        """Have it run a call, now, or this thread if there is no such thread."""
+        """Have the calling thread run a call; run it here if there is no calling thread."""
         with self._changing:
             if there := bool(self._idents):
                 self._lent.append(call)
@@ -90,11 +90,11 @@ class CallingThread:
             self._lent.popleft()()
 
     def wake(self) -> None:
-        """Have it look around. A handler of signals may call this."""
+        """Wake the calling thread, so that it checks whether it has to stop. A signal handler may call this."""
         self.submit(_nothing)
 
     def work(self, seconds: float | None) -> None:
-        """Run the next call, or wait so long for one."""
+        """Run the next call; wait for one for some seconds at most, with None as long as it takes."""
         try:
             call = self._calls.get(timeout=seconds)
         except queue.Empty:
@@ -103,7 +103,7 @@ class CallingThread:
 
     @contextlib.contextmanager
     def bell(self) -> Iterator[socket.socket]:
-        """Make a socket that can be read when there is a call; then `answer` it."""
+        """Give a socket that becomes readable when there is a call, for a selector; then call `answer`."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.setblocking(False)
@@ -115,13 +115,13 @@ class CallingThread:
                 self._bells.remove(theirs)
 
     def ring(self) -> None:
-        """Have whoever waits at a bell look."""
+        """Make the bells readable."""
         for bell in tuple(self._bells):
-            with contextlib.suppress(OSError):  # it has rung often enough, or is there no more
+            with contextlib.suppress(OSError):  # its buffer is full, or it has been closed
                 bell.send(b"\0")
 
     def answer(self, bell: socket.socket) -> None:
-        """Run one call if there is one."""
+        """Run one call, if there is one, after its bell has become readable."""
         bell.recv(1024)
         self.work(0)
         if not self._calls.empty():

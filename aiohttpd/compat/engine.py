@@ -1,7 +1,8 @@
-"""The engine under a server of ``socketserver``: a loop in a thread of its own, and what the caller's thread does.
+"""The engine of a server of ``socketserver``: an event loop in a thread of its own, and the calling thread.
 
-Owns the threads, and which hook of the server is called in which of them. It keeps no server alive that nothing is
-asked of: that goes with its last reference, as there, and its port with it.
+Owns these threads, and decides which hook of the server is called in which of them. It keeps only a weak reference to
+the server. So a server that is forgotten without ``server_close`` is deleted, and its port is closed, as in
+``socketserver``.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -23,22 +25,26 @@ from ..server.server import HTTPServer as Server
 from ..threads.fake_socket import FakeSocket
 from ..threads.instances import Factory, served
 from ..threads.legacy import HandlerApp
-from .aiohttpd_handlers import Ours
+from .aiohttpd_handlers import AiohttpdHandlers
 from .calling_thread import CallingThread
 from .loop_thread import LoopThread
 
 __all__ = ["Engine"]
 
-_PIECE = 16 * 1024  # bytes, a record of TLS
-_LAST_ANSWER = 1.0  # seconds for the answers that are under way when a serial server stops
-_SOON = 1.0  # seconds within which whoever connects has said something, or does not count
-_LEFT = 1.0  # seconds between two looks whether a client is still there whom no handler has answered
-_PATIENCE = 0.05  # seconds after which a client that is silent stands in nobody's way
-_LOOK = 0.05  # seconds between two looks at a request that is under way when the time is up
+_PIECE = 16 * 1024  # bytes; a record of TLS
+_LAST_ANSWERS = 1.0  # seconds for requests in flight when a serial server stops
+_FIRST_REQUEST = 1.0  # seconds for the first request of a client that connects shortly before the timeout
+_CHECK_CLIENT = 1.0  # seconds between two checks whether the client of a request that has no answer is still connected
+_PATIENCE = 0.05  # seconds for a client that is silent before another connection is accepted
+_CHECK_REQUEST = 0.05  # seconds between two checks of a request that is under way when the time is up
 
 
 class Engine:
-    """The engine of one server: the loop in its thread, and what the thread of the caller does meanwhile."""
+    """The engine of one server.
+
+    Args:
+        server: a server of ``socketserver``. Methods get it as an argument, since the engine must not keep it alive.
+    """
 
     def __init__(self, server: Any) -> None:
         self._server = weakref.ref(server)
@@ -47,38 +53,39 @@ class Engine:
         self._thread: LoopThread | None = None
         self._starting = threading.Lock()
         self._accepting = threading.Lock()
-        self._leaving: list[LoopThread] = []  # with handlers that have not ended
+        self._leaving: list[LoopThread] = []  # loops that have stopped accepting, and have running handlers
         self._stopped = threading.Event()
         self._stopped.set()
-        # Of connections whose requests run in threads of the server's own making.
+        # Requests that a hook of the server has, perhaps in a thread of its own; the event is set when they are done.
         self._handed_out: weakref.WeakKeyDictionary[FakeSocket, threading.Event] = weakref.WeakKeyDictionary()
-        self._with_others: set[Any] = set()  # the connections
+        self._with_others: set[Any] = set()  # their connections
         self._failed: weakref.WeakSet[FakeSocket] = weakref.WeakSet()
-        self._factory: tuple[Any, Factory | None] = None, None  # of the handler class, once it has been looked at
+        self._factory: tuple[Any, Factory | None] = None, None  # the handler class, and its factory
 
     def serve_forever(self, server: Any, poll_interval: float) -> None:
-        is_shut_down = server._BaseServer__is_shut_down  # for programs that look at it
+        """Serve until `shutdown`; ``service_actions`` is called each ``poll_interval`` seconds at least."""
+        is_shut_down = server._BaseServer__is_shut_down  # some programs use it
         is_shut_down.clear()
         self._stopped.clear()
         try:
             self._caller = CallingThread.of(server.socket, self._caller)
-            self._leave(server)  # what handle_request has begun
-            looks = _overridden(server, "get_request", "verify_request")
-            with self._caller.here():  # before anybody can ask for it
-                thread = self._thread = self._start(server, listen=not looks)
+            self._leave(server)  # the loop of handle_request
+            accepts = _overridden(server, "get_request", "verify_request")  # these see the sockets of clients
+            with self._caller.here():  # before the first request can need this thread
+                thread = self._thread = self._start(server, listen=not accepts)
                 thread.keep(server)
-                self._serve(server, thread if looks else None, poll_interval)
+                self._serve(server, thread if accepts else None, poll_interval)
         finally:
             serial = _is_serial(server)
-            self._leave(server, _LAST_ANSWER if serial else None)
-            if serial:  # what waits for this thread is answered
+            self._leave(server, _LAST_ANSWERS if serial else None)
+            if serial:  # requests that wait for this thread are answered
                 self.close(server)
             server._BaseServer__shutdown_request = False
             is_shut_down.set()
             self._stopped.set()
 
     def _serve(self, server: Any, acceptor: "LoopThread | None", poll_interval: float) -> None:
-        """Do what is asked of this thread, and accept connections where a hook sees them first."""
+        """Run calls in this thread; with ``acceptor`` accept connections here too, since hooks see them first."""
         with contextlib.ExitStack() as stack:
             if acceptor is not None:
                 bell, selector = stack.enter_context(self._selecting(server))
@@ -103,12 +110,14 @@ class Engine:
             yield bell, selector
 
     def shutdown(self, server: Any) -> None:
+        """Stop `serve_forever`, and wait for it, unless this is its thread or the thread of a handler."""
         server._BaseServer__shutdown_request = True
         self._caller.wake()
-        if not self._caller.is_current and not self._caller.inside.handler:
+        if not self._caller.is_current and not self._caller.state.handler:
             self._stopped.wait()
 
     def close(self, server: Any) -> None:
+        """Stop the loop; wait for running handlers where ``socketserver`` would."""
         self._leave(server)
         waits = isinstance(server, socketserver.ThreadingMixIn) and server.block_on_close and not server.daemon_threads
         if waits or _is_serial(server):
@@ -117,24 +126,25 @@ class Engine:
             self._leaving.clear()
 
     def _leave(self, server: Any, grace: float | None = None) -> None:
-        """Stop accepting; handlers that run go on, and the next caller gets a new loop."""
+        """Stop accepting. Running handlers go on, and the next call gets a new loop."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop(grace)
             self._leaving = [*filter(LoopThread.is_alive, self._leaving), thread]
-            with contextlib.suppress(OSError):  # closed
-                server.socket.settimeout(server.socket.gettimeout())  # the loop does not block, and shares that
+            with contextlib.suppress(OSError):  # it has been closed
+                # The loop has made the shared file description non-blocking; make it what the socket wants again.
+                server.socket.settimeout(server.socket.gettimeout())
 
     def _forget(self) -> None:
-        """Nobody has the server any more, so nothing is under way."""
+        """The server has been deleted, so no request is under way."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.begin_to_stop(0)
 
     def handle_request(self, server: Any) -> None:
-        """Serve one connection, as ``handle_request`` does; who is silent keeps nobody else from being served.
+        """Serve one connection, as ``handle_request`` does.
 
-        The timeout of the server is for a request to begin.
+        The timeout of the server is the time for a request to begin.
         """
         if _has_threads(server):
             socketserver.BaseServer.handle_request(server)
@@ -147,7 +157,7 @@ class Engine:
         self._serve_one(server, timeout)
 
     def handle_connection(self, server: Any) -> None:
-        """Somebody connects, whom ``handle_request`` or somebody's own selector has found."""
+        """Serve a connection that waits to be accepted, as ``handle_request`` or a selector has found."""
         if _has_threads(server):
             thread = self._ready(server)
             gone = self._take_connection(server, thread)
@@ -157,57 +167,14 @@ class Engine:
             self._serve_one(server, None)
 
     def _serve_one(self, server: Any, timeout: float | None) -> None:
-        """Serve in this thread until a connection has been served, or a process_request of the server's has it."""
+        """Serve in this thread until one connection has been served, or ``process_request`` of the server has it."""
         self._caller = CallingThread.of(server.socket, self._caller)
-        thread = self._ready(server)
-        until = None if timeout is None else monotonic() + timeout
-        ends: list[Future[None]] = []  # of connections that count: those of this call
-        worked = False
-        next_one = 0.0  # until then nobody else is accepted: who waits in the backlog is seen by select() on the server
-        with self._caller.here(), self._selecting(server) as (bell, selector):
-            while not any(map(Future.done, ends)):
-                left = None if until is None else until - monotonic()
-                if left is not None and left <= 0:
-                    if not thread.asked() - self._with_others:
-                        break
-                    left = _LOOK
-                patience = next_one - monotonic()
-                if patience > 0:
-                    ready = _readable(bell, patience if left is None else min(patience, left))
-                else:
-                    ready = _ready(selector, left)
-                if server in ready:
-                    with self._accepting:
-                        if server not in _ready(selector, 0):
-                            continue  # another thread has been faster
-                        gone = self._take_connection(server, thread)
-                    if gone is None:
-                        return
-                    if until is not None and timeout is not None and not ends:
-                        until = max(until, monotonic() + min(timeout, _SOON))
-                    self._count(ends, gone)
-                    next_one = monotonic() + _PATIENCE
-                if bell in ready:
-                    self._caller.inside.served = None
-                    self._caller.answer(bell)
-                    self._raise()
-                    if self._caller.inside.served is not None:
-                        worked = True
-                        if not _is_serial(server):
-                            return
-                        self._count(ends, thread.when_gone(self._caller.inside.served))
-            else:
-                return
-        if not worked:
+        if not _OneConnection(self, server, self._ready(server), timeout).serve():
             server.handle_timeout()
 
-    def _count(self, ends: list[Future[None]], gone: Future[None]) -> None:
-        ends.append(gone)
-        gone.add_done_callback(lambda _: self._caller.ring())
-
     def _ready(self, server: Any) -> LoopThread:
-        """The loop of ``handle_request``, which goes on from one call to the next."""
-        with self._starting:  # several threads may call it
+        """The loop of ``handle_request``; it goes on between two calls."""
+        with self._starting:  # several threads may be here
             if self._thread is None:
                 self._thread = self._start(server, listen=False)
             return self._thread
@@ -216,12 +183,12 @@ class Engine:
         context = None
         if isinstance(server.socket, ssl.SSLSocket):
             context = server.socket.context
-            vars(server.socket)["do_handshake_on_connect"] = False  # it is ours to do, and must not stop accept()
+            vars(server.socket)["do_handshake_on_connect"] = False  # the loop does it; here it would block accept()
         workers = self._caller if _is_serial(server) else None
         app = HandlerApp(server.RequestHandlerClass, finish=self._finish, workers=workers, logs=False)
         app.aiohttpd_silence = app.aiohttpd_silence or socket.getdefaulttimeout()
         hooks = [name for name in ("process_request", "finish_request") if _overridden(server, name)]
-        ours = Ours(server, app, workers=workers, inside=self._caller.inside, hooks=hooks)
+        ours = AiohttpdHandlers(server, app, workers=workers, state=self._caller.state, hooks=hooks)
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
         engine = Server(sockets, ours, ssl=context, **ours.options(server.aiohttpd_config))
         patient = isinstance(server, socketserver.ThreadingMixIn) and not server.daemon_threads
@@ -231,13 +198,13 @@ class Engine:
         while thread.is_alive() and thread is not threading.current_thread():
             if serial:
                 self._caller.work(0.02)
-                self._caller.inside.raised = None
+                self._caller.state.raised = None
             else:
                 thread.join()
 
     def _raise(self) -> None:
-        """What leaves a handler, or a hook, and no hook has kept: out of serve_forever."""
-        error, self._caller.inside.raised = self._caller.inside.raised, None
+        """Raise here what a handler or a hook has raised, and ``handle_error`` has not handled."""
+        error, self._caller.state.raised = self._caller.state.raised, None
         if error is not None:
             raise error
 
@@ -246,14 +213,14 @@ class Engine:
     def _finish(self, connection: FakeSocket, client_address: Any) -> None:
         """Do for one request what ``socketserver`` does for a connection."""
         self._answer(connection, client_address)
-        if connection in self._failed:  # this traceback must not have the server
-            raise HTTPError(500)  # to the client, if it has not had an answer; it has been reported
+        if connection in self._failed:  # not raised in `_answer`: its frames would keep the server alive
+            raise HTTPError(500)  # for a client that has no answer yet; the exception has been reported
 
     def _answer(self, connection: FakeSocket, client_address: Any) -> None:
         server = self._server()
         if server is None:
             raise HTTPError(503)
-        self._caller.inside.handler = True
+        self._caller.state.handler = True
         try:
             if _overridden(server, "process_request"):
                 self._hand_out(server, connection, client_address)
@@ -262,12 +229,12 @@ class Engine:
             else:
                 self._process(server, connection, client_address)
         finally:
-            self._caller.inside.handler = False
+            self._caller.state.handler = False
 
     def _process(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
-        """Have a request answered in this thread."""
+        """Have a request answered in this thread, as ``process_request`` does."""
         if self._caller.is_current:
-            self._caller.inside.served = connection.exchange.request.peer
+            self._caller.state.served = connection.exchange.request.peer
         try:
             try:
                 try:
@@ -281,54 +248,62 @@ class Engine:
         except BaseException as error:
             server.shutdown_request(connection)
             if _is_serial(server):
-                self._caller.inside.raised = error
+                self._caller.state.raised = error
             elif not isinstance(error, SystemExit) or not connection.exchange.answered:
                 raise
             if not connection.exchange.answered:
                 raise HTTPError(500) from None
-            self._failed.discard(connection)  # it has answered, and then it ends its server
+            self._failed.discard(connection)  # it has answered before
 
     def _hand_out(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
-        """Have a hook of the server see to a request, in the calling thread as there, and wait until somebody has."""
+        """Give a request to ``process_request`` of the server, in the calling thread; wait until it is done."""
         over = self._handed_out[connection] = threading.Event()
         connection.on_close = over.set
         peer: Any = connection.exchange.request.peer
-        escaped: list[BaseException] = []
-
-        def call() -> None:
-            self._caller.inside.served = peer
-            self._with_others.add(peer)
-            try:
-                try:
-                    server.process_request(connection, client_address)
-                except Exception:
-                    self._failed.add(connection)
-                    server.handle_error(connection, client_address)  # may raise
-                    server.shutdown_request(connection)
-                    over.set()
-            except BaseException as error:
-                self._failed.add(connection)
-                if self._caller.is_current:
-                    self._caller.inside.raised = error
-                else:
-                    escaped.append(error)
-                server.shutdown_request(connection)
-                over.set()
-
+        raised: list[BaseException] = []
         try:
-            self._caller.lend(call)
-            while not over.wait(_LEFT):
+            self._caller.lend(partial(self._process_request, server, connection, client_address, over, raised))
+            while not over.wait(_CHECK_CLIENT):
                 if peer.lost and connection in self._handed_out:
-                    break  # it has been dropped without a word
+                    break  # the client has gone, and the hook has dropped the connection without closing it
         finally:
             self._with_others.discard(peer)
-        if escaped:
-            raise escaped.pop()
+        if raised:
+            raise raised.pop()
         if connection in self._handed_out and not connection.exchange.answered and connection not in self._failed:
-            raise HTTPError(503)  # it has been closed, and no handler has been made
+            raise HTTPError(503)  # the hook has closed it, and has made no handler
+
+    def _process_request(
+        self,
+        server: Any,
+        connection: FakeSocket,
+        client_address: Any,
+        over: threading.Event,
+        raised: list[BaseException],
+    ) -> None:
+        """Call ``process_request`` of the server; what it raises goes to ``handle_error``, or else to its caller."""
+        peer: Any = connection.exchange.request.peer
+        self._caller.state.served = peer
+        self._with_others.add(peer)
+        try:
+            try:
+                server.process_request(connection, client_address)
+            except Exception:
+                self._failed.add(connection)
+                server.handle_error(connection, client_address)  # may raise
+                server.shutdown_request(connection)
+                over.set()
+        except BaseException as error:
+            self._failed.add(connection)
+            if self._caller.is_current:
+                self._caller.state.raised = error
+            else:
+                raised.append(error)
+            server.shutdown_request(connection)
+            over.set()
 
     def finish_request(self, server: Any, request: Any, client_address: Any) -> None:
-        """Make a handler, which answers; for the socket of somebody who accepts himself, as there."""
+        """Make a handler, which answers. A real socket, of a program that accepts itself, is given to the class."""
         cls = server.RequestHandlerClass
         if not isinstance(request, FakeSocket):
             cls(request, client_address, server)
@@ -346,17 +321,17 @@ class Engine:
                 over.set()
 
     def _factory_of(self, cls: Any) -> Factory:
-        """What makes handlers of the server's class, which may be another one from one request to the next."""
+        """The factory of a handler class; the server may have another class for the next request."""
         known, factory = self._factory
         if known is not cls or factory is None:
             factory = served(cls)
             self._factory = cls, factory
         return factory
 
-    # Where somebody has a hook that sees sockets before we do.
+    # Accepting in the calling thread, for servers with hooks that see the sockets of clients.
 
     def _take_connection(self, server: Any, thread: "LoopThread") -> Future[None] | None:
-        """Accept; return what is done once the connection is over, None if it is to be none."""
+        """Accept; return a future that is done when the connection has been closed, None if there is none."""
         try:
             request, client_address = server.get_request()
         except OSError:
@@ -373,11 +348,101 @@ class Engine:
             return None
 
 
-def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None, ssl.SSLSocket | None]:
-    """Take TLS off a socket, so that the loop can do it.
+class _OneConnection:
+    """One call of ``handle_request`` that runs handlers in the calling thread.
 
-    Where the handshake has been done already, by a ``get_request`` of somebody's own, a thread goes on with it, and
-    handlers ask that socket about it, which is the third of what is returned.
+    While the accepted client is silent, other connections are accepted too, one each `_PATIENCE` seconds, so that a
+    silent client keeps nobody else from being served.
+
+    Args:
+        engine: the engine of the server.
+        server: the server of ``socketserver``.
+        thread: its loop.
+        timeout: seconds for a request to begin; None for no limit.
+    """
+
+    def __init__(self, engine: Engine, server: Any, thread: LoopThread, timeout: float | None) -> None:
+        self._engine = engine
+        self._caller = engine._caller
+        self._server = server
+        self._thread = thread
+        self._timeout = timeout
+        self._until = None if timeout is None else monotonic() + timeout
+        self._ends: list[Future[None]] = []  # done when a connection of this call has been closed
+        self._worked = False
+        self._next_accept = 0.0  # until then connections stay in the backlog, where select() on the server shows them
+
+    def serve(self) -> bool:
+        """Serve until a connection is over; return False if no request has begun in time."""
+        with self._caller.here(), self._engine._selecting(self._server) as (bell, selector):
+            while not any(map(Future.done, self._ends)):
+                left = self._left()
+                if left == 0:
+                    return self._worked
+                ready = self._wait(bell, selector, left)
+                if self._server in ready and not self._accept(selector):
+                    return True
+                if bell in ready and self._run_call(bell):
+                    return True
+        return True
+
+    def _left(self) -> float | None:
+        """Seconds to wait; None for no limit, 0 when the time is up and no request is under way."""
+        if self._until is None:
+            return None
+        left = self._until - monotonic()
+        if left > 0:
+            return left
+        return _CHECK_REQUEST if self._thread.with_requests() - self._engine._with_others else 0.0
+
+    def _wait(self, bell: socket.socket, selector: selectors.BaseSelector, left: float | None) -> set[Any]:
+        patience = self._next_accept - monotonic()
+        if patience > 0:
+            return _readable(bell, patience if left is None else min(patience, left))
+        return _ready(selector, left)
+
+    def _accept(self, selector: selectors.BaseSelector) -> bool:
+        """Accept a connection; return False if a hook has refused it or has taken it for itself."""
+        with self._engine._accepting:
+            if self._server not in _ready(selector, 0):
+                return True  # another thread has accepted it
+            gone = self._engine._take_connection(self._server, self._thread)
+        if gone is None:
+            return False
+        if self._until is not None and self._timeout is not None and not self._ends:
+            self._until = max(self._until, monotonic() + min(self._timeout, _FIRST_REQUEST))
+        self._add_end(gone)
+        self._next_accept = monotonic() + _PATIENCE
+        return True
+
+    def _run_call(self, bell: socket.socket) -> bool:
+        """Run a handler or a hook; return True if the connection is served by a thread of the server's own making."""
+        state = self._caller.state
+        state.served = None
+        self._caller.answer(bell)
+        self._engine._raise()
+        if state.served is None:
+            return False
+        self._worked = True
+        if not _is_serial(self._server):
+            return True
+        self._add_end(self._thread.when_gone(state.served))
+        return False
+
+    def _add_end(self, gone: Future[None]) -> None:
+        caller = self._caller  # the callback must not keep the server alive
+        self._ends.append(gone)
+        gone.add_done_callback(lambda _: caller.ring())
+
+
+def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None, ssl.SSLSocket | None]:
+    """Separate a socket from its TLS, which the loop does then.
+
+    If ``get_request`` of the server has done the handshake already, a thread goes on encrypting.
+
+    Returns:
+        The socket for the loop; the TLS context, if the loop has to do the handshake; the TLS socket, if the handshake
+        has been done, so that handlers can ask it for certificates.
     """
     if not isinstance(sock, ssl.SSLSocket):
         return sock, None, None
@@ -389,14 +454,14 @@ def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None, ssl.S
 
 
 def _decrypt(sock: ssl.SSLSocket, plain: socket.socket) -> None:
-    """Copy between a socket with TLS and one without, until either is closed."""
+    """Copy between a TLS socket and a plain socket, until either is closed."""
     with sock, plain, selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
         selector.register(sock, selectors.EVENT_READ, plain)
         selector.register(plain, selectors.EVENT_READ, sock)
         while True:
             for key, _ in selector.select():
                 source: Any = key.fileobj
-                while True:  # what TLS has decrypted already is nothing that can be selected
+                while True:  # until pending() is 0: a selector does not show data that has been decrypted already
                     data = source.recv(_PIECE)
                     key.data.sendall(data)
                     if not data:
@@ -416,22 +481,22 @@ def _readable(sock: socket.socket, seconds: float) -> set[Any]:
 
 
 def _is_stopping(server: Any) -> bool:
-    """Whether somebody wants serve_forever to end; handlers of signals set that by its name in socketserver."""
+    """Whether serve_forever has to end. Signal handlers of some programs set this attribute of socketserver."""
     return bool(server._BaseServer__shutdown_request)
 
 
 def _has_threads(server: Any) -> bool:
-    """Whether requests run in threads of ours, as those of the mix-in."""
+    """Whether requests run in worker threads, in place of those of ThreadingMixIn."""
     return isinstance(server, socketserver.ThreadingMixIn) and not _overridden(server, "process_request")
 
 
 def _is_serial(server: Any) -> bool:
-    """Whether requests run in the calling thread."""
+    """Whether requests run in the calling thread, one after the other."""
     return not isinstance(server, socketserver.ThreadingMixIn) and not _overridden(server, "process_request")
 
 
 def _overridden(server: Any, *names: str) -> bool:
-    """Whether a class has hooks of its own; those of mix-ins for threads and processes are what we replace."""
+    """Whether a server overrides hooks; those of ThreadingMixIn and ForkingMixIn do not count, they are replaced."""
     own = (socketserver.__name__, http.server.__name__, __package__)
     return any(
         name in vars(server) or getattr(getattr(type(server), name), "__module__", None) not in own for name in names

@@ -1,6 +1,6 @@
-"""LoopThread: the thread in which the loop of a server of ``socketserver`` runs.
+"""LoopThread: the thread with the event loop of a server of ``socketserver``.
 
-Owns its beginning and its end, and what is still on its way when the program ends.
+Owns its start and its end. When the program ends, it waits for answers that have not been sent yet.
 """
 
 import asyncio
@@ -20,28 +20,31 @@ from ..server.server import HTTPServer as Server
 
 __all__ = ["LoopThread"]
 
-_SWEPT = 0.03  # seconds after which what a thread has written has left
-_LAST_MOMENT = 0.5  # seconds for answers that are on their way when the program ends
+_WRITTEN = 0.03  # seconds in which the loop takes what a thread has written
+_LAST_ANSWERS = 0.5  # seconds for answers that have not been sent when the program ends
 
 _running: "weakref.WeakSet[LoopThread]" = weakref.WeakSet()
 
 
 class LoopThread(threading.Thread):
-    """A thread with a loop and a server in it.
+    """A thread with an event loop and a server. The constructor returns when the server has been started.
 
     Args:
-        server: of ours.
-        patient: the program does not end before its handlers.
+        server: a server of this package, not started yet.
+        patient: whether the program waits for running handlers before it ends.
+
+    Raises:
+        Exception: the server could not be started.
     """
 
     def __init__(self, server: Server, *, patient: bool) -> None:
         super().__init__(name="aiohttpd-loop", daemon=True)
         self._server = server
         self._patient = patient
-        self._kept: dict[Any, Any] = {}  # the server of socketserver, while something is under way
+        self._kept: dict[Any, Any] = {}  # keeps the server of socketserver alive until these futures are done
         self._begun = threading.Event()
         self._error: list[BaseException] = []
-        self._deaf = threading.Event()  # it accepts no more
+        self._accepts_no_more = threading.Event()
         self._stops: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self.start()
@@ -52,13 +55,13 @@ class LoopThread(threading.Thread):
         _running.add(self)
 
     def keep(self, server: Any, until: Future[None] | None = None) -> None:
-        """Keep a server alive until something is over; the end of the thread, if nothing is named."""
+        """Keep a server alive until a future is done, or until the end of the thread."""
         self._kept[until] = server
         if until is not None:
             until.add_done_callback(lambda _: self._kept.pop(until, None))
 
     def run(self) -> None:
-        # If the interpreter is ending, no thread can be started that would wait for others; the loop is closed then.
+        # RuntimeError: while the interpreter ends, Runner cannot start the thread that waits for the executor.
         with contextlib.suppress(RuntimeError), asyncio.Runner(loop_factory=loop_factory()) as runner:
             self._loop = runner.get_loop()
             try:
@@ -66,23 +69,27 @@ class LoopThread(threading.Thread):
             except BaseException as error:
                 self._error.append(error)
                 self._begun.set()
-        self._deaf.set()
+        self._accepts_no_more.set()
         self._kept.clear()
 
     async def _serve(self) -> None:
         await self._server.start()
         self._begun.set()
         await self._server.serve_forever()
-        await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
+        await asyncio.sleep(0)  # uvloop closes sockets one turn later
 
     def stop(self, grace: float | None = None) -> None:
-        """Begin to stop, and wait until it accepts no more: whoever comes then is for the next one."""
+        """Begin to stop, and wait until it accepts no connection any more.
+
+        Args:
+            grace: seconds for requests in flight, by default ``timeout_grace``.
+        """
         if self.begin_to_stop(grace) and self is not threading.current_thread():
-            self._deaf.wait()
+            self._accepts_no_more.wait()
 
     def begin_to_stop(self, grace: float | None) -> bool:
-        """Begin to stop; say whether there is something to be stopped."""
-        with contextlib.suppress(RuntimeError):  # it has stopped
+        """Begin to stop; return False if the loop has been closed already."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._end, grace)
             return True
         return False
@@ -91,15 +98,15 @@ class LoopThread(threading.Thread):
         self._stops.add(
             self._loop.create_task(self._server.shutdown(grace, last=False))
         )  # who waits is for the next loop
-        self._stops.add(self._loop.create_task(self._tell()))
+        self._stops.add(self._loop.create_task(self._set_accepts_no_more()))
 
-    async def _tell(self) -> None:
-        for _ in range(3):  # a connection that uvloop has accepted already is made in a later turn
+    async def _set_accepts_no_more(self) -> None:
+        for _ in range(3):  # uvloop makes a connection some turns after it has accepted it
             await asyncio.sleep(0)
-        self._deaf.set()
+        self._accepts_no_more.set()
 
-    def asked(self) -> set[Any]:
-        """The connections that have a request under way: a part of a head, or what waits for its thread."""
+    def with_requests(self) -> set[Any]:
+        """The connections that have begun a request: a part of a head has arrived, or the handler is not done."""
         states = ConnectionState.HEAD, ConnectionState.SERVING
         return {connection for connection in self._server.connections if connection.state in states}
 
@@ -111,16 +118,16 @@ class LoopThread(threading.Thread):
         client_address: Any,
         timeout: float | None,
     ) -> Future[None]:
-        """Serve a connection; return what is done once that is over.
+        """Serve a connection; return a future that is done when it has been closed.
 
         Args:
-            sock: the connection.
-            context: makes it HTTPS.
-            secured: somebody else's TLS, with ``sock`` behind it.
-            client_address: who is at the other end.
-            timeout: seconds that the client may be silent.
+            sock: the socket of the connection.
+            context: the TLS context, if TLS has to be set up.
+            secured: the TLS socket in front of ``sock``, if TLS has been set up already.
+            client_address: the address of the client.
+            timeout: seconds for which the client may send nothing; None for the deadlines of the options.
         """
-        return self._ask(self._serve_connection(sock, context, secured, client_address, timeout))
+        return self._submit(self._serve_connection(sock, context, secured, client_address, timeout))
 
     async def _serve_connection(
         self,
@@ -130,7 +137,7 @@ class LoopThread(threading.Thread):
         client_address: Any,
         timeout: float | None,
     ) -> None:
-        with contextlib.suppress(OSError):  # the handshake has failed
+        with contextlib.suppress(OSError):  # the TLS handshake has failed
             connection = await self._server.serve_connection(sock, context, client_address, secured=secured)
             if timeout is not None:
                 connection.set_silence(timeout)
@@ -138,30 +145,30 @@ class LoopThread(threading.Thread):
 
     def when_gone(self, connection: Any) -> Future[None]:
         """Return a future that is done when a connection has been closed."""
-        return self._ask(self._server.closed(connection))
+        return self._submit(self._server.closed(connection))
 
-    def _ask(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+    def _submit(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # it has stopped
+        except RuntimeError:  # the loop has been closed
             coroutine.close()
             raise
 
     def deliver(self) -> None:
-        """The program ends: see to what has been written, which there is in the kernel by now."""
+        """When the program ends, wait until the kernel has what handlers have written, as with blocking sockets."""
         if self.is_alive():
             with contextlib.suppress(RuntimeError, TimeoutError, CancelledError):
-                self._ask(self._deliver()).result(None if self._patient else 2 * _LAST_MOMENT)
+                self._submit(self._deliver()).result(None if self._patient else 2 * _LAST_ANSWERS)
 
     async def _deliver(self) -> None:
         server = self._server
         begun = self._loop.time()
         while server.in_flight or any(connection.out.unsent for connection in server.connections):
             waited = self._loop.time() - begun
-            late = waited > _LAST_MOMENT or (waited > _SWEPT and not any(c.out.unsent for c in server.connections))
+            late = waited > _LAST_ANSWERS or (waited > _WRITTEN and not any(c.out.unsent for c in server.connections))
             if late and not (self._patient and server.in_flight):
                 return
-            await asyncio.sleep(_SWEPT / 10)
+            await asyncio.sleep(_WRITTEN / 10)
 
 
 @atexit.register

@@ -1,6 +1,6 @@
-"""Config: the options of a server, and the words that some of them are written in.
+"""Config: the options of a server, with their defaults, units and help texts, and how they are read from text.
 
-Owns names, defaults, units, help texts, and where values come from. What an option does is up to who reads it.
+What an option does is in the module that uses it.
 """
 
 from .fields import Config, Option, Preset, misspelt_variables, options, read_size, reference

@@ -1,8 +1,7 @@
-"""The one description of every option: default, unit, help, flag, environment name.
+"""Each option of a server, described once: name, default, unit, help text, flag, environment variable.
 
-``--help``, the variables ``AIOHTTPD_*`` and the table in the README are made from the fields of
-`Config`. The class holds plain values only: what is derived from them (sockets, TLS contexts,
-the loaded App) lives on what made it.
+The flags in ``--help``, the variables ``AIOHTTPD_*`` and the table in the README are made from the fields of `Config`.
+The class holds plain values only; sockets, TLS contexts and Apps belong to the objects that use the options.
 """
 
 import dataclasses
@@ -25,12 +24,12 @@ _POSITIVE = (
     "worker_threads",
 )  # zero would let nobody in
 _PREFIX = "AIOHTTPD_"
-_OF_COMMAND = ("BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH")  # options of the command that are none here
+_OF_COMMAND = ("BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH")  # variables of options of the command
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
 class Preset(int):
-    """A number that nobody has set: the same one, set by somebody, is a plain ``int``."""
+    """A default value; the same number set by the program or its user is a plain ``int``."""
 
 
 def _option(default: Any, text: str, *, unit: str = "", group: str, one: str = "") -> Any:
@@ -39,84 +38,122 @@ def _option(default: Any, text: str, *, unit: str = "", group: str, one: str = "
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """All options of a server, immutable; it travels whole.
+    """All options of a server. It is immutable; `dataclasses.replace` makes a changed copy.
+
+    ::
+
+        config = Config(timeout_idle=15, limit_body=1024 * 1024)
+
+    Durations are in seconds, sizes in bytes.
 
     Raises:
+        TypeError: an option has a wrong type, or is unknown.
         ValueError: an option is out of its range; the text names it.
     """
 
-    access_log: bool = _option(True, "write one line on stderr for each answer", group="Seeing")
+    access_log: bool = _option(True, "write one line for each answer on stderr", group="Logs and metrics")
     access_log_format: str = _option(
-        "http.server", "http.server, common, combined, json, none, or one with {fields}", unit="format", group="Seeing"
+        "http.server",
+        "http.server, common, combined, json, none, or a line with {fields}",
+        unit="format",
+        group="Logs and metrics",
     )
     metrics: str = _option(
-        "", "page with metrics for Prometheus, or HOST:PORT that has it at /metrics", unit="path or address",
-        group="Seeing",
-    )  # fmt: skip
-    health: str = _option("", "page that says 200, and 503 once the server drains", unit="path", group="Seeing")
+        "",
+        "path of a page with metrics for Prometheus, or HOST:PORT of a server that has them at /metrics",
+        unit="path or address",
+        group="Logs and metrics",
+    )
+    health: str = _option(
+        "", "path of a page that answers 200, and 503 when the server drains", unit="path", group="Logs and metrics"
+    )
     server_header: bool = _option(True, "send the Server field", group="Answers")
 
     timeout_head: float = _option(
-        10.0, "for a whole request head, from its first byte (408)", unit="seconds", group="Timeouts"
+        10.0, "time for a request head, from its first byte (408)", unit="seconds", group="Timeouts"
     )
     timeout_body: float = _option(
-        30.0, "a request body may lag behind min_rate (408)", unit="seconds", group="Timeouts"
+        30.0, "how long a request body may be slower than min_rate (408)", unit="seconds", group="Timeouts"
     )
     timeout_write: float = _option(
-        30.0, "the peer may read an answer slower than min_rate, then RST", unit="seconds", group="Timeouts"
+        30.0,
+        "how long a client may read slower than min_rate; then the connection is reset",
+        unit="seconds",
+        group="Timeouts",
     )
     timeout_idle: float = _option(
-        75.0, "a kept-alive connection may stay without a request", unit="seconds", group="Timeouts"
+        75.0, "how long a keep-alive connection may stay without a request", unit="seconds", group="Timeouts"
     )
-    timeout_handshake: float = _option(10.0, "for TLS to be agreed upon", unit="seconds", group="Timeouts")
+    timeout_handshake: float = _option(10.0, "time for the TLS handshake", unit="seconds", group="Timeouts")
     timeout_handler: float = _option(
-        0.0, "for a handler to begin its answer (503); 0: for ever", unit="seconds", group="Timeouts"
+        0.0, "time for a handler to begin its answer (503); 0: no limit", unit="seconds", group="Timeouts"
     )
-    timeout_linger: float = _option(2.0, "wait for the peer to close after a refusal", unit="seconds", group="Timeouts")
+    timeout_linger: float = _option(
+        2.0, "how long to wait for the client to close after a refusal", unit="seconds", group="Timeouts"
+    )
     timeout_drain_idle: float = _option(
-        1.0, "keep an idle connection open while the server drains", unit="seconds", group="Timeouts"
+        1.0, "how long an idle connection stays open while the server drains", unit="seconds", group="Timeouts"
     )
     timeout_grace: float = _option(
-        10.0, "for requests in flight when the server stops", unit="seconds", group="Timeouts"
+        10.0, "time for requests in flight when the server stops", unit="seconds", group="Timeouts"
     )
     shutdown_delay: float = _option(
-        0.0, "go on accepting when told to stop, until load balancers know", unit="seconds", group="Timeouts"
+        0.0,
+        "how long to go on accepting after the signal to stop, until load balancers know",
+        unit="seconds",
+        group="Timeouts",
     )
     timeout_retire: float = _option(
-        300.0, "for requests in flight when another worker takes over", unit="seconds", group="Workers"
+        300.0, "time for requests in flight when a worker is replaced", unit="seconds", group="Workers"
     )
     timeout_retire_idle: float = _option(
-        5.0, "keep an idle connection open when another worker takes over", unit="seconds", group="Workers"
+        5.0, "how long an idle connection stays open when a worker is replaced", unit="seconds", group="Workers"
     )
     timeout_heartbeat: float = _option(
-        30.0, "a worker's loop may stand still before it is replaced; 0: any time", unit="seconds", group="Workers"
+        30.0,
+        "how long a worker's event loop may hang before the worker is replaced; 0: no limit",
+        unit="seconds",
+        group="Workers",
     )
-    recycle_requests: int = _option(0, "replace a worker after about so many requests; 0: never", group="Workers")
+    recycle_requests: int = _option(
+        0, "replace a worker after about this number of requests; 0: never", group="Workers"
+    )
     recycle_age: float = _option(
         0.0, "replace a worker after about this time; 0: never", unit="seconds", group="Workers"
     )
     recycle_rss: int = _option(
-        0, "replace a worker that takes about this much memory; 0: never", unit="bytes", group="Workers"
+        0, "replace a worker that uses about this much memory; 0: never", unit="bytes", group="Workers"
     )
-    processes: int = _option(0, "for run_in_process, of each worker; 0: the cores, shared among them", group="Workers")
+    processes: int = _option(
+        0, "processes of each worker for run_in_process; 0: the cores divided among the workers", group="Workers"
+    )
 
     min_rate: int = _option(
-        240, "slowest rate of a body or an answer; 0: any progress will do", unit="bytes/second", group="Limits"
+        240,
+        "slowest rate of a request body or of a client that reads; 0: one byte within the timeout is enough",
+        unit="bytes/second",
+        group="Limits",
     )
-    limit_request_line: int = _option(16 * KIB, "the request line (414)", unit="bytes", group="Limits")
-    limit_field: int = _option(16 * KIB, "one header field (431)", unit="bytes", group="Limits")
-    limit_head: int = _option(64 * KIB, "the whole head, trailers included (431)", unit="bytes", group="Limits")
+    limit_request_line: int = _option(16 * KIB, "length of the request line (414)", unit="bytes", group="Limits")
+    limit_field: int = _option(16 * KIB, "length of one header field (431)", unit="bytes", group="Limits")
+    limit_head: int = _option(
+        64 * KIB, "length of the whole head, trailers included (431)", unit="bytes", group="Limits"
+    )
     limit_fields: int = _option(128, "number of header fields, trailers included (431)", group="Limits")
     limit_elements: int = _option(
-        1000, "number of elements in fields that are lists: Cookie, Accept, Forwarded ... (431)", group="Limits"
+        1000, "number of elements in list fields: Cookie, Accept, Forwarded ... (431)", group="Limits"
     )
     limit_body: int = _option(
-        Preset(64 * MIB), "a request body that a handler reads (413); of http.server's handlers only if set",
-        unit="bytes", group="Limits",
-    )  # fmt: skip
+        Preset(64 * MIB),
+        "a request body that a handler reads (413); for handlers of http.server only if it is set",
+        unit="bytes",
+        group="Limits",
+    )
     limit_json: int = _option(MIB, "a request body that a handler reads as JSON (413)", unit="bytes", group="Limits")
     limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
-    limit_chunk_extensions: int = _option(16 * KIB, "chunk extensions of one body (400)", unit="bytes", group="Limits")
+    limit_chunk_extensions: int = _option(
+        16 * KIB, "extensions of all chunks of a body (400)", unit="bytes", group="Limits"
+    )
     limit_discard: int = _option(
         64 * KIB,
         "rest of an unread body, framing included, that is read to keep the connection",
@@ -124,37 +161,42 @@ class Config:
         group="Limits",
     )
     limit_unsent: int = _option(
-        64 * MIB, "bytes that may wait for a slow peer in one connection", unit="bytes", group="Limits"
+        64 * MIB, "bytes of answers that may wait for a slow client in one connection", unit="bytes", group="Limits"
     )
-    max_connections: int = _option(
-        0, "connections of a process at a time, others get 503; 0: any number", group="Limits"
-    )
-    max_in_flight: int = _option(0, "requests of a process at a time, others get 503; 0: any number", group="Limits")
+    max_connections: int = _option(0, "open connections of a process, more get 503; 0: no limit", group="Limits")
+    max_in_flight: int = _option(0, "requests of a process at a time, more get 503; 0: no limit", group="Limits")
     worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
-    limit_queue: int = _option(1024, "requests that wait for a thread (503)", group="Limits")
+    limit_queue: int = _option(1024, "requests that may wait for a thread (503)", group="Limits")
     limit_spools: int = _option(
-        512 * MIB, "what waits in files between threads and clients; request bodies a quarter of it (503)",
-        unit="bytes", group="Limits",
-    )  # fmt: skip
+        512 * MIB,
+        "disk space for data between threads and clients; request bodies may use a quarter of it (503)",
+        unit="bytes",
+        group="Limits",
+    )
     backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
     reuse_port: bool = _option(
-        False, "share the port with other servers of this user; a taken one is no error then", group="Limits"
+        False, "share the port with other servers of this user; a port in use is no error then", group="Limits"
     )
 
     hosts: str = _option(
-        "", "that a server on loopback answers to beside localhost and addresses (421); *: any", unit="names",
-        group="Proxies", one="--host",
-    )  # fmt: skip
+        "",
+        "names that a server on a loopback address accepts beside localhost and addresses (421); *: any name",
+        unit="names",
+        group="Proxies",
+        one="--host",
+    )
     trusted_proxies: str = _option(
-        "", "proxies that are believed about the client: addresses, networks, unix:", unit="networks", group="Proxies"
+        "", "proxies that are trusted to name the client: addresses, networks, unix:", unit="networks", group="Proxies"
     )
     trusted_fields: str = _option(
         "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port",
-        "what they set; or Forwarded",
+        "fields that these proxies set; or Forwarded",
         unit="fields",
         group="Proxies",
     )
-    proxy_protocol: bool = _option(False, "they begin with a preamble of the PROXY protocol, 1 or 2", group="Proxies")
+    proxy_protocol: bool = _option(
+        False, "these proxies send a header of the PROXY protocol, version 1 or 2, first", group="Proxies"
+    )
 
     def __post_init__(self) -> None:
         for option in options():
@@ -163,7 +205,7 @@ class Config:
             if not isinstance(value, kind) and not (option.type is float and type(value) is int):
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
             if option.type is str:
-                continue  # whoever reads it says what is wrong with it
+                continue  # checked below, or by the module that uses it
             if not math.isfinite(value):
                 raise ValueError(f"{option.name} must be a finite number, not {value!r}")
             if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
@@ -173,27 +215,32 @@ class Config:
         if self.trusted_proxies:
             TrustedProxies(self.trusted_proxies)
         elif self.proxy_protocol:
-            raise ValueError("proxy_protocol: whose? Name them with trusted_proxies")
+            raise ValueError("proxy_protocol needs trusted_proxies: the addresses of the proxies that use it")
 
         if self.health and not self.health.startswith("/"):
-            raise ValueError(f"health is a path and begins with a slash, not {self.health!r}")
+            raise ValueError(f"health must be a path that begins with a slash, not {self.health!r}")
         if self.health and self.health == self.metrics:
             raise ValueError(f"health and metrics cannot both be {self.health}")
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any], environment: Mapping[str, str]) -> "Config":
-        """Make a `Config` as `run` and the command do: what is given, else the environment, else the default.
+        """Make a `Config` for a program: each option as given, else from the environment, else its default.
 
-        A program of its own minds by which names it is asked (``hosts``); somebody else's decides that itself.
+        The default of ``hosts`` is ``localhost`` here, since `run` and the command protect a server on a loopback
+        address against DNS rebinding. An embedded `HTTPServer` has no such default.
+
+        Args:
+            given: options by name.
+            environment: environment variables by name, ``os.environ`` for example.
 
         Raises:
-            TypeError: an unknown option; the text names the nearest one.
-            ValueError: a variable that cannot be read, or a value out of range.
+            TypeError: an option is unknown; the text names the nearest one.
+            ValueError: a variable cannot be read, or a value is out of its range.
         """
         values: dict[str, Any] = {}
         for option in options():
             text = environment.get(option.variable, "")
-            if text.strip():  # an empty one is as if unset
+            if text.strip():  # an empty variable counts as unset
                 values[option.name] = option.parse(text)
         for name, value in given.items():
             if name not in cls.__dataclass_fields__:
@@ -203,10 +250,10 @@ class Config:
 
 
 def read_size(text: str) -> int:
-    """Read a whole number, ``64k``, ``1M`` or ``2G``.
+    """Read a number of bytes: ``65536``, ``64k``, ``1M`` or ``2G``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not one.
     """
     if text[-1:].lower() in _MULTIPLES:
         return int(text[:-1]) * _MULTIPLES[text[-1].lower()]
@@ -214,7 +261,17 @@ def read_size(text: str) -> int:
 
 
 class Option(NamedTuple):
-    """One option as its field describes it."""
+    """One option, as its field in `Config` describes it.
+
+    Attributes:
+        name: the field.
+        type: the type of its value.
+        default: its default value.
+        help: what it is for.
+        unit: the unit of its value; empty if it has none.
+        group: the heading in ``--help``.
+        one: the flag that gives one value of a list, and may be repeated; empty if there is none.
+    """
 
     name: str
     type: type
@@ -222,23 +279,23 @@ class Option(NamedTuple):
     help: str
     unit: str
     group: str
-    one: str = ""  # the flag that gives one value of several, and may be repeated
+    one: str = ""
 
     @property
     def flag(self) -> str:
-        """The flag on the command line, ``--timeout-head`` say."""
+        """The flag on the command line, for example ``--timeout-head``."""
         return self.one or "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The environment variable, ``AIOHTTPD_TIMEOUT_HEAD`` say."""
+        """The environment variable, for example ``AIOHTTPD_TIMEOUT_HEAD``."""
         return _PREFIX + self.name.upper()
 
     def parse(self, text: str) -> Any:
-        """Read a value as a person writes it: ``yes``, ``2.5``, ``64k``, ``1M``.
+        """Read a value from a text: ``yes``, ``2.5``, ``64k``, ``1M``.
 
         Raises:
-            ValueError: the text is no such value; the message names the option.
+            ValueError: the text is not such a value; the message names the option.
         """
         try:
             if self.type is bool:
@@ -254,34 +311,37 @@ class Option(NamedTuple):
                 }[text.lower()]
             return read_size(text) if self.type is int else self.type(text)
         except (KeyError, ValueError):
-            raise ValueError(f"{self.name}: {text!r} is no {_KINDS[self.type]}") from None
+            raise ValueError(f"{self.name}: {text!r} is not {_KINDS[self.type]}") from None
 
 
-_KINDS = {bool: "yes or no", int: "whole number (64k and 1M are understood)", float: "number"}
+_KINDS = {bool: "yes or no", int: "a whole number (64k and 1M may be written)", float: "a number"}
 
 
 def options() -> Iterator[Option]:
-    """Every option of `Config`, in order."""
+    """All options, in the order of the fields of `Config`."""
     for field in dataclasses.fields(Config):
         kind = field.type if isinstance(field.type, type) else type(field.default)
         yield Option(field.name, kind, field.default, **field.metadata)
 
 
 def misspelt_variables(environment: Mapping[str, str]) -> list[str]:
-    """What to tell of variables that look like ours and are none; they may be somebody else's, so they are no error."""
+    """Warnings about variables that begin with ``AIOHTTPD_`` and are no option.
+
+    They are no errors, since another program may use such a variable.
+    """
     known = [option.variable for option in options()] + [_PREFIX + name for name in _OF_COMMAND]
     told = []
     for name, text in environment.items():
         if text and name.upper().startswith(_PREFIX) and name not in known:
             near = _nearest(name.upper(), known, 0.8)
             told.append(
-                f"{name} is no option of aiohttpd" + (f"; did you mean {near}?" if near else ", and is ignored")
+                f"{name} is not an option of aiohttpd" + (f"; did you mean {near}?" if near else ", and is ignored")
             )
     return told
 
 
 def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
-    import difflib  # only on the way to an error
+    import difflib  # needed for error messages only
 
     return next(iter(difflib.get_close_matches(name, known, 1, likeness)), None)
 

@@ -1,7 +1,7 @@
-"""Hosts: by which names a server on loopback may be asked.
+"""The option ``hosts``: the names that a server on a loopback address accepts in the Host field.
 
-Owns the option from its text to the answer for the Host of a request. A name that somebody else's DNS has led to this
-machine ("rebinding") makes their pages same-origin with the server; nobody can do so with an address, or localhost.
+It protects against DNS rebinding: an attacker lets the DNS name of his web page point to 127.0.0.1, so that the page
+and the server have the same origin. This is not possible with ``localhost`` and with IP addresses.
 """
 
 import re
@@ -14,28 +14,35 @@ _ALWAYS = ("localhost", "*.localhost")  # RFC 6761 section 6.3
 
 
 class AllowedHosts:
-    """The names that are allowed: localhost, what is below it, addresses, and those that are given.
+    """The allowed names: localhost, names below it, all IP addresses, and the names of the option.
 
     Args:
-        text: names with commas or spaces between; ``*.example.com`` is all that is below it, ``*`` is any name.
+        text: names, separated by commas or spaces. ``*.example.com`` allows all names below it, ``*`` any name.
 
     Raises:
-        ValueError: something in it is no name; the message says which.
+        ValueError: an element of the text is not a name; the message shows it.
+
+    Attributes:
+        any: whether any name is allowed.
     """
 
     def __init__(self, text: str) -> None:
         names = {*_ALWAYS}
         for name in text.lower().replace(",", " ").split():
             if _is_ipv4(name):
-                raise ValueError(f"hosts: addresses are allowed anyway; to listen at {name} write --bind {name}")
+                raise ValueError(f"hosts: addresses are always allowed; to listen on {name} write --bind {name}")
             if not _is_name(name):
-                raise ValueError(f"hosts: {name!r} is no name: write it as example.com, without scheme and port")
+                raise ValueError(f"hosts: {name!r} is not a name: write it as example.com, without scheme and port")
             names.add(name.removesuffix("."))
         self.any = "*" in names
         self._names = frozenset(names)
 
     def includes(self, host: str | None) -> bool:
-        """Whether a request with this Host is for us; one without Host comes from no browser."""
+        """Whether a request with this Host is allowed. One without Host is: browsers always send it.
+
+        Args:
+            host: the value of the field, with or without a port; None if there is no such field.
+        """
         if host is None or self.any:
             return True
         if host.startswith("["):
@@ -46,13 +53,13 @@ class AllowedHosts:
 
 
 def is_loopback(address: object) -> bool:
-    """Whether only this machine reaches a socket with this name."""
+    """Whether a listening socket with this address is reached by this machine only."""
     host = str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
     return host == "::1" or host.startswith("127.")
 
 
 def without_port(host: str) -> str:
-    """The name or address in a Host."""
+    """The value of a Host field without its port."""
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
@@ -65,7 +72,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_ipv4(text: str) -> bool:
-    """Whether this is an address however it is abbreviated, as no name can be written: 127.0.0.1, 127.1."""
+    """Whether this is an IPv4 address, abbreviated or not: 127.0.0.1, 127.1. No name looks like that."""
     try:
         socket.inet_aton(text)
     except (OSError, ValueError):

@@ -1,7 +1,6 @@
-"""Whom to believe about the client: the addresses of one's own proxies, and the fields that they set.
+"""The options ``trusted_proxies`` and ``trusted_fields``: which peers are proxies, and which fields they set.
 
-Owns the two options from their text to what is asked about each peer. What the proxies say is read
-elsewhere; nothing of the package is known here.
+`wire.forwarded` reads the fields, `wire.proxy_protocol` the PROXY protocol.
 """
 
 import functools
@@ -9,7 +8,7 @@ from typing import Any
 
 __all__ = ["UNIX", "TrustedProxies", "read_fields"]
 
-UNIX = "unix:"  # whoever connects to a unix socket; proxies write it for such a client, too
+UNIX = "unix:"  # stands for all peers on unix sockets; proxies use it for such clients too
 
 _FORWARDED = "Forwarded"
 _FIELDS = {
@@ -23,18 +22,18 @@ def _items(text: str) -> list[str]:
 
 
 class TrustedProxies:
-    """The addresses of one's own proxies.
+    """The addresses of the trusted proxies.
 
     Args:
-        text: addresses and networks, IPv4 and IPv6, with commas or spaces between; ``unix:`` stands for whoever
-            connects to a unix socket.
+        text: addresses and networks of IPv4 and IPv6, separated by commas or spaces; ``unix:`` stands for all peers on
+            unix sockets.
 
     Raises:
-        ValueError: something in it is none of these; the message says which.
+        ValueError: an element of the text is none of these; the message shows it.
     """
 
     def __init__(self, text: str) -> None:
-        import ipaddress  # by far not every server is behind a proxy
+        import ipaddress  # needed only behind a proxy
 
         self._networks: list[Any] = []
         self._unix = False
@@ -45,14 +44,12 @@ class TrustedProxies:
             try:
                 self._networks.append(ipaddress.ip_network(item))
             except ValueError as error:
-                raise ValueError(
-                    f"trusted_proxies: {item!r} is no address, no network and not unix: ({error})"
-                ) from None
-        # The same few peers ask again and again.
+                raise ValueError(f"trusted_proxies: {item!r} is not an address, a network or unix: ({error})") from None
+        # Cached, since most requests come from the same few proxies.
         self.includes = functools.lru_cache(1024)(self._includes)
 
     def _includes(self, host: str) -> bool:
-        """Whether an address is one of theirs; ``unix:`` for a peer on a unix socket."""
+        """Whether an address is one of a trusted proxy; ``unix:`` is the address of a peer on a unix socket."""
         import ipaddress
 
         if host == UNIX:
@@ -61,26 +58,31 @@ class TrustedProxies:
             address = ipaddress.ip_address(host.partition("%")[0])  # without the zone of a link-local address
         except ValueError:
             return False
-        address = getattr(address, "ipv4_mapped", None) or address  # as a socket for both families has it
+        address = getattr(address, "ipv4_mapped", None) or address  # of dual-stack sockets
         return any(address in network for network in self._networks)
 
 
 def read_fields(text: str) -> frozenset[str]:
-    """Read which fields the proxies set.
+    """Read the names of the fields that the proxies set.
 
-    Either ``Forwarded`` or some of ``X-Forwarded-For|Proto|Host|Port``: a proxy that sets the one passes the other on
-    as the client has sent it, so both are never believed.
+    They are ``Forwarded``, or some of ``X-Forwarded-For``, ``-Proto``, ``-Host`` and ``-Port``, never both: a proxy
+    that sets one kind passes the other on as the client has sent it.
+
+    Args:
+        text: names, separated by commas or spaces.
 
     Returns:
-        Their names in lower case.
+        The names in lower case.
 
     Raises:
-        ValueError: there is another among them, or one of either kind.
+        ValueError: another name is among them, or both kinds are.
     """
     names = frozenset(name.lower() for name in _items(text))
     for name in names:
         if name not in _FIELDS:
-            raise ValueError(f"trusted_fields: {name!r} is none of {', '.join(_FIELDS.values())}")
+            raise ValueError(f"trusted_fields: {name!r} is not one of {', '.join(_FIELDS.values())}")
     if _FORWARDED.lower() in names and len(names) > 1:
-        raise ValueError("trusted_fields: Forwarded or X-Forwarded-*, not both; what a proxy does not set, clients can")
+        raise ValueError(
+            "trusted_fields: Forwarded or X-Forwarded-*, not both; clients can set the fields that a proxy does not set"
+        )
     return names

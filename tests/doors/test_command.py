@@ -189,10 +189,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "environment", "text"),
         [
-            (["--timeout-head", "soon"], {}, "'soon' is no number"),
+            (["--timeout-head", "soon"], {}, "'soon' is not a number"),
             (["--limit-body", "-1"], {}, "limit_body must be positive"),
             (["--timeout-haed", "1"], {}, "--timeout-head"),
-            ([], {"AIOHTTPD_LIMIT_BODY": "much"}, "limit_body: 'much' is no whole number"),
+            ([], {"AIOHTTPD_LIMIT_BODY": "much"}, "limit_body: 'much' is not a whole number"),
         ],
     )
     def test_options(self, folder: Path, arguments: list[str], environment: dict[str, str], text: str) -> None:

@@ -15,13 +15,13 @@ from aiohttpd.config.fields import _OF_COMMAND, Config, misspelt_variables, opti
     [
         (
             "AIOHTTPD_TIMEOUT_HAED",
-            "AIOHTTPD_TIMEOUT_HAED is no option of aiohttpd; did you mean AIOHTTPD_TIMEOUT_HEAD?",
+            "AIOHTTPD_TIMEOUT_HAED is not an option of aiohttpd; did you mean AIOHTTPD_TIMEOUT_HEAD?",
         ),
         ("AIOHTTPD_LIMITBODY", "did you mean AIOHTTPD_LIMIT_BODY?"),
         ("aiohttpd_limit_body", "did you mean AIOHTTPD_LIMIT_BODY?"),
         ("AIOHTTPD_BINDS", "did you mean AIOHTTPD_BIND?"),
         ("AIOHTTPD_WORKER", "did you mean AIOHTTPD_WORKERS?"),
-        ("AIOHTTPD_WHATEVER_ELSE", "AIOHTTPD_WHATEVER_ELSE is no option of aiohttpd, and is ignored"),
+        ("AIOHTTPD_WHATEVER_ELSE", "AIOHTTPD_WHATEVER_ELSE is not an option of aiohttpd, and is ignored"),
     ],
 )
 def test_a_misspelt_one(name: str, told: str) -> None:
@@ -76,6 +76,6 @@ def test_it_is_told_once_by_program_and_command(tmp_path: Path) -> None:
         [sys.executable, "-m", "aiohttpd", "serve", "--bind", "192.0.2.77:0", "--workers", "2"],
     ):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
-        told = "AIOHTTPD_TIMEOUT_IDEL is no option of aiohttpd; did you mean AIOHTTPD_TIMEOUT_IDLE?\n"
+        told = "AIOHTTPD_TIMEOUT_IDEL is not an option of aiohttpd; did you mean AIOHTTPD_TIMEOUT_IDLE?\n"
         assert done.stderr.count(told) == 1, done.stderr
         assert "Traceback" not in done.stderr

@@ -44,12 +44,12 @@ class TestNames:
 
     @pytest.mark.parametrize("text", ["a:80", "http://a", "a/b", "[::1]", "a b@c", "**", "a.*.b", "\u00e4"])
     def test_no_name(self, text: str) -> None:
-        with pytest.raises(ValueError, match="hosts: .* is no name"):
+        with pytest.raises(ValueError, match="hosts: .* is not a name"):
             aiohttpd.Config(hosts=text)
 
     def test_an_address_that_is_meant_otherwise(self) -> None:
         """Other servers listen where --host says."""
-        with pytest.raises(ValueError, match=r"to listen at 0\.0\.0\.0 write --bind 0\.0\.0\.0"):
+        with pytest.raises(ValueError, match=r"to listen on 0\.0\.0\.0 write --bind 0\.0\.0\.0"):
             aiohttpd.Config(hosts="0.0.0.0")
 
 
