@@ -25,7 +25,7 @@ from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
 from ..handlers.reading import check_not_encoded
 from ..middleware.auth import challenge, is_authorized
-from ..wire.conditions import Outcome, Validators, evaluate
+from ..wire.conditions import CONDITIONAL_FIELDS, Outcome, Validators, evaluate
 from ..wire.negotiation import accepts_html, prefers_json
 from .handler import SimpleHTTPRequestHandler
 from .receive import PartialFile, UploadLimits, check_system, is_temporary
@@ -44,7 +44,6 @@ _has_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 # A sandboxed page has an origin of its own: its scripts cannot read this site, or upload with a visitor's credentials.
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _SANDBOX = ("Content-Security-Policy", "sandbox")
-_CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 
 
 class UploadHandler(SimpleHTTPRequestHandler):
@@ -244,19 +243,15 @@ class UploadHandler(SimpleHTTPRequestHandler):
         It is called in a thread.
         """
         headers = self.headers
-        if not any(field in headers for field in _CONDITIONS):
+        if not any(field in headers for field in CONDITIONAL_FIELDS):
             return None
         root = os.fspath(self.directory or "")
         path = os.path.join(root, *names, name)
 
         def check() -> None:
             file = open_inside(root, path, follow_symlinks=self.follow_symlinks)
-            if file is None:
-                failed = "If-Match" in headers
-            else:
-                validators = Validators(file.etag, file.modified // 1_000_000_000)
-                failed = evaluate(headers, validators, now=time.time(), method="PUT") is Outcome.FAILED
-            if failed:
+            current = None if file is None else Validators(file.etag, file.modified // 1_000_000_000)
+            if evaluate(headers, current, now=time.time(), method="PUT") is Outcome.FAILED:
                 raise HTTPError(412)
 
         return check

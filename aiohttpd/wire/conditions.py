@@ -11,7 +11,11 @@ from typing import NamedTuple
 from .dates import parse_http_date
 from .headers import Headers
 
-__all__ = ["Outcome", "Validators", "evaluate", "range_applies"]
+__all__ = ["CONDITIONAL_FIELDS", "Outcome", "Validators", "evaluate", "range_applies"]
+
+# Fields that make a request conditional, RFC 9110 section 13.1. A request with none of them is not evaluated. If-Range
+# is not here: it has an effect only together with Range.
+CONDITIONAL_FIELDS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
 # RFC 9110 section 8.8.3, and the list of section 5.6.1, which may hold empty elements.
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
@@ -20,30 +24,38 @@ _is_tag_list = re.compile(rf"[\t ,]*+{_TAG}(?:[\t ]*+,(?:[\t ]*+{_TAG})?+)*+[\t 
 
 
 class Validators(NamedTuple):
-    """What tells one state of a representation from another."""
+    """Validators of a representation (RFC 9110 section 8.8).
 
-    etag: str  # with its quotes, and W/ if it is weak
-    modified: int | None  # seconds since the epoch; None if dates say nothing about it
-    is_future: bool = False  # the file's own date is yet to come, and ``modified`` is only when it was looked at
+    Attributes:
+        etag: the entity tag, with quotes, and with ``W/`` if it is weak.
+        modified: the time of the last change, in seconds since the epoch; None if the date says nothing.
+        is_future: the date of the file lies in the future, and ``modified`` is the time of the response instead.
+    """
+
+    etag: str
+    modified: int | None
+    is_future: bool = False
 
 
 class Outcome(enum.Enum):
-    """What the conditions say."""
+    """The result of evaluating the conditions of a request."""
 
-    PERFORM = "answer as if there were none"
-    NOT_MODIFIED = "304: the client has it already"
-    FAILED = "412: it is not what the client thinks"
+    PERFORM = "the method is performed"
+    NOT_MODIFIED = "304: the client has the current representation"
+    FAILED = "412: a condition is false"
 
 
-def evaluate(headers: Headers, current: Validators, *, now: float, method: str = "GET") -> Outcome:
-    """Look at the conditions of a request in the order of RFC 9110 section 13.2.2.
+def evaluate(headers: Headers, current: Validators | None, *, now: float, method: str = "GET") -> Outcome:
+    """Evaluate the conditions of a request in the order of RFC 9110 section 13.2.2.
 
     Args:
-        headers: the fields of the request.
-        current: what the selected representation is now.
-        now: the time, in seconds since the epoch: dates of two-digit years depend on it.
-        method: of the request; 304 is for GET and HEAD only.
+        headers: the header fields of the request.
+        current: the validators of the current representation; None if there is none.
+        now: seconds since the epoch. Dates with two-digit years depend on it.
+        method: the method of the request. 304 is for GET and HEAD only.
     """
+    if current is None:
+        return Outcome.FAILED if "If-Match" in headers else Outcome.PERFORM
     safe, modified = method in ("GET", "HEAD"), current.modified
     if (match := _combined(headers, "If-Match")) is not None:
         if not _matches(match, current.etag, strong=True):
@@ -63,12 +75,13 @@ def evaluate(headers: Headers, current: Validators, *, now: float, method: str =
 
 
 def range_applies(headers: Headers, current: Validators, *, now: float) -> bool:
-    """Whether If-Range, if there is one, lets Range count, RFC 9110 section 13.1.5.
+    """Whether Range is to be applied: there is no If-Range, or it matches (RFC 9110 section 13.1.5).
 
     Args:
-        headers: the fields of the request.
-        current: what the selected representation is now.
-        now: the time of the answer; a date less than a second older is no strong validator, section 8.8.2.2.
+        headers: the header fields of the request.
+        current: the validators of the current representation.
+        now: the time of the response, in seconds since the epoch. A date less than one second before it is no strong
+            validator (section 8.8.2.2).
     """
     values = headers.get_all("If-Range")
     if values is None:

@@ -240,7 +240,7 @@ class TestHints:
         async with serve_command(folder, *arguments) as server:
             await server.says("^Serving")
             await server.stops()
-            assert any(re.search("may upload: --upload-auth", line) for line in server.lines) == warned
+            assert any(re.search("may upload; --upload-auth", line) for line in server.lines) == warned
 
     @pytest.mark.parametrize("option", ["--trust-uploads", "--min-free-files=1", "--timeout-lock=1"])
     def test_of_no_use(self, folder: Path, option: str) -> None:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from ...engine.answer import PreparedResponse
 from ...errors import HTTPError
 from ...net.sendfile import read_from
-from ...wire.conditions import Validators
+from ...wire.conditions import CONDITIONAL_FIELDS, Validators
 from ...wire.dates import http_date
 from ...wire.headers import Headers
 from ...wire.negotiation import CODINGS, IDENTITY, accepted_codings
@@ -36,11 +36,9 @@ _LOOK_UP_INTERVAL: Final = 1.0  # seconds after which a path is looked up again
 _UNUSED_AFTER: Final = 5.0  # seconds without a request after which an entry is dropped
 _OPEN_FILE_COST: Final = 512 * 1024  # bytes of the cache that an open file counts as
 _ENTRY_COST: Final = 4096  # bytes of the cache for an entry, without its content, paths and key
+_NOT_PLAIN: Final = (*CONDITIONAL_FIELDS, "range")  # fields of requests that a prepared response does not fit
 _READ_ATTEMPTS: Final = 3  # for a file that changes while it is read
 _CHARSET_SAMPLE: Final = 64 * 1024  # bytes of a large text file that are read to detect UTF-8
-
-# Fields of conditional and range requests.
-_CONDITIONAL = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range")
 
 
 GuessType = Callable[[str], str]
@@ -88,7 +86,7 @@ class FileRequest(NamedTuple):
         if parsed is None:
             codings = headers.get_all("Accept-Encoding")
             parsed = headers.memo[cls] = FileRequest(
-                not any(name in headers for name in _CONDITIONAL),
+                not any(name in headers for name in _NOT_PLAIN),
                 accepted_codings(None if codings is None else ", ".join(codings)),
             )
         return parsed
