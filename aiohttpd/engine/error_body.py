@@ -1,6 +1,6 @@
-"""The content of error answers: the default page, plain text, and what an App gives instead.
+"""Header fields and content of error responses: the default page, plain text, or the ``error_body`` of an App.
 
-Owns the texts and their escaping. Which status an error has, and when its answer is sent, is decided elsewhere.
+Owns the fields, the texts and their escaping. The status of an error, and when it is sent, is decided elsewhere.
 """
 
 import inspect
@@ -17,7 +17,7 @@ __all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "content_of", "error_body_of", 
 # error_body(status, message, explain) -> (content type, content)
 ErrorBody = Callable[[int, str, str], tuple[str, bytes]]
 
-# The words are http.server's; scripts look for them.
+# The text is that of http.server: scripts search for it.
 DEFAULT_ERROR_MESSAGE = """\
 <!DOCTYPE HTML>
 <html lang="en">
@@ -65,7 +65,7 @@ def error_fields(
 
 
 def plain_text(status: int, message: str, explain: str) -> tuple[str, bytes]:
-    """One line of text: the default where no handler class makes the page."""
+    """One line of text: the default content of errors that are not sent by a handler."""
     text = f"{status} {message}".rstrip()
     return "text/plain; charset=utf-8", (f"{text}: {explain}\n" if explain else f"{text}\n").encode("utf-8", "replace")
 
@@ -73,25 +73,25 @@ def plain_text(status: int, message: str, explain: str) -> tuple[str, bytes]:
 def escape(text: str, content_type: str) -> str:
     """Escape a text for a template of a media type.
 
-    JSON gets the inner part of a JSON string. Text that is neither HTML nor XML stays as it is. All other types
-    are escaped for HTML, since a browser may take them for it.
+    For JSON, that is the inner part of a JSON string. Text that is neither HTML nor XML is not escaped. All other types
+    are escaped for HTML, since a browser may render them as HTML.
     """
     essence = content_type.partition(";")[0].strip().lower()
     if essence.endswith(("/json", "+json")):
-        import json  # only for who has such a template
+        import json  # imported with the first such template
 
         return json.dumps(text)[1:-1]
     if essence.startswith("text/") and not essence.endswith(("html", "xml")):
         return text
-    import html  # with its table of entities, only for a page that needs it
+    import html  # has a large table; imported with the first error page
 
     return html.escape(text, quote=False)
 
 
 def error_body_of(app: Any) -> ErrorBody | None:
-    """The ``error_body`` of an App that can be called before there is a handler; None if it has none.
+    """The ``error_body`` of an App that can be called without a handler; None if it has none.
 
-    Of a handler class that is a static method or a class method; a plain method needs an instance.
+    Of a handler class, it has to be a static method or a class method: there is no instance.
     """
     owner = getattr(app, "func", app)  # of functools.partial
     found = inspect.getattr_static(owner, "error_body", None)
@@ -102,7 +102,7 @@ def error_body_of(app: Any) -> ErrorBody | None:
 
 
 def content_of(error: HTTPError, error_body: ErrorBody | None) -> tuple[str, bytes]:
-    """Content type and content for an error: from the App's ``error_body``, or plain text if it has none or fails."""
+    """Content-Type and content for an error, by ``error_body``; plain text if that is None or raises an exception."""
     arguments = error.status, error.message or phrase(error.status), error.explain or ""
     if error_body is None:
         return plain_text(*arguments)
@@ -114,7 +114,7 @@ def content_of(error: HTTPError, error_body: ErrorBody | None) -> tuple[str, byt
 
 
 def checked(result: Any) -> tuple[str, bytes]:
-    """What an ``error_body`` has returned, if it can be sent.
+    """Check the result of an ``error_body``, and return it.
 
     Raises:
         TypeError: it is not ``(content type, bytes)``.

@@ -1,7 +1,7 @@
-"""What an exception becomes: an answer while none has left, else a cut connection.
+"""Error responses without a handler: for exceptions of Apps, and for malformed requests.
 
-Owns the answers to refusals and for Apps that are no handler classes. Handler classes make
-their own pages with ``send_error`` before anything comes here.
+Owns these responses. An exception is answered if nothing of a response has been sent; otherwise the connection is
+aborted. Handler classes answer their exceptions themselves, by ``send_error``, so those do not arrive here.
 """
 
 import asyncio
@@ -22,15 +22,21 @@ Fields = tuple[tuple[str, str], ...]
 def answer_failure(
     error: BaseException, response: ResponseWriter, error_body: ErrorBody | None = None, more: Fields = ()
 ) -> None:
-    """Answer for a handler that raised, or cut an answer that it has begun.
+    """Send an error response for an App that raised an exception, or abort the response that it has begun.
 
-    A client that has gone is no news. Everything else but an `HTTPError` and our own cancellations is reported.
-    ``error_body`` makes the content; None for plain text. ``more`` are fields of every such answer.
+    Exceptions are logged, except `HTTPError`, cancellations by the server, and `ClientDisconnected` if the client has
+    disconnected.
+
+    Args:
+        error: the exception.
+        response: the response of the App.
+        error_body: makes the content; None for plain text.
+        more: header fields that the App adds to such responses.
     """
     if isinstance(error, ClientDisconnected) and (response.is_closing() or response.request.method == "HEAD"):
         if response.replaceable() or response.is_closing():
             return
-        response.finish()  # to HEAD: the content is not wanted, and what it was is not known
+        response.finish()  # to HEAD: the head is complete, and there is no content
         return
     if isinstance(error, asyncio.CancelledError) and response.is_ours(error):
         if response.cancelled is Cause.DISCONNECT:
@@ -49,7 +55,7 @@ def answer_failure(
         return
     try:
         _answer(error, response, error_body, more)
-    except Exception as second:  # a reason or a field that cannot be sent, a peer that has gone
+    except Exception as second:  # a malformed reason or field, or the client has disconnected
         response.report(second)
         if response.replaceable():
             _answer(HTTPError(500), response, error_body, more)
@@ -58,7 +64,7 @@ def answer_failure(
 
 
 def _overdue(error: BaseException) -> TimeoutError:
-    """What a handler is reported with that was cancelled by its deadline: the traceback says what it waited for."""
+    """The exception that is logged for ``timeout_handler``. Its traceback shows what the handler was waiting for."""
     return TimeoutError("no answer was begun within timeout_handler").with_traceback(error.__traceback__)
 
 
@@ -73,7 +79,15 @@ def _answer(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | 
 def refusal(
     prelude: bytes, error: HTTPError, *, line: bytes, error_body: ErrorBody | None = None, more: Fields = ()
 ) -> list[bytes]:
-    """The answer to what is no request but began with ``line``; the connection is closed after it."""
+    """Build the response to a malformed request. The connection is closed after it.
+
+    Args:
+        prelude: status line, Server and Date.
+        error: the error.
+        line: the beginning of the request; a response to HEAD has no content.
+        error_body: makes the content; None for plain text.
+        more: header fields that the App adds to such responses.
+    """
     content_type, content = content_of(error, error_body)
     framing = ("Content-Length", len(content)), ("Connection", "close")
     fields = ResponseFields.of((*error_fields(content_type, error.headers, more), *framing))
@@ -81,18 +95,18 @@ def refusal(
 
 
 def check_result(what: str, result: Any, response: ResponseWriter, *, handler: bool = True) -> None:
-    """Look at what somebody has returned who should return nothing: an answer is sent.
+    """Check what a handler has returned. It should be None: responses are sent, not returned.
 
-    Beside an answer that has been given it does no harm, and is let be.
+    A result is ignored if a response has been sent; if that is empty and the result could be content, it is logged.
 
     Args:
-        what: who has returned it.
-        result: what it is, and not None.
-        response: the answer.
-        handler: it is a method of a handler, which has `send_text` and its like.
+        what: the name of the function.
+        result: what it has returned; not None.
+        response: the response.
+        handler: the function is a method of a handler, which has `send_text` and so on.
 
     Raises:
-        ContractError: it is something to be awaited, or there is no answer beside it.
+        ContractError: the result has to be awaited, or no response has been sent.
     """
     if inspect.iscoroutine(result):
         result.close()
@@ -107,11 +121,11 @@ def check_result(what: str, result: Any, response: ResponseWriter, *, handler: b
     if not response.status:
         raise error
     if isinstance(result, (str, bytes, bytearray, dict, list)) and response.empty:
-        response.report(error)  # an answer without content may have been meant, too
+        response.report(error)  # logged only: an empty response may be intended
 
 
 def _how(result: Any, handler: bool) -> str:
-    """How to send what has been returned."""
+    """The calls that send such a result."""
     if not handler:
         return "response.send_head(200), response.write(...)"
     if isinstance(result, str):

@@ -191,7 +191,7 @@ class BaseHTTPRequestHandler:
 
     @Lazy
     def params(self) -> dict[str, Any]:
-        """The parameters of the route that has led here: ``self.params["id"]``."""
+        """The parameters of the route of this request: ``self.params["id"]``."""
         return self.request.params
 
     @Lazy
@@ -276,7 +276,7 @@ class BaseHTTPRequestHandler:
         Raises:
             HTTPError: 400: malformed JSON, with the position, or a number that is too large for a float; 413: more than
                 `max_json_size` bytes; 415: Content-Type is another type, or the request has Content-Encoding.
-            InvalidData: 422: the value does not fit the type; it has the places and the reasons.
+            InvalidData: 422: the value does not fit the type. The exception has the places and the reasons.
         """
         if kind is None:
             return await reading.read_json(self, self.max_json_size)
@@ -285,12 +285,12 @@ class BaseHTTPRequestHandler:
     def query_as(self, kind: type[T]) -> T:
         """The query as a value of a type: a dataclass, a TypedDict, a ``msgspec.Struct`` or a pydantic model.
 
-        Numbers, booleans (``true false 1 0 on off yes no``), dates and so on are read from text. A field whose type is
-        a list takes all values of its name, another one the first.
+        Numbers, booleans (``true false 1 0 on off yes no``), dates and so on are converted from text. A field whose
+        type is a list gets all values of its name, another field the first one.
 
         Raises:
             HTTPError: as for `query`.
-            InvalidData: 422: it does not fit the type; it has the places and the reasons.
+            InvalidData: 422: the query does not fit the type. The exception has the places and the reasons.
         """
         from .typed import convert
 
@@ -302,7 +302,7 @@ class BaseHTTPRequestHandler:
         Raises:
             HTTPError: as for `form`.
             ContractError: the body has been read in another way.
-            InvalidData: 422: it does not fit the type; it has the places and the reasons.
+            InvalidData: 422: the form does not fit the type. The exception has the places and the reasons.
         """
         from .typed import convert
 
@@ -730,7 +730,10 @@ class BaseHTTPRequestHandler:
             self._send_http_error(HTTPError(500))
 
     async def _answer_by_page(self, pages: ErrorPages, error: BaseException) -> None:
-        """Have a function of the application answer; its own errors are answered without these."""
+        """Call the application's function for an error (`error_handlers`).
+
+        If it raises an exception itself, that is answered without such functions.
+        """
         self.request.error_pages = None
         self.wfile.restart()
         self._fields, more = None, self._added_fields
