@@ -116,7 +116,8 @@ class _CompressingEncoder(EncoderWrapper):
         level: of the compressor.
     """
 
-    _head: ResponseHead  # of the content as it is
+    _given: ResponseHead | None = None  # the head that it has been asked about
+    _head: ResponseHead  # as it will be sent
     _early = False  # content is taken, to be compressed
     _begun = False
     _compressor: _Compressor | None = None  # None as long as it is not decided
@@ -144,23 +145,28 @@ class _CompressingEncoder(EncoderWrapper):
         return self._begun and self.inner.complete
 
     def takes_early(self, head: ResponseHead) -> bool:
+        self._plan(head)
+        return self._early
+
+    def _plan(self, head: ResponseHead) -> None:
         """Decide what may be done with an answer."""
         self._forget()
-        self._head = head
+        self._given = self._head = head
         if head.own_chunks or (head.request.method == "CONNECT" and head.status < 300):
-            return False
+            return
         fields = _copy(head.fields)  # those of a handler may be shared
         if not _is_suitable(head.status, fields, self._minimum):
-            return False
+            return
         _vary(fields)
         self._head = _changed(head, fields)
         if head.status == 304:
             self._tell_unchanged(fields)
         elif head.status != 206 and self._coding is not None:
             self._early = True
-        return self._early
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+        if head is not self._given:  # somebody between has changed it
+            self._plan(head)
         if self._early and (head.length is not None or size >= self._minimum):
             self._begin_compressing()
         if self._compressor is None:
@@ -171,6 +177,8 @@ class _CompressingEncoder(EncoderWrapper):
         return self.end([], 0)
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
+        if head is not self._given:
+            self._plan(head)
         if not self._early:
             self._begun = True
             return self.inner.begin(self._head, parts, size, push=push)

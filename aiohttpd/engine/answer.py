@@ -12,6 +12,7 @@ from ..wire.body import ChunkedDecoder
 
 __all__ = [
     "Buffer",
+    "Cancelling",
     "Cause",
     "HasFileno",
     "Preludes",
@@ -65,11 +66,16 @@ class PreparedResponse(NamedTuple):
         return False
 
 
-class Preludes(Protocol):
+class Cancelling(Protocol):
+    """A server that may cancel its handlers."""
+
+    cancelling: bool  # the grace is over: who is cancelled now is cancelled by us
+
+
+class Preludes(Cancelling, Protocol):
     """The beginnings of answers, made once a second for all connections."""
 
     server_field: bytes
-    cancelling: bool  # the grace is over: who is cancelled now is cancelled by us
 
     def prelude(self, status: int) -> bytes: ...
     def date_field(self) -> bytes: ...

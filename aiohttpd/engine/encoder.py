@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from ..net.sendfile import FileTransfer
 from ..wire.response import LAST_CHUNK, ResponseFields, has_no_content, status_line
-from .interfaces import Encoder, FileSource, Out, ResponseHead, Sink
+from .interfaces import Encoder, FileSource, HTTP1Sink, Out, ResponseHead
 
 __all__ = ["ChangedHead", "EncoderWrapper", "HTTP1Encoder", "ResponseFraming"]
 
@@ -43,7 +43,7 @@ class HTTP1Encoder:
 
     begun = True  # whatever it is given leaves at once
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: HTTP1Sink) -> None:
         self._sink = sink
         self._out: Out = sink.out
         # Of the answer that has begun last.
@@ -116,6 +116,12 @@ class HTTP1Encoder:
             self._sink.continued()
         self._out.send([status_line(status, reason), *fields, b"\r\n"])
 
+    def upgrade(self, head: ResponseHead) -> None:
+        """Send a head that ends HTTP on the connection; its fields are those of the handler, RFC 9110 section 7.8."""
+        self._framing = CLOSE  # so that `abort` does not look like a regular end
+        self._sink.out.release()
+        self._out.send([*self._first_lines(head), b"\r\n"])
+
     def file(self, descriptor: int) -> FileSource:
         """Make the way of a file, by the kernel's ``sendfile`` where there is no TLS."""
         return _FramedFile(self, self._sink.file_transfer(descriptor))
@@ -166,18 +172,8 @@ class HTTP1Encoder:
 
     def _head(self, head: ResponseHead, framing_line: bytes) -> list[bytes]:
         """The head, as lines; now it is decided whether the connection persists, RFC 9112 section 9.3."""
-        service = self._sink.service
-        fields = head.fields
-        deciding = fields.deciding
-        if head.reason is None and deciding is None:
-            lines = [service.prelude(head.status), *fields]
-        else:
-            lines = [status_line(head.status, head.reason)]
-            if deciding is None or "server" not in deciding:
-                lines.append(service.server_field)
-            if deciding is None or "date" not in deciding:
-                lines.append(service.date_field())
-            lines += fields
+        deciding = head.fields.deciding
+        lines = self._first_lines(head)
         if head.close_connection or self._framing is CLOSE or not self._sink.persists:
             head.close_connection = True
             if deciding is not None and "connection" in deciding:
@@ -188,6 +184,19 @@ class HTTP1Encoder:
         lines.append(framing_line)
         lines.append(b"\r\n")
         return lines
+
+    def _first_lines(self, head: ResponseHead) -> list[bytes]:
+        """The status line, Server and Date if the handler has none of its own, and the handler's fields."""
+        service, fields = self._sink.service, head.fields
+        deciding = fields.deciding
+        if head.reason is None and deciding is None:
+            return [service.prelude(head.status), *fields]
+        lines = [status_line(head.status, head.reason)]
+        if deciding is None or "server" not in deciding:
+            lines.append(service.server_field)
+        if deciding is None or "date" not in deciding:
+            lines.append(service.date_field())
+        return [*lines, *fields]
 
 
 def _known_framing(head: ResponseHead) -> ResponseFraming | None:
@@ -273,6 +282,10 @@ class EncoderWrapper:
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         """Send an interim head."""
         self.inner.interim(head, status, fields, reason)
+
+    def upgrade(self, head: ResponseHead) -> None:
+        """Send a head that ends HTTP on the connection."""
+        self.inner.upgrade(head)
 
     def file(self, descriptor: int) -> FileSource:
         """Make the way of a file. An encoder that changes content has to read it."""

@@ -11,11 +11,11 @@ from ..net.sendfile import FileTransfer
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Address, Request
 from ..wire.response import ResponseFields
-from .answer import Buffer, Cause, HasFileno, Preludes, PreparedResponse, ResponseState
+from .answer import Buffer, Cancelling, Cause, HasFileno, Preludes, PreparedResponse, ResponseState
 from .error_body import ErrorBody
 
 __all__ = [
-    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Encoder", "FileSource", "Meter", "OpenConnection",
+    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Encoder", "FileSource", "HTTP1Sink", "Meter", "OpenConnection",
     "Out", "Recorder", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
 ]  # fmt: skip
 
@@ -262,7 +262,8 @@ class Encoder(Protocol):
 
     For each answer it is called in this order: `takes_early` (only of an encoder that was put there by
     `StreamWriter.encode_with`); then either `whole`, or `begin`, any number of `data` and `file`, and `end`. `interim`
-    may come before all of them, `restart` as long as nothing has `begun`, `abort` at any time and last.
+    may come before all of them, `restart` as long as nothing has `begun`, `abort` at any time and last. `upgrade` comes
+    alone.
 
     ``parts`` may be kept. ``size`` is the sum of their lengths; to HEAD there are no parts, and the size is that of the
     content that is left out. What takes content returns how many bytes of content have left with the call.
@@ -305,6 +306,15 @@ class Encoder(Protocol):
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         """Send an interim head (1xx) at once, RFC 9110 section 15.2."""
 
+    def upgrade(self, head: ResponseHead) -> None:
+        """Send a head after which another protocol is spoken on the connection: 101, or 2xx to CONNECT.
+
+        It is sent alone and at once, and nothing else of this answer comes to the encoder but `abort`.
+
+        Raises:
+            ContractError: that cannot be done here.
+        """
+
     def file(self, descriptor: int) -> FileSource:
         """Make the way of a file; `begin` has been called before its first part is sent."""
 
@@ -336,13 +346,11 @@ class Encoder(Protocol):
 
 
 class Sink(Protocol):
-    """The connection, as answers and their encoder know it."""
-
-    out: Outgoing
+    """The connection, as answers know it."""
 
     @property
-    def service(self) -> Preludes:
-        """What all answers of a server begin with."""
+    def service(self) -> Cancelling:
+        """Whether the server cancels its handlers."""
 
     @property
     def persists(self) -> bool:
@@ -353,7 +361,6 @@ class Sink(Protocol):
         """Whether the peer can no longer be written to."""
 
     async def writable(self) -> None: ...
-    def file_transfer(self, descriptor: int) -> FileTransfer: ...
     async def wait_closed(self) -> None: ...
     def continued(self) -> bool: ...
     def check_chunks(self) -> ChunkedDecoder: ...
@@ -361,3 +368,15 @@ class Sink(Protocol):
     def report(self, error: BaseException, request: Request) -> None: ...
     def cut(self, *, reset: bool) -> None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+class HTTP1Sink(Sink, Protocol):
+    """The connection, as `encoder.HTTP1Encoder` knows it."""
+
+    out: Outgoing
+
+    @property
+    def service(self) -> Preludes:
+        """What all answers of a server begin with."""
+
+    def file_transfer(self, descriptor: int) -> FileTransfer: ...

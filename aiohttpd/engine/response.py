@@ -28,7 +28,7 @@ BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
-_BROKEN = "sendfile() has failed, and what has left of the file cannot be completed: abort() the answer"
+_IN_FILE = "a file is being sent, or has not been sent to its end: nothing can follow it, so abort() the answer"
 
 
 class StreamWriter:
@@ -59,7 +59,11 @@ class StreamWriter:
             has left, and `CLIENT_CLOSED` that nothing has.
     """
 
-    # What most answers leave as it is, and the straight path does not look at.
+    # What an answer begins with; most of it stays as it is.
+    state = START
+    status = 0
+    fields: ResponseFields = _NO_FIELDS
+    _room = -1  # bytes that may still be buffered without a further thought
     head_mirrors_get = False
     cancel_on_disconnect = False
     cancelled: Cause | None = None
@@ -76,7 +80,7 @@ class StreamWriter:
     _http10 = False
     _first: Encoder | None = None  # the encoder that another one has taken the place of
     _early = False  # the encoder is given content as it is written
-    _broken = False  # a file has not been sent to its end
+    _in_file = False  # a file is being sent, or has not been sent to its end
     _chunks: ChunkedDecoder | None = None  # checks a handler's own
     _keeps_chunks = False
     _drains = 0
@@ -87,11 +91,7 @@ class StreamWriter:
         self.sink = sink
         self.encoder = encoder
         self.request = request
-        self.state = START
-        self.status = 0
-        self.fields: ResponseFields = _NO_FIELDS
         self._parts: list[bytes] = []
-        self._room = -1  # bytes that may still be buffered without a further thought
 
     # What handlers call.
 
@@ -435,8 +435,8 @@ class StreamWriter:
             raise ContractError("content before the head: call send_response() and end_headers() first")
         if self.state is DONE:
             raise ContractError("write() after the handler has returned: nobody reads this answer any more")
-        if self._broken:
-            raise ContractError(_BROKEN)
+        if self._in_file:
+            raise ContractError(_IN_FILE)
         if self.length is not None:
             check_length(self._written + count, self.length)
 
@@ -468,12 +468,13 @@ class StreamWriter:
                 self._give(push=False)
             else:
                 await self.drain()  # what has been written goes before
-            self._taken += count
-            self._empty_buffer()
-            self._broken = True
+            self._in_file = True
+            self._cap = self._room = -1
             async for sent in source.parts(offset, count, check):
                 self.size += sent
-            self._broken = False
+            self._in_file = False
+            self._taken += count
+            self._empty_buffer()
         finally:
             source.close()
 
@@ -481,8 +482,8 @@ class StreamWriter:
         """End an answer that is not plain, or of which a part has been given to the encoder."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        if self._broken:
-            raise ContractError(_BROKEN)
+        if self._in_file:
+            raise ContractError(_IN_FILE)
         written = self._written
         if self.has_content and self.length is not None and written < self.length:
             raise ContractError(f"{written} bytes of content, but Content-Length says {self.length}")
