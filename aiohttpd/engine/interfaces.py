@@ -15,8 +15,8 @@ from .answer import Buffer, Cancelling, Cause, HasFileno, Preludes, PreparedResp
 from .error_body import ErrorBody
 
 __all__ = [
-    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Encoder", "FileSource", "HTTP1Sink", "Meter", "OpenConnection",
-    "Out", "Recorder", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
+    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Encoder", "FileSource", "HTTP1Sink", "Meter",
+    "OpenConnection", "Out", "Recorder", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
 ]  # fmt: skip
 
 # The second argument is a `ResponseWriter`. Its type is left open, so that an App may name `StreamWriter`.
