@@ -39,12 +39,13 @@ class HTTP1Encoder:
         sink: the connection.
     """
 
-    __slots__ = ("_chunked", "_framing", "_left", "_out", "_sink")
+    __slots__ = ("_chunked", "_framing", "_left", "_out", "_service", "_sink")
 
     begun = True  # whatever it is given leaves at once
 
     def __init__(self, sink: HTTP1Sink) -> None:
         self._sink = sink
+        self._service = sink.service
         self._out: Out = sink.out
         # Of the answer that has begun last.
         self._framing = NONE
@@ -66,10 +67,9 @@ class HTTP1Encoder:
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
         """Send a whole answer: its length is known, RFC 9110 section 8.6."""
-        sink = self._sink
-        if head.plain and sink.persists:  # the straight path
+        if head.plain and self._sink.persists:  # the straight path
             line = b"Content-Length: %d\r\n\r\n" % size
-            self._out.send([sink.service.prelude(head.status), *head.fields, line, *parts])
+            self._out.send([self._service.prelude(head.status), *head.fields, line, *parts])
             return size
         self._framing = framing = _known_framing(head) or LENGTH
         line = b""
@@ -187,7 +187,7 @@ class HTTP1Encoder:
 
     def _first_lines(self, head: ResponseHead) -> list[bytes]:
         """The status line, Server and Date if the handler has none of its own, and the handler's fields."""
-        service, fields = self._sink.service, head.fields
+        service, fields = self._service, head.fields
         deciding = fields.deciding
         if head.reason is None and deciding is None:
             return [service.prelude(head.status), *fields]

@@ -60,10 +60,6 @@ class StreamWriter:
     """
 
     # What an answer begins with; most of it stays as it is.
-    state = START
-    status = 0
-    fields: ResponseFields = _NO_FIELDS
-    _room = -1  # bytes that may still be buffered without a further thought
     head_mirrors_get = False
     cancel_on_disconnect = False
     cancelled: Cause | None = None
@@ -91,7 +87,11 @@ class StreamWriter:
         self.sink = sink
         self.encoder = encoder
         self.request = request
+        self.state = START
+        self.status = 0
+        self.fields: ResponseFields = _NO_FIELDS
         self._parts: list[bytes] = []
+        self._room = -1  # bytes that may still be buffered without a further thought
 
     # What handlers call.
 
