@@ -224,10 +224,12 @@ class TestAround:
 
     def test_a_stream_writer_is_what_apps_get(self) -> None:
         """All names of the Protocols are there."""
+        nobody: Any = None
+        writer = StreamWriter(nobody, nobody, nobody)
         for protocol in (ResponseWriter, ResponseHead):
             names = {name for name in {**vars(protocol), **protocol.__annotations__} if not name.startswith("_")}
-            missing = {name for name in names if not hasattr(StreamWriter, name)}
-            assert missing <= {"request", "encoder"}  # which __init__ sets
+            assert len(names) > 10
+            assert not {name for name in names if not hasattr(writer, name)}
 
 
 class TestContract:
