@@ -736,15 +736,15 @@ class BaseHTTPRequestHandler:
         """
         self.request.error_pages = None
         self.wfile.restart()
-        self._fields, more = None, self._added_fields
+        self._fields, added = None, self._added_fields
         if isinstance(error, HTTPError) and error.headers:
-            self._added_fields = [*(more or ()), *error.headers]
+            self._added_fields = [*(added or ()), *error.headers]
         try:
             await pages.answer(self, error)
             if self._fields is not None:
                 raise ContractError("the head was begun but not ended: call end_headers()")
         except BaseException:
-            self._added_fields = more
+            self._added_fields = added
             raise
 
     def _send_http_error(self, error: HTTPError) -> None:

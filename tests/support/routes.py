@@ -27,7 +27,7 @@ def router_of(*routes: str, **options: Any) -> Router:
     return Router({text: telling(text) for text in routes}, **options)
 
 
-async def told(app: Any, target: str, *fields: str) -> Any:
+async def reached(app: Any, target: str, *fields: str) -> Any:
     """What the handler tells that a target leads to; the status and Location if it is none of these."""
     answer = await fetch(app, target, *fields)
     if answer.status != 200:

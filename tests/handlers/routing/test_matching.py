@@ -12,7 +12,7 @@ from aiohttpd import Converter, Router
 from aiohttpd.handlers.routing.pattern import CONVERTERS, NO_MATCH, End, Pattern, Relation, compare
 from aiohttpd.handlers.routing.tree import Tree
 
-from ...support.routes import SOME_UUID, patterns, router_of, telling, told
+from ...support.routes import SOME_UUID, patterns, reached, router_of, telling
 
 PATH = st.lists(st.sampled_from(["a", "b", "c", "1", "7", SOME_UUID, "\udcff", "a/b"]), max_size=4).flatmap(
     lambda parts: st.sampled_from([parts, [*parts, ""]] if parts else [[""]])
@@ -105,14 +105,14 @@ async def test_table(target: str, label: str, params: dict[str, str]) -> None:
         *("/notes/{name}/{rest...}", "/things/{id:uuid}", "/a b"),
     ]
     for order in (texts, texts[::-1]):
-        found = await told(router_of(*order), target)
+        found = await reached(router_of(*order), target)
         assert (found["label"], found["params"]) == (label, params)
 
 
 @pytest.mark.parametrize("target", ["/notes/-1/star/x", "/thing", "/things/x", "/none", "/notes/%FF", "/a/%FF/b"])
 async def test_nothing(target: str) -> None:
     site = router_of("/", "/notes/{id:int}", "/notes/{name}", "/things/{id:uuid}", "/a/{rest...}")
-    assert await told(site, target) == 404
+    assert await reached(site, target) == 404
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from aiohttpd.testing import exchange, running
 
 from ...support.asking import QUIET, answer_to, fetch
 from ...support.clients import connected, head
-from ...support.routes import router_of, telling, told
+from ...support.routes import reached, router_of, telling
 
 
 class Old(http.server.BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ SEEN = [
 
 @pytest.mark.parametrize(("target", "inner", "root"), SEEN)
 async def test_what_is_seen(target: str, inner: str, root: str) -> None:
-    found = await told(router_of("/m/"), target)
+    found = await reached(router_of("/m/"), target)
     assert (found["path"], found["root"]) == (inner, root)
     answer = await fetch(Router({"/m/": app}), target)
     assert json.loads(answer.body) == [inner, root, inner.partition("?")[0], inner.partition("?")[2]]
@@ -99,17 +99,17 @@ async def test_absolute_targets_keep_their_host() -> None:
 
 async def test_routers_in_routers() -> None:
     site = Router({"/api/{version:int}/": Router({"/users/{user}/": router_of("/notes/{id:int}")}), "/x/": app})
-    found = await told(site, "/api/2/users/a%2Fb/notes/3?q")
+    found = await reached(site, "/api/2/users/a%2Fb/notes/3?q")
     assert found == {
         "label": "/notes/{id:int}",
         "params": {"version": "2", "user": "a/b", "id": "3"},
         "path": "/notes/3?q",
         "root": "/api/2/users/a%2Fb",
     }
-    assert await told(site, "/api/2/users/u/notes/3/") == (308, "../3")
-    assert await told(site, "/api/2/users/u") == (308, "u/")
-    assert await told(site, "/api/2//users") == (308, "/api/2/users")
-    assert await told(site, "/api/x/users/u/notes/3") == 404
+    assert await reached(site, "/api/2/users/u/notes/3/") == (308, "../3")
+    assert await reached(site, "/api/2/users/u") == (308, "u/")
+    assert await reached(site, "/api/2//users") == (308, "/api/2/users")
+    assert await reached(site, "/api/x/users/u/notes/3") == 404
 
 
 async def test_nobody_sees_the_parameters_of_another_request() -> None:
@@ -190,7 +190,7 @@ class TestFiles:
             assert (await fetch(flat, "/private%2Fsecret.txt")).status == 404
             assert (await fetch(flat, "/x%2F..%2Fprivate%2Fsecret.txt")).status == 404
         flat = Router({"/{name}": telling("name"), "/private/": telling("guard")})
-        assert (await told(flat, "/private%2Fsecret.txt"))["params"] == {"name": "private/secret.txt"}
+        assert (await reached(flat, "/private%2Fsecret.txt"))["params"] == {"name": "private/secret.txt"}
 
     async def test_an_encoded_slash_that_leads_to_the_same_app(self, site: Router) -> None:
         assert (await fetch(site, "/files/sub%2Fa%20b.txt")).body == b"text"

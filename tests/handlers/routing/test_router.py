@@ -12,7 +12,7 @@ from aiohttpd import BaseHTTPRequestHandler, Converter, HTTPError, Request, Rout
 
 from ...support.asking import answer_to, fetch
 from ...support.clients import head
-from ...support.routes import router_of, telling, told
+from ...support.routes import reached, router_of, telling
 
 
 class Notes(BaseHTTPRequestHandler):
@@ -102,12 +102,12 @@ class TestSlashes:
 
     async def test_both(self) -> None:
         site = router_of("/notes", "/notes/")
-        assert (await told(site, "/notes"))["label"] == "/notes"
-        assert (await told(site, "/notes/"))["label"] == "/notes/"
+        assert (await reached(site, "/notes"))["label"] == "/notes"
+        assert (await reached(site, "/notes/"))["label"] == "/notes/"
 
     async def test_neither(self) -> None:
         site = router_of("/a/b")
-        assert [await told(site, path) for path in ("/", "/a", "/a/", "/a/b/c", "/a/b/c/")] == [404] * 5
+        assert [await reached(site, path) for path in ("/", "/a", "/a/", "/a/b/c", "/a/b/c/")] == [404] * 5
 
     @pytest.mark.parametrize(
         ("target", "location"),
@@ -166,7 +166,7 @@ class TestHosts:
 
     async def test_a_route_that_was_known_before_a_host_came(self) -> None:
         site = router_of("/x")
-        assert (await told(site, "/x"))["label"] == "/x"
+        assert (await reached(site, "/x"))["label"] == "/x"
         site.add("localhost/x", telling("host"))
         sent = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
         assert b"host" in (await answer_to(site, sent)).body

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aiohttpd import Router
 
-from ...support.routes import router_of, telling, told
+from ...support.routes import reached, router_of, telling
 
 PARTS = st.sampled_from(["a", "b", "1", ".", "..", "", "a/b", "a/../b", "/", "%2F", "%2e%2e", "é", "..a", "x.y", " "])
 
@@ -40,7 +40,7 @@ SITES: list[Router] = [
 async def final(site: Router, target: str) -> Any:
     """Where a target leads when redirects are followed, as far as a client can tell."""
     for _ in range(5):
-        found = await told(site, target)
+        found = await reached(site, target)
         if not isinstance(found, tuple):
             return found
         path, _, query = target.partition("?")
@@ -73,7 +73,7 @@ def canonical(target: str) -> str:
 
 
 def without_spelling(found: Any) -> Any:
-    """What is told, the path decoded: its spelling is that of the client."""
+    """What is reached, the path decoded: its spelling is that of the client."""
     if isinstance(found, dict):
         return {**found, "path": unquote(found["path"]), "root": unquote(found["root"])}
     return found
@@ -87,7 +87,7 @@ async def test_a_spelling_leads_where_the_canonical_one_leads(site: Router, targ
 
 @given(st.sampled_from(SITES), spellings())
 async def test_only_clean_paths_reach_a_handler(site: Router, target: str) -> None:
-    found = await told(site, target)
+    found = await reached(site, target)
     if isinstance(found, dict):
         assert found["root"] + found["path"] == target
         segments = [unquote(segment) for segment in target.partition("?")[0].split("/")[1:]]
@@ -101,11 +101,11 @@ async def test_an_app_that_decodes_all_at_once_gets_nothing_that_belongs_to_anot
 ) -> None:
     """A file server, or a framework behind a mount, takes an encoded slash for a slash, and walks up at dots."""
     site = router_of(open_route, "/a/b/", "/a/1", "/a/b/1/x", "/b/{p}")
-    found = await told(site, target)
+    found = await reached(site, target)
     if isinstance(found, dict) and found["label"] == open_route:
         path = unquote(found["root"]) + unquote(found["path"].partition("?")[0])
         walked = posixpath.normpath(path) + "/" * (path.endswith("/") and path != "/")
-        again = await told(site, quote(walked))
+        again = await reached(site, quote(walked))
         assert isinstance(again, dict), json.dumps(again)
         assert again["label"] == open_route
         assert unquote(found["params"].get("rest", "")) == unquote(again["params"].get("rest", ""))
