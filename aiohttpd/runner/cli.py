@@ -25,7 +25,7 @@ from ..handlers.files.tree import open_inside
 from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, ServerAddress, UnixAddress
 from ..net.tls import Certificates
-from ..server.loader import TargetError, TargetFailed, target_app
+from ..server.loader import TargetError, TargetFailed, load_target, target_app
 from ..server.status_server import check_seeing
 from ..wire.headers import is_token
 from ..wire.product import __version__
@@ -401,6 +401,31 @@ def _warnings(
         yield "The password crosses the network unencrypted; use --tls-cert"
     if "upload" in files and not password and not tls["tls_ca"] and not local:
         yield "Everybody who reaches this server may upload; --upload-auth USER:PASSWORD asks for a password"
+
+
+@main.command(short_help="Print the routes of a Router.")
+@click.argument("target")
+def routes(target: str) -> None:
+    """Print the table of a Router: methods, path, name, and the App that each route leads to.
+
+    \b
+      aiohttpd routes notes:site
+      aiohttpd routes notes.py:site
+    """
+    from ..handlers.routing import Router
+    from .routes import route_table
+
+    try:
+        app: object = load_target(target)
+    except TargetError as error:
+        _fail(str(error), 2)
+    except TargetFailed as failed:
+        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
+        sys.exit(1)
+    if isinstance(app, Router):
+        click.echo(route_table(app))
+    else:
+        _fail(f"{target} is no Router: it has no table of routes", 2)
 
 
 def _is_taken(error: BindError) -> bool:

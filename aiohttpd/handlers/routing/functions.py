@@ -89,12 +89,16 @@ def methods_of(methods: str | Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def function_class(name: str, base: type[BaseHTTPRequestHandler], module: str) -> type[BaseHTTPRequestHandler]:
-    """A handler class to which functions are added."""
-    return _derived(name, base, {"__module__": module, "__doc__": f"The functions of the route {name}."})
+def function_class(path: str, base: type[BaseHTTPRequestHandler], module: str) -> type[BaseHTTPRequestHandler]:
+    """A handler class to which functions are added; its qualified name has theirs."""
+    made = _derived("Functions", base, {"__module__": module, "__doc__": f"The functions of the route {path}."})
+    made.__qualname__ = ""
+    return made
 
 
-def add_function(cls: type[BaseHTTPRequestHandler], methods: Iterable[str], function: Callable[[Any], Any]) -> None:
+def add_function(
+    cls: type[BaseHTTPRequestHandler], path: str, methods: Iterable[str], function: Callable[[Any], Any]
+) -> None:
     """Have a function answer methods, as the ``do_*`` of a class.
 
     Raises:
@@ -104,8 +108,13 @@ def add_function(cls: type[BaseHTTPRequestHandler], methods: Iterable[str], func
     _check_function(function)
     for method in methods:
         if f"do_{method}" in vars(cls):
-            raise ValueError(f"the route {cls.__name__!r} has a function for {method} already")
+            raise ValueError(f"the route {path!r} has a function for {method} already")
         setattr(cls, f"do_{method}", function)
+    cls.__qualname__ = ", ".join([*cls.__qualname__.split(", ")] * bool(cls.__qualname__) + [_name_of(function)])
+
+
+def _name_of(function: Callable[[Any], Any]) -> str:
+    return f"{getattr(function, '__qualname__', 'a function')}()"
 
 
 def marked_methods(cls: type[BaseHTTPRequestHandler]) -> Iterator[Marked]:

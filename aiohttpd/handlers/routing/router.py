@@ -233,7 +233,7 @@ class Router:
         methods = methods_of(methods)
         cls = self._functions.get(path)
         made = cls or function_class(path, self._handler, getattr(function, "__module__", __name__))
-        add_function(made, methods, function)
+        add_function(made, path, methods, function)
         if cls is None:
             named = getattr(function, "__name__", "") if name is None else name
             self._insert(Route(Pattern.of(path, self._converters), made, made.serve, named))
