@@ -68,6 +68,9 @@ class Config:
         "", "path of a page that answers 200, and 503 when the server drains", unit="path", group="Logs and metrics"
     )
     server_header: bool = _option(True, "send the Server field", group="Answers")
+    debug: bool = _option(
+        False, "show tracebacks in the browser, on loopback only, while you write a program", group="Answers"
+    )
 
     timeout_head: float = _option(
         10.0, "time for a request head, from its first byte (408)", unit="seconds", group="Timeouts"

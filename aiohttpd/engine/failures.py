@@ -13,6 +13,7 @@ from ..wire.response import ResponseFields
 from .answer import Cause
 from .error_body import ErrorBody, content_of, error_fields
 from .interfaces import ResponseWriter
+from .traceback_page import send_traceback
 
 __all__ = ["answer_failure", "check_result", "refusal"]
 
@@ -49,6 +50,9 @@ def answer_failure(
         error = HTTPError(503, None, "the request took too long" if overdue else "the server is shutting down")
     elif not isinstance(error, HTTPError):
         response.report(error)
+        if response.request.peer.config.debug and response.replaceable() and send_traceback(error, response):
+            response.finish()
+            return
         error = HTTPError(500)
     if not response.replaceable():
         response.abort()

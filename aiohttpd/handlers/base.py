@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from ..engine.error_body import DEFAULT_ERROR_MESSAGE, checked, error_fields, escape
 from ..engine.failures import check_result
+from ..engine.traceback_page import send_traceback
 from ..errors import ClientDisconnected, ContractError, HTTPError, meant_by
 from ..net.clock import log_date
 from ..wire.cookies import read_cookies, set_cookie_value
@@ -727,7 +728,8 @@ class BaseHTTPRequestHandler:
             self._send_http_error(error)
         else:
             self.wfile.report(error)
-            self._send_http_error(HTTPError(500))
+            if not (self.request.peer.config.debug and send_traceback(error, self.wfile)):
+                self._send_http_error(HTTPError(500))
 
     async def _answer_by_page(self, pages: ErrorPages, error: BaseException) -> None:
         """Call the application's function for an error (`error_handlers`).

@@ -343,6 +343,8 @@ def serve(
         make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)
         addresses = _addresses(binds, port)
+        if config.debug and not all(isinstance(address, tuple) and is_local(address) for address in addresses):
+            raise ValueError("--debug shows tracebacks: every --bind has to be on loopback, 127.0.0.1 for example")
         app = make_app() if workers is None and not reloads else None
     for text in misspelt_variables(os.environ):
         say(text)

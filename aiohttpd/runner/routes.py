@@ -14,7 +14,7 @@ _HEADINGS = ("METHODS", "PATH", "NAME", "LEADS TO")
 
 
 def route_table(router: Router) -> str:
-    """The routes of a router in aligned columns, in the order in which they were added, those of routers in it included.
+    """The routes of a router in aligned columns, in the order in which they were added; of routers in it, too.
 
     The methods are ``any`` where only the App itself knows them.
     """

@@ -9,12 +9,13 @@ import contextlib
 import contextvars
 import socket
 import ssl as ssl_module
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..config import Config
+from ..config.hosts import is_loopback
 from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext, error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
@@ -28,6 +29,7 @@ from .metrics import Metrics, Snapshot
 from .status import Snapshots
 
 if TYPE_CHECKING:
+    from ..handlers.routing.errors import ErrorHandler
     from .cpu_pool import ProcessPool
 
 __all__ = ["HTTPServer", "Lifespan"]
@@ -62,6 +64,8 @@ class HTTPServer:
             level of its own when the server starts.
         snapshots: an async function that returns the metrics of all processes that serve together, for the page of
             the option ``metrics``; by default only this process is shown.
+        error_handlers: ``async def page(self, error)`` by status code or exception class: what answers for errors of
+            the App, as for a `Router`. `handle_errors` does the same to an App that is given to `run`.
 
     Raises:
         TypeError: ``app`` is not an App, or ``server_address`` is not an address; the text says what to write.
@@ -84,9 +88,14 @@ class HTTPServer:
         ssl: ssl_module.SSLContext | None = None,
         access_log: AccessLogger | None = None,
         snapshots: Snapshots | None = None,
+        error_handlers: "Mapping[int | type[Exception], ErrorHandler] | None" = None,
     ) -> None:
         resolve_app(app)  # an error is better raised here than once the server listens
         check_address(server_address)
+        if error_handlers is not None:
+            from ..handlers.routing import handle_errors  # not every program has these
+
+            app = handle_errors(app, error_handlers)
         self.app = app
         self.config = config or Config()
         self.sockets: list[socket.socket] = []
@@ -203,6 +212,7 @@ class HTTPServer:
         Raises:
             BindError: the server cannot listen on an address.
             RuntimeError: it has been started before.
+            ValueError: the option ``debug`` is on, and an address is not on loopback.
             Exception: the lifespan has raised it when it was entered.
         """
         if self._stopped is not None:
@@ -211,6 +221,9 @@ class HTTPServer:
         self._stopped = loop.create_future()
         self.sockets = listen(self._given_address, self.config.backlog, reuse_port=self.config.reuse_port)
         self._names = [sock.getsockname() for sock in self.sockets]
+        if self.config.debug and not all(is_loopback(name) for name in self._names):
+            self._close_sockets()
+            raise ValueError("debug shows tracebacks: all addresses have to be on loopback, 127.0.0.1 for example")
         begun = loop.create_future()
         self._life = loop.create_task(self._hold_lifespan(begun))
         try:
