@@ -1,0 +1,84 @@
+"""The programs of the README that have paths: they run, and a type checker has nothing to say."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ...support.asking import fetch
+from ...support.places import ROOT
+
+
+def block_with(text: str) -> str:
+    """The one piece of Python in the README that has a text in it."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [found] = [block for block in blocks if text in block]
+    return str(found)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a b.txt").write_text("text")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF")
+    (tmp_path / "notes.py").write_text(block_with("site = aiohttpd.Router("))
+    (tmp_path / "forms.py").write_text(block_with("class Notes("))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "status", "body"),
+    [
+        ("/", "GET", 200, b"The first note is at /notes/1\n"),
+        ("/notes/7", "GET", 200, b'{"id":7}'),
+        ("/notes/100", "GET", 404, b'{"error":"there are 99 notes"}'),
+        ("/notes/x", "GET", 404, b'{"error":"there is no such page"}'),
+        ("/notes/7/star", "POST", 303, b""),
+        ("/files/a%20b.txt?x", "GET", 200, b"text"),
+        ("/files/none", "GET", 404, b'{"error":"there is no such page"}'),
+        ("/ping", "GET", 200, b"pong\n"),
+    ],
+)
+async def test_routes(folder: Path, target: str, method: str, status: int, body: bytes) -> None:
+    site: Any = load(folder / "notes.py").site
+    answer = await fetch(site, target, method=method)
+    assert (answer.status, answer.body) == (status, body)
+
+
+@pytest.mark.parametrize("target", ["/report", "/report?utm=1", "/%72eport"])
+async def test_a_path_with_a_query(folder: Path, target: str) -> None:
+    answer = await fetch(load(folder / "forms.py").Notes, target)
+    assert (answer.status, answer.body) == (200, b"%PDF")
+
+
+def test_types(folder: Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is of the group lint")
+    program = folder / "notes.py"
+    more = "\nasync def use(self: Note) -> None:\n    reveal_type(self.params)\n    reveal_type(self.url_path)\n"
+    program.write_text(program.read_text() + more)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), str(program)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        timeout=55,
+    )
+    told = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    assert told[:2] == ['note: Revealed type is "dict[str, Any]"', 'note: Revealed type is "str"'], done.stdout
+    assert done.returncode == 0, done.stdout
