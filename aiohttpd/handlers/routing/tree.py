@@ -9,6 +9,7 @@ of which neither is more specific than the other are refused when the second is 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from .pattern import CONVERTERS, NO_MATCH, Converter, End, Param, Pattern, Relation, compare
@@ -16,6 +17,8 @@ from .pattern import CONVERTERS, NO_MATCH, Converter, End, Param, Pattern, Relat
 __all__ = ["Found", "Tree"]
 
 T = TypeVar("T")
+
+_FEW = 32  # patterns that a new one is compared with one by one
 
 
 class Found(NamedTuple, Generic[T]):
@@ -84,6 +87,35 @@ class _Node(Generic[T]):
         end = self.ends.get(End.MOUNT)
         return None if end is None else Found(*end, values, at)
 
+    def in_common(self, pattern: Pattern, at: int) -> Iterator[Pattern]:
+        """The patterns below this node that may have paths in common with one, from its segment ``at`` on."""
+        if at == len(pattern.segments):
+            if pattern.end.is_open:
+                yield from self.all()
+            else:
+                yield from (other for other, _ in self.ends.values())
+            return
+        if End.MOUNT in self.ends:
+            yield self.ends[End.MOUNT][0]
+        segment = pattern.segments[at]
+        if isinstance(segment, Param):
+            children = self.children()
+        else:
+            same = [self.literals[segment]] if segment in self.literals else []
+            children = [*same, *(node for _, node in self.params)]
+        for child in children:
+            yield from child.in_common(pattern, at + 1)
+
+    def all(self) -> Iterator[Pattern]:
+        """All patterns that end here or below."""
+        yield from (pattern for pattern, _ in self.ends.values())
+        for child in self.children():
+            yield from child.all()
+
+    def children(self) -> "list[_Node[T]]":
+        """The nodes that follow."""
+        return [*self.literals.values(), *(node for _, node in self.params)]
+
 
 class Tree(Generic[T]):
     """Routes by their patterns, of one host."""
@@ -98,6 +130,11 @@ class Tree(Generic[T]):
         Raises:
             ValueError: there is one for the same paths, or one that contradicts it; the text names both.
         """
+        others = self._index.candidates(pattern)
+        if others is None:
+            others = self._root.in_common(pattern, 0)
+        for other in others:
+            _check(pattern, other)
         self._index.add(pattern)
         node = self._root
         for segment in pattern.segments:
@@ -110,18 +147,17 @@ class Tree(Generic[T]):
 
 
 class _Index:
-    """All patterns by the segments that they have at a place, to compare a new one with few of them."""
+    """All patterns by what they have at one place, to find the few that can have a path in common with another.
+
+    The tree is fast where a pattern begins with literal segments, and the index where it begins with parameters.
+    """
 
     def __init__(self) -> None:
-        self._all: list[Pattern] = []
         self._literals: defaultdict[tuple[int, str], list[Pattern]] = defaultdict(list)
         self._params: defaultdict[int, list[Pattern]] = defaultdict(list)
         self._open: defaultdict[int, list[Pattern]] = defaultdict(list)  # those that any path may follow, by length
 
     def add(self, pattern: Pattern) -> None:
-        for other in self._candidates(pattern):
-            _check(pattern, other)
-        self._all.append(pattern)
         for at, segment in enumerate(pattern.segments):
             if isinstance(segment, str):
                 self._literals[at, segment].append(pattern)
@@ -130,21 +166,15 @@ class _Index:
         if pattern.end.is_open:
             self._open[len(pattern.segments)].append(pattern)
 
-    def _candidates(self, pattern: Pattern) -> Iterable[Pattern]:
-        """The patterns that can have a path in common with one: those that fit at the place where the fewest do."""
-        choices = [self._at(at, text) for at, text in enumerate(pattern.segments) if isinstance(text, str)]
-        if not choices:
-            return self._all
-        return _joined(min(choices, key=lambda lists: sum(map(len, lists))))
-
-    def _at(self, at: int, text: str) -> list[list[Pattern]]:
-        shorter = [self._open[length] for length in range(at + 1) if length in self._open]
-        return [self._literals.get((at, text), []), self._params.get(at, []), *shorter]
-
-
-def _joined(lists: Iterable[list[Pattern]]) -> Iterator[Pattern]:
-    for patterns in lists:
-        yield from patterns
+    def candidates(self, pattern: Pattern) -> Iterable[Pattern] | None:
+        """The patterns that fit one at the place where the fewest do; None if these are many."""
+        for at, segment in enumerate(pattern.segments):
+            if isinstance(segment, str):
+                shorter = [self._open[length] for length in range(at + 1) if length in self._open]
+                lists = [self._literals.get((at, segment), []), self._params.get(at, []), *shorter]
+                if sum(map(len, lists)) <= _FEW:
+                    return chain.from_iterable(lists)
+        return None
 
 
 def _check(pattern: Pattern, other: Pattern) -> None:

@@ -59,6 +59,61 @@ def test_as_a_naive_reference(texts: list[str], paths: list[list[str]]) -> None:
         assert (found and found.route) == (min(ranked)[1] if ranked else None)
 
 
+@pytest.mark.parametrize("few", [0, 1, 1000])
+def test_clashes_are_found_by_the_index_and_by_the_tree(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of the two looks for them is a question of speed only."""
+    monkeypatch.setattr("aiohttpd.handlers.routing.tree._FEW", few)
+    order = random.Random(7)
+    parts = ["a", "b", "{p}", "{p:int}", "1"]
+    for _ in range(200):
+        tree: Tree[str] = Tree()
+        added: list[Pattern] = []
+        for _ in range(12):
+            chosen = [order.choice(parts).replace("{p", f"{{p{at}") for at in range(order.randrange(4))]
+            text = "/" + "/".join([*chosen, *order.choice([[], [""], ["{$}"], ["{r...}"]])])
+            pattern = Pattern.of(text)
+            if {compare(pattern, other) for other in added} & {Relation.EQUAL, Relation.OVERLAP}:
+                with pytest.raises(ValueError, match="same paths|contradict"):
+                    tree.add(pattern, text)
+            else:
+                tree.add(pattern, text)
+                added.append(pattern)
+
+
+def compared(texts: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many pairs of patterns are compared while a tree is made."""
+    count = 0
+
+    def counting(one: Pattern, other: Pattern) -> Relation:
+        nonlocal count
+        count += 1
+        return compare(one, other)
+
+    monkeypatch.setattr("aiohttpd.handlers.routing.tree.compare", counting)
+    tree: Tree[str] = Tree()
+    for text in texts:
+        tree.add(Pattern.of(text), text)
+    return count
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [
+            f"/api/things{number}{end}"
+            for number in range(400)
+            for end in ("", "/{id:int}", "/{id:int}/edit", "/latest")
+        ],
+        [f"/r{one}/{{id}}/s{other}" for one in range(40) for other in range(40)],
+        [text for number in range(800) for text in (f"/{{t}}/foo{number}", f"/lit{number}/bar")],
+        [text for number in range(800) for text in (f"/m{number}/", f"/m{number}/x/y")],
+    ],
+    ids=["usual", "grid", "parameters-first", "mounts"],
+)
+def test_a_new_route_is_compared_with_few(texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compared(texts, monkeypatch) <= 33 * len(texts)
+
+
 @given(st.lists(patterns(), max_size=8, unique=True), st.randoms(use_true_random=False), PATH)
 def test_the_order_does_not_count(texts: list[str], order: random.Random, path: list[str]) -> None:
     kept: list[str] = []
