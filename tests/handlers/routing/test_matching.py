@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import Converter, Router
@@ -39,6 +39,7 @@ def rank(pattern: Pattern, path: list[str]) -> list[int] | None:
     return [*ranks, 0] if rest == ([""] if pattern.end is End.SLASH else []) else None
 
 
+@settings(deadline=None)
 @given(st.lists(patterns(), max_size=12), st.lists(PATH, min_size=1, max_size=8))
 def test_as_a_naive_reference(texts: list[str], paths: list[list[str]]) -> None:
     tree: Tree[str] = Tree()
@@ -114,6 +115,7 @@ def test_a_new_route_is_compared_with_few(texts: list[str], monkeypatch: pytest.
     assert compared(texts, monkeypatch) <= 33 * len(texts)
 
 
+@settings(deadline=None)
 @given(st.lists(patterns(), max_size=8, unique=True), st.randoms(use_true_random=False), PATH)
 def test_the_order_does_not_count(texts: list[str], order: random.Random, path: list[str]) -> None:
     kept: list[str] = []

@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from aiohttpd import Converter
 from aiohttpd.handlers.routing.pattern import CONVERTERS, NO_MATCH, End, Param, Pattern, Relation, compare, split_path
@@ -158,6 +158,7 @@ def _matches(pattern: Pattern, path: list[str]) -> bool:
     return bool(rest) if pattern.end.is_open else rest == ([""] if pattern.end is End.SLASH else [])
 
 
+@settings(deadline=None)
 @given(patterns(), patterns())
 def test_relations_are_those_of_the_sets_of_paths(one: str, other: str) -> None:
     mine, theirs = Pattern.of(one), Pattern.of(other)

@@ -5,7 +5,7 @@ import posixpath
 from typing import Any
 from urllib.parse import quote, unquote
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import Router
@@ -79,12 +79,14 @@ def without_spelling(found: Any) -> Any:
     return found
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SITES), spellings())
 async def test_a_spelling_leads_where_the_canonical_one_leads(site: Router, target: str) -> None:
     by_this, by_its_own = await final(site, target), await final(site, canonical(target))
     assert without_spelling(by_this) == without_spelling(by_its_own)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SITES), spellings())
 async def test_only_clean_paths_reach_a_handler(site: Router, target: str) -> None:
     found = await reached(site, target)
@@ -95,6 +97,7 @@ async def test_only_clean_paths_reach_a_handler(site: Router, target: str) -> No
         assert "" not in segments[:-1]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["/a/", "/{rest...}"]), spellings())
 async def test_an_app_that_decodes_all_at_once_gets_nothing_that_belongs_to_another(
     open_route: str, target: str
