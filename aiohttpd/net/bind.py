@@ -1,6 +1,6 @@
-"""Binding: what a person may write after ``--bind``, and what it stands for.
+"""The texts of ``--bind``: how an address is written on a command line.
 
-Owns the words. `sockets` opens what they stand for, `systemd` knows what has been opened already.
+`sockets` opens the addresses; `systemd` has the sockets that the service manager has opened.
 """
 
 import socket
@@ -18,20 +18,20 @@ DEFAULT_HOST = "127.0.0.1"
 def read_addresses(
     binds: Sequence[str], port: int, environment: Mapping[str, str], *, option: str = "--bind"
 ) -> list[ServerAddress]:
-    """Read addresses as they are given on a command line.
+    """Read addresses from texts.
 
-    ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT``, an IPv6 address without more, ``unix:PATH``,
-    ``unix:PATH?mode=660&group=www``, ``unix:@NAME`` (in no folder; Linux), ``fd:N`` (a socket that was opened before),
-    ``systemd:`` and ``systemd:NAME`` (those of the service manager).
+    A text is ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT``, an IPv6 address, ``unix:PATH``,
+    ``unix:PATH?mode=660&group=www``, ``unix:@NAME`` (an abstract socket, on Linux), ``fd:N`` (an inherited socket),
+    ``systemd:`` (all sockets of the service manager) or ``systemd:NAME`` (those of one name).
 
     Args:
-        binds: the addresses; with none of them, the sockets of the service manager, or else 127.0.0.1.
-        port: of those that name none.
-        environment: where the service manager says what it has opened.
-        option: what errors call it.
+        binds: the texts; if there is none, the sockets of the service manager, or else 127.0.0.1.
+        port: the port for texts without one.
+        environment: environment variables; the service manager names its sockets there.
+        option: the name of the option, for errors.
 
     Raises:
-        ValueError: one of them is none of these; the text says which and why.
+        ValueError: a text is not such an address; the message shows it and says why.
     """
     if not binds:
         binds = ["systemd:"] if passed_descriptors(environment) else [DEFAULT_HOST]
@@ -48,7 +48,7 @@ def read_addresses(
 
 
 def is_local(address: ServerAddress) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether an address can be reached only by this machine: a loopback address or a unix socket."""
     if isinstance(address, socket.socket):
         address = address.getsockname()
     if not isinstance(address, tuple):
@@ -62,7 +62,7 @@ def _read(bind: str, port: int) -> ServerAddress:
         return _unix(rest)
     if colon and kind == "fd":
         if not (rest.isascii() and rest.isdigit()):
-            raise ValueError(f"{rest!r} is no descriptor")
+            raise ValueError(f"{rest!r} is not a descriptor")
         return inherited_socket(int(rest))
     return _tcp(bind, port)
 
@@ -72,7 +72,7 @@ def _tcp(bind: str, port: int) -> tuple[str, int]:
     if not colon or bind.endswith("]") or (":" in host and not host.endswith("]")):
         host, digits = bind, str(port)
     if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
-        raise ValueError(f"{digits!r} is no port")
+        raise ValueError(f"{digits!r} is not a port")
     return host.removeprefix("[").removesuffix("]"), int(digits)
 
 
@@ -87,7 +87,7 @@ def _unix(text: str) -> ServerAddress:
     given = dict(parse_qsl(query, keep_blank_values=True))
     mode, group = given.pop("mode", None), given.pop("group", None)
     if given or group == "" or path.startswith("\0"):
-        raise ValueError("after ? a path may have mode=660 and group=NAME")
+        raise ValueError("only mode=660 and group=NAME may follow the ? behind a path")
     if mode is None:
         return UnixAddress(path, None, group)
     try:
@@ -95,7 +95,7 @@ def _unix(text: str) -> ServerAddress:
     except ValueError:
         bits = -1
     if not 0 <= bits <= 0o777:
-        raise ValueError(f"{mode!r} is no mode, as 660 is one")
+        raise ValueError(f"{mode!r} is not a mode; write it as 660")
     return UnixAddress(path, bits, group)
 
 
@@ -105,5 +105,5 @@ def _of_systemd(name: str, environment: Mapping[str, str]) -> list[socket.socket
         raise ValueError("no socket was passed to this process (LISTEN_FDS, LISTEN_PID)")
     found = [inherited_socket(descriptor) for other, descriptor in passed if name in ("", other)]
     if not found:
-        raise ValueError(f"no socket of this name was passed; they are {', '.join(other for other, _ in passed)}")
+        raise ValueError(f"no socket of this name was passed; there are {', '.join(other for other, _ in passed)}")
     return found

@@ -12,15 +12,20 @@ __all__ = ["Clock", "log_date"]
 
 
 def log_date(timestamp: float) -> str:
-    """Format seconds since the epoch as http.server's log does, in local time."""
+    """Format seconds since the epoch in the way of http.server's log, in local time."""
     year, month, day, hour, minute, second, *_ = time.localtime(timestamp)
     return f"{day:02d}/{MONTHS[month]}/{year:04d} {hour:02d}:{minute:02d}:{second:02d}"
 
 
 class Clock:
-    """The current second, and what was formatted in it.
+    """The current second, in the formats of the Date field and of the log.
 
-    ``tick()`` is true once in every new second: the caller then drops what it derived from the old one.
+    Args:
+        now: returns the time in seconds since the epoch.
+
+    Attributes:
+        date: the current second as an HTTP-date.
+        log: the current second as `log_date` formats it.
     """
 
     __slots__ = ("_now", "_second", "date", "log")
@@ -33,7 +38,7 @@ class Clock:
         self.tick()
 
     def tick(self) -> bool:
-        """Look at the time; say whether a new second has begun."""
+        """Read the time; return True if a new second has begun, so that cached texts are outdated."""
         second = int(self._now())
         if second == self._second:
             return False
@@ -43,5 +48,5 @@ class Clock:
         return True
 
     def left(self) -> float:
-        """How long the current second lasts, in seconds."""
+        """The rest of the current second, in seconds."""
         return max(0.0, self._second + 1 - self._now())

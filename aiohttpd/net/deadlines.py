@@ -1,12 +1,11 @@
-"""Deadlines without a timer each: one FIFO per duration, one timer per loop.
+"""Deadlines of connections: one FIFO for each duration, one timer for each loop.
 
-All that wait for the same duration fall due in the order in which they began, so a dict kept in that
-order is enough, and a sweep looks at its ends only. Nobody reads a clock to begin a deadline: the next sweep
-gives its time to all that have begun one since the last, so that a deadline may be late by two sweeps and is
-never early. Transfers (bodies and answers under way) are measured, not timed: the sweep asks each of them for
-its progress.
+Deadlines of the same duration expire in the order in which they were started. So a dict in that order is enough, and a
+sweep of the timer looks only at its ends. No clock is read to start a deadline: the next sweep gives its time to all
+that were started since the last one. So a deadline may be late by two sweeps, and is never early. Transfers (bodies and
+answers under way) have no deadline: each sweep asks them for their progress.
 
-Knows neither connections nor the protocol, and takes the time as an argument, so tests need no clock.
+It knows neither connections nor the protocol. The time is an argument, so tests need no clock.
 """
 
 import asyncio
@@ -19,24 +18,24 @@ FINEST = 0.01  # seconds between two sweeps, at least
 
 
 class Expiring(Protocol):
-    """What can have a deadline."""
+    """An object with a deadline or a transfer: a connection, for example."""
 
     def deadline_expired(self, now: float) -> None:
-        """The time is up; the deadline is no longer armed."""
+        """The deadline has expired; it is not armed any more."""
 
     def check_transfer(self, now: float) -> None:
-        """Look at the progress of a transfer; called at each sweep while watched."""
+        """Check the progress of a transfer; each sweep calls it while the object is watched."""
 
 
-Fifo = dict[Expiring, float | None]  # since when each waits; None: since the last sweep
+Fifo = dict[Expiring, float | None]  # the time at which each deadline was started; None: since the last sweep
 
 
 class Deadlines:
     """The deadlines of all connections of one loop.
 
     Args:
-        loop: its timer is used, and only while something is armed or watched.
-        resolution: seconds between two sweeps.
+        loop: the event loop; it has a timer only while something is armed or watched.
+        resolution: seconds between two sweeps; shorter if a duration needs it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution: float = 1.0) -> None:
@@ -47,29 +46,29 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def fifo(self, duration: float) -> Fifo:
-        """The queue for a duration, to be passed to `arm`."""
+        """The queue of a duration in seconds, for `arm`."""
         self._resolution = min(self._resolution, max(FINEST, duration / 4))
         return self._fifos.setdefault(duration, {})
 
     def arm(self, fifo: Fifo, waiting: Expiring) -> None:
-        """Start a deadline; whoever is in the queue already goes to its end."""
+        """Start a deadline; one that is armed already starts anew."""
         fifo.pop(waiting, None)
         fifo[waiting] = None
         if self._timer is None:
             self._schedule()
 
     def watch(self, transfer: Expiring) -> None:
-        """Have the progress of a transfer looked at in each sweep, until `unwatch`."""
+        """Have each sweep check the progress of a transfer, until `unwatch`."""
         self._watched[transfer] = None
         if self._timer is None:
             self._schedule()
 
     def unwatch(self, transfer: Expiring) -> None:
-        """Stop looking at a transfer; harmless if it is not watched."""
+        """Stop checking a transfer; nothing happens if it is not watched."""
         self._watched.pop(transfer, None)
 
     def sweep(self, now: float) -> None:
-        """Tell all whose time is up at ``now``, and ask the transfers."""
+        """Call the objects whose deadlines have expired at ``now``, and check the transfers."""
         for duration, fifo in self._fifos.items():
             for waiting in reversed(fifo):
                 if fifo[waiting] is not None:
@@ -81,7 +80,7 @@ class Deadlines:
                     break
                 due.append(waiting)
             for waiting in due:
-                if fifo.get(waiting) is not None:  # another's end may have been this one's too, or its new beginning
+                if fifo.get(waiting) is not None:  # the call before may have ended it or started it anew
                     del fifo[waiting]
                     self._call(waiting.deadline_expired, now)
         for transfer in tuple(self._watched):
@@ -99,7 +98,7 @@ class Deadlines:
     def _call(self, method: Callable[[float], None], now: float) -> None:
         try:
             method(now)
-        except Exception as error:  # one must not cost the others their deadlines
+        except Exception as error:  # an error in one call must not stop the others
             self._loop.call_exception_handler({"message": f"error in {method.__qualname__}", "exception": error})
 
     def _schedule(self) -> None:

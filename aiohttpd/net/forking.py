@@ -1,8 +1,8 @@
-"""Forking: what a child that a handler forks off does not get from the server.
+"""What a process that a handler forks must not inherit from the server.
 
-Owns what happens in the child, before anything else of it runs. A process is forked with all that its parent has:
-handlers of signals that wake the parent's loop, the port, the connections of clients. One that only forks to execute
-another program, as `subprocess` does, does not come here, and has none of it.
+A forked child has everything of its parent: signal handlers that wake the parent's loop, the listening port, the
+connections of clients. The functions that are registered here run in the child before anything else. `subprocess`,
+which forks to execute another program, does not call them, and inherits nothing of it.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 __all__ = ["end_child", "keep_from_children", "not_for_children"]
 
-_PROGRAM = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGTTIN", "SIGTTOU")  # whose handlers a program of ours sets
+_PROGRAM = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGTTIN", "SIGTTOU")  # signals that `runner` handles
 
 
 class _Holder(Protocol):
     def descriptors(self) -> Iterable[int]:
-        """Those that are not for children."""
+        """The descriptors that children must not have."""
 
 
 _holders: "weakref.WeakSet[_Holder]" = weakref.WeakSet()
@@ -32,12 +32,12 @@ _masks = threading.local()  # signals that were blocked before the fork
 
 
 class _Program:
-    """The program of ours that runs in this process, if there is one.
+    """The program that `runner` runs in this process, if there is one.
 
     Attributes:
-        pid: of its process; 0 if there is none.
-        before: handlers of signals as they were before it began.
-        loop: it runs in.
+        pid: its process; 0 if there is no program.
+        before: the signal handlers before it started, by number.
+        loop: its event loop.
     """
 
     def __init__(self) -> None:
@@ -50,15 +50,15 @@ _program = _Program()
 
 
 def keep_from_children(holder: _Holder) -> None:
-    """Have the descriptors of something closed in children, as long as it lives."""
+    """Have the descriptors of an object closed in children, as long as the object lives."""
     _holders.add(holder)
 
 
 @contextlib.contextmanager
 def not_for_children() -> Iterator[Callable[[asyncio.AbstractEventLoop], None]]:
-    """Let children that are forked in this block have the signals as they are now, and no part in the loop.
+    """Give children that are forked in this block the signal handlers of now, and keep them out of the loop.
 
-    What this gives is to be told the loop.
+    The block gets a function, to be called with the loop when it has been made.
     """
     global _program
     outer, _program = _program, _Program()
@@ -76,13 +76,13 @@ def not_for_children() -> Iterator[Callable[[asyncio.AbstractEventLoop], None]]:
 
 
 def end_child(error: BaseException | None, parent: int) -> None:
-    """End the process here, if it is a child that has come back from its handler into the server.
+    """End the process, if it is a child that a handler has forked and that returns from the handler to the server.
 
-    It must not go on: it would take the requests of others, remove files at the end, and write what waits once more.
+    It must not go on: it would take requests, remove files at exit, and write again what waits in buffers.
 
     Args:
-        error: it has come by.
-        parent: the process of the server.
+        error: the exception with which the handler has ended; None if there is none.
+        parent: the pid of the server.
     """
     if os.getpid() == parent:
         return
@@ -104,7 +104,7 @@ def _numbers() -> list[int]:
 
 
 def _before_fork() -> None:
-    """Keep signals from a child that would still take them for the parent's."""
+    """Block signals, since a new child still has the parent's handlers."""
     if _program.pid:
         _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers())
 
@@ -141,9 +141,9 @@ def _in_child() -> None:
 
 
 def _tracker() -> list[int]:
-    """The descriptor by which multiprocessing keeps its tracker of resources alive: Python 3.13 waits for that to end.
+    """The descriptor that keeps multiprocessing's resource tracker alive; Python 3.13 waits at exit for its end.
 
-    No other way tells which one it is, without a lock that a thread of the parent may hold.
+    It is read from a private attribute: the public function takes a lock that a thread of the parent may hold.
     """
     module = sys.modules.get("multiprocessing.resource_tracker")
     number = getattr(getattr(module, "_resource_tracker", None), "_fd", None)
@@ -151,7 +151,7 @@ def _tracker() -> list[int]:
 
 
 def _pollers(but: int) -> list[int]:
-    """The epoll descriptors: what a child adds or removes there, it would for its parent."""
+    """The epoll descriptors, except one. They are shared: a child would add and remove sockets for its parent."""
     found = []
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc/self/fd"):
@@ -162,7 +162,7 @@ def _pollers(but: int) -> list[int]:
 
 
 def _replace(numbers: Iterable[int], by: int) -> None:
-    """Close descriptors, and leave another in their places: objects that own the numbers will close them."""
+    """Close descriptors, and put a duplicate of another in their places, since objects will close these numbers."""
     for number in numbers:
         with contextlib.suppress(OSError, ValueError):
             if number > 2:

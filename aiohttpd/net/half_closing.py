@@ -1,8 +1,8 @@
-"""Half-closing: TLS of a connection whose peer has closed its side, and still reads.
+"""TLS connections that are half-closed: one side has been closed (close_notify), and the other side goes on.
 
-Owns what keeps the loops from closing both sides then, as they do: RFC 8446 section 6.1 lets the other side go on, and
-a request that is followed by the end at once is to be answered. And the other way round: a peer that still sends when
-our side has been closed gets what it has been sent before (RFC 9112 section 9.6). Knows nothing of HTTP.
+RFC 8446 section 6.1 allows it, but event loops close both sides. So a request that is followed by close_notify would
+get no answer. And if the server has closed its side, bytes that the peer still sends would reset the connection, before
+it has read the last answer (RFC 9112 section 9.6). `HalfClosable` prevents both. It knows nothing of HTTP.
 """
 
 import asyncio
@@ -13,41 +13,41 @@ from typing import Any
 
 __all__ = ["HalfClosable", "half_closable", "hold_end"]
 
-_PIECE = 64 * 1024  # bytes that are thrown away at once
-_THROWN_AWAY = 1024 * 1024  # bytes after our end, before the connection is cut
+_PIECE = 64 * 1024  # bytes that are dropped at a time
+_DROPPED = 1024 * 1024  # bytes of the peer that are dropped after the server's close_notify; then it is reset
 
 
 class HalfClosable(ssl.SSLObject):
-    """TLS of a server that keeps the end of what the peer sends from the loop, for whoever closes the connection later.
+    """The TLS object of a server that does not show the peer's close_notify to the loop.
 
     Attributes:
-        has_ended: the peer has closed its side.
-        transport: that of TCP; None if it is not known. It is not read from once TLS has ended, since its end is one
-            that the loop would not keep for itself, either.
+        has_ended: whether the peer has closed its side.
+        transport: the TCP transport; None if it is not known. After close_notify it is not read any more, since the
+            loop would close the connection at the end of TCP, too.
     """
 
     has_ended = False
     transport: asyncio.Transport | None = None
     _tell: Callable[[], object] | None = None
-    _left: int | None = None  # of _THROWN_AWAY, once our side is being closed
+    _left: int | None = None  # bytes that may still be dropped, once the server's side is being closed
 
     def on_end(self, tell: Callable[[], object]) -> None:
-        """Have something called when the peer has closed its side."""
+        """Set a function that is called when the peer has closed its side."""
         self._tell = tell
         if self.has_ended:
             tell()
 
     def stop_reading(self) -> None:
-        """Read no more of TCP than of TLS."""
+        """Stop reading from TCP if TLS has ended."""
         if self.has_ended and self.transport is not None and not self.transport.is_closing():
-            with contextlib.suppress(RuntimeError):  # of uvloop, where nobody reads
+            with contextlib.suppress(RuntimeError):  # uvloop raises it if reading is paused
                 self.transport.pause_reading()
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        """Read as `ssl.SSLObject` does, but for the end.
+        """Read as `ssl.SSLObject` does, but do not return the end of the stream.
 
         Raises:
-            SSLWantReadError: there is nothing to read.
+            SSLWantReadError: there is nothing to read, or the peer has closed its side.
         """
         if buffer is not None:
             return super().read(len, buffer)
@@ -64,13 +64,16 @@ class HalfClosable(ssl.SSLObject):
         raise ssl.SSLWantReadError
 
     def unwrap(self) -> Any:
-        """Close our side, as `ssl.SSLObject` does; what the peer goes on to send is thrown away, up to a bound.
+        """Close the server's side, as `ssl.SSLObject` does; drop what the peer still sends, up to a limit.
 
-        OpenSSL takes it for an error, by which the loops would reset the connection: that destroys the answer.
+        For OpenSSL such bytes are an error, and the loops would reset the connection, which destroys the last answer.
+
+        Raises:
+            ssl.SSLError: the peer has sent more than that.
         """
         if self.server_side:
             if self._left is None:
-                self._left = _THROWN_AWAY
+                self._left = _DROPPED
             with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
                 while self.read(_PIECE):
                     pass
@@ -80,18 +83,18 @@ class HalfClosable(ssl.SSLObject):
         assert self._left is not None
         self._left -= len(data)
         if self._left < 0:
-            raise ssl.SSLError("the peer goes on after the end")
+            raise ssl.SSLError("the peer goes on sending after close_notify")
 
 
 def half_closable(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Have a context make TLS that can be closed by half, unless somebody has it make something else."""
+    """Have a TLS context make `HalfClosable` objects, unless the program has set another class."""
     if context.sslobject_class is ssl.SSLObject:
         context.sslobject_class = HalfClosable
     return context
 
 
 def hold_end(transport: asyncio.Transport, secured: asyncio.Transport | None) -> None:
-    """TLS has been agreed upon: say on what it stands."""
+    """After the handshake, give the TLS object its TCP transport."""
     tls = None if secured is None else secured.get_extra_info("ssl_object")
     if isinstance(tls, HalfClosable):
         tls.transport = transport

@@ -1,9 +1,9 @@
-"""Accepting: a listening socket that bears it when the process or the system has no descriptors left.
+"""Listener: a listening socket for an event loop that handles the lack of descriptors.
 
-Owns what an error of accept() means to the loop. uvloop closes the connections that wait then (libuv keeps a
-descriptor in reserve for that), and goes on. asyncio would try again as often as the backlog is long, log each time,
-and come back after a second, be the socket closed meanwhile or not; so it is told that nobody waits, and
-`server.acceptor` that it should leave the socket alone for a while.
+When the process or the system has no descriptors left, accept() fails. uvloop then closes the connections that wait
+(libuv keeps a spare descriptor for that), and goes on. asyncio would call accept() again as often as the backlog is
+long, log each error, and come back after a second, even if the socket has been closed meanwhile. So it is told that no
+connection waits, and `server.acceptor` that it should pause.
 """
 
 import errno
@@ -21,25 +21,26 @@ class Listener(socket.socket):
     """A duplicate of a listening socket, for the loop.
 
     Args:
-        sock: it listens.
-        exhausted: called with the error when accept() fails for the lack of resources.
+        sock: a listening socket.
+        exhausted: called with the error when accept() fails for lack of descriptors or memory.
     """
 
     def __init__(self, sock: socket.socket, exhausted: Callable[[OSError], None]) -> None:
         super().__init__(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
         self.setblocking(False)
-        self._without = exhausted
+        self._exhausted = exhausted
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, if there is one that can be accepted.
+        """Accept a connection.
 
         Raises:
-            OSError: as the system says.
+            BlockingIOError: no connection waits, or there are no resources to accept it.
+            OSError: any other error of the system.
         """
         try:
             return super().accept()
         except OSError as error:
             if error.errno not in EXHAUSTED:
                 raise
-            self._without(error)
+            self._exhausted(error)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None

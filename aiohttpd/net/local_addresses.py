@@ -1,8 +1,4 @@
-"""Reachable: under which addresses others find this machine.
-
-Owns nothing but the question, which every system answers in its own way. No name is resolved, and
-nothing is sent.
-"""
+"""The addresses of this machine, found without name resolution and without sending a packet."""
 
 import contextlib
 import ipaddress
@@ -15,11 +11,11 @@ _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 
 
 def addresses(*, ipv4: bool, ipv6: bool) -> list[str]:
-    """The addresses of this machine, without those that lead nowhere else (loopback, link-local).
+    """The addresses under which other machines may reach this one; neither loopback nor link-local.
 
     Args:
-        ipv4: look for those of IPv4.
-        ipv6: look for those of IPv6.
+        ipv4: whether to look for IPv4 addresses.
+        ipv6: whether to look for IPv6 addresses.
     """
     found: list[str | None] = []
     if ipv4:
@@ -57,7 +53,7 @@ def _of_ipv6_interfaces() -> list[str]:
 
 
 def _of_route(family: socket.AddressFamily, somewhere: str) -> str | None:
-    """The address from which packets would go there; an address of the documentation, to which none goes."""
+    """The source address of packets to a destination, an address reserved for documentation. No packet is sent."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.connect((somewhere, 9))

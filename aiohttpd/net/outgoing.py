@@ -1,7 +1,8 @@
-"""Outgoing: the way of bytes from an answer to the peer, and how far they have come.
+"""Outgoing: the write side of a connection.
 
-Owns the write side of a transport: what waits for a slow peer, within a limit; what is held back so
-that a batch of pipelined answers leaves in one piece; and the end of it. Knows nothing of HTTP.
+Owns the queue of bytes that wait for a slow peer, within a limit; the bytes that are held back so that the answers to
+pipelined requests are sent together; the end of the connection; and how many bytes the peer has received. It knows
+nothing of HTTP.
 """
 
 import asyncio
@@ -17,18 +18,18 @@ from ..errors import ClientDisconnected, WriteBufferFull
 
 __all__ = ["Outgoing"]
 
-_SLICE = 128 * 1024  # a larger piece is handed over in slices, each only while the transport takes them
-_HELD = 64 * 1024  # bytes of answers that may wait for the end of a batch
+_SLICE = 128 * 1024  # bytes; a larger piece is written in slices, while the transport accepts them
+_HELD = 64 * 1024  # bytes of answers that are held back, at most
 
-_RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds; close() sends RST
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
-_TCP_CLOSE = 7  # the state of a connection that is no more, of linux/tcp_states.h
-_SIOCOUTQ = 0x5411  # Linux: bytes that the kernel keeps for the peer; one for our end of the stream
-_FEW = 64 * 1024  # bytes that may be left to the kernel
+_TCP_CLOSE = 7  # linux/tcp_states.h: the connection does not exist any more
+_SIOCOUTQ = 0x5411  # Linux: bytes that the peer has not acknowledged, and one more after FIN
+_FEW = 64 * 1024  # bytes that may be left to the kernel when the connection is closed
 
 
 class Closable(Protocol):
-    """Something to be closed."""
+    """An object with a method ``close``."""
 
     def close(self) -> None: ...
 
@@ -37,11 +38,11 @@ class Outgoing:
     """The write side of one connection.
 
     Attributes:
-        paused: whether the transport asks to wait.
-        lost: whether there is nobody to write to.
-        closing: whether the end of what is sent has been decided.
-        held: what is held back until `release`; None if nothing is.
-        companion: who writes to the socket beside the transport, to be closed before it; None if nobody does.
+        paused: whether the transport has paused writing.
+        lost: whether the connection is lost.
+        closing: whether `close` or `write_eof` has been called.
+        held: pieces that are held back until `release`; None while nothing is held back.
+        companion: an object that writes to the socket beside the transport, and is closed before it; or None.
     """
 
     __slots__ = (
@@ -51,12 +52,12 @@ class Outgoing:
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
         self._transport = transport
-        # While nothing stands in the way: not held, not paused, not lost.
+        # None while bytes cannot be written at once: held back, paused or lost.
         self._write: Callable[[bytes], None] | None = transport.write
         self._limit = limit
         self._queue: deque[memoryview] | None = None
         self._queued = 0
-        self._total = 0  # bytes sent so far, wherever they are
+        self._total = 0  # bytes given to `send` so far
         self.held: list[bytes] | None = None
         self.companion: Closable | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
@@ -67,10 +68,10 @@ class Outgoing:
         self.closing = False
 
     def send(self, parts: list[bytes]) -> None:
-        """Send pieces, at once if the peer is not slow.
+        """Send pieces: at once, or later if the peer is slow.
 
         Raises:
-            WriteBufferFull: too much waits already. The connection is aborted then.
+            WriteBufferFull: more bytes than the limit wait already. The connection is aborted.
         """
         write = self._write
         if write is None or len(parts[-1]) > _SLICE:
@@ -85,14 +86,14 @@ class Outgoing:
             self._send_large(data)
 
     def hold(self) -> None:
-        """Hold back what is sent from now on, until `release`."""
+        """Hold back what is sent, until `release`."""
         if self.held is None:
             self.held = []
             self._held_size = 0
             self._write = None
 
     def release(self) -> None:
-        """Send what has been held back, and hold back no more."""
+        """Send what has been held back, and stop holding back."""
         held = self.held
         self.held = None
         self._unobstruct()
@@ -100,10 +101,10 @@ class Outgoing:
             self.send(held)
 
     async def writable(self) -> None:
-        """Wait while the peer is slow.
+        """Wait until the transport accepts bytes.
 
         Raises:
-            ClientDisconnected: the peer is gone.
+            ClientDisconnected: the connection is lost.
         """
         while self.paused and not self.lost:
             waiter = asyncio.get_running_loop().create_future()
@@ -115,12 +116,12 @@ class Outgoing:
             raise ClientDisconnected("the client is gone")
 
     def pause(self) -> None:
-        """The transport has enough."""
+        """The transport has called ``pause_writing``."""
         self.paused = True
         self._write = None
 
     def resume(self) -> None:
-        """The transport takes more."""
+        """The transport has called ``resume_writing``."""
         self.paused = False
         queue = self._queue
         while queue and not self.paused and not self._transport.is_closing():
@@ -134,10 +135,10 @@ class Outgoing:
         self._wake()
         end, self._end_of_queue = self._end_of_queue, None
         if end is not None:
-            asyncio.get_running_loop().call_soon(end)  # asyncio does not expect it within resume_writing
+            asyncio.get_running_loop().call_soon(end)  # asyncio does not allow it within resume_writing
 
     def unbuffer(self, *, on: bool) -> None:
-        """Have the transport say at once when not everything has gone to the kernel; or as usual again."""
+        """Have the transport pause writing as soon as it buffers a byte, or return to its usual limits."""
         if self._transport.is_closing():
             return
         if on:
@@ -147,11 +148,11 @@ class Outgoing:
             self._transport.set_write_buffer_limits()
 
     def passed(self, size: int) -> None:
-        """So many bytes have gone to the kernel beside the transport."""
+        """Count bytes that have been written to the socket beside the transport."""
         self._total += size
 
     def lose(self) -> None:
-        """The connection is lost."""
+        """The connection is lost: drop all bytes."""
         self.lost = True
         if self.companion is not None:
             self.companion.close()
@@ -160,11 +161,11 @@ class Outgoing:
         self._wake()
 
     def close(self) -> None:
-        """Close the transport once everything has been handed to it."""
+        """Close the transport after all bytes have been written to it."""
         self._end(self._close)
 
     def write_eof(self) -> None:
-        """Close our side once everything has been handed over; all of it where only that can be done (TLS)."""
+        """Close the write side after all bytes have been written; with TLS close the whole connection."""
         self._end(self._write_eof if self._transport.can_write_eof() else self._close)
 
     def _close(self) -> None:
@@ -174,16 +175,16 @@ class Outgoing:
     def _write_eof(self) -> None:
         try:
             self._transport.write_eof()
-        except OSError:  # the peer has gone, and nobody was told
+        except OSError:  # the peer has reset the connection
             self._close()
 
     def prepare_reset(self) -> None:
-        """Send what is held back, and have the end look like no regular one: TCP's RST."""
+        """Send what is held back, and have the connection end with RST, so that the peer sees an error."""
         self.release()
         self.drop_unread()
 
     def drop_unread(self) -> None:
-        """Have the kernel forget at the end what the peer has not read, else it keeps megabytes for minutes."""
+        """Have close() send RST and drop what the peer has not read; else the kernel keeps it for minutes."""
         sock = self._tcp_socket()
         if sock is not None:
             with contextlib.suppress(OSError):  # it has been closed
@@ -191,33 +192,33 @@ class Outgoing:
 
     @property
     def total(self) -> int:
-        """Bytes that have been sent so far, those included that still wait."""
+        """The number of bytes sent so far, including those that still wait."""
         return self._total
 
     @property
     def unsent(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """The number of bytes that have not been written to the socket."""
         return 0 if self.lost else self._queued + self._transport.get_write_buffer_size()
 
     @property
     def undelivered(self) -> int:
-        """Bytes that the peer has not acknowledged where the kernel tells, else those that it has not taken yet."""
+        """The number of bytes that the peer has not acknowledged; on other systems than Linux `unsent`."""
         waiting = self.unsent
         sock = self._tcp_socket() if sys.platform == "linux" and not self.lost else None
         if sock is not None:
-            import fcntl  # only for connections that end with much, or late
+            import fcntl  # needed only at the end of some connections
 
             with contextlib.suppress(OSError):  # it has been closed
                 (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
                 if (
                     sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_CLOSE
-                ):  # after an RST it still counts
+                ):  # after RST the count stays
                     waiting += max(0, queued - 1)
         return waiting
 
     @property
     def refused(self) -> bool:
-        """Whether the peer has answered what it was sent by RST: it has gone before."""
+        """Whether the peer has reset the connection (RST)."""
         sock = self._tcp_socket()
         if sock is not None and not self._refused:
             with contextlib.suppress(OSError):  # it has been closed
@@ -226,12 +227,12 @@ class Outgoing:
 
     @property
     def lags(self) -> bool:
-        """Whether the peer has so much still to read that it must not be left to the kernel alone."""
+        """Whether too many bytes are unacknowledged to leave them to the kernel when the connection is closed."""
         return self._total > _FEW and self.undelivered > _FEW
 
     def delivered(self) -> int:
-        """Bytes that have made progress so far: acknowledged by the peer where the kernel tells, else taken by it."""
-        # The buffer's size alone is too coarse: the kernel wakes a writer once per third of megabytes.
+        """The number of bytes that the peer has acknowledged; on other systems than Linux those in the kernel."""
+        # What is in the kernel is too coarse: it wakes a writer only when a third of its megabytes is free.
         sock = self._tcp_socket()
         if sys.platform == "linux" and sock is not None:
             try:
@@ -245,7 +246,7 @@ class Outgoing:
     def _tcp_socket(self) -> socket.socket | None:
         sock: socket.socket | None = self._transport.get_extra_info("socket")
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.fileno() < 0:
-            return None  # of one that is closed, uvloop raises ValueError, asyncio OSError
+            return None  # a closed socket raises ValueError in uvloop, OSError in asyncio
         return sock
 
     def _unobstruct(self) -> None:
@@ -281,7 +282,7 @@ class Outgoing:
         start = 0
         while start < len(view) and not self.paused and not self._queue:
             if self._transport.is_closing():
-                return  # the peer has gone, and we are about to be told
+                return  # the peer has gone; connection_lost() will follow
             self._transport.write(view[start : start + _SLICE])
             start += _SLICE
         if start < len(view):
@@ -290,7 +291,7 @@ class Outgoing:
     def _enqueue(self, view: memoryview, start: int) -> None:
         if self._queue is None:
             self._queue = deque()
-        # One write of any size is kept by reference; it is on top of what waits that there is a limit.
+        # One piece of any size may wait, since it is kept by reference. The limit is for more pieces.
         if self._queue and self._queued + len(view) - start > self._limit:
             self.drop_unread()
             self._transport.abort()

@@ -1,6 +1,6 @@
-"""Progress of a transfer: whether a peer keeps up, and whether it is still there.
+"""The progress of a transfer: whether a peer is too slow, and whether it is still connected.
 
-Measured from time to time, never timed byte by byte. Takes the time as an argument.
+It is measured at intervals; the time is an argument.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ __all__ = ["TransferRate", "Silence", "peer_has_closed"]
 
 
 class TransferRate:
-    """Whether a transfer keeps up with a minimum rate, over windows of time in which we waited for the peer.
+    """Compares a transfer with a minimum rate, over windows of time in which the server waits for the peer.
 
-    One byte now and then is no progress, and a pause that is ours is no fault of the peer's.
+    A single byte now and then is not enough, and time in which the server does not wait does not count.
 
     Args:
         total: bytes transferred so far.
@@ -23,27 +23,27 @@ class TransferRate:
     def __init__(self, total: int) -> None:
         self._base = total
         self._waited = 0.0
-        self._since: float | None = None  # while we wait
+        self._since: float | None = None  # the time at which the wait has begun; None while the server does not wait
 
     def begin(self, now: float) -> None:
-        """We wait for the peer."""
+        """The server begins to wait for the peer."""
         if self._since is None:
             self._since = now
 
     def end(self, now: float) -> None:
-        """We do not wait any longer."""
+        """The server does not wait any more."""
         if self._since is not None:
             self._waited += now - self._since
             self._since = None
 
     def too_slow(self, now: float, total: int, *, window: float, rate: int) -> bool:
-        """Look at the transfer: a window begins anew whenever as much has come as one window wants.
+        """Check the transfer. A window ends, and the next begins, when ``rate * window`` bytes have been transferred.
 
         Args:
             now: the time.
             total: bytes transferred so far.
-            window: seconds of waiting within which ``rate * window`` bytes have to come.
-            rate: bytes a second that are enough; with 0 one byte in a window is.
+            window: seconds of waiting within which that has to happen.
+            rate: the minimum rate in bytes per second; with 0 one byte in a window is enough.
         """
         if total - self._base >= max(1, rate * window):
             self._base = total
@@ -55,11 +55,11 @@ class TransferRate:
 
 
 class Silence:
-    """Whether a head goes on to come, where each wait for bytes has a timeout and the head as a whole has another.
+    """The timeout of a head that begins anew with each byte, and a second timeout for the whole head.
 
     Args:
-        seconds: for each wait.
-        most: seconds for the whole head.
+        seconds: the timeout of each wait for bytes.
+        most: the timeout of the whole head, in seconds.
     """
 
     __slots__ = ("_heard", "_most", "_spent", "seconds")
@@ -75,7 +75,7 @@ class Silence:
         self._spent = 0.0
 
     def goes_on(self, heard: int) -> bool:
-        """The timeout is over: say whether more of the head has come within it, and more may come.
+        """After a timeout: whether a part of the head has arrived within it, so that the next wait may begin.
 
         Args:
             heard: bytes of the head so far.
@@ -86,7 +86,7 @@ class Silence:
 
 
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:
-    """Ask the kernel whether the peer has closed, while we do not read and no loop would tell."""
+    """Ask the kernel whether the peer has closed its side; the loop does not notice it while reading is paused."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0 or not hasattr(select, "POLLRDHUP"):
         return False

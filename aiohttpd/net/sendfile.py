@@ -1,10 +1,9 @@
-"""Transfers: the way of a file's bytes to the peer, past Python where the kernel can do it.
+"""Sending files: by the system call ``sendfile`` where possible, else by reading and writing.
 
-Owns the choice between ``sendfile`` and reading, and keeps the loop from waiting for a disk where the
-kernel says that it would. Knows nothing of HTTP.
+The loop never waits for a disk, if the kernel tells what is in the page cache. It knows nothing of HTTP.
 
-uvloop has no ``sendfile``, and asyncio's wants a transport of its own kind. So the socket is written
-beside the transport, while that has nothing to write: see `Sendfile`.
+uvloop has no ``sendfile``, and asyncio's needs a transport of asyncio. So `Sendfile` writes to the socket itself, while
+the transport has nothing to write.
 """
 
 import asyncio
@@ -19,20 +18,20 @@ from .outgoing import Outgoing
 
 __all__ = ["FileTransfer", "file_transfer", "read_at", "read_at_once", "read_from"]
 
-_PIECE = 1024 * 1024  # bytes for one call of sendfile; benchmarks/files.py
-_READ = 256 * 1024  # bytes that are read, and sent by the transport
-_HELD_BACK = 4096  # bytes at the end of what is sent only if it has not changed
-_TURN = 4 * _PIECE  # bytes after which others have their turn, if the peer is that fast
+_PIECE = 1024 * 1024  # bytes for one call of sendfile; measured by benchmarks/files.py
+_READ = 256 * 1024  # bytes that are read at a time and sent by the transport
+_HELD_BACK = 4096  # bytes at the end of a part that are sent only after the check
+_TURN = 4 * _PIECE  # bytes after which other tasks have their turn, even if the socket takes more
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 
 
 class FileTransfer:
-    """Sends parts of one open file.
+    """Sends parts of one open file by reading and writing.
 
     Args:
-        out: where what is written goes.
-        descriptor: of the file.
+        out: the write side of the connection.
+        descriptor: the descriptor of the file.
     """
 
     def __init__(self, out: Outgoing, descriptor: int) -> None:
@@ -40,16 +39,17 @@ class FileTransfer:
         self._descriptor = descriptor
 
     async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
-        """Send ``count`` bytes from ``offset`` on; tells how many whenever some have been sent.
+        """Send a part of the file; yield the number of bytes whenever some have been sent.
 
         Args:
-            offset: where they begin in the file.
-            count: how many they are.
-            check: asked before the last of them leave, if the answer must not be whole without its yes.
+            offset: where the part begins in the file.
+            count: its length in bytes.
+            check: called before the last bytes are sent; if it returns False, they are not sent, so that the peer sees
+                an incomplete answer. None for no check.
 
         Raises:
-            EOFError: the file ends before, or the check has failed.
-            ClientDisconnected: the peer is gone.
+            EOFError: the file is shorter, or the check has returned False.
+            ClientDisconnected: the peer has closed the connection.
         """
         left = count if check is None else count - min(count, _HELD_BACK)
         while left:
@@ -69,20 +69,20 @@ class FileTransfer:
             yield left
 
     async def send(self, offset: int, count: int) -> int:
-        """Send some of the bytes from ``offset`` on, at most ``count``; return how many, 0 at the file's end."""
+        """Send at most ``count`` bytes from ``offset`` on; return how many, 0 at the end of the file."""
         await self._out.writable()
         data = await read_at(self._descriptor, offset, min(count, _READ))
         if data:
             self._out.send([data])
-            await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
+            await asyncio.sleep(0)  # a fast client must not keep other tasks waiting
         return len(data)
 
     def close(self) -> None:
-        """End it, on every path."""
+        """Release what the transfer holds; it has to be called at the end in any case."""
 
 
 def file_transfer(out: Outgoing, transport: asyncio.Transport, descriptor: int) -> FileTransfer:
-    """Choose how the bytes of a file go to a transport: by `Sendfile` unless there is TLS, or no such call."""
+    """Make the transfer of a file: a `Sendfile`, unless the connection has TLS or the system has no such call."""
     sock = transport.get_extra_info("socket")
     if hasattr(os, "sendfile") and sock is not None and transport.get_extra_info("sslcontext") is None:
         return Sendfile(out, transport, sock.fileno(), descriptor)
@@ -90,10 +90,10 @@ def file_transfer(out: Outgoing, transport: asyncio.Transport, descriptor: int) 
 
 
 async def read_at(descriptor: int, offset: int, count: int) -> bytes:
-    """Read from a file: at once if its bytes are in memory, else in a thread.
+    """Read from a file: at once if the bytes are in the page cache, else in a thread.
 
     Returns:
-        Fewer bytes than asked for at the end of the file only, as far as files go.
+        The bytes; fewer than ``count`` only at the end of a regular file.
     """
     if _in_memory(descriptor, offset + count - 1):
         return read_from(descriptor, offset, count)
@@ -105,13 +105,13 @@ async def _read_in_thread(descriptor: int, offset: int, count: int) -> bytes:
 
 
 class Sendfile(FileTransfer):
-    """By ``os.sendfile``, from the page cache to the socket.
+    """Sends parts of one open file by ``os.sendfile``, from the page cache to the socket.
 
-    It writes beside the transport, which has to have nothing to write then, and says so from now on.
+    It writes to the socket itself while the transport has nothing to write.
 
-    The loop does not let us wait for a socket that a transport has, but for a duplicate of its descriptor.
-    A TCP connection is closed only with its last descriptor, so the duplicate goes first on every path:
-    `Outgoing.lose` closes it, too.
+    A loop refuses to watch a socket that belongs to a transport, but not a duplicate of its descriptor. A TCP
+    connection is closed only with its last descriptor, so the duplicate is always closed before the transport:
+    `Outgoing.lose` does that, too.
     """
 
     def __init__(self, out: Outgoing, transport: asyncio.Transport, sock: int, descriptor: int) -> None:
@@ -125,7 +125,7 @@ class Sendfile(FileTransfer):
         out.unbuffer(on=True)
 
     async def send(self, offset: int, count: int) -> int:
-        """Send as much as the socket takes; wait until it takes something."""
+        """Send as much as the socket takes; wait until it takes at least one byte."""
         await self._out.writable()
         count = min(count, _PIECE)
         if not _in_memory(self._descriptor, offset + count - 1):
@@ -139,7 +139,7 @@ class Sendfile(FileTransfer):
                 await self._socket_writable()
                 continue
             except OSError as error:
-                if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system that has no such call
+                if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # the file system does not support it
                     return await super().send(offset, count)
                 if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT):
                     raise
@@ -150,7 +150,7 @@ class Sendfile(FileTransfer):
             return sent
 
     def _gone(self) -> ClientDisconnected:
-        self._out.lose()  # the loop is about to say so
+        self._out.lose()  # connection_lost() will follow
         return ClientDisconnected("the client is gone")
 
     async def _take_turns(self, sent: int) -> None:
@@ -164,7 +164,7 @@ class Sendfile(FileTransfer):
         if self._duplicate < 0:
             self._duplicate = os.dup(self._socket)
         loop = asyncio.get_running_loop()
-        self._protocol.pause_writing()  # as the transport would: the peer is watched then
+        self._protocol.pause_writing()  # as the transport does, so that the rate of the peer is measured
         loop.add_writer(self._duplicate, self._protocol.resume_writing)
         try:
             await self._out.writable()
@@ -172,7 +172,7 @@ class Sendfile(FileTransfer):
             if self._duplicate >= 0:
                 loop.remove_writer(self._duplicate)
                 if self._out.paused:
-                    self._protocol.resume_writing()  # cancelled: what comes next may be written
+                    self._protocol.resume_writing()  # also after a cancellation
 
     def close(self) -> None:
         """Close the duplicate."""
@@ -186,8 +186,8 @@ class Sendfile(FileTransfer):
 
 
 def _in_memory(descriptor: int, offset: int) -> bool:
-    """Whether reading would not wait for a disk; a file system that cannot tell is taken to be fast."""
-    # Files are read ahead, so the last byte of a piece stands for all of it.
+    """Whether the bytes are in the page cache; True if the file system cannot tell."""
+    # The kernel reads ahead, so the last byte of a piece stands for all of it.
     if _NOWAIT is None:
         return True
     try:
@@ -200,7 +200,7 @@ def _in_memory(descriptor: int, offset: int) -> bool:
 
 
 def read_from(descriptor: int, offset: int, count: int) -> bytes:
-    """Read from a file, in a thread where that may take its time."""
+    """Read from a file; to be called in a thread, since it may wait for a disk."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, count, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
@@ -208,7 +208,7 @@ def read_from(descriptor: int, offset: int, count: int) -> bytes:
 
 
 def read_at_once(descriptor: int, offset: int, count: int) -> bytes | None:
-    """Read from a file without waiting for a disk; None if that cannot be."""
+    """Read from a file without waiting for a disk; None if the bytes are not in the page cache."""
     if _NOWAIT is None:
         return read_from(descriptor, offset, count)
     data = bytearray(count)
@@ -216,5 +216,5 @@ def read_at_once(descriptor: int, offset: int, count: int) -> bytes | None:
         return bytes(data[: os.preadv(descriptor, [data], offset, _NOWAIT)])
     except BlockingIOError:
         return None
-    except OSError:  # a file system that cannot tell is taken to be fast
+    except OSError:  # the file system cannot tell
         return read_from(descriptor, offset, count)

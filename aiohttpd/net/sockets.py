@@ -1,6 +1,6 @@
-"""Listening sockets: TCP, unix, and those that somebody else has made.
+"""Listening sockets: TCP, unix, and those that the program has made.
 
-Owns how an address becomes a socket, and what it is called. No server is known here.
+Owns how an address becomes a socket, how sockets are named in URLs, and the errors of addresses.
 """
 
 import contextlib
@@ -16,21 +16,21 @@ from typing import Any
 
 __all__ = ["BindError", "ServerAddress", "UnixAddress", "bind_beside", "check_address", "listen", "root_of", "url_of"]
 
-_TRIES = 8  # to find a port that is free for IPv4 and IPv6 alike
-_PATIENCE = 1.0  # seconds for another server that begins in the same folder
-_SOCKETS = ("sock", "socket", "unix", "ipc")  # what names of sockets end with, and names of hosts do not
-_LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761 section 6.3, whatever the file of hosts has of them
+_TRIES = 8  # attempts to find a port that is free for IPv4 and IPv6
+_PATIENCE = 1.0  # seconds to wait for another server that starts in the same folder
+_SOCKETS = ("sock", "socket", "unix", "ipc")  # endings of names of sockets that are no top-level domains
+_LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761 section 6.3; /etc/hosts does not count
 
 _SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(frozen=True)
 class UnixAddress:
-    """Where a unix socket is to be, and who may connect to it.
+    """The path of a unix socket, and who may connect to it.
 
     Attributes:
-        path: of the socket; on Linux one that begins with NUL is in no folder.
-        mode: its permissions, 0o660 say; by default what the umask leaves.
+        path: the path of the socket; on Linux one that begins with NUL is an abstract socket.
+        mode: its permissions, for example 0o660; by default as the umask says.
         group: its group, by name or number; by default that of the process.
     """
 
@@ -39,25 +39,25 @@ class UnixAddress:
     group: str | None = None
 
 
-# ("host", port), the path of a unix socket with or without more about it, or a listening socket.
+# ("host", port), the path of a unix socket, a UnixAddress, or a listening socket.
 ServerAddress = tuple[str, int] | str | UnixAddress | socket.socket
 
 
 class BindError(OSError):
-    """An address cannot be listened on; the text says which and why."""
+    """The server cannot listen on an address. The text names the address and the reason."""
 
     def __str__(self) -> str:
         return str(self.args[-1])
 
 
 def check_address(address: Any) -> None:
-    """See that this is an address, or a list of several, as far as it can be told without asking the system.
+    """Check an address, or a list of addresses, without asking the system.
 
-    A text is the path of a unix socket, unless it looks like a host or a URL; ``./localhost`` is a path.
+    A text is the path of a unix socket, but one that looks like a host or a URL is refused; ``./localhost`` is a path.
 
     Raises:
-        TypeError: it is nothing that an address can be; the text says what to write.
-        ValueError: it looks like another address than the one that it would be; or there is no such port.
+        TypeError: the value cannot be an address; the text says what to write.
+        ValueError: a path looks like a host or a URL, or a port is out of range.
     """
     if isinstance(address, list):
         for one in address:
@@ -72,10 +72,10 @@ def _check(address: Any) -> None:
     elif isinstance(address, tuple):
         _check_host(address)
     elif isinstance(address, int):
-        raise TypeError(f"{address} is no address: write ('127.0.0.1', {address}), host and port")
+        raise TypeError(f"{address} is not an address: write ('127.0.0.1', {address}), host and port")
     elif not isinstance(address, (socket.socket, UnixAddress, os.PathLike)):
         raise TypeError(
-            f"{address!r} is no address: write ('127.0.0.1', 8000), or give the path of a unix socket, a listening "
+            f"{address!r} is not an address: write ('127.0.0.1', 8000), or give the path of a unix socket, a listening "
             "socket, or a list of these"
         )
 
@@ -96,11 +96,11 @@ def _check_path(text: str) -> None:
     else:
         write = f"({text!r}, 8000), host and port"
         write += f"; or './{text}', if it is the path of a unix socket" if text else ""
-    raise ValueError(f"{text!r} is no address: write {write}")
+    raise ValueError(f"{text!r} is not an address: write {write}")
 
 
 def _looks_like_host(text: str) -> bool:
-    """Whether a text that should be a path means something else: a host, with or without a port, or a URL."""
+    """Whether a text that should be a path looks like a host, with or without a port, or like a URL."""
     if "/" in text:
         return "://" in text or text.startswith("unix:")
     if not text or ":" in text or text.lower().removesuffix(".") in ("localhost", "*", socket.gethostname().lower()):
@@ -113,12 +113,12 @@ def _looks_like_host(text: str) -> bool:
 
 def _check_host(address: tuple[Any, ...]) -> None:
     if not 2 <= len(address) <= 4 or isinstance(address[0], (tuple, socket.socket)):
-        raise TypeError(f"{address!r} is no address: write (host, port); several of them are a list")
+        raise TypeError(f"{address!r} is not an address: write (host, port), or a list of these")
     host, port = address[:2]
     if isinstance(host, int):
         raise TypeError(f"the host is {host!r}: write port={host} for a port, and the host as a text: '127.0.0.1'")
     if host is not None and not isinstance(host, str):
-        raise TypeError(f"the host is a text, not {host!r}: '127.0.0.1', say")
+        raise TypeError(f"the host is a text like '127.0.0.1', not {host!r}")
     name, _, digits = (host or "").rpartition(":")
     if digits.isdecimal() and (":" not in name or name.endswith("]")):
         raise ValueError(
@@ -129,27 +129,29 @@ def _check_host(address: tuple[Any, ...]) -> None:
     if isinstance(port, bool) or not isinstance(port, int):
         raise TypeError(f"the port is a number, not {port!r}")
     if not 0 <= port <= 65535:
-        raise ValueError(f"{port} is no port: they are 0 to 65535")
+        raise ValueError(f"{port} is not a port (0 to 65535)")
 
 
 def listen(
     address: ServerAddress | list[ServerAddress], backlog: int, *, reuse_port: bool = False
 ) -> list[socket.socket]:
-    """Make sockets that listen.
+    """Make listening sockets.
 
-    An empty host, ``None`` or ``"::"`` stands for all addresses of the machine, IPv4 and IPv6 alike, each with
-    a socket of its own. A name is resolved once, here. Port 0 takes a free port, the same for all
-    addresses of one name. ``"localhost"`` is 127.0.0.1 and ::1, as far as the machine has them. Closing a unix socket
-    that was made here removes it from its folder.
+    An empty host, ``None`` or ``"::"`` stands for all addresses of the machine: one socket for IPv4 and one for IPv6.
+    A name is resolved once, here. Port 0 takes a free port, the same for all addresses of one host. ``"localhost"`` is
+    127.0.0.1 and ::1, as far as the machine has them. When a unix socket that was made here is closed, its file is
+    removed.
 
     Args:
-        address: one address, or a list of several.
-        backlog: connections that may wait to be accepted.
-        reuse_port: let other sockets of the same user listen on the same port; each gets its share of the
-            connections.
+        address: an address, or a list of addresses.
+        backlog: the number of connections that may wait to be accepted.
+        reuse_port: allow other sockets of the same user on the same port (SO_REUSEPORT).
+
+    Returns:
+        The sockets, in the order of the addresses.
 
     Raises:
-        BindError: one of them cannot be listened on; none is left open then.
+        BindError: it is not possible to listen on one of them; then all are closed.
     """
     several = address if isinstance(address, list) else [address]
     with contextlib.ExitStack() as undo:
@@ -163,18 +165,23 @@ def listen(
 
 
 def bind_beside(sock: socket.socket) -> socket.socket:
-    """Make another socket for the address of one that shares its port.
+    """Make another socket for the address of one that was made with ``reuse_port``.
 
-    It does not listen yet, and until it does the system deals no connection to it.
+    It does not listen yet; until then the kernel gives it no connections.
 
     Raises:
-        BindError: that is not to be had.
+        BindError: the socket cannot be bound.
     """
     return _bind_tcp(sock.family, sock.getsockname(), reuse_port=True)
 
 
 def url_of(name: Any, *, tls: bool = False) -> str:
-    """The URL under which the name of a listening socket is reached, ``http://127.0.0.1:8000`` say."""
+    """The URL of a listening socket, for example ``http://127.0.0.1:8000``.
+
+    Args:
+        name: what ``getsockname`` returns.
+        tls: whether it is HTTPS.
+    """
     if not isinstance(name, tuple):
         return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
     scheme, usual = ("https", 443) if tls else ("http", 80)
@@ -182,17 +189,17 @@ def url_of(name: Any, *, tls: bool = False) -> str:
 
 
 def root_of(url: str) -> str:
-    """A URL of `url_of` as people and browsers are given it."""
+    """A URL of `url_of` with the slash that is shown to users."""
     return url if url.startswith("unix:") else f"{url}/"
 
 
 def _host_of(name: Any) -> str:
-    """The host of a socket's name as one writes it; with its zone, RFC 9844, since it means nothing without."""
+    """The host of a socket's name; a link-local address with its zone (RFC 9844), which is a part of it."""
     host = str(name[0])
     if len(name) == 4 and name[3] and "%" not in host:
         try:
             host += f"%{socket.if_indextoname(name[3])}"
-        except OSError:  # the interface is gone, or was never there
+        except OSError:  # there is no such interface
             host += f"%{name[3]}"
     return f"[{host}]" if ":" in host else host
 
@@ -208,28 +215,28 @@ def _listen(address: ServerAddress, others: list[ServerAddress], backlog: int, r
         return [_listen_unix(UnixAddress(os.fsdecode(address)), backlog)]
     _check_host(address)
     host, port = address[:2]
-    zone: tuple[int, ...] = address[3:]  # what getsockname() says may have one
+    zone: tuple[int, ...] = address[3:]  # an address of getsockname() may have one
     if any(zone) and "%" not in host:
-        host = f"{host}%{zone[0]}"  # as it can be resolved
+        host = f"{host}%{zone[0]}"  # the form that getaddrinfo() understands
     hosts, everywhere = _hosts(host, port, others)
     resolved = [found for name in hosts for found in _resolve(name, port)]
     for left in reversed(range(_TRIES)):
         try:
             return _listen_all(resolved, backlog, reuse_port, everywhere=everywhere)
         except BindError as error:
-            # A port that was free for the first address is not always so for the second.
+            # A free port of the first address may be in use for the second.
             if not left or port or len(resolved) == 1 or error.errno != errno.EADDRINUSE:
                 raise
     raise AssertionError
 
 
 def _hosts(host: str | None, port: int, others: list[ServerAddress]) -> tuple[list[str | None], bool]:
-    """What a host stands for; and whether that may be less, as a kernel may be without one of the two families."""
+    """The hosts for which a host stands, and whether some may be missing, as on a kernel without IPv6."""
     if host == "::" and ("0.0.0.0", port) not in others:
         return ["::", "0.0.0.0"], True
     if host and host.lower().removesuffix(".") == "localhost":
         return [name for name in _LOCALHOST if (name, port) not in others], True
-    # Who names IPv4 besides means IPv6 by "::".
+    # If 0.0.0.0 is in the list too, "::" stands for IPv6 only.
     return [host or None], not host
 
 
@@ -245,7 +252,7 @@ def _resolve(host: str | None, port: int) -> list[tuple[int, _SockAddr]]:
 def _listen_all(
     resolved: list[tuple[int, _SockAddr]], backlog: int, reuse_port: bool, *, everywhere: bool
 ) -> list[socket.socket]:
-    """Listen on all addresses of one name, by the same port."""
+    """Listen on all addresses of one host, with the same port."""
     missing: BindError | None = None
     with contextlib.ExitStack() as undo:
         sockets: list[socket.socket] = []
@@ -255,7 +262,7 @@ def _listen_all(
             try:
                 sock = _listen_tcp(family, sockaddr, backlog, reuse_port)
             except BindError as error:
-                # "All addresses" are those that there are.
+                # Of "all addresses" some may be missing.
                 if not everywhere or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
                 missing = error
@@ -285,10 +292,10 @@ def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool) -> socket.s
         raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
     try:
         if os.name == "posix" and sys.platform != "cygwin":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not while another listens
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on POSIX it shares no port
         if reuse_port:
             if not hasattr(socket, "SO_REUSEPORT"):
-                raise OSError("this system cannot share a port (reuse_port)")
+                raise OSError("this system does not support reuse_port")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
@@ -301,24 +308,24 @@ def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool) -> socket.s
 
 
 class _UnixListener(socket.socket):
-    """A unix socket that leaves its folder when it is closed; copies of it do not count."""
+    """A unix socket whose file is removed when it is closed; copies of it do not remove the file."""
 
     _place: tuple[str, int, int] | None = None
 
     def settle(self, path: str) -> None:
-        """Remember where it is, to remove nothing else later."""
+        """Remember its file, so that no other file is removed later."""
         found = os.stat(path)
         self._place = path, found.st_dev, found.st_ino
 
     def dup(self) -> socket.socket:  # type: ignore[override]
-        """A copy, whose end is not the end of the socket."""
+        """Make a copy, which does not remove the file."""
         return socket.socket(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
 
     def close(self) -> None:
-        """Close it, and remove it from its folder if nobody has put another in its place."""
+        """Close it, and remove its file, unless another file has taken its place."""
         place, self._place = self._place, None
         if place is not None:
-            # While it still listens, so that nobody can take it for a dead one and be in the way.
+            # Before close(), so that another server cannot find a dead socket and replace it meanwhile.
             with contextlib.suppress(OSError):
                 found = os.lstat(place[0])
                 if (found.st_dev, found.st_ino) == place[1:]:
@@ -334,7 +341,7 @@ def _listen_unix(address: UnixAddress, backlog: int) -> socket.socket:
             sock.bind(path)
             sock.listen(backlog)
         else:
-            # Until listen() nobody gets in, so the permissions are in force before anybody can.
+            # No client can connect before listen(), so the permissions are set in time.
             with _alone_in(os.path.dirname(path) or "."):
                 _remove_dead_socket(path)
                 sock.bind(path)
@@ -360,10 +367,10 @@ def _restrict(address: UnixAddress) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: str) -> Iterator[None]:
-    """Let servers that begin at the same moment do so one after the other.
+    """Lock a folder, so that servers that start at the same moment make their sockets one after the other.
 
-    A socket that is bound and does not listen yet refuses connections as a dead one does. Where the lock
-    is not to be had, because there is none or somebody keeps it, we do without.
+    A socket that is bound and does not listen yet refuses connections, as a dead one does. If the folder cannot be
+    locked within a second, it is done without the lock.
     """
     import fcntl
 
@@ -390,10 +397,10 @@ def _alone_in(folder: str) -> Iterator[None]:
 
 
 def _remove_dead_socket(path: str) -> None:
-    """Remove a socket that a server has left behind, never one that somebody listens on."""
+    """Remove a socket that a server has left behind, but not one that a server listens on."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(errno.EEXIST, "something else is there, and no socket")
+            raise FileExistsError(errno.EEXIST, "a file that is not a socket has this name")
     except FileNotFoundError:
         return
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
@@ -403,7 +410,7 @@ def _remove_dead_socket(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
         except OSError:
-            pass  # busy, not ours to connect to, or gone meanwhile: bind() will say
+            pass  # it is busy, connect() is not permitted, or it is gone: bind() reports what is wrong
 
 
 def _explained(where: str, error: OSError | LookupError) -> BindError:

@@ -1,6 +1,6 @@
-"""TLS: from the files that somebody names to the context that a server needs.
+"""TLS contexts of servers, made of certificate files.
 
-Owns the defaults of TLS, and what is said when a file is not what it should be. It opens no socket.
+Owns the defaults of TLS, and the errors for files that cannot be used.
 """
 
 import ssl
@@ -13,14 +13,18 @@ __all__ = ["Certificates"]
 
 @dataclass(frozen=True)
 class Certificates:
-    """The files of TLS. They may change: each `context` is made of what is in them then.
+    """The files of TLS. Each call of `context` reads them again, so they may be replaced while a server runs.
+
+    ::
+
+        aiohttpd.run(Hello, port=443, ssl=Certificates("cert.pem", "key.pem"))
 
     Attributes:
-        certificate: path of the certificate in PEM, with those of the authorities between.
-        key: path of its private key, by default in the same file.
-        password_file: path of a file with the password of the key, one that ends a line.
-        authority: path of the certificates in PEM of which one must have signed the certificate of a client; by
-            default clients are not asked for theirs.
+        certificate: path of the certificate chain in PEM, the certificate of the server first.
+        key: path of its private key; by default the key is in ``certificate``.
+        password_file: path of a file with the password of the key; a newline at its end does not count.
+        authority: path of CA certificates in PEM. If it is given, a client needs a certificate that one of them has
+            signed; by default clients need none.
     """
 
     certificate: str
@@ -29,10 +33,10 @@ class Certificates:
     authority: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Make the context of a server: TLS 1.2 or later, HTTP/1.1 by ALPN.
+        """Make the TLS context of a server: TLS 1.2 or later, HTTP/1.1 by ALPN.
 
         Raises:
-            TLSError: one of the files cannot be read or used.
+            TLSError: a file cannot be read or used; the text names it.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -56,7 +60,7 @@ class Certificates:
         def ask() -> bytes:
             if password is None:
                 raise TLSError(f"{key} is encrypted: give its password with password_file")
-            return password  # without this function the terminal would be asked
+            return password  # without this function OpenSSL would ask on the terminal
 
         try:
             context.load_cert_chain(self.certificate, self.key, ask)
@@ -69,10 +73,10 @@ class Certificates:
         certificate, key = self.certificate, self.key
         if error.reason == "KEY_VALUES_MISMATCH":
             return f"{key or certificate} is not the key of {certificate}"
-        if self.password_file is not None:  # OpenSSL does not always say why
+        if self.password_file is not None:  # OpenSSL does not always tell the reason
             return f"{key or certificate} cannot be read with the password in {self.password_file}"
         if key is None:
-            return f"{certificate} does not hold a certificate and its key in PEM; a key of its own goes to key"
+            return f"{certificate} does not hold a certificate and its key in PEM; give a separate file to key"
         return f"{certificate} and {key} are not a certificate and a key in PEM"
 
 

@@ -1,4 +1,4 @@
-"""Bytes to objects and back: HTTP/1.1 as RFC 9110 and RFC 9112 write it.
+"""The messages of HTTP/1.1 (RFC 9110, RFC 9112): bytes are parsed to objects, and objects are formatted as bytes.
 
-Pure: no I/O, no clock, no logging, no asyncio; of the package only `errors` and `config` are imported.
+All of it is pure: no I/O, no clock, no logging, no asyncio. It imports only `errors` and `config` of the package.
 """

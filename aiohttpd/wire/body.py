@@ -1,8 +1,8 @@
-"""Message bodies: the two ways to know where one ends, RFC 9112 sections 6 and 7.
+"""Decoders of message bodies, by length or by chunks (RFC 9112 sections 6 and 7).
 
-A decoder is fed what has arrived, appends the content to a buffer, and says where it stopped. It
-keeps nothing but a few numbers, so a thousand tiny chunks cost no more than their bytes; runs of chunks of
-less than 16 bytes are taken apart by one pattern. What it does in one call can be bounded.
+A decoder gets the bytes that have arrived, appends the content to a buffer, and returns where it has stopped. It
+keeps only a few numbers, so a thousand tiny chunks need no more memory than their bytes. A run of chunks of less than
+16 bytes is matched by one pattern. The work of one call can be bounded.
 """
 
 import functools
@@ -17,10 +17,10 @@ __all__ = ["ChunkedDecoder", "LengthDecoder", "Unframed"]
 
 
 class LengthDecoder:
-    """A body of a length known in advance.
+    """A body whose length is in Content-Length.
 
     Attributes:
-        remaining: bytes that are still to come.
+        remaining: bytes of the body that have not been decoded yet.
     """
 
     __slots__ = ("complete", "remaining")
@@ -41,13 +41,13 @@ class LengthDecoder:
         return start + length
 
     def count(self, length: int) -> None:
-        """So many bytes have come, and need no decoding."""
+        """Count bytes of the body that the caller has taken without `decode`."""
         self.remaining -= length
         self.complete = not self.remaining
 
 
 class Unframed:
-    """No body of HTTP, but what follows a change of protocol: it ends with the connection."""
+    """The bytes after a change of protocol (Upgrade, CONNECT): no framing, the end is the end of the connection."""
 
     __slots__ = ("complete",)
 
@@ -58,7 +58,7 @@ class Unframed:
         self.complete = False
 
     def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
-        """Append all of it."""
+        """Append all bytes to ``out``; return the end of ``data``."""
         out += memoryview(data)[start:]
         return len(data)
 
@@ -69,18 +69,18 @@ _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*
 _CHUNK_SIZE = rf"([0-9A-Fa-f]{{1,16}}+)((?:;{TOKEN}(?:=(?:{TOKEN}|{_QUOTED}))?)*+)\r\n"
 _TRAILERS = rf"((?:{FIELD_LINE})*+)\r\n"
 
-# Whole chunks of 1 to 15 bytes, and the content of one: a size of one digit says how much there is behind it.
+# Whole chunks of 1 to 15 bytes, whose size has one hexadecimal digit, and the content of one of them.
 _TINY = "|".join(rf"[{size:x}{size:X}]\r\n[\s\S]{{{size}}}" for size in range(1, 16))
 _TINY_RUN = rf"(?:0{{0,15}}+(?:{_TINY})\r\n)++"
 _TINY_CONTENT = "|".join(rf"(?<=[{size:x}{size:X}]\r\n)[\s\S]{{{size}}}" for size in range(1, 16))
 _TINY_ONE = rf"0{{0,15}}+[1-9A-Fa-f]\r\n({_TINY_CONTENT})\r\n"
-_RUN = 16 * 1024  # bytes of tiny chunks that are looked at together
-_AS_ONE = 256  # bytes of them that cost about as much as one other chunk
+_RUN = 16 * 1024  # bytes of tiny chunks that are matched together
+_AS_ONE = 256  # bytes of tiny chunks that cost about as much time as one larger chunk
 
 
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern with the first body that is chunked."""
+    """Compile a pattern when the first chunked body arrives."""
     return re.compile(pattern)
 
 
@@ -94,15 +94,15 @@ _LARGEST_SIZE = 2**63 - 1
 
 
 class ChunkedDecoder:
-    """A body in chunks, with trailers.
+    """A chunked body, with its trailers.
 
     Args:
         config: the limits.
-        headers: of the message: trailers share their limits.
-        chunks: that one call of `decode` takes apart before it returns early; None: all.
+        headers: the fields of the message; the limits count trailers together with them.
+        chunks: the number of chunks after which one call of `decode` returns early; None for no limit.
 
     Attributes:
-        trailers: the fields after the last chunk, once complete.
+        trailers: the fields after the last chunk; None until they are complete.
     """
 
     __slots__ = (
@@ -125,8 +125,8 @@ class ChunkedDecoder:
         self._chunks = chunks
         self._step = ChunkedDecoder._size  # a function, not a bound method: no cycle
         self._line = bytearray()  # the beginning of a line, or of the trailers
-        self._left = 0  # of the current chunk
-        self._extensions = 0  # bytes so far
+        self._left = 0  # bytes of the current chunk
+        self._extensions = 0  # bytes of chunk extensions so far
         self._head_room = max(2, config.limit_head - headers.size)
         self._field_room = config.limit_fields - len(headers)
         self.complete = False
@@ -136,7 +136,7 @@ class ChunkedDecoder:
         """Append content to ``out``; return where in ``data`` the body goes on, or has ended.
 
         Raises:
-            WireError: the framing is malformed, or a limit passed.
+            WireError: the framing is malformed, or a limit is exceeded.
         """
         end = len(data)
         left = len(data) if self._chunks is None else self._chunks
@@ -149,7 +149,7 @@ class ChunkedDecoder:
                         continue
                 start = self._step(self, data, start, out)
         except WireError:
-            self._step = ChunkedDecoder._refused  # for good
+            self._step = ChunkedDecoder._refused  # nothing more is decoded
             raise
         return start
 
@@ -157,7 +157,7 @@ class ChunkedDecoder:
         raise WireError(400, "the body has been refused before")
 
     def _tiny_ones(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
-        """Take a run of tiny chunks, if there is one; return where the body goes on."""
+        """Decode a run of tiny chunks, if one begins here; return where the body goes on."""
         run = _compiled_bytes(_TINY_RUN).match(data, start, start + _RUN)
         if run is None:
             return start
@@ -196,7 +196,7 @@ class ChunkedDecoder:
         return end
 
     def _data_end(self, data: bytes | bytearray, start: int, out: bytearray) -> int:
-        # Both bytes are checked: any two taken for CRLF was CVE-2025-43859.
+        # Both bytes are checked: a parser that skips any two bytes here had CVE-2025-43859.
         end = start + 2 - len(self._line)
         self._line += data[start:end]
         if not b"\r\n".startswith(self._line):
@@ -219,7 +219,9 @@ class ChunkedDecoder:
                 raise WireError(431, "trailers larger than what the head has left")
             return len(data)
         text = str(line[:end], "latin-1")
-        refusals.check_limits("\r\n" + text, self._config)  # first: who looks for what is wrong looks at each field
+        refusals.check_limits(
+            "\r\n" + text, self._config
+        )  # first, since the search for the error below looks at each field
         match = _compiled(_TRAILERS).fullmatch(text)
         if match is None:
             raise refusals.of_trailers(text)

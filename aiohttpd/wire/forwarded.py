@@ -1,8 +1,8 @@
-"""What proxies say of the client in fields: Forwarded (RFC 7239) and X-Forwarded-*.
+"""The fields in which proxies name the client: Forwarded (RFC 7239) and X-Forwarded-*.
 
-Owns the grammar. Everything is read from the right, where the nearest proxy has added its part: what
-stands to the left may come from a client, and must not change how the rest is read. Whom to believe is
-not known here.
+Owns their grammar. They are read from the right, where the nearest proxy has added its element. The elements on the
+left may have been sent by the client, and must not change how the others are read. Which proxies are trusted is decided
+by `config.trust`.
 """
 
 import functools
@@ -16,35 +16,35 @@ from .proxy_protocol import plain_host
 
 __all__ = ["elements", "last_item", "list_items", "read_node", "read_port", "read_scheme"]
 
-# RFC 7239 section 6, and what stands in X-Forwarded-For besides: IPv6 without brackets. A port may be obfuscated.
+# RFC 7239 section 6; X-Forwarded-For also has IPv6 addresses without brackets. A port may be obfuscated.
 _node = re.compile(
     r"(?:(?P<v4>[0-9.]++)|\[(?P<v6>[0-9A-Fa-f:.]++)\])(?::(?:(?P<port>[0-9]{1,5})|_[A-Za-z0-9._\-]++))?"
     r"|(?P<bare>[0-9A-Fa-f:.]++)"
 ).fullmatch
-_LONGEST_NODE = 64  # characters, more than any has
-_UNIX = "unix:"  # nginx, of a client on a unix socket
+_LONGEST_NODE = 64  # characters; every valid node is shorter
+_UNIX = "unix:"  # nginx writes it for a client on a unix socket
 
 
 _find_pairs = re.compile(r"[^\t ;][^;]*+").findall
 
 
 def list_items(headers: Headers, name: str) -> Iterator[str]:
-    """The items of a list, RFC 9110 section 5.6.1, of all lines together, from the right; empty ones are kept."""
+    """The items of all lines of a list field (RFC 9110 section 5.6.1) from the right, empty ones included."""
     for item in reversed(",".join(headers.get_all(name) or ()).split(",")):
         yield item.strip(OWS)
 
 
 def last_item(headers: Headers, name: str) -> str:
-    """What the nearest proxy has said; empty if it has said nothing."""
+    """The last item of a field, which the nearest proxy has added; empty if there is none."""
     values = headers.get_all(name)
     return values[-1].rpartition(",")[2].strip(OWS) if values else ""
 
 
 def elements(headers: Headers) -> Iterator[dict[str, str] | None]:
-    """The elements of Forwarded from the right, by the names of their parameters in lower case.
+    """The elements of Forwarded from the right, each as a dict of its parameters with names in lower case.
 
-    None stands for one that is malformed. Which commas are in quotes is counted from the right too: a quote that a
-    client has left open ends where the part of the first proxy begins.
+    None stands for a malformed element. Quotes are counted from the right too, so a quote that a client has left open
+    ends where the element of the first proxy begins.
     """
     pieces = ",".join(headers.get_all("Forwarded") or ()).split('"')[::-1]
     outside = '"'.join(reversed(pieces[0::2]))  # each quote in it stands for a quoted string
@@ -54,7 +54,7 @@ def elements(headers: Headers) -> Iterator[dict[str, str] | None]:
 
 
 def _element(text: str, quoted: Iterator[str]) -> dict[str, str] | None:
-    """RFC 7239 section 4. White space around a semicolon is common, so it is let through."""
+    """Parse one element (RFC 7239 section 4). White space around semicolons is common, so it is accepted."""
     found: dict[str, str] = {}
     malformed = False
     for pair in reversed(_find_pairs(text)):
@@ -73,9 +73,9 @@ def _element(text: str, quoted: Iterator[str]) -> dict[str, str] | None:
 
 
 def read_node(text: str) -> tuple[str, int] | None:
-    """Read who a part is about: ``(host, port)``, with port 0 if there is none.
+    """Read a node: ``(host, port)``, with port 0 if it has none.
 
-    None: ``unknown``, obfuscated (``_hidden``), empty or malformed, so nothing is known of it or beyond.
+    None if it is ``unknown``, obfuscated (``_hidden``), empty or malformed; then the client is not known.
     """
     return _read_node(text) if len(text) <= _LONGEST_NODE else None
 
@@ -96,11 +96,11 @@ def _read_node(text: str) -> tuple[str, int] | None:
 
 
 def read_scheme(text: str) -> str | None:
-    """Read a scheme; None if it is none of the two that there are."""
+    """Read a scheme in lower case; None if it is neither http nor https."""
     scheme = text.lower()
     return scheme if scheme in ("http", "https") else None
 
 
 def read_port(text: str) -> int | None:
-    """Read a port; None if it is none."""
+    """Read a port; None if it is not a number from 1 to 65535."""
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,4}", text) and int(text) <= 65535 else None

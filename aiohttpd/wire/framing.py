@@ -1,7 +1,7 @@
-"""The six fields that decide framing: where a message ends, and what may follow it.
+"""The six header fields that decide where a request ends, and whether the connection persists.
 
-RFC 9112 sections 3.2, 6 and 9, and RFC 9110 sections 7.6.1 and 10.1.1. Two parsers that disagree
-here are how requests get smuggled, so every doubt is a refusal.
+RFC 9112 sections 3.2, 6 and 9, and RFC 9110 sections 7.6.1 and 10.1.1. Request smuggling needs two parsers that read
+these fields differently, so everything ambiguous is refused.
 """
 
 import re
@@ -15,11 +15,11 @@ __all__ = ["DECIDING", "decide_framing", "framing_of", "is_host"]
 
 
 def _any_case(names: str) -> str:
-    """A class of characters for each letter, which is faster than re.IGNORECASE."""
+    """A pattern with a character class for each letter; it is faster than re.IGNORECASE."""
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in names)
 
 
-# The six names, as a tree, which is faster than one after the other.
+# The six names as a tree of common beginnings, which is faster than alternatives.
 DECIDING = _any_case("host|con(?:nection|tent-length)|transfer-encoding|expect|upgrade")
 
 _deciding_lines = re.compile(rf"\n((?:{DECIDING}):[^\r]*+)").findall
@@ -29,34 +29,34 @@ _known: dict[tuple[str, ...], RequestFraming] = {}
 _KNOWN = 512
 _LONGEST_KNOWN = 512  # characters
 
-# RFC 3986 section 3.2.2 less what no name in use has: percent-encoding and sub-delims.
+# RFC 3986 section 3.2.2 without percent-encoding and sub-delims, which no host name in use has.
 _host = re.compile(r"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?").fullmatch
 
 _LONGEST_LENGTH = 19  # digits; 2**63 has as many
-_LONGEST_CODINGS = 256  # characters of Transfer-Encoding, of which "chunked" alone is understood
+_LONGEST_CODINGS = 256  # characters of Transfer-Encoding, where only "chunked" is supported
 
 
 def is_host(value: str) -> bool:
-    """Whether a value is ``uri-host [":" port]`` with a host that is not empty."""
+    """Whether a value is ``uri-host [":" port]``, and the host is not empty (RFC 9112 section 3.2)."""
     match = _host(value)
     return match is not None and int(match[1] or 0) <= 65535
 
 
 def decide_framing(block: str, version: str) -> RequestFraming:
-    """Read the deciding fields of a head.
+    """Read the fields of a head that decide framing.
 
     Args:
-        block: field lines that have passed the grammar, as `Headers` takes them.
-        version: of the request line, ``HTTP/1.0`` to ``HTTP/1.9``.
+        block: field lines that match the grammar, in the form that `Headers` takes.
+        version: the version of the request line, ``HTTP/1.0`` to ``HTTP/1.9``.
 
     Raises:
-        WireError: 400 for what frames the message wrongly, 501 for an unknown coding, 417.
+        WireError: 400: the framing is wrong or ambiguous; 501: an unknown transfer coding; 417: an unknown expectation.
     """
     return framing_of(version, _deciding_lines(block))
 
 
 def framing_of(version: str, lines: Iterable[str]) -> RequestFraming:
-    """`decide_framing` by the lines of the deciding fields alone."""
+    """`decide_framing` for the lines of these fields only."""
     key = (version, *lines)
     framing = _known.get(key)
     if framing is None:

@@ -1,6 +1,6 @@
-"""Header fields: their grammar, and the read-only mapping over a received block of them.
+"""Header fields: the grammar of names and values, and a read-only mapping of the fields of a request.
 
-Owns the rules for names and values, for what comes in and for what goes out. It knows no request.
+The grammar is used for requests and for responses.
 """
 
 import functools
@@ -26,7 +26,7 @@ OWS = " \t"
 
 @functools.cache
 def _finder(name: str) -> Callable[[str], re.Match[str] | None]:
-    """Search for one field; a class of characters for each letter is faster than re.IGNORECASE."""
+    """The search for one field; a character class for each letter is faster than re.IGNORECASE."""
     either = [f"[{letter.upper()}{letter.lower()}]" if letter.isalpha() else re.escape(letter) for letter in name]
     return re.compile(rf"\n{''.join(either)}:[\t ]*+([^\r]*+)").search
 
@@ -43,28 +43,28 @@ T = TypeVar("T")
 
 
 def list_elements(value: str) -> list[str]:
-    """The elements of a list, RFC 9110 section 5.6.1, but for empty ones, which cost no step each."""
+    """The elements of a list (RFC 9110 section 5.6.1) without empty ones, which are skipped together."""
     return [element.rstrip(OWS) for element in _find_elements(value)]
 
 
 def without_escapes(text: str) -> str:
-    """The inner side of a quoted string, RFC 9110 section 5.6.4; without a step for each backslash as `re.sub` has."""
+    """The content of a quoted string (RFC 9110 section 5.6.4). `re.sub` would take a step for each backslash."""
     return "\\".join([piece.replace("\\", "") for piece in text.split("\\\\")])
 
 
 class Headers:
     """The header fields of a request: ordered, case-insensitive, duplicates kept, read-only.
 
-    Has the surface of ``email.message.Message`` that http.server code uses: ``headers["X"]`` is
-    ``None`` when the field is absent, and the first value when it is repeated.
+    It has the methods of ``email.message.Message`` that http.server code uses. ``headers["X"]`` is the first value of
+    a field, and ``None`` if there is none.
 
     Args:
-        block: LF, then field lines that have passed the grammar, each ended by CRLF, decoded as ISO
-            8859-1. With the LF of the line before, each name follows one, so it is found fast.
+        block: LF, then field lines that match the grammar, each ended by CRLF, decoded as ISO 8859-1. The LF at the
+            beginning stands before each name, so a name is found fast.
 
     Attributes:
-        memo: what readers have made of the fields, each by a key of its own, for the next request that repeats
-            them byte for byte: a connection keeps one object for those.
+        memo: a cache for readers of the fields, each with a key of its own. Requests on a connection that repeat the
+            fields byte for byte share one object.
     """
 
     __slots__ = ("_block", "_index", "_pairs", "memo")
@@ -77,7 +77,7 @@ class Headers:
 
     @property
     def size(self) -> int:
-        """Bytes that the fields took on the wire."""
+        """The size of the fields on the wire, in bytes."""
         return len(self._block) - 1
 
     def raw_items(self) -> Iterator[tuple[str, str]]:
@@ -91,7 +91,7 @@ class Headers:
         return self._pairs
 
     def keys(self) -> list[str]:
-        """All names in the order of the wire, repeated ones repeated."""
+        """All names in the order of the wire; a name that is repeated is there as often."""
         return [name for name, _ in self.items()]
 
     def values(self) -> list[str]:
@@ -112,7 +112,7 @@ class Headers:
         return failobj if found is None else found[0]
 
     def peek(self, name: str) -> str | None:
-        """The first value of a field, in less time than reading them all takes: for who wants few of many."""
+        """The first value of a field by a search for its name, which is faster than a parse of all fields."""
         match = _finder(name)(self._block)
         return None if match is None else match[1].rstrip(OWS)
 
@@ -152,7 +152,7 @@ class Headers:
     # The Content-Type family, with email.message.Message's names and defaults.
 
     def get_content_type(self) -> str:
-        """The media type in lower case, ``text/plain`` where there is none or it is malformed."""
+        """The media type in lower case; ``text/plain`` if the field is missing or malformed."""
         media = (self["Content-Type"] or "").split(";", 1)[0].strip(OWS).lower()
         kind, slash, subtype = media.partition("/")
         return media if slash and is_token(kind) and is_token(subtype) else _TEXT_PLAIN
@@ -184,5 +184,5 @@ class Headers:
         return failobj
 
 
-# RFC 9110 section 5.6.6, lenient about a missing value since it frames nothing.
+# RFC 9110 section 5.6.6. A parameter without value is accepted, since it decides no framing.
 _find_parameters = re.compile(rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))').findall

@@ -1,9 +1,9 @@
-"""The memory of lines that the grammar has accepted, so that a head costs what is new in it.
+"""A cache of field lines that match the grammar, so that only new lines of a head are matched.
 
-Clients and proxies send the same field lines in each request, on all of their connections. Owns two sets of such
-lines, both bounded in number and in the length of a line, and shared by all connections. When a set is full it is
-emptied: a client that sends nothing but new lines makes the next heads of others cost as much as unknown ones.
-A line is in them only if the grammar has accepted it, so whether it is known changes no answer.
+Clients and proxies send the same field lines in each request, on all of their connections. The cache is two sets of
+lines, bounded in number and in the length of a line, and shared by all connections. A set that is full is emptied. So
+a client that sends only new lines makes the next heads of others cost as much as unknown ones. Only valid lines are in
+the cache, so it changes no answer.
 """
 
 import re

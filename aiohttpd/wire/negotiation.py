@@ -1,7 +1,4 @@
-"""Content negotiation: what a client would rather have, RFC 9110 section 12.5.
-
-Owns quality values, the order of content codings, and which media type is meant. Knows no file.
-"""
+"""Content negotiation (RFC 9110 section 12.5): quality values, and the order of content codings."""
 
 import re
 
@@ -9,7 +6,7 @@ from .headers import OWS, list_elements
 
 __all__ = ["CODINGS", "IDENTITY", "accepted_codings", "accepts_html", "prefers_json"]
 
-# Content codings with the suffix of a file that holds one, in the order that we prefer.
+# Content codings, each with the suffix of precompressed files, in the server's order of preference.
 CODINGS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 IDENTITY = "identity"
 
@@ -18,7 +15,7 @@ _weight = re.compile(r"(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)").fullmatch  #
 
 
 def _qualities(value: str) -> dict[str, float]:
-    """Each element of an Accept field with its weight; what is malformed is left out."""
+    """The elements of an Accept field with their weights; malformed elements are left out."""
     found = {}
     for element in list_elements(value):
         name, _, parameters = element.partition(";")
@@ -35,17 +32,17 @@ def _qualities(value: str) -> dict[str, float]:
 
 
 def accepted_codings(value: str | None) -> tuple[str, ...]:
-    """The content codings that a client takes, best first, up to ``identity``.
+    """The content codings that a client accepts, best first, up to ``identity``.
 
     Args:
-        value: Accept-Encoding; None if there is none, which does not ask for any coding.
+        value: the value of Accept-Encoding; None, if the field is missing, accepts ``identity`` only.
 
     Returns:
-        Names out of ``CODINGS``, usually ended by ``"identity"``. It is missing if the client refuses it.
+        Names out of ``CODINGS``. The last one is usually ``"identity"``; it is missing if the client refuses it.
     """
     qualities = _qualities(value or "")
     others = qualities.get("*", 0.0)
-    # Identity is acceptable unless it is excluded, section 12.5.3; unmentioned it is the last resort.
+    # Identity is acceptable unless it is excluded (section 12.5.3); if it is not named, it comes last.
     identity = qualities.get(IDENTITY, others if "*" in qualities and not others else 0.0001)
     weights = {coding: qualities.get(coding, others) for coding in CODINGS} | {IDENTITY: identity}
     order = sorted((name for name, weight in weights.items() if weight), key=lambda name: -weights[name])
@@ -53,12 +50,12 @@ def accepted_codings(value: str | None) -> tuple[str, ...]:
 
 
 def prefers_json(value: str | None) -> bool:
-    """Whether a client names ``application/json``, and not HTML as much."""
+    """Whether a client names ``application/json``, with a greater weight than HTML."""
     qualities = _qualities(value or "")
     return qualities.get("application/json", 0.0) > qualities.get("text/html", 0.0)
 
 
 def accepts_html(value: str | None) -> bool:
-    """Whether a client names HTML, as browsers do for a page and for nothing that a page loads."""
+    """Whether a client names HTML. Browsers do that for pages, but not for what a page loads."""
     qualities = _qualities(value or "")
     return any(qualities.get(name, 0.0) > 0 for name in ("text/html", "application/xhtml+xml"))

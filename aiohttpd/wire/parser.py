@@ -1,12 +1,12 @@
-"""Bytes to requests.
+"""The parser of requests.
 
-`RequestParser` owns the received bytes from the first to the last; bodies are decoded out of its
-buffer by a decoder of `body`. There are three ways through a head, from the fastest:
+`RequestParser` owns the buffer of received bytes; a decoder of `body` reads the bodies out of it. There are three ways
+to parse a head, the fastest first:
 
 1. The fields are those of the last request on this connection, byte for byte: only the request line is read.
 2. A head of usual size is split into lines; lines that are known are not matched again: see `known_lines`.
-3. The grammar of a whole head is one pattern. A head that does not match it is looked at again, line by line, to
-   find out which refusal it is: see `refusals`. After a refusal the parser takes nothing more.
+3. The grammar of a whole head is one pattern. If a head does not match it, `refusals` finds the rule that it breaks.
+   After a refusal the parser parses nothing more.
 """
 
 import functools
@@ -24,7 +24,7 @@ from .request import Request, RequestFraming
 __all__ = ["TLS_HANDSHAKE", "Decoder", "RequestParser"]
 
 # RFC 9112 section 3: method SP request-target SP HTTP-version. The target is visible ASCII without
-# "#": no controls, no raw non-ASCII, no fragment. Minor versions above 1 are spoken to as 1.1.
+# "#": no controls, no raw non-ASCII, no fragment. Minor versions above 1 are answered as 1.1.
 REQUEST_LINE = rf"({TOKEN}) ([!-\"$-~]++) (HTTP/1\.[0-9])"
 
 _match_request_line = re.compile(REQUEST_LINE).fullmatch
@@ -39,7 +39,7 @@ def _head_pattern(limit_fields: int) -> re.Pattern[str]:
 _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
 _SMALL = 4096  # bytes of a head that is read line by line
-_HEAVY = 8 * 1024  # bytes of a head that takes its time
+_HEAVY = 8 * 1024  # bytes of a head that takes long to parse
 _REMEMBERED = 200  # bytes of a refused message
 TLS_HANDSHAKE = b"TLS handshake on a port without TLS"
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
@@ -56,17 +56,17 @@ class Decoder(Protocol):
 class RequestParser:
     """Incremental parser of the requests on one connection.
 
-    Feed it what arrives; take requests from `next_request` until it says None. If a request has a
-    body, `decode` it to its end before you ask for the next request.
+    Feed it the bytes that arrive, and call `next_request` until it returns None. If a request has a body, `decode` it
+    to its end before you call `next_request` again.
 
-    A client that keeps its connection repeats its fields byte for byte. So the parser remembers the
-    last head from the end of its request line on (``_tail``); where that stands again, only the
-    request line is new.
+    A client with a keep-alive connection usually repeats its fields byte for byte. So the parser remembers the last
+    head from the end of its request line on (``_tail``). If the next head has the same bytes there, only its request
+    line is parsed.
 
     Attributes:
-        buffer: holds all bytes that wait; empty if none do.
-        heavy: a head has been large; whoever gives others their turn for that sets it back.
-        refused: how the refused message began, for the log.
+        buffer: the bytes that have not been consumed.
+        heavy: set when a head was large. The connection then lets others have their turn, and resets it.
+        refused: the beginning of the refused message, for the log.
     """
 
     __slots__ = (
@@ -76,18 +76,18 @@ class RequestParser:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        # No other limit can be passed by a head of this size, so it is not looked at twice.
+        # A head of this size cannot exceed another limit, so its limits are not checked.
         self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
-        # Nor are its lists; nor are those with few commas and semicolons: each line has one more element.
+        # Nor are lists, if there are few commas and semicolons in it: each line has one more element than these.
         self._few = min(2 * config.limit_elements, _HEAVY)
         self._small = min(_SMALL, self._roomy, self._few)
         self._separators = max(0, config.limit_elements - config.limit_fields)
         self._match_head = _head_pattern(config.limit_fields).match
         self.heavy = False
         self.buffer: bytes | bytearray = b""
-        self._start = 0  # what lies before it has been consumed
+        self._start = 0  # bytes before it have been consumed
         self._searched = 0  # no head ends before it
-        self._line_ended = False  # the request line lies before _searched
+        self._line_ended = False  # the request line ends before _searched
         self._empty_lines = 0
         self.refused = b""
         self._tail = b""
@@ -97,11 +97,11 @@ class RequestParser:
 
     @property
     def pending(self) -> int:
-        """How many bytes wait."""
+        """The number of bytes that have not been consumed."""
         return len(self.buffer) - self._start
 
     def feed(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Append bytes that have arrived."""
         if not self.buffer:
             self.buffer = data
             return
@@ -115,13 +115,13 @@ class RequestParser:
         self.buffer += data
 
     def take(self) -> bytes:
-        """Hand over all bytes that wait, for what follows HTTP on this connection."""
+        """Remove and return all bytes, for another protocol on this connection."""
         data = bytes(self.buffer[self._start :])
         self._consumed(len(self.buffer))
         return data
 
     def take_some(self, limit: int) -> bytes:
-        """Hand over up to ``limit`` bytes that wait; what is one piece as it has arrived is not copied."""
+        """Remove and return up to ``limit`` bytes; they are not copied if they are one piece as it has arrived."""
         data, start = self.buffer, self._start
         if not start and type(data) is bytes and len(data) <= limit:
             self.buffer = b""
@@ -136,7 +136,7 @@ class RequestParser:
         """Decode as much of a body as has arrived, and append it to ``out``.
 
         Raises:
-            WireError: the body is malformed or over a limit. The parser is dead then.
+            WireError: the body is malformed or exceeds a limit. The parser parses nothing more.
         """
         try:
             self._consumed(decoder.decode(self.buffer, self._start, out))
@@ -145,15 +145,15 @@ class RequestParser:
             raise
 
     def next_request(self) -> Request | None:
-        """Return the next request, or None if its head is not there yet.
+        """Return the next request, or None if its head is not complete yet.
 
         Raises:
-            WireError: the head breaks a rule or a limit. The parser is dead then.
+            WireError: the head breaks a rule or exceeds a limit. The parser parses nothing more.
         """
         data = self.buffer
         start = self._start
         try:
-            if self._searched == start:  # nobody has looked yet
+            if self._searched == start:  # the first search
                 tail = self._tail
                 line_end = data.find(_CRLF, start)
                 if tail and 0 < line_end - start < self._line_room and data.startswith(tail, line_end):
@@ -180,7 +180,7 @@ class RequestParser:
             raise
 
     def _usual(self, line_end: int) -> Request | None:
-        """The next request, if its head is whole, small and not to be refused; else the grammar decides.
+        """The next request, if its head is complete, small and valid; else None, and the grammar decides.
 
         Args:
             line_end: where the request line ends.
@@ -198,7 +198,7 @@ class RequestParser:
         return self._accept(words, block, framing_of(words[2], deciding), line_end, end)
 
     def _head_end(self) -> int:
-        """Where the head ends that begins at ``_start``, empty lines before it skipped; -1: not yet."""
+        """Where the head ends that begins at ``_start``, after empty lines; -1 if it is not complete yet."""
         while self.buffer.startswith(_CRLF, self._start):
             self._empty_lines += 1
             self._tail = b""  # the short way counts no empty lines
@@ -217,7 +217,7 @@ class RequestParser:
         return -1
 
     def _head(self, end: int) -> Request:
-        """Make the request whose head ends at ``end``, or say why it cannot be made."""
+        """Make the request whose head ends at ``end``, or raise its refusal."""
         text = str(self.buffer[self._start : end], "latin-1")
         match = self._match_head(text)
         if match is None:
@@ -226,7 +226,7 @@ class RequestParser:
         return self._request(match, end)
 
     def _request(self, match: re.Match[str], end: int) -> Request:
-        """Make a request of a head that the grammar has matched."""
+        """Make a request of a head that matches the grammar."""
         size = end - self._start
         if size > self._roomy:
             refusals.check_limits(match[0], self._config)
@@ -261,9 +261,9 @@ class RequestParser:
         self._start = self._searched = end
 
     def give_up(self) -> None:
-        """Forget everything: what follows a refused message is not to be read as a request."""
+        """Drop all bytes: what follows a refused message must not be read as a request."""
         line = bytes(self.buffer[self._start : self._start + _REMEMBERED]).split(_CRLF, 1)[0]
-        # A record of TLS that begins a handshake, RFC 8446 section 5.1: its bytes would tell nobody.
+        # The log names a TLS handshake (RFC 8446 section 5.1), whose bytes cannot be read.
         self.refused = TLS_HANDSHAKE if line.startswith(b"\x16\x03") else line
         self.buffer = b""
         self._start = self._searched = 0
@@ -279,7 +279,7 @@ _KNOWN_REQUEST_LINES = 256
 def _split_line(line: bytes) -> tuple[str, str, str] | None:
     match = _match_request_line(str(line, "latin-1"))
     if match is None or match[2][0] != "/" or match[1] == "CONNECT":
-        return None  # which it is, a longer look will tell
+        return None  # the way by the grammar finds out what it is
     if len(_known_request_lines) >= _KNOWN_REQUEST_LINES:
         _known_request_lines.clear()
     words = _known_request_lines[line] = (match[1], match[2], match[3])

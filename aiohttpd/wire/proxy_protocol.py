@@ -1,7 +1,7 @@
-"""The PROXY protocol: what a proxy says of a client before the client's own bytes.
+"""The PROXY protocol: a header before the client's bytes, in which a proxy names the client.
 
-Owns the grammar of both versions of "The PROXY protocol", HAProxy's doc/proxy-protocol.txt, sections 2.1
-and 2.2. Who may send one is not known here.
+Owns the grammar of both versions, sections 2.1 and 2.2 of HAProxy's doc/proxy-protocol.txt. Which peers may send it
+is decided by `config.trust`.
 """
 
 import re
@@ -12,7 +12,7 @@ from ..errors import WireError
 
 __all__ = ["LONGEST", "Preamble", "plain_host", "read_preamble"]
 
-LONGEST = 16 * 1024  # bytes with all that is in it, certificates too; HAProxy's own buffer is as large
+LONGEST = 16 * 1024  # bytes with all extensions, certificates too; HAProxy's own buffer is as large
 
 _LINE = b"PROXY "
 _LONGEST_LINE = 107
@@ -31,13 +31,13 @@ _TLS, _CLIENT_TLS = 0x20, 0x01  # PP2_TYPE_SSL, PP2_CLIENT_SSL
 
 
 class Preamble(NamedTuple):
-    """What a proxy says of the connection that it passes on.
+    """The content of a PROXY protocol header.
 
     Attributes:
-        size: bytes that the preamble takes.
-        source: ``(host, port)`` of the client; None if the proxy speaks for itself or does not know.
-        destination: ``(host, port)`` that the client has connected to.
-        tls: whether the client speaks TLS with the proxy, where that says so (``send-proxy-v2-ssl``).
+        size: its length in bytes.
+        source: ``(host, port)`` of the client; None for a connection of the proxy itself, or an unknown client.
+        destination: the ``(host, port)`` to which the client has connected; None where ``source`` is.
+        tls: whether the client speaks TLS with the proxy; known only from HAProxy's ``send-proxy-v2-ssl``.
     """
 
     size: int
@@ -47,10 +47,10 @@ class Preamble(NamedTuple):
 
 
 def read_preamble(data: bytes) -> Preamble | None:
-    """Read the preamble at the beginning of a connection; None: the end of it is not there yet.
+    """Read the header at the beginning of a connection; None if it is not complete yet.
 
     Raises:
-        WireError: 400, it is none, malformed or longer than `LONGEST`. That is said as early as it is known.
+        WireError: 400: there is no header, or it is malformed or longer than `LONGEST`; raised as early as possible.
     """
     if data.startswith(_LINE[: len(data)]):
         return _read_line(data)
@@ -60,7 +60,7 @@ def read_preamble(data: bytes) -> Preamble | None:
 
 
 def plain_host(address: IPv4Address | IPv6Address) -> str:
-    """An address as it is written in logs and lists; IPv4 in IPv6 as IPv4, so that it passes no list of these."""
+    """An address in its usual form. IPv4-mapped IPv6 becomes IPv4, so that it cannot evade a list of IPv4 addresses."""
     return str((address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address)
 
 
@@ -119,7 +119,7 @@ def _read_binary(data: bytes) -> Preamble | None:
 
 
 def _says_tls(more: bytes) -> bool:
-    """Look for the one of the additions (type, length, value; section 2.2) that counts here: that of TLS."""
+    """Whether the extensions (type, length, value; section 2.2) say that the client speaks TLS."""
     tls = False
     while more:
         length = int.from_bytes(more[1:3], "big")

@@ -1,7 +1,4 @@
-"""Byte ranges: which parts of a representation a request wants, RFC 9110 section 14.
-
-Owns the grammar of Range and what is refused of it. It sees a value and a size, no file.
-"""
+"""Byte ranges (RFC 9110 section 14): the grammar of Range, and which ranges are served."""
 
 import re
 from typing import NamedTuple
@@ -13,19 +10,19 @@ _RANGE = r"(?:[0-9]++-[0-9]*+|-[0-9]++)"
 _is_range = re.compile(rf"(?i:bytes)=([\t ,]*+{_RANGE}(?:[\t ]*+,(?:[\t ]*+{_RANGE})?+)*+[\t ]*+)").fullmatch
 _find_ranges = re.compile(r"([0-9]*+)-([0-9]*+)").findall
 
-_DIGITS = 19  # of a number that is looked at; a longer one lies beyond every file
+_DIGITS = 19  # digits of a number that is parsed; a longer one is greater than any file size
 _BEYOND = 10**_DIGITS
 
 
 class Span(NamedTuple):
-    """Bytes from ``start`` up to, and not with, ``stop``."""
+    """A range of bytes: ``start`` is the first, ``stop`` the one after the last."""
 
     start: int
     stop: int
 
     @property
     def size(self) -> int:
-        """How many bytes it is."""
+        """The number of bytes."""
         return self.stop - self.start
 
 
@@ -34,13 +31,13 @@ def select(value: str, size: int, *, limit: int) -> list[Span] | None:
 
     Args:
         value: the value of the field.
-        size: bytes of the whole representation.
-        limit: how many ranges are served at most.
+        size: the size of the whole representation in bytes.
+        limit: the maximum number of ranges.
 
     Returns:
-        The spans in the order of the request; an empty list if none can be satisfied (416); None if the
-        field is to be ignored: another unit, malformed, too many ranges, ranges that overlap so much
-        that they hold more than the whole, or the end of what is empty (section 14.2).
+        The spans in the order of the request; an empty list if no range can be satisfied (416); None if the field has
+        to be ignored: another unit, a syntax error, too many ranges, ranges that overlap so much that together they
+        are larger than the whole, or the last bytes of an empty representation (section 14.2).
     """
     match = _is_range(value)
     if match is None:
@@ -56,7 +53,7 @@ def select(value: str, size: int, *, limit: int) -> list[Span] | None:
         if span is not None:
             spans.append(span)
     if not size and any(not first and last.strip("0") for first, last in found):
-        return None  # the end of nothing is satisfiable, section 14.1.2, but Content-Range cannot tell it
+        return None  # the end of nothing is satisfiable (section 14.1.2), but not expressible in Content-Range
     if len(spans) > 1 and sum(span.size for span in spans) > size:
         return None
     return spans
@@ -73,7 +70,7 @@ def _span(first: str, last: str, size: int) -> Span | None:
 
 
 def _is_less(one: str, other: str) -> bool:
-    """Compare two numbers, however long they are."""
+    """Compare two decimal numbers of any length."""
     one, other = one.lstrip("0"), other.lstrip("0")
     return (len(one), one) < (len(other), other)
 
@@ -84,5 +81,5 @@ def _number(digits: str) -> int:
 
 
 def content_range(span: Span | None, size: int) -> str:
-    """The value of Content-Range, section 14.4; of a 416 without a span."""
+    """The value of Content-Range (section 14.4); without a span that of a 416."""
     return f"bytes */{size}" if span is None else f"bytes {span.start}-{span.stop - 1}/{size}"

@@ -1,7 +1,6 @@
-"""The exact second look: which rule a head breaks, and what is checked besides the grammar.
+"""Refusals: which rule an invalid head breaks, and rules that the pattern of the grammar does not express.
 
-Only a request that is about to be refused, a head that is not whole yet, a large head and a target
-that is no path pay for anything here.
+This code runs only for a head that is invalid, incomplete or large, and for a target that is not a path.
 """
 
 import re
@@ -16,14 +15,14 @@ __all__ = ["check_elements", "check_incomplete", "check_limits", "check_target",
 
 _LF = 0x0A
 
-# The patterns are compiled when the first request is refused: most programs never see one.
+# The patterns are compiled when the first request is refused; most programs never refuse one.
 _TARGET = r"[!-\"$-~]++"
 _VERSION = r"HTTP/[0-9]\.[0-9]"
 _BARE = rb"\x00|\r(?!\n)|(?<!\r)\n"
 _BARE_SO_FAR = rb"\x00|\r(?!\n|\Z)|(?<!\r)\n"
 
-# The fields that somebody takes apart, here or in a handler; what is not among them may hold any signs. Range has
-# a bound of its own.
+# The list fields that are parsed, here or in a handler. Others may have any number of commas. Range has a limit of its
+# own.
 _LISTS = (
     "accept(?:-charset|-encoding|-language)?|cache-control|connection|content-(?:disposition|type)|cookie|forwarded"
     "|if-(?:none-)?match|keep-alive|prefer|te|trailer|transfer-encoding|upgrade|via|x-forwarded-(?:for|host|proto)"
@@ -42,7 +41,7 @@ _FIELD_RULES = (
 
 
 def of_request_line(line: str) -> WireError | None:
-    """The refusal of a request line, or None if it is one; RFC 9112 section 3."""
+    """The refusal of a request line (RFC 9112 section 3); None if the line is valid."""
     bare = _bare(line.encode("latin-1"), 0, complete=True)
     if bare is not None:
         return bare
@@ -88,15 +87,15 @@ def _bare(data: bytes | bytearray, start: int, *, complete: bool) -> WireError |
 
 
 def check_target(method: str, target: str) -> None:
-    """Check a target that is no path, or the method CONNECT; RFC 9112 section 3.2.
+    """Check a target that is not a path, or the method CONNECT (RFC 9112 section 3.2).
 
     Raises:
-        WireError: 400.
+        WireError: 400: the target is invalid for the method.
     """
     if method == "CONNECT":
         if is_host(target) and re.search(r":[0-9]+\Z", target):
             return
-        raise WireError(400, "CONNECT wants host:port")
+        raise WireError(400, "the target of CONNECT must be host:port")
     if target == "*":
         if method == "OPTIONS":
             return
@@ -104,15 +103,15 @@ def check_target(method: str, target: str) -> None:
     absolute = absolute_form(target)
     if absolute is None:
         raise WireError(400, "the target is neither a path nor an http URI")
-    if not is_host(absolute[1]):  # an empty host and userinfo fall through here too, RFC 9110 section 4.2
+    if not is_host(absolute[1]):  # nor may it be empty or have userinfo, RFC 9110 section 4.2
         raise WireError(400, "malformed authority in the target")
 
 
 def check_limits(text: str, config: Config) -> None:
-    """Check a head, or the trailers of a body, that is large enough to break a limit.
+    """Check a head, or the trailers of a body, that is large enough to exceed a limit.
 
     Raises:
-        WireError: 414 or 431.
+        WireError: 414 or 431: it exceeds one.
     """
     line, *fields = text[:-4].split("\r\n")
     if len(line) > config.limit_request_line:
@@ -126,16 +125,16 @@ def check_limits(text: str, config: Config) -> None:
 
 
 def check_elements(block: str, limit: int) -> None:
-    """Check how many elements and parameters all lists have together, RFC 9110 sections 5.6.1 and 5.6.6.
+    """Check the number of elements and parameters of all list fields together (RFC 9110 sections 5.6.1 and 5.6.6).
 
-    Empty ones do not count: whoever reads a list skips them without a step each.
+    Empty elements do not count, since readers of a list skip them together.
 
     Args:
-        block: the field lines of a head, as `Headers` takes them.
-        limit: of the configuration.
+        block: the field lines of a head, in the form that `Headers` takes.
+        limit: the option ``limit_elements``.
 
     Raises:
-        WireError: 431.
+        WireError: 431: there are more.
     """
     values = re.findall(_LIST_VALUES, block)
     for sign in ",;":
@@ -144,21 +143,22 @@ def check_elements(block: str, limit: int) -> None:
 
 
 def check_incomplete(data: bytes | bytearray, start: int, searched: int, config: Config, *, line_ended: bool) -> bool:
-    """Refuse the beginning of a head that can become none, without looking at a byte twice.
+    """Refuse an incomplete head that cannot become valid. Each byte is checked only once.
 
     Args:
-        data: what has arrived; the head begins at ``start``.
-        searched: where the last look ended, three bytes early.
+        data: the bytes that have arrived.
+        start: where the head begins.
+        searched: three bytes before the end of what has been checked by the last call.
         config: the limits.
-        line_ended: whether the last look saw the end of the request line.
+        line_ended: what the last call has returned.
 
     Returns:
-        Whether the request line has ended by now.
+        Whether the request line has ended.
 
     Raises:
         WireError: 400, 414, 431 or 505.
     """
-    if data[start] == _LF:  # before it may lie the CR of a body
+    if data[start] == _LF:  # the byte before it may be the CR of a body
         raise WireError(400, "a bare LF")
     if not line_ended:
         line_end = data.find(b"\r\n", searched)

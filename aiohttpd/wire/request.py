@@ -1,7 +1,6 @@
-"""What a request is, once its head has been read.
+"""A request whose head has been parsed.
 
-Owns `Request` and what decides its framing. It does not parse, and it knows no connection: that is
-whatever stands behind the `Peer` that the connection hands in.
+Owns `Request` and `RequestFraming`. A request knows its connection only as a `Peer`.
 """
 
 import re
@@ -24,7 +23,7 @@ absolute_form = re.compile(r"(?i:https?)://([^/?]*+)(.*+)").fullmatch
 
 
 class RequestFraming(NamedTuple):
-    """What the six fields say that decide how a message is framed and what follows it."""
+    """The framing of a request, as the six fields say that decide it; `framing` reads them."""
 
     http10: bool
     host: str | None
@@ -42,7 +41,7 @@ class RequestFraming(NamedTuple):
 
 
 class Body(Protocol):
-    """What a request body offers to handlers; `aiohttpd.StreamReader` is the one there is."""
+    """The interface of request bodies; `aiohttpd.StreamReader` is the implementation."""
 
     limit: int | None
     received: int
@@ -60,7 +59,7 @@ class Body(Protocol):
 
 
 class Peer(Protocol):
-    """Where a request came from; the connection is one."""
+    """What a request needs of its connection."""
 
     @property
     def client_address(self) -> Address: ...
@@ -92,12 +91,12 @@ class ErrorPages(Protocol):
 
 
 class Request:
-    """One request: its head at once, its body as a stream.
+    """One request: its head is complete, its body is a stream.
 
     Attributes:
-        method: the method, case-sensitive, ``GET`` say.
+        method: the method, for example ``GET``; it is case-sensitive.
         target: the request target as it was sent.
-        version: ``HTTP/1.1``, or what else the request line said.
+        version: the version in the request line, for example ``HTTP/1.1``.
         headers: the header fields.
         http10: whether the rules of HTTP/1.0 hold.
         known_body: the body; None if there is none and nobody has asked for it. `body` is for handlers.
@@ -145,12 +144,12 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path of the target, not decoded, without the query; ``*`` and CONNECT's authority as they are."""
+        """The path of the target without the query, not decoded; the whole target if it is ``*`` or for CONNECT."""
         return self._origin_form().partition("?")[0]
 
     @property
     def query_string(self) -> str:
-        """What follows the question mark, not decoded; empty if there is none."""
+        """The query: the text after the question mark, not decoded; empty if there is none."""
         return self._origin_form().partition("?")[2]
 
     @property
@@ -208,7 +207,7 @@ class Request:
 
     @property
     def host(self) -> str | None:
-        """Host and port that the request names: the authority of an absolute-form target, else Host."""
+        """The host and port that the client has asked for: the authority of an absolute-form target, else Host."""
         absolute = None if self.target.startswith("/") else absolute_form(self.target)
         return self.framing.host if absolute is None else absolute[1]
 
@@ -219,7 +218,7 @@ class Request:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the client lets the connection persist."""
+        """Whether the connection may persist after the answer, as far as the client is concerned."""
         return self.framing.keep_alive
 
     @property
@@ -229,22 +228,22 @@ class Request:
 
     @property
     def upgrade(self) -> str | None:
-        """The protocols of Upgrade, if Connection names it too."""
+        """The value of Upgrade, if Connection names it; else None."""
         return self.framing.upgrade
 
     @property
     def trailers(self) -> Headers:
-        """Fields after a chunked body, known once it has been read; apart from `headers` for good reason."""
+        """The trailer fields, complete when the body has been read. They are not part of `headers`."""
         return getattr(self.known_body, "trailers", None) or Headers()
 
     @property
     def client_address(self) -> Address:
-        """``(host, port)`` of the client; the socket's path on unix sockets."""
+        """``(host, port)`` of the client; on a unix socket the path of the socket."""
         return self.peer.client_address
 
     @property
     def server_address(self) -> Address:
-        """``(host, port)`` of our side."""
+        """``(host, port)`` of the server's end of the connection."""
         return self.peer.server_address
 
     @property
@@ -254,5 +253,5 @@ class Request:
 
     @property
     def server(self) -> Any:
-        """The `HTTPServer`, with what ``lifespan`` set on it; None in `aiohttpd.testing.exchange`."""
+        """The `HTTPServer`, with the attributes that ``lifespan`` has set; None in `aiohttpd.testing.exchange`."""
         return self.peer.server

@@ -1,7 +1,7 @@
-"""Responses to bytes: status lines, fields, chunks, and a plain page for refusals.
+"""Status lines and header fields of responses, as bytes.
 
-Owns what may stand in a response head, so that nothing a handler passes can split one (RFC 9112
-section 11.1). Which framing an answer gets is decided by `aiohttpd.engine.encoder`.
+Owns the checks of response heads, so that no text of a handler can split a response (RFC 9112 section 11.1). The
+framing of a response is decided by `aiohttpd.engine.encoder`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,18 +17,18 @@ _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 NO_CONTENT = frozenset((204, 205, 304))  # statuses, see `has_no_content`
 
-# Fields that decide framing, or of which an answer has one only.
+# Fields that decide framing, or that a response may have only once.
 _DECIDING = frozenset(("content-length", "transfer-encoding", "connection", "date", "server", "upgrade"))
 
-# Lines of fields that were sent before. Literal names and values have their hash ready, so a hit
-# costs less than one look at the grammar.
+# Field lines that were sent before. The hash of a literal is known already, so a lookup costs less than a check of the
+# grammar.
 _known_lines: dict[tuple[str, str], bytes] = {}
 _KNOWN_LINES = 512
 _LONGEST_KNOWN = 128
 
 
 def phrase(status: int) -> str:
-    """The standard reason phrase of a status code, ``""`` if it has none."""
+    """The standard reason phrase of a status code; empty if it has none."""
     return _PHRASES.get(status, "")
 
 
@@ -43,12 +43,12 @@ def status_line(status: int, reason: str | None = None) -> bytes:
     if reason is None:
         reason = phrase(status)
     elif not is_field_value(reason):
-        raise ValueError(f"the reason phrase {reason!r} holds a character that may not stand in a status line")
+        raise ValueError(f"the reason phrase {reason!r} has a character that is not allowed in a status line")
     return b"HTTP/1.1 %d %s\r\n" % (status, reason.encode("latin-1"))
 
 
 def has_no_content(method: str, status: int) -> bool:
-    """Whether a final answer has no content by its status, whatever its fields say; HEAD is not looked at.
+    """Whether a final response has no content because of its status, whatever its fields say. HEAD does not count.
 
     204, 205, 304 (RFC 9110 sections 15.3.5, 15.3.6, 15.4.5) and 2xx to CONNECT (section 9.3.6).
     """
@@ -56,17 +56,17 @@ def has_no_content(method: str, status: int) -> bool:
 
 
 class ResponseFields(list[bytes]):
-    """The fields of one response, each a line for the wire: checked and encoded as they are added.
+    """The header fields of one response: a list of encoded lines. A field is checked when it is added.
 
     Attributes:
-        deciding: values of those that decide framing, by name in lower case; None until there is one.
+        deciding: the values of fields that decide framing, by name in lower case; None until there is one.
     """
 
     deciding: dict[str, str] | None = None
 
     @classmethod
     def of(cls, fields: Iterable[tuple[str, str | int]]) -> "ResponseFields":
-        """Make them from ``(name, value)`` pairs; raises what `add` does."""
+        """Make the fields from ``(name, value)`` pairs; it raises what `add` raises."""
         made = cls()
         for name, value in fields:
             made.add(name, value)
@@ -76,7 +76,7 @@ class ResponseFields(list[bytes]):
         """Append a field.
 
         Raises:
-            ValueError: the name is no token, or the value holds CR, LF, NUL or another control character.
+            ValueError: the name is not a token, or the value has CR, LF, NUL or another control character.
             TypeError: the value is neither text nor a number.
         """
         self.append(_known_lines.get((name, value)) or self._new_line(name, value))  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ class ResponseFields(list[bytes]):
             self.deciding.pop(lower, None)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """The fields as ``(name, value)``, for who wraps an answer."""
+        """The fields as ``(name, value)`` pairs, for code that wraps a response."""
         for line in self:
             name, _, value = str(line, "latin-1").partition(":")
             yield name, value.strip()

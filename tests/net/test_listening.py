@@ -124,17 +124,17 @@ class TestWords:
     @pytest.mark.parametrize(
         ("bind", "why"),
         [
-            ("127.0.0.1:x", "'x' is no port"),
-            ("127.0.0.1:65536", "'65536' is no port"),
-            ("[::1]:", "'' is no port"),
+            ("127.0.0.1:x", "'x' is not a port"),
+            ("127.0.0.1:65536", "'65536' is not a port"),
+            ("[::1]:", "'' is not a port"),
             ("unix:", "a path is missing"),
-            ("unix:s?mode=9", "'9' is no mode"),
-            ("unix:s?mode=7777", "'7777' is no mode"),
-            ("unix:s?modus=660", "after [?] a path may have mode=660 and group=NAME"),
+            ("unix:s?mode=9", "'9' is not a mode"),
+            ("unix:s?mode=7777", "'7777' is not a mode"),
+            ("unix:s?modus=660", "only mode=660 and group=NAME may follow the [?] behind a path"),
             ("unix:s?group=", "after [?] a path may have"),
             ("unix:@s?mode=660", "after [?] a path may have"),
-            ("fd:x", "'x' is no descriptor"),
-            ("fd:987654", "fd:987654 is no socket: Bad file descriptor"),
+            ("fd:x", "'x' is not a descriptor"),
+            ("fd:987654", "fd:987654 is not a socket: Bad file descriptor"),
             ("systemd:", "no socket was passed to this process"),
         ],
     )
@@ -154,7 +154,7 @@ class TestWords:
     def test_a_descriptor_that_nobody_connects_to(self, kind: int) -> None:
         family = socket.AF_INET if kind == socket.SOCK_DGRAM else socket.AF_UNIX
         with socket.socket(family, kind) as sock:
-            with pytest.raises(ValueError, match=rf"fd:{sock.fileno()} is no stream socket with an address"):
+            with pytest.raises(ValueError, match=rf"fd:{sock.fileno()} is not a stream socket with an address"):
                 read_addresses([f"fd:{sock.fileno()}"], 80, {})
             sock.getsockname()  # it has not been closed
 
@@ -287,7 +287,7 @@ class TestUnix:
 
     def test_what_is_no_socket_stays(self, folder: Path) -> None:
         Path("s").write_text("mine")
-        with pytest.raises(BindError, match="something else is there, and no socket"):
+        with pytest.raises(BindError, match="a file that is not a socket has this name"):
             listen("s", 1)
         assert Path("s").read_text() == "mine"
 

@@ -52,13 +52,13 @@ class TestSockets:
 
     @pytest.mark.parametrize("count", ["", "x", "-1", "\u0663"])
     def test_no_number(self, count: str) -> None:
-        with pytest.raises(ValueError, match="LISTEN_FDS: .* is no number"):
+        with pytest.raises(ValueError, match="LISTEN_FDS: .* is not a number"):
             passed_descriptors(passed(LISTEN_FDS=count))
 
     def test_a_name_that_there_is_not(self) -> None:
         environment = passed(LISTEN_FDS="2", LISTEN_FDNAMES="web:admin")
         with pytest.raises(
-            ValueError, match="--bind systemd:wbe: no socket of this name was passed; they are web, admin"
+            ValueError, match="--bind systemd:wbe: no socket of this name was passed; there are web, admin"
         ):
             read_addresses(["systemd:wbe"], 80, environment)
 
