@@ -1,6 +1,6 @@
-"""Acceptor: what takes connections off the listening sockets, and when it does not.
+"""Acceptor: accepts connections from the listening sockets of a server.
 
-Owns beginning, pausing and ending. None of them may lose a connection that the kernel has handed over.
+Owns when it starts, pauses and ends. At no time a connection that accept() has returned may be lost.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from .layers import accept
 
 __all__ = ["Acceptor", "turns"]
 
-_REST = 1.0  # seconds without descriptors before we look whether there are some again
-_QUIET = 60.0  # seconds from one line about that to the next
+_REST = 1.0  # seconds to pause when there are no descriptors left
+_WARNING_INTERVAL = 60.0  # seconds between two warnings about that
 
 
 class Acceptor:
-    """Those of one server.
+    """Accepts the connections of one server.
 
     Args:
-        service: of the server.
-        sockets: they listen; they are closed at the end.
+        service: the context of the server.
+        sockets: the listening sockets; they are closed by `end`.
         factory: makes the protocol of a connection.
     """
 
@@ -36,11 +36,11 @@ class Acceptor:
         self._sockets = sockets
         self._factory = factory
         self._servers: list[asyncio.Server] = []
-        self._turn = asyncio.Lock()  # it begins or ends
+        self._turn = asyncio.Lock()  # held while it starts or pauses
         self._ended = False
         self._resting: asyncio.Task[None] | None = None
-        self._quiet_until = 0.0
-        self._tells = isinstance(service.loop, asyncio.SelectorEventLoop)  # of itself that there are none
+        self._next_warning = 0.0
+        self._reports_exhaustion = isinstance(service.loop, asyncio.SelectorEventLoop)  # by `Listener`
         self._accepted: Callable[[], None] | None = None
         keep_from_children(self)
 
@@ -49,7 +49,7 @@ class Acceptor:
         self._accepted = accepted
 
     def descriptors(self) -> Iterator[int]:
-        """Those of the sockets and of the connections, which children must not keep open."""
+        """The descriptors of all sockets and connections, which forked children must not keep open."""
         for sock in self._sockets:
             yield sock.fileno()
         for server in self._servers:
@@ -61,11 +61,11 @@ class Acceptor:
 
     @property
     def load(self) -> int:
-        """How many connections are open."""
+        """The number of open connections, those in a TLS handshake included."""
         return len(self._service.connections) + len(self._service.handshakes)
 
     async def begin(self) -> None:
-        """Accept, or accept again; nothing after the end.
+        """Start accepting, or start again after `pause`. After `end` nothing happens.
 
         Raises:
             OSError: there are no descriptors left.
@@ -76,12 +76,12 @@ class Acceptor:
                     self._servers.append(await accept(self._service, sock, self._make, self._exhausted))
 
     async def pause(self) -> None:
-        """Leave connections to whoever else accepts from the same sockets."""
+        """Stop accepting; connections wait in the kernel, or are accepted by other processes."""
         async with self._turn:
             await self._close()
 
     async def resume(self) -> None:
-        """Accept again, as soon as there are descriptors for that."""
+        """Accept again, as soon as there are enough descriptors."""
         while True:
             try:
                 await self.begin()
@@ -91,15 +91,15 @@ class Acceptor:
                 await asyncio.sleep(_REST)
 
     def _exhausted(self, error: OSError) -> None:
-        """There are no descriptors left for a connection: all that come have to wait."""
+        """Pause when there are no descriptors left; connections wait in the kernel."""
         if self._resting is None:
-            self._tell(error)
+            self._warn(error)
             self._resting = self._service.loop.create_task(self._rest())
 
-    def _tell(self, error: OSError) -> None:
+    def _warn(self, error: OSError) -> None:
         now = monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET
+        if now >= self._next_warning:
+            self._next_warning = now + _WARNING_INTERVAL
             error_logger.warning("no connection can be accepted: %s", error.strerror)
 
     async def _rest(self) -> None:
@@ -109,20 +109,20 @@ class Acceptor:
         self._resting = None
 
     async def end(self, *, last: bool) -> None:
-        """Accept no more, and close the sockets.
+        """Stop accepting for good, and close the sockets.
 
         Args:
-            last: nobody else accepts from them, so what waits there is taken first.
+            last: no other process accepts from them, so connections that wait there are accepted first.
         """
         self._ended = True
         if self._resting is not None:
             self._resting.cancel()
         await self.pause()
-        # On uvloop a connection that was accepted already is made in a later turn of the loop.
+        # uvloop makes the protocol of an accepted connection in a later turn of the loop.
         await turns(2)
         waiting = [connection for sock in self._sockets for connection in _waiting(sock)] if last else []
         for sock in self._sockets:
-            sock.close()  # at once: who comes in between is lost
+            sock.close()  # at once, since connections that arrive meanwhile are lost
         for connection in waiting:
             with contextlib.suppress(OSError):  # it has gone
                 await self._service.loop.connect_accepted_socket(self._make, connection)
@@ -130,12 +130,12 @@ class Acceptor:
     def _make(self) -> asyncio.Protocol:
         if self._accepted is not None:
             self._accepted()
-        if not self._tells:
+        if not self._reports_exhaustion:
             try:
                 os.close(os.dup(self._sockets[0].fileno()))
-            except OSError as error:  # it was the last one; libuv closes those that come now
+            except OSError as error:  # no descriptor is left; libuv closes further connections
                 if error.errno in EXHAUSTED:
-                    self._tell(error)
+                    self._warn(error)
         return self._factory()
 
     async def _close(self) -> None:
@@ -143,7 +143,7 @@ class Acceptor:
         loop = self._service.loop
         try:
             if isinstance(loop, asyncio.SelectorEventLoop):
-                # What it has accepted becomes a connection in the next turn, unless it has been closed by then.
+                # An accepted connection gets its protocol in the next turn, unless the server has been closed by then.
                 for server in servers:
                     for sock in server.sockets:
                         loop.remove_reader(sock.fileno())
@@ -155,7 +155,7 @@ class Acceptor:
 
 def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
     """Accept all connections that wait."""
-    with contextlib.suppress(OSError):  # there is none, or no descriptor for it
+    with contextlib.suppress(OSError):  # none is left, or no descriptor
         while True:
             connection, _ = sock.accept()
             connection.setblocking(False)
@@ -163,6 +163,6 @@ def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
 
 
 async def turns(count: int) -> None:
-    """Let the loop turn."""
+    """Wait for a number of turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)

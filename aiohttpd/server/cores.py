@@ -7,7 +7,7 @@ __all__ = ["cores"]
 
 
 def cores() -> int:
-    """How many cores this process may use: those that there are, less what a container or taskset leaves out."""
+    """The number of cores that this process may use, by taskset and by the CPU limit of its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/cpu.max") as file:
         quota, period = file.read().split()  # microseconds; "max" is a ValueError

@@ -1,8 +1,7 @@
-"""Processes for work that burns CPU: what is behind ``await self.run_in_process(function, *args)``.
+"""The process pool for CPU-bound work, used by ``await self.run_in_process(function, *args)``.
 
-Owns the pool: when it begins, how large it becomes, and that no process of it outlives its server. Each process has
-one job at a time and a socket of its own, over which only bytes go, so what goes wrong with a job is told to its caller
-and to nobody else. What is computed in it is the handlers'.
+Processes are spawned when they are needed, and none lives longer than its server. Each process has one job at a time,
+and a socket of its own to the server, on which pickled bytes are sent. So an error in one job does not affect others.
 """
 
 import asyncio
@@ -29,39 +28,45 @@ __all__ = ["ProcessPool"]
 
 T = TypeVar("T")
 
-_HEAD = 8  # bytes that tell how long a message is
+_HEAD = 8  # bytes before a message that hold its length
 
 
 class ProcessPool:
-    """Spawned processes, made when they are first needed.
+    """A pool of spawned processes.
 
     Args:
-        size: how many at most; 0 for as many as there are cores.
+        size: the maximum number of processes; 0 for the number of cores.
     """
 
     def __init__(self, size: int) -> None:
         self._free = asyncio.Semaphore(size or cores())
         self._idle: list[_Process] = []
         self._processes: set[_Process] = set()
-        # Each job, and whether its caller still waits; asyncio itself holds tasks only weakly.
+        # Keeps the tasks of jobs alive (asyncio has weak references only), also those whose callers are gone.
         self._jobs: dict[asyncio.Task[Any], bool] = {}
         self._closed = False
-        # Who forgets to close it must not wait for them: multiprocessing joins what still lives when a program ends.
+        # For a pool that is never closed: multiprocessing would wait for its processes at the end of the program.
         multiprocessing.util.Finalize(self, _kill, (self._processes,), exitpriority=0)
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Call a function in one of the processes, and wait for what it returns.
+        """Call a function in one of the processes.
 
-        The function and what it takes can be pickled: it is defined at the top of a module. Who is cancelled takes
-        back what has not begun; what has, runs to its end, or to that of the server.
+        If the caller is cancelled, a call that has not begun is dropped. One that has begun runs to its end, or to the
+        end of the server.
+
+        Args:
+            function: a function at the top of a module, so that it can be pickled.
+            args: its arguments; they must be picklable.
+
+        Returns:
+            What the function returns; it must be picklable.
 
         Raises:
-            BrokenProcessPool: the process has died over this work; that of others goes on, and the next call has a
-                new process.
-            RuntimeError: the server has stopped; or the function has raised what cannot be handed over, or what is no
-                error of its caller: ``SystemExit``, ``StopIteration``.
-            TypeError: the function, what it takes or what it returns cannot be handed over.
-            Exception: what the function raises.
+            BrokenProcessPool: the process has died during this call. Other calls are not affected.
+            RuntimeError: the server has stopped; or the function has raised ``SystemExit``, ``StopIteration`` or an
+                exception that cannot be pickled.
+            TypeError: the function, an argument or the result cannot be pickled.
+            Exception: the function has raised it.
         """
         name = _name_of(function)
         job = _job(name, function, args)
@@ -84,7 +89,7 @@ class ProcessPool:
         return value
 
     def close(self) -> None:
-        """End the processes, whatever they are at."""
+        """Kill the processes, also those that have a job."""
         self._closed = True
         _kill(self._processes)
 
@@ -92,7 +97,7 @@ class ProcessPool:
         try:
             return await self._do(job)
         except _Died as death:
-            return death  # and not raised: asyncio reports that for callers who have been cancelled
+            return death  # not raised: asyncio would report it if the caller has been cancelled
 
     async def _do(self, job: bytes) -> "_Answer":
         while True:
@@ -114,7 +119,7 @@ class ProcessPool:
         del self._jobs[task]
         self._free.release()
         if not task.cancelled():
-            task.exception()  # its caller may have been cancelled, and then nobody else asks
+            task.exception()  # retrieves it, since the caller may have been cancelled
 
 
 def _kill(processes: "set[_Process]") -> None:
@@ -123,19 +128,19 @@ def _kill(processes: "set[_Process]") -> None:
 
 
 class _Died(Exception):
-    """A process is no more; the text says how it ended."""
+    """A process has ended. The text says how."""
 
 
 class _DiedBefore(_Died):
-    """It has not begun what it was to do."""
+    """A process has ended before it began the job."""
 
 
 class _Process:
-    """One process, which does one job after the other.
+    """One process of the pool; it does one job after the other.
 
     Args:
-        loop: of the server.
-        living: the processes that live; this one is among them until it has ended.
+        loop: the loop of the server.
+        living: the set of processes that have not ended; this one is added and removed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, living: "set[_Process]") -> None:
@@ -152,7 +157,7 @@ class _Process:
     async def start(self) -> None:
         """Start it, and wait until it can work."""
         try:
-            await asyncio.to_thread(self._process.start)  # which reads and writes files
+            await asyncio.to_thread(self._process.start)  # in a thread, since it reads and writes files
         except BaseException:
             self._living.discard(self)
             self._socket.close()
@@ -167,10 +172,10 @@ class _Process:
             await self._receive()
         except OSError:
             fate = await self._fate()
-            raise _Died(f"{fate} before it could begin; why stands on stderr") from None
+            raise _Died(f"{fate} before it could begin; see stderr for the reason") from None
 
     async def call(self, job: bytes) -> "_Answer":
-        """Have it do a job."""
+        """Send it a job, and wait for the answer."""
         self._busy = True
         try:
             await self._loop.sock_sendall(self._socket, len(job).to_bytes(_HEAD, "big"))
@@ -188,7 +193,7 @@ class _Process:
         return answer
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._killed = True
         if self._started:
             self._process.kill()
@@ -210,7 +215,7 @@ class _Process:
         """How it has ended."""
         killed = self._killed
         if not self._ended.is_set():
-            self._process.kill()  # it may live on without its socket, if a job has closed what is not its own
+            self._process.kill()  # it may still run, if the job has closed the socket
         await self._ended.wait()
         self._socket.close()
         status = self._process.exitcode
@@ -222,7 +227,7 @@ class _Process:
         return f"has ended (exit status {status})"
 
     def _watch(self) -> None:
-        """Wait for its end in a thread: descriptors would not tell, as programs that it has started may have them."""
+        """Wait for its end in a thread; its child processes may keep descriptors open, so these show no end."""
         self._process.join()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # what it has sent before can still be read
@@ -239,13 +244,13 @@ class _Process:
 
 
 class _Answer(NamedTuple):
-    """What a process says of a job: it can be unpickled whatever the job has returned or raised.
+    """The answer to a job. It can always be unpickled, since result and exception are pickled separately.
 
     Attributes:
-        outcome: how far it has come.
-        data: what it has returned or raised, pickled; None if that is not to be handed over.
-        what: the same in words.
-        trace: the traceback of what was raised.
+        outcome: what has happened.
+        data: the pickled result or exception; None if it cannot be pickled.
+        what: the same as text.
+        trace: the traceback of the exception.
     """
 
     outcome: Literal["not begun", "returned", "raised"]
@@ -255,7 +260,7 @@ class _Answer(NamedTuple):
 
 
 class _Remote(Exception):
-    """The traceback of another process, to be shown as a cause."""
+    """Shows the traceback of another process, as the cause of an exception."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -279,11 +284,11 @@ def _job(name: str, function: object, args: tuple[object, ...]) -> bytes:
 
 
 def _outcome(name: str, answer: _Answer) -> Any:
-    """What a job has returned; raises what it has raised.
+    """The result of a job, or its exception, which is raised.
 
     Raises:
-        TypeError: it has not been begun, or what it has returned is not to be had.
-        RuntimeError: what it has raised is not to be had, or nothing to be raised here.
+        TypeError: the job could not be unpickled, or its result could not be pickled.
+        RuntimeError: its exception could not be pickled, or must not be raised here.
     """
     what = answer.what
     if answer.data is not None:
@@ -306,7 +311,7 @@ def _dumps(value: object) -> bytes:
 
 
 def _summary(error: BaseException) -> str:
-    """The last line of a traceback; nothing that an exception does when it is looked at gets through."""
+    """The last line of a traceback; if the exception fails when it is formatted, only its type."""
     try:
         return traceback.format_exception_only(error)[-1].strip()
     except BaseException:
@@ -317,20 +322,20 @@ def _summary(error: BaseException) -> str:
 
 
 def _work(sock: socket.socket) -> None:
-    """Be a process of the pool: do what comes, until the server ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # what a group is sent is not for it
+    """The main function of a process: do jobs until the server ends."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a terminal sends them to the whole process group
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _ignore)  # not SIG_IGN, which programs that a job starts would inherit
+            signal.signal(getattr(signal, name), _ignore)  # child processes would inherit SIG_IGN
     sock.setblocking(True)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive_jobs, args=(sock, jobs), daemon=True).start()
-    _send(sock, b"")  # it can work
+    _send(sock, b"")  # ready for jobs
     while True:
         job = jobs.get()
-        _send(sock, b"")  # it begins: who dies before has done nothing of it
+        _send(sock, b"")  # the job begins; if the process dies before, another one can do it
         answer = _do(job)
         with contextlib.suppress(Exception):
-            sys.stdout.flush()  # since the end comes without a warning
+            sys.stdout.flush()  # since the process will be killed
         _send(sock, pickle.dumps(answer))
 
 
@@ -339,7 +344,7 @@ def _ignore(number: int, frame: object) -> None:
 
 
 def _receive_jobs(sock: socket.socket, jobs: "queue.SimpleQueue[bytes]") -> None:
-    """Take in what comes; when nothing can come any more the process ends, whatever it is at."""
+    """Receive jobs in a thread; end the process when the server has closed the socket, also during a job."""
     with contextlib.suppress(OSError), sock.makefile("rb") as file:
         while len(head := file.read(_HEAD)) == _HEAD:
             size = int.from_bytes(head, "big")

@@ -1,7 +1,7 @@
-"""Targets: from ``module:Handler`` or ``path/to/file.py:Handler`` to an App.
+"""Targets: how an App is imported by the name ``module:Handler`` or ``path/to/file.py:Handler``.
 
-Owns how a target is found, and what is said when it is not. An exception raised by the target's own code
-is the author's to see: its traceback begins at the target's first frame.
+Owns the errors when it is not found. If the imported code raises an exception, its traceback begins at the first frame
+of that code.
 """
 
 import importlib
@@ -19,17 +19,17 @@ __all__ = ["TargetError", "TargetFailed", "load_target", "target_app"]
 
 
 class TargetError(Exception):
-    """There is no such module, file or attribute, or it is no App; the text says which, in one line."""
+    """A module, file or attribute does not exist, or is not an App. The text says which, in one line."""
 
 
 _MACHINERY = (__file__, "<frozen importlib", os.path.dirname(importlib.__file__))
 
 
 class TargetFailed(Exception):
-    """The target's own code has raised.
+    """The imported code has raised an exception.
 
     Attributes:
-        error: what it raised, with a traceback that begins at the target's first frame.
+        error: that exception, with a traceback that begins at the first frame of the imported code.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -41,23 +41,23 @@ class TargetFailed(Exception):
 
 
 def load_target(target: str, *, wsgi: bool = False) -> App:
-    """Import what a target names.
+    """Import an App.
 
-    The current folder is importable; for a file, its own folder is, too.
+    The current folder is added to ``sys.path``; for a file also its folder.
 
     Args:
-        target: ``module:attribute`` or ``file.py:attribute``; dots in the attribute go deeper.
-        wsgi: it names a WSGI application.
+        target: ``module:attribute`` or ``file.py:attribute``; the attribute may have dots.
+        wsgi: whether it is a WSGI application.
 
     Raises:
-        TargetError: the target does not exist, or is no App.
-        TargetFailed: the target's own code raises.
+        TargetError: the target does not exist, or is not an App.
+        TargetFailed: the imported code has raised an exception.
     """
     place, colon, attribute = target.rpartition(":")
     if colon and attribute.isdigit():
-        raise TargetError(f"{target!r} names no handler, but an address: that is host and port, or bind")
+        raise TargetError(f"{target!r} is an address and not a handler: use host and port, or bind")
     if not colon or not place or not attribute:
-        raise TargetError(f"{target!r} is no folder, and names no handler: {_missing(target)}")
+        raise TargetError(f"{target!r} is neither a folder nor a handler: {_missing(target)}")
     module = _load_file(place) if place.endswith(".py") else _load_module(place)
     app: Any = module
     for name in attribute.split("."):
@@ -77,17 +77,17 @@ def load_target(target: str, *, wsgi: bool = False) -> App:
 
 
 def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
-    """Import what a target names, for those who know a name and password.
+    """Import an App, and protect it by a password.
 
     Args:
-        target: as for `load_target`, which says what is raised.
-        auth: ``name:password``, or None.
+        target: as for `load_target`, whose exceptions are raised.
+        auth: ``name:password``; None for no protection.
         wsgi: as for `load_target`.
     """
     place, colon, port = target.rpartition(":")
     if colon and port.isdigit():
         option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {port}"
-        raise TargetError(f"{target!r} names no handler; to listen there write {option}")
+        raise TargetError(f"{target!r} is an address and not a handler; to listen on it write {option}")
     try:
         app = load_target(target, wsgi=wsgi)
     except TargetError as error:
@@ -95,7 +95,7 @@ def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
             raise TargetError(f"{target} looks like a WSGI application (environ, start_response): add --wsgi") from None
         raise
     if auth is not None:
-        from ..middleware.auth import basic_auth  # with hashlib and more
+        from ..middleware.auth import basic_auth  # it imports hashlib
 
         app = basic_auth(app, auth)
     return app
@@ -108,7 +108,7 @@ def _load_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise TargetFailed(error) from error  # the target is there, and imports what is not
+            raise TargetFailed(error) from error  # the target exists, but imports a module that does not
         hint = f"; did you mean '{name}.py:...'?" if os.path.exists(f"{name}.py") else ""
         raise TargetError(f"no module named {error.name!r}{hint}") from None
     except SystemExit as end:
@@ -124,7 +124,7 @@ def _load_file(path: str) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     name = file.removesuffix(".py")
-    # A name that is taken already (a handler in "http.py", say) must not be looked up again.
+    # The name may be that of another module (a handler in "http.py"), so it is not looked up in sys.modules.
     spec = importlib.util.spec_from_file_location(name, os.path.join(folder, file))
     assert spec is not None
     assert spec.loader is not None
@@ -141,13 +141,13 @@ def _load_file(path: str) -> ModuleType:
 
 
 def _ended(name: str, end: SystemExit) -> TargetError:
-    """What is said of a module that ends the program while it is imported."""
+    """The error for a module that calls sys.exit() while it is imported."""
     code = "" if end.code is None else repr(end.code)
     return TargetError(f"{name} calls sys.exit({code}) when it is imported: put that below if __name__ == '__main__':")
 
 
 def _missing(target: str) -> str:
-    """What might have been meant by the name of no folder."""
+    """A hint for a target that is neither a folder nor a handler."""
     if target.endswith(".py") and os.path.isfile(target):
         return f"write '{target}:Handler'"
     if os.path.isfile(target):

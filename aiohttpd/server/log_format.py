@@ -1,7 +1,7 @@
-"""Formats of the access log: what a line says, from a name or a template with ``{fields}``.
+"""Formats of the access log: from a name or a template with ``{fields}`` to lines.
 
-Owns the names of the fields and how each is made safe: nothing that a client sends can end a line, end the
-quotes around it, or drive a terminal. When and where lines are written is `access_log`'s.
+Owns the names of the fields, and how their values are escaped: nothing that a client sends can end a line, end its
+quotes, or control a terminal. `access_log` writes the lines.
 """
 
 import base64
@@ -21,27 +21,27 @@ __all__ = ["FIELDS", "LineFormat", "NamedFormats", "Record", "escape", "members"
 
 # An answer: the request or what stands for one, status, bytes of content (None if that is not known), and when it began
 # and was complete, of `perf_counter`: one clock for durations and for the time of day.
-# When it began counts only for a format that is `timed`; for others nobody has looked.
+# The time when it began is known only for a format that is `timed`.
 Record = tuple[Any, int, int | None, float, float]
 
-# Gives the lines of records, each with its end.
+# Returns the lines of records, each with its newline.
 _Lines = Callable[[Iterable[Record]], list[str]]
 
-# Whatever could end a line, drive a terminal or end the quotes; and bytes of which nobody has said what they mean.
+# Characters that could end a line, control a terminal or end the quotes, and bytes whose encoding is not known.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
 _ESCAPES |= {ord("\\"): "\\\\", ord('"'): '\\"'}
 
 
 def escape(text: str) -> str:
-    """Make text of a client's safe for a line of the log and for a terminal."""
+    """Escape a text of a client for a line of the log and for a terminal."""
     return text.translate(_ESCAPES)
 
 
-_NUMBERS = [str(number) for number in range(1000)]  # every status, and many a size
-_SHORT = [f"{number / 1e6:.6f}" for number in range(1000)]  # seconds of most answers
+_NUMBERS = [str(number) for number in range(1000)]  # texts of all statuses and small sizes
+_SHORT = [f"{number / 1e6:.6f}" for number in range(1000)]  # texts of durations below a millisecond, in seconds
 
-# Expressions over the items of a record and the names that `_compile` adds. A template becomes one function of them,
-# since a call for each field would cost more than the fields do.
+# Expressions over the items of a record and the names that `_compile` adds. A template becomes one function of these
+# expressions, since a call for each field would cost more than the expressions.
 _SECONDS = "short[micros] if (micros := int((ended - started) * 1e6)) < 1000 else '%.6f' % (ended - started)"
 _TEXT = {
     "client": "escape(request.client_address[0])",
@@ -117,7 +117,7 @@ def repeated(request):
 """
 
 _HTTP_SERVER = '{client} - - [{time}] "{request}" {status} {bytes}'
-_ABORTED = {"aborted": "'aborted'"}  # of an answer whose client has gone before its end
+_ABORTED = {"aborted": "'aborted'"}  # for an answer whose client has left before its end
 _COMMON = '{client} - {user} [{clf_time}] "{request}" {status} {bytes}'
 NamedFormats = {
     "http.server": _HTTP_SERVER,
@@ -127,7 +127,7 @@ NamedFormats = {
 
 
 class Refused:
-    """Stands for a request in the record of something that is none."""
+    """Stands for a request in the record of bytes that are not a valid request."""
 
     def __init__(self, client_address: Address, line: str) -> None:
         self.client_address = client_address
@@ -135,18 +135,18 @@ class Refused:
 
 
 class LineFormat:
-    """Makes the lines of one format.
+    """Formats records as lines.
 
     Args:
         name: ``http.server``, ``common``, ``combined``, ``json``, or a template such as ``{status} {target}``.
 
     Raises:
-        ValueError: there is no such format or field; the text says which there are.
+        ValueError: there is no such format or field; the text lists those that exist.
 
     Attributes:
-        lines: gives the lines of answers, of their records.
-        is_json: whether each line is an object.
-        timed: whether a line says how long an answer took.
+        lines: a function that returns the lines of a list of records.
+        is_json: whether each line is a JSON object.
+        timed: whether lines show how long an answer took.
     """
 
     lines: _Lines
@@ -165,21 +165,21 @@ class LineFormat:
             self.timed = any(field in _DURATIONS for _, field in _parts(template, _TEXT))
             self.lines = _compile(template, _TEXT, self._moment, _REPEATED)
             self._refused = _compile(template, _TEXT_REFUSED, self._moment, frozenset())
-            # The lines of common and combined are read by programs that know no more of them.
+            # Programs that read lines of common and combined expect no further text in them.
             template += " {aborted}" if name == "http.server" else ""
             self._aborted = _compile(template, _TEXT | _ABORTED, self._moment, frozenset())
 
     def refused(self, client_address: Address, line: str, status: int) -> str:
-        """The line for something that is no request and has been refused."""
+        """The line for bytes that were refused as no valid request."""
         now = time.perf_counter()
         return self._refused([(Refused(client_address, line), status, None, now, now)])[0]
 
     def aborted(self, record: Record) -> str:
-        """The line for an answer whose client has gone before its end."""
+        """The line for an answer whose client has left before its end."""
         return self._aborted([record])[0]
 
     def message(self, text: str) -> str:
-        """The line for a text that a handler logs by itself, which is a line already where lines are text."""
+        """The line for a message of a handler: as JSON if lines are JSON, else the text as it is."""
         if not self.is_json:
             return text
         self._moment.begin(time.time())
@@ -187,7 +187,7 @@ class LineFormat:
 
 
 def members(record: Record) -> dict[str, Any]:
-    """The fields of a record as they are, for `logging`, whose formatters make them safe themselves."""
+    """The fields of a record, not escaped, as attributes of a log record; formatters of `logging` escape them."""
     request, status, size, started, ended = record
     return {
         "client": request.client_address[0],
@@ -205,7 +205,7 @@ def members(record: Record) -> dict[str, Any]:
 
 
 class _Moment:
-    """A second as the formats write it."""
+    """A second of the log, formatted for all formats."""
 
     __slots__ = ("begins", "clf_time", "ends", "iso_time", "time")
 
@@ -213,7 +213,7 @@ class _Moment:
         self.begins = self.ends = 0
 
     def begin(self, at: float) -> None:
-        """Another second has begun; an earlier one if the clock has been set back."""
+        """Format another second; an earlier one, if the clock has been set back."""
         self.begins = second = int(at)
         self.ends = second + 1
         local = time.localtime(second)
@@ -226,19 +226,19 @@ class _Moment:
 
 
 def _compile(template: str, expressions: dict[str, str], moment: _Moment, repeated: Set[str]) -> _Lines:
-    """One function of all that a line says, which is the fastest there is."""
+    """Compile a template to one function that formats records; this is the fastest way."""
     names: dict[str, Any] = {
         "moment": moment, "time": time.time, "perf_counter": time.perf_counter, "pid": os.getpid(),
         "escape": escape, "user": _user, "encode": encode_basestring_ascii, "encode_or_null": _encode_or_null,
         "numbers": _NUMBERS, "short": _SHORT, "key": object(),
     }  # fmt: skip
-    each: dict[str, str] = {}  # variables of the function, and what they are
+    each: dict[str, str] = {}  # local variables of the function, and their expressions
     once: dict[str, str] = {}
-    runs: list[str] = []  # of repeated fields and what stands between them: one text, made once
+    runs: list[str] = []  # texts of repeated fields, each made once for requests with the same fields
     shape = run = ""
     is_repeated = False
     for literal, field in _parts(template, expressions):
-        # What somebody has written as a format becomes a literal; only the expressions above are code.
+        # The text of a format becomes string literals; only the expressions above are code.
         run += literal.replace("{", "{{").replace("}", "}}")
         if field is not None and field in repeated:
             once[f"f_{field}"] = expressions[field]
@@ -269,11 +269,11 @@ def _assign(expressions: dict[str, str]) -> str:
 
 
 def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | None]]:
-    """The literals of a template, each with the field that follows."""
+    """The literal texts of a template, each with the field that follows it."""
     try:
         parts = list(string.Formatter().parse(template + "\n"))
     except ValueError as error:
-        raise ValueError(f"access_log_format {template!r}: {error}; a brace of its own is written twice") from None
+        raise ValueError(f"access_log_format {template!r}: {error}; write a literal brace twice") from None
     if all(part[1] is None for part in parts):
         raise ValueError(
             f"access_log_format {template!r} is none of http.server, common, combined, json and none, "
@@ -292,7 +292,7 @@ def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | N
 
 
 def _json_template(fields: dict[str, str]) -> str:
-    # What the grammar lets through needs no look: a token has no quotes, nor has a version.
+    # Method and version need no escape: the grammar allows no quotes in them.
     plain = ("time", "method", "version")
     members = [f'"{name}":"{{{name}}}"' if name in plain else f'"{name}":{{{name}}}' for name in fields]
     return "{{" + ",".join(members) + "}}"
@@ -303,7 +303,7 @@ def _encode_or_null(text: str | None) -> str:
 
 
 def _user(credentials: str | None) -> str:
-    """The name that the client gives, RFC 7617; with 401 it was the wrong one, or the password was."""
+    """The user name of the client (RFC 7617); with status 401 it has not been accepted."""
     if credentials is None or credentials[:6].lower() != "basic ":
         return "-"
     try:

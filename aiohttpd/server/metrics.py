@@ -1,7 +1,6 @@
-"""Metrics: what one process counts, what several have counted together, and how Prometheus reads it.
+"""Metrics: counters of one process, their sum over several processes, and the text format of Prometheus.
 
-Owns the names of the metrics and the shape of a snapshot, which is plain data (it passes through JSON from a
-worker to its supervisor). It opens nothing and answers nothing.
+Owns the names of the metrics, and the form of a snapshot: plain data, which workers send to the supervisor as JSON.
 """
 
 import enum
@@ -17,19 +16,19 @@ from ..wire.request import Request
 
 __all__ = ["CONTENT_TYPE", "Metrics", "Snapshot", "merge", "prometheus_text"]
 
-# What `Metrics.snapshot` gives: dicts by label, lists by bucket and numbers, all of which may be summed.
+# The result of `Metrics.snapshot`: dicts by label, lists by bucket, and numbers. All of them can be summed.
 Snapshot = dict[str, Any]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Methods of RFC 9110 and 5789, and of WebDAV (RFC 4918); a client may send any other, so those are one.
+# Methods of RFC 9110 and 5789, and of WebDAV (RFC 4918). All others are one label, since a client may invent them.
 _METHODS = frozenset((
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
     "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK",
 ))  # fmt: skip
 _BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 _SHORTEST = _BOUNDS[0]
-_FOLDED = 256  # of a kind are counted at once
+_FOLDED = 256  # durations of one label that are counted together
 
 _REASONS = {
     400: "malformed", 408: "timeout", 414: "line_too_long", 417: "expectation", 431: "head_too_large",
@@ -45,7 +44,7 @@ class Sender(Protocol):
 
 
 class Counted(Protocol):
-    """A connection, as far as it is counted."""
+    """What metrics need of a connection."""
 
     @property
     def out(self) -> Sender: ...
@@ -54,23 +53,23 @@ class Counted(Protocol):
 
 
 class Metrics:
-    """What one server has counted since its start."""
+    """The counters of one server since its start."""
 
     def __init__(self) -> None:
-        # Durations that are still to be counted, by method and status: several at once cost less than one by one.
+        # Durations that have not been counted yet, by method and status: counting many together costs less.
         self._waiting: dict[str, dict[int, list[float]]] = {}
         self._requests: Counter[str] = Counter()
-        self._buckets = [0] * (len(_BOUNDS) + 1)  # each without those below; the last has no bound
+        self._buckets = [0] * (len(_BOUNDS) + 1)  # not cumulative; the last one has no upper bound
         self._seconds = 0.0
         self._content_received = 0
         self._aborted = 0
         self._refusals: Counter[str] = Counter()
-        # Of connections that are no more.
+        # Of closed connections.
         self._closed = 0
         self._sent = 0
 
     def answered(self, request: Request, answer: Answer, started: float) -> None:
-        """Count an answer that is complete; ``started`` is when its request was, of ``perf_counter``."""
+        """Count a complete answer; ``started`` is the time of its request, by ``perf_counter``."""
         try:
             times = self._waiting[request.method][answer.status]
         except KeyError:
@@ -82,28 +81,28 @@ class Metrics:
             self._content_received += request.known_body.received
 
     def refused(self, status: int) -> None:
-        """Count what is no request, by the status of its answer."""
+        """Count bytes that were refused as no valid request, by the status of the answer."""
         self._refusals[_REASONS.get(status, "other")] += 1
 
     def turned_away(self, limit: str) -> None:
-        """Count a connection or request that a limit leaves no room for: ``max_connections`` or ``max_in_flight``."""
+        """Count a connection or request that was refused by ``max_connections`` or ``max_in_flight``."""
         self._refusals[limit] += 1
 
     def aborted(self) -> None:
-        """Count an answer whose end has not left, beside its status."""
+        """Count an answer that was not sent completely; it is also counted by its status."""
         self._aborted += 1
 
     def closed(self, sent: int) -> None:
-        """Count a connection that is no more, and the bytes that it has been sent."""
+        """Count a connection that has been closed, and the bytes that were sent on it."""
         self._closed += 1
         self._sent += sent
 
     def snapshot(self, connections: Iterable[Counted] = (), in_flight: int = 0) -> Snapshot:
-        """What has been counted so far, and what is now.
+        """All counters and gauges as plain data.
 
         Args:
-            connections: those that are open.
-            in_flight: requests that are being handled.
+            connections: the open connections.
+            in_flight: the number of requests that are being handled.
         """
         self._fold()
         states = {"new": 0, "head": 0, "serving": 0, "discarding": 0, "idle": 0, "lingering": 0}
@@ -113,7 +112,7 @@ class Metrics:
             opened += 1
             sent += connection.out.total
             state = connection.state.name.lower()
-            if state in states:  # one that is closed already may still have something to send
+            if state in states:  # not for a closed connection that still sends
                 states[state] += 1
         return {
             "requests": dict(self._requests),
@@ -133,11 +132,11 @@ class Metrics:
         return self._waiting.setdefault(method if method in _METHODS else "other", {}).setdefault(status, [])
 
     def _fold(self) -> None:
-        """Count all that waits."""
+        """Count the durations that wait."""
         for method, statuses in self._waiting.items():
             for status, times in statuses.items():
                 if times:
-                    # Status 0: the client was gone, or the answer had to be given up, before there was one.
+                    # Status 0: the connection was closed before an answer was begun.
                     self._requests[f"{method} {status or 'none'}"] += len(times)
                     self._seconds += sum(times)
                     # Where the number of requests is high, nearly all of them are in the first bucket.
@@ -149,7 +148,7 @@ class Metrics:
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Sum snapshots: those of the workers of one server, of the living and the dead, say."""
+    """Sum snapshots, for example those of all workers of a server."""
     total: Snapshot = {}
     for snapshot in snapshots:
         total = _sum(total, snapshot)
@@ -165,7 +164,7 @@ def _sum(one: Any, other: Any) -> Any:
 
 
 def prometheus_text(snapshot: Snapshot) -> str:
-    """A snapshot in the text format of Prometheus, version 0.0.4."""
+    """Format a snapshot in the text format of Prometheus, version 0.0.4."""
     return "".join(f"{line}\n" for line in _lines({**Metrics().snapshot(), **snapshot}))
 
 

@@ -1,7 +1,4 @@
-"""What is going on right now, for a person: the connections, and what their handlers wait for.
-
-Owns the report that SIGUSR1 writes. It looks, and changes nothing.
-"""
+"""The report that SIGUSR1 writes: the connections, and the stacks of their handlers."""
 
 import asyncio
 import linecache
@@ -17,11 +14,11 @@ from .server import HTTPServer
 
 __all__ = ["report"]
 
-_MOST = 1000  # connections that are shown
+_MOST = 1000  # connections in a report
 
 
 def report(server: HTTPServer) -> str:
-    """A text about each connection of a server, and the stacks of the handlers that wait."""
+    """A text with a line for each connection of a server, and the stacks of the handlers that wait."""
     connections = sorted(server.connections, key=lambda connection: connection.busy_since or time.perf_counter())
     in_flight = server.in_flight
     lines = [f"aiohttpd, process {os.getpid()}: {_count(len(connections), 'connection')}, "
@@ -52,8 +49,8 @@ def _connection(connection: HTTPConnection) -> Iterator[str]:
 
 
 def _waits(task: "asyncio.Task[None]") -> Iterator[str]:
-    """The stack of a task, outermost call first, down to what it really waits for."""
-    # Task.get_stack() knows the outermost coroutine only; each one tells what it awaits.
+    """The stack of a task, outermost call first, down to the object for which it waits."""
+    # Task.get_stack() shows only the outermost coroutine; each coroutine has what it awaits.
     awaited: Any = task.get_coro()
     while (prefix := _prefix(awaited)) is not None:
         frame: FrameType | None = getattr(awaited, f"{prefix}_frame")
@@ -62,12 +59,12 @@ def _waits(task: "asyncio.Task[None]") -> Iterator[str]:
             text = linecache.getline(code.co_filename, frame.f_lineno).strip()
             yield f"    {code.co_filename}:{frame.f_lineno} in {code.co_qualname}: {text}"
         awaited = getattr(awaited, "gi_yieldfrom" if prefix == "gi" else f"{prefix}_await")
-    waiter = getattr(task, "_fut_waiter", None)  # no other way tells
+    waiter = getattr(task, "_fut_waiter", None)  # there is no public attribute
     yield f"    waits for {escape(repr(awaited if waiter is None else waiter))}"
 
 
 def _prefix(awaited: Any) -> str | None:
-    """How the attributes of a coroutine, a generator or an asynchronous generator begin; None for anything else."""
+    """The prefix of attributes of a coroutine, a generator or an asynchronous generator; None for other objects."""
     return next((prefix for prefix in ("cr", "gi", "ag") if hasattr(awaited, f"{prefix}_frame")), None)
 
 

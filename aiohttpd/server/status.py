@@ -1,6 +1,6 @@
-"""Pages of the server's own beside an App: metrics and health.
+"""The metrics page and the health page.
 
-Owns what they answer and how they stand in front of an App at next to no cost. What is counted is `metrics`'.
+Owns their answers, and how they are put in front of an App. What is counted is in `metrics`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Snapshots", "add_pages", "health_page", "is_path", "metrics_page", "not_found", "with_pages"]
 
-# Gives the snapshots of all workers; of one process there is one.
+# Returns the snapshots of all processes that serve together.
 Snapshots = Callable[[], Awaitable[list[Snapshot]]]
 
 _PLAIN = "text/plain; charset=utf-8"
 
 
 def is_path(text: str) -> bool:
-    """Whether an option names a page of the server itself, not an address of its own."""
+    """Whether the value of the option ``metrics`` is a path, and not an address."""
     return text.startswith("/")
 
 
 def with_pages(pages: dict[str, App], app: App) -> App:
-    """An App around an App that answers some paths by itself.
+    """Make an App that has pages at some paths.
 
     Args:
-        pages: Apps by path; they are asked with GET and HEAD only.
-        app: for all other paths.
+        pages: Apps by path; they get only GET and HEAD.
+        app: the App for all other paths.
     """
 
-    # A plain function, since one more coroutine for each request would cost more than all that is done here.
-    # The target is nearly always the path already.
+    # A plain function, since another coroutine for each request would cost more than the lookup.
+    # The target is nearly always equal to the path, which takes longer.
     def choose(request: Request, response: StreamWriter) -> Awaitable[None]:
         page = pages.get(request.target) or ("?" in request.target and pages.get(request.path))
         return _answer(page, request, response) if page else app(request, response)
@@ -60,7 +60,7 @@ def add_pages(pages: dict[str, App], service: ServerContext) -> None:
 
 
 def metrics_page(snapshots: Snapshots) -> App:
-    """The page with the metrics of all workers together."""
+    """An App that answers with the sum of the metrics of all processes."""
 
     async def metrics(request: Request, response: StreamWriter) -> None:
         text = prometheus_text(merge(await snapshots()))
@@ -71,7 +71,7 @@ def metrics_page(snapshots: Snapshots) -> App:
 
 
 def health_page(is_ready: Callable[[], bool]) -> App:
-    """The page that says 200 while the server is ready for requests, 503 once it is not any more."""
+    """An App that answers 200 while the server is ready, and 503 when it is not."""
 
     async def health(request: Request, response: StreamWriter) -> None:
         ready = is_ready()
@@ -82,12 +82,12 @@ def health_page(is_ready: Callable[[], bool]) -> App:
 
 
 async def not_found(request: Request, response: StreamWriter) -> None:
-    """The App of an address that has nothing but pages."""
+    """An App that answers 404, for a server that has only pages."""
     raise HTTPError(404)
 
 
 async def _answer(page: App, request: Request, response: StreamWriter) -> None:
-    response.log = _unlogged  # whoever asks every second would fill the log
+    response.log = _unlogged  # a monitor that asks every second would fill the log
     response.head_mirrors_get = True
     if request.method in ("GET", "HEAD"):
         await page(request, response)

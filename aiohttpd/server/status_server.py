@@ -1,7 +1,4 @@
-"""Seeing: what a program shows of itself to those who watch over it, beside the access log.
-
-Owns the server of the address that the option ``metrics`` names, for one process as for many.
-"""
+"""The server of the address in the option ``metrics``, for one process or many; and the check of options of logs."""
 
 from typing import Protocol
 
@@ -16,7 +13,7 @@ __all__ = ["Watched", "check_seeing", "metrics_server"]
 
 
 class Watched(Protocol):
-    """What is shown: a server, or a supervisor."""
+    """A server, or a supervisor with its workers."""
 
     @property
     def config(self) -> Config:
@@ -24,17 +21,17 @@ class Watched(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests, and has not begun to stop."""
+        """Whether it serves, and has not begun to stop."""
 
     async def snapshots(self) -> list[Snapshot]:
         """The metrics of all processes."""
 
 
 def check_seeing(config: Config) -> None:
-    """Have what is wrong with the options of the log and the metrics said before anything is started.
+    """Check the options ``access_log_format`` and ``metrics`` before anything is started.
 
     Raises:
-        ValueError: there is no such format, or no such address; the text says which.
+        ValueError: the format or the address is invalid; the text shows it.
     """
     if config.access_log_format != "none":
         LineFormat(config.access_log_format)
@@ -43,9 +40,9 @@ def check_seeing(config: Config) -> None:
 
 
 def metrics_server(watched: Watched) -> HTTPServer | None:
-    """The server of the address that the option ``metrics`` names: /metrics, and the health page if there is one.
+    """Make the server of the address in the option ``metrics``: it has /metrics, and the health page if there is one.
 
-    It is to run longer than what it tells of. None if there is no such address.
+    It should be stopped after the server that it shows. None if the option is empty or a path.
     """
     config = watched.config
     if not config.metrics or is_path(config.metrics):

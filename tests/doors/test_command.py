@@ -141,7 +141,7 @@ class TestErrors:
             ("nothing.py:Hello", "no such file: nothing.py"),
             (
                 "hello",
-                "'hello' is no folder, and names no handler: write 'module:Handler' or 'path/to/file.py:Handler'",
+                "'hello' is neither a folder nor a handler: write 'module:Handler' or 'path/to/file.py:Handler'",
             ),
             ("hello:Missing", "hello has no 'Missing'; it has Hello"),
             ("hello:nothing", "hello:nothing is no App: 3 is no App: a handler class, or"),

@@ -76,12 +76,15 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            (["nowhere"], "'nowhere' is no folder, and names no handler"),
+            (["nowhere"], "'nowhere' is neither a folder nor a handler"),
             (["-d", "nowhere"], "no such folder: nowhere"),
             (["sub", "-d", "sub"], "two folders: sub and --directory sub"),
-            (["a.txt"], "'a.txt' is no folder, and names no handler: it is a file, and is served with its folder: ."),
+            (["a.txt"], "'a.txt' is neither a folder nor a handler: it is a file, and is served with its folder: ."),
             (["sub/b.txt"], "served with its folder: sub"),
-            (["localhost:8080"], "'localhost:8080' names no handler; to listen there write --bind localhost:8080"),
+            (
+                ["localhost:8080"],
+                "'localhost:8080' is an address and not a handler; to listen on it write --bind localhost:8080",
+            ),
             (["http://127.0.0.1:80"], "to listen there write --bind 127.0.0.1:80"),
             ([":8080"], "to listen there write --port 8080"),
             (["--cors", "example.com"], "--cors 'example.com': an origin is '*', or as https://host:port"),
@@ -104,7 +107,7 @@ class TestTarget:
 
     def test_a_file_with_handlers(self, folder: Path) -> None:
         (folder / "app.py").write_text("")
-        assert "'app.py' is no folder, and names no handler: write 'app.py:Handler'" in refused(folder, "app.py")
+        assert "'app.py' is neither a folder nor a handler: write 'app.py:Handler'" in refused(folder, "app.py")
 
     def test_without_the_word(self, folder: Path) -> None:
         """What works with python -m aiohttpd, and with http.server, is given back as it has to be written."""

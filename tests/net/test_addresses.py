@@ -270,7 +270,7 @@ def test_a_library_knows_no_command_line() -> None:
 
 
 def test_an_address_in_place_of_an_app() -> None:
-    with pytest.raises(Exception, match="'127.0.0.1:8000' names no handler, but an address: that is host and port"):
+    with pytest.raises(Exception, match="'127.0.0.1:8000' is an address and not a handler: use host and port"):
         aiohttpd.run("127.0.0.1:8000")
 
 

@@ -331,6 +331,6 @@ def test_a_server_that_is_never_closed_does_not_keep_its_program(tmp_path: Path)
 
 def test_a_program_that_a_process_cannot_import(tmp_path: Path) -> None:
     done = run_program(tmp_path, "assert __name__ == '__main__', 'imported again'")
-    told = "the process for talks() has ended (exit status 1) before it could begin; why stands on stderr"
+    told = "the process for talks() has ended (exit status 1) before it could begin; see stderr for the reason"
     assert done.stdout.splitlines() == [f"BrokenProcessPool {told}", "end"]
     assert "AssertionError: imported again" in done.stderr
