@@ -1,6 +1,6 @@
-"""Code that is not asynchronous yet, in worker threads.
+"""Blocking code in worker threads.
 
-Owns nothing itself. ``pool`` has the threads, ``outbox`` and ``incoming`` the way of bytes between a thread and the
-loop, ``running`` one call in a thread. Above them are the kinds of code: ``plain`` (a plain ``def do_GET`` of an
-aiohttpd handler), ``legacy`` (a handler of ``http.server``, unmodified), ``wsgi``.
+``pool`` has the threads. ``outbox`` and ``body`` move bytes between a thread and the loop, ``spools`` bounds their
+files, ``call`` runs one call in a thread. Above them are the kinds of code: ``plain`` (a plain ``def do_GET`` of an
+aiohttpd handler) and ``legacy`` (unmodified handlers of ``http.server``); WSGI is in `handlers.wsgi`.
 """

@@ -1,7 +1,7 @@
-"""SpooledBody: the body of a request for code that blocks.
+"""SpooledBody: a request body for blocking code.
 
-Owns how a body is gathered before a thread is taken, so that a slow client costs none, and the files from
-which the thread reads it: real ``io`` objects, which end where the body ends.
+A body is received before a thread is taken, so that a slow client does not occupy a thread. The thread reads it from
+``io`` objects, which end where the body ends.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ __all__ = ["Content", "SpooledBody", "Owner", "Read", "Source", "gather"]
 
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes of a body that are kept in memory
-_SPOOLED = 64 * 1024 * KIB  # bytes that are kept in a file; what is beyond the thread has to wait for
+_SPOOLED = 64 * 1024 * KIB  # bytes that are kept in a file; for more the thread has to wait
 _PIECE = 256 * KIB
 
 Read = Callable[[int], Awaitable[bytes]]
 
 
 class SpooledBody:
-    """A body that has been gathered: what is here, and the way to the rest of it.
+    """A body that has been received, as far as it is kept, and a function that reads the rest.
 
     Attributes:
-        content: the first bytes, all of them unless there is a file.
-        file: those that follow.
-        rest: reads those that have not arrived; None if all have.
+        content: the first bytes; all of them, if there is no file.
+        file: the bytes after them; None if ``content`` has all.
+        rest: a coroutine function that reads bytes which have not arrived; None if all have.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class SpooledBody:
     def open(self, loop: asyncio.AbstractEventLoop) -> io.BufferedReader:
         """Make the file that the thread reads."""
         if self.file is None and self.rest is None:
-            return io.BufferedReader(io.BytesIO(self.content))  # which has peek()
+            return io.BufferedReader(io.BytesIO(self.content))  # it has peek()
         return io.BufferedReader(Source(self.content, self, loop), _PIECE)
 
     def open_for(
         self, owner: "Owner", loop: asyncio.AbstractEventLoop, before: bytes, *, ends: bool
     ) -> "tuple[Content | Source, Content | io.BufferedReader]":
-        """Make what the thread reads, and what a socket can take the place of; that may be the same.
+        """Make the file that the thread reads, and the object in it that can be switched to a socket.
 
         Args:
-            owner: knows what follows.
-            loop: reads what has not arrived.
-            before: comes before the body.
-            ends: nothing follows that is to be read from there.
+            owner: reads what follows the body.
+            loop: the loop, which reads what has not arrived.
+            before: bytes before the body.
+            ends: whether the file ends with the body.
         """
         content = before + self.content if before else self.content
         small = self.file is None and self.rest is None
@@ -76,7 +76,7 @@ class SpooledBody:
         return source, io.BufferedReader(source, io.DEFAULT_BUFFER_SIZE if small else _PIECE)
 
     def close(self) -> None:
-        """Forget what is in a file."""
+        """Close the temporary file."""
         if self.file is not None:
             self.file.close()
         forget, self._forget = self._forget, None
@@ -85,12 +85,12 @@ class SpooledBody:
 
 
 async def gather(request: Request, *, framed: bool = False, now: bool = True) -> SpooledBody:
-    """Wait for a body, the first 64 MiB of it at most.
+    """Receive a body, the first 64 MiB of it at most.
 
     Args:
-        request: whose body.
-        framed: keep the chunks of a body that came in chunks, for code that takes them apart itself.
-        now: False leaves all of it to the thread, which then decides whether it wants it at all.
+        request: the request.
+        framed: write a chunked body as chunks, for code that decodes them itself.
+        now: False leaves the whole body to the thread, for code that may not want it.
 
     Raises what reading the body raises; `SpoolsFull`.
     """
@@ -113,7 +113,7 @@ async def gather(request: Request, *, framed: bool = False, now: bool = True) ->
 
 
 async def _spool(content: bytes, read: Read, spools: Spools) -> SpooledBody:
-    """Write to a file what follows, while there is space; the rest of it is for the thread to wait for."""
+    """Write the next bytes to a file, while there is space; the thread has to wait for the rest."""
     space = spools.for_body()
     waits = False
 
@@ -145,7 +145,7 @@ async def _spool(content: bytes, read: Read, spools: Spools) -> SpooledBody:
 
 
 def _after(content: bytes, read: Read) -> Read:
-    """Read content that is here already, and then the rest."""
+    """Make a function that returns bytes which are here already, and then reads the rest."""
 
     async def first(n: int) -> bytes:
         nonlocal content
@@ -156,7 +156,7 @@ def _after(content: bytes, read: Read) -> Read:
 
 
 def _framed(body: Body, request: Request) -> Read:
-    """Read a body as chunks: their sizes are ours, their content and the trailers are the client's."""
+    """Make a function that reads a body as chunks. Chunk sizes may differ from the client's."""
     ended = False
 
     async def read(n: int) -> bytes:
@@ -180,35 +180,35 @@ def _last_chunk(trailers: Headers) -> bytes:
 
 
 class _Incomplete(IncompleteBody, ConnectionResetError):
-    """What sockets raise; uncaught it is the client's fault, not the handler's."""
+    """A ConnectionResetError, as sockets raise it; if it is not caught, the answer is 400 and not 500."""
 
 
 class _TooSlow(BodyTimeout, TimeoutError):
-    """What sockets raise; uncaught it is the client's fault, not the handler's."""
+    """A TimeoutError, as sockets raise it; if it is not caught, the answer is 408 and not 500."""
 
 
 class Owner(Protocol):
-    """Who knows what follows a body."""
+    """What the files need of the exchange."""
 
     @property
     def answered(self) -> bool:
-        """The answer has begun."""
+        """Whether the answer has begun."""
 
     async def read_after(self, n: int) -> bytes:
-        """Read what follows if the protocol has been changed; nothing if it has not."""
+        """Read what follows the body, if the protocol has been changed; else nothing."""
 
     def take_over(self) -> socket.socket:
-        """Get a real socket, and `Source.switch` to it."""
+        """Make a real socket, and switch the files to it."""
 
 
 class Content(io.BytesIO):
-    """A body that is in memory, whole; or what comes from a socket instead."""
+    """A whole body in memory; it can be switched to a socket."""
 
     owner: Owner
     mode = "rb"
 
     def peek(self, size: int = 0) -> bytes:
-        """What is to be read next, and is here."""
+        """The bytes that can be read without waiting; they are not consumed."""
         return bytes(self.getbuffer()[self.tell() :])
 
     def __next__(self) -> bytes:
@@ -218,22 +218,22 @@ class Content(io.BytesIO):
         return line
 
     def fileno(self) -> int:
-        """The descriptor of a real socket, from which all is read from now on."""
+        """Switch to a real socket, and return its descriptor."""
         return self.owner.take_over().fileno()
 
     def hand_over(self) -> tuple[bytes, None, None]:
-        """What has not been read. Nothing is left here."""
+        """Remove and return what has not been read."""
         return b"" if self.closed else self.read(), None, None
 
     def switch(self, sock: socket.socket) -> None:
-        """Read from a socket from now on."""
+        """Switch to a socket: all further reads are from it."""
         file = io.BufferedReader(socket.SocketIO(sock, "r"))
         for name in ("peek", "read", "read1", "readinto", "readline", "readlines"):
             setattr(self, name, getattr(file, name))
 
 
 class Source(io.RawIOBase):
-    """Content, then a file, then what is still to come, in one row; then what follows that, or a socket instead."""
+    """Reads the content, then the file, then the rest, then what follows the body; it can be switched to a socket."""
 
     mode = "rb"  # as socket.SocketIO has it
 
@@ -243,7 +243,7 @@ class Source(io.RawIOBase):
         self._content = memoryview(content)
         self._file = incoming.file
         self._rest = incoming.rest
-        self._left = b""  # of the rest, what has come and was more than was asked for
+        self._left = b""  # bytes of the rest that have arrived and were not asked for
         self._loop = loop
         self._owner = owner
         self._sock: socket.socket | None = None
@@ -253,17 +253,17 @@ class Source(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Bytes that have been read; with it a buffer knows what of them it has still got."""
+        """The number of bytes that have been read; io.BufferedReader needs it."""
         return self._given
 
     def fileno(self) -> int:
-        """The descriptor of a real socket, from which all is read from now on."""
+        """Switch to a real socket, and return its descriptor."""
         if self._owner is None:
             return super().fileno()
         return self._owner.take_over().fileno()
 
     def hand_over(self) -> tuple[bytes, IO[bytes] | None, Read | None]:
-        """What has not been read: bytes, a file, and the way to the rest. Nothing is left here."""
+        """Remove and return what has not been read: bytes, a file, and the function that reads the rest."""
         here = bytes(self._content) + self._left
         found = here, self._file, self._rest
         self._content, self._left = memoryview(b""), b""
@@ -271,7 +271,7 @@ class Source(io.RawIOBase):
         return found
 
     def switch(self, sock: socket.socket) -> None:
-        """Read from a socket from now on."""
+        """Switch to a socket: all further reads are from it."""
         self._sock = sock
 
     def readinto(self, buffer: Any) -> int:
@@ -307,7 +307,7 @@ class Source(io.RawIOBase):
 
         Raises:
             TimeoutError: the client is too slow.
-            ConnectionError: the client is gone, or has closed in the middle of the body.
+            ConnectionError: the client has closed the connection, or its side within the body.
         """
         future = asyncio.run_coroutine_threadsafe(_call(read, n), self._loop)
         try:

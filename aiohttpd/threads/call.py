@@ -1,7 +1,4 @@
-"""Threads: one call in a worker thread, and what it writes on its way to the client meanwhile.
-
-Owns the seam between loop and thread. What is called, and what its bytes mean, is up to the caller.
-"""
+"""Threads: runs calls in worker threads, and delivers to the loop what they write meanwhile."""
 
 import asyncio
 import contextvars
@@ -27,17 +24,17 @@ Writable = Callable[[], Awaitable[None]]
 
 error_logger = logging.getLogger("aiohttpd.error")
 
-# Seconds after which what a thread has written leaves without a flush: it costs the loop nothing then.
+# Seconds after which what a thread has written is delivered without a flush.
 _SWEEP = 0.01
-# Seconds after which calls that wait for a thread may have another one.
+# Seconds after which another thread is started for calls that wait.
 _GROWTH = 0.002
 
 
 class Threads:
-    """The worker threads of one server, and what they have under way.
+    """The worker threads of one server, and their running calls.
 
     Attributes:
-        workers: where calls go that name no threads; at first the pool.
+        workers: the threads for calls that name no others; by default the pool.
     """
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
@@ -55,16 +52,22 @@ class Threads:
     async def run(
         self, call: Call, deliver: Deliver, writable: Writable, *, name: str, workers: Workers | None = None
     ) -> Any:
-        """Run ``call(outbox)`` in a thread; return what it returns, once all that it has written has been delivered.
+        """Run ``call(outbox)`` in a thread.
 
         Args:
-            call: runs in the thread, and writes to the outbox.
-            deliver: takes what has been written, in the loop.
-            writable: waits while the client is slow.
-            name: what is said of a call that is left behind.
+            call: a function that runs in the thread, and may write to the outbox.
+            deliver: called in the loop with what has been written.
+            writable: a coroutine function that waits while the client is slow.
+            name: the name of the call in warnings.
             workers: other threads than those of the server.
 
-        Raises what the call raises; `PoolFull`; `ClientDisconnected`.
+        Returns:
+            What the call returns, after everything that it has written has been delivered.
+
+        Raises:
+            PoolFull: too many calls wait for a thread.
+            ClientDisconnected: the client has closed the connection.
+            BaseException: the call has raised it.
         """
         run = self.begin(call, workers)
         try:
@@ -74,10 +77,10 @@ class Threads:
         return run.outcome()
 
     def begin(self, call: Call, workers: Workers | None = None) -> "Run":
-        """Have a thread begin with a call.
+        """Start a call in a thread.
 
         Raises:
-            PoolFull: there is none for it.
+            PoolFull: too many calls wait for a thread.
         """
         outbox = Outbox(self._loop, self._wake, self.spools.for_answer)
         run = Run(call, outbox)
@@ -90,13 +93,13 @@ class Threads:
         return run
 
     async def pump(self, run: "Run", deliver: Deliver, writable: Writable, *, name: str) -> None:
-        """Deliver what a thread writes, until it ends or rests.
+        """Deliver what a thread writes, until its call ends or rests.
 
-        A client that goes is told to the thread when it writes, and the thread is waited for. Cancelled, this leaves
-        the thread behind, whose writes fail then.
+        When the client has closed the connection, writes of the thread fail, and the thread is waited for. When this is
+        cancelled, the thread is not waited for, and its writes fail.
 
         Raises:
-            ClientDisconnected: the client is gone, and the call has not raised anything itself.
+            ClientDisconnected: the client has closed the connection, and the call has raised nothing.
         """
         outbox = run.outbox
         gone: ClientDisconnected | None = None
@@ -118,19 +121,19 @@ class Threads:
             raise gone
 
     def end(self, run: "Run") -> None:
-        """Nobody waits for a call any more."""
+        """Forget a call: nothing waits for it any more."""
         run.outbox.close()
         self._outboxes.discard(run.outbox)
 
     def close(self) -> None:
-        """Let the threads leave that have nothing to do."""
+        """End the threads that have nothing to do."""
         self.pool.close()
         for timer in (self._timer, self._growth):
             if timer is not None:
                 timer.cancel()
 
     def _wake(self, outbox: Outbox) -> None:
-        """Called by threads: have the loop look at an outbox. They wake it once for all of them."""
+        """Have the loop look at an outbox; threads call it. The loop is woken once for several outboxes."""
         self._woken.append(outbox)
         if not self._waking:
             self._waking = True
@@ -159,12 +162,12 @@ class Threads:
 
 
 class Run:
-    """What a thread does; the outcome is for the loop.
+    """A call in a thread, and its outcome.
 
     Attributes:
-        outbox: what it writes.
+        outbox: takes what the call writes.
         result: what the call has returned.
-        error: what it has raised.
+        error: what the call has raised.
     """
 
     result: Any = None
@@ -177,7 +180,7 @@ class Run:
         self._context = contextvars.copy_context()
 
     def outcome(self) -> Any:
-        """Return or raise what the call has; once, since a traceback that is kept keeps alive whatever it has seen."""
+        """Return the result, or raise the error. Only once: a kept traceback keeps objects alive."""
         error, self.error = self.error, None
         try:
             if error is not None:
@@ -187,16 +190,16 @@ class Run:
         return self.result
 
     def __call__(self) -> None:
-        if self.outbox.closed:  # it has waited for a thread for too long
+        if self.outbox.closed:  # the caller has been cancelled while the call waited for a thread
             self.outbox.end()
             return
         self.begun = True
         pid = os.getpid()
         try:
             self.result = self._context.run(self._call, self.outbox)
-        except KeyboardInterrupt:  # it has not come from the terminal, that is the main thread's
+        except KeyboardInterrupt:  # not by Ctrl-C, which goes to the main thread
             self.error = ContractError("the handler raised KeyboardInterrupt")
-        except BaseException as error:  # sys.exit() as well: the thread is not the handler's to end
+        except BaseException as error:  # also SystemExit, since a handler must not end a worker thread
             self.error = error
         finally:
             end_child(self.error, pid)
@@ -204,6 +207,6 @@ class Run:
 
 
 def threads_of(peer: Peer) -> Threads:
-    """The worker threads of the server that a request has come to; there are none before somebody asks."""
+    """The worker threads of the server of a request; they are made by the first call."""
     threads: Threads = peer.shared(Threads)
     return threads

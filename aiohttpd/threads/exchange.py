@@ -1,7 +1,7 @@
-"""Exchange: one request and its answer, as the thread of a handler of ``http.server`` deals with them.
+"""Exchange: one request and its answer, for the thread of a handler of ``http.server``.
 
-Owns the ways of the bytes: the request is read as it was sent, the answer goes through `relay`, and who takes the
-connection over gets a `tunnel`.
+The thread reads the request as it was sent; its answer goes through `relay`; a handler that takes over the connection
+gets a `tunnel`.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ class Exchange:
 
     Attributes:
         request: the request.
-        writer: checks the answer.
-        outbox: takes it from the thread.
-        closes: the handler wants no other request on the connection.
+        writer: parses and checks the answer.
+        outbox: takes the answer from the thread.
+        closes: whether the handler wants the connection to be closed after the answer.
     """
 
     outbox: Outbox
@@ -62,11 +62,11 @@ class Exchange:
     # In the thread.
 
     def open(self, *, with_head: bool, ends: bool = True) -> Content | io.BufferedReader:
-        """What is to be read; it ends where the body ends, or with the connection once that is no HTTP any more.
+        """Make the file that the handler reads. It ends with the body, or with the connection (Upgrade).
 
         Args:
-            with_head: it begins with the head of the request.
-            ends: it is not asked for what follows, unless the client wants to change the protocol.
+            with_head: whether it begins with the head of the request.
+            ends: whether it ends with the body, unless the client wants to change the protocol.
         """
         request = self.request
         ends = ends and request.upgrade is None and request.method != "CONNECT"
@@ -76,19 +76,19 @@ class Exchange:
 
     @property
     def answered(self) -> bool:
-        """The answer has begun, interim ones apart."""
+        """Whether the final answer has begun."""
         return self._answered or self.writer.status > 0
 
     def send(self, data: Any) -> None:
-        """Send bytes of the answer; this waits only if the client is very far behind.
+        """Send bytes of the answer; this waits only if very much waits for a slow client.
 
         Raises:
-            ClientDisconnected: it is gone.
-            OSError: this is another process, and has no socket.
+            ClientDisconnected: the client has closed the connection.
+            OSError: this is a forked child, which has no socket.
         """
         if not self._answered:
             begin = bytes(data[:12])
-            self._answered = begin[:10] != b"HTTP/1.1 1" or begin == b"HTTP/1.1 101"  # else an interim one
+            self._answered = begin[:10] != b"HTTP/1.1 1" or begin == b"HTTP/1.1 101"  # not for an interim answer
         if self.taken_over is not None:
             self.taken_over.sendall(data)
             return
@@ -99,17 +99,17 @@ class Exchange:
         self.outbox.put(data if type(data) is bytes else bytes(data))
 
     def hang_up(self, *, reset: bool) -> None:
-        """End the connection without an answer; one that has been begun may be whole.
+        """Close the connection. An answer that has begun is completed, if its length allows that.
 
         Args:
-            reset: cut it anyway.
+            reset: close it with RST in any case.
         """
         self.writer.resets = reset
         if not self.answered:
             self.closes = self.writer.hangs_up = True
 
     def set_silence(self, seconds: float | None) -> None:
-        """Say how long the client may be silent, on this connection."""
+        """Set how long the client of this connection may send nothing, in seconds; None for the usual deadlines."""
         peer = self.request.peer
         if seconds is not None:
             self.writer.set_timeout(seconds)
@@ -123,10 +123,10 @@ class Exchange:
         return None if self._tunnel is None else self._tunnel.theirs
 
     def take_over(self) -> socket.socket:
-        """Get a real socket, made when it is first asked for; what has not been read of the request is read from it.
+        """Get a real socket; the first call makes it. What has not been read of the request is read from it.
 
         Raises:
-            OSError: this is another process.
+            OSError: this is a forked child.
         """
         sock = self.taken_over
         if sock is None:
@@ -140,7 +140,7 @@ class Exchange:
         return sock
 
     def _unread(self) -> bytes:
-        """What is in the buffer."""
+        """The bytes that a buffered reader has read ahead."""
         rfile, source = self._rfile, self._source
         if source is None or rfile is None or rfile is source or rfile.closed:
             return b""
@@ -150,9 +150,9 @@ class Exchange:
     # In the loop.
 
     async def ended(self) -> None:
-        """Wait until all has been passed on that was written to a real socket.
+        """Wait until everything that was written to a real socket has been sent.
 
-        What the handler has not read of what follows its request is the next one; if it has, there is none.
+        If the handler has not read behind its request, the bytes there are the next request; else there is none.
         """
         tunnel = self._tunnel
         if tunnel is None:
@@ -165,7 +165,7 @@ class Exchange:
             tunnel.give_back(unread)
 
     def release(self) -> None:
-        """The request is over."""
+        """Release files and sockets at the end of the request."""
         if self._tunnel is not None:
             if self._tunnel.is_open:
                 self.writer.close_connection = True
@@ -174,7 +174,7 @@ class Exchange:
         self._rfile = self._source = None
 
     async def read_after(self, n: int) -> bytes:
-        """Read what follows an answer that changes the protocol; nothing before."""
+        """Read what follows an answer that changes the protocol; nothing before such an answer."""
         self._deliver()
         return await self._open_tunnel().read(n) if self.writer.tunnelled else b""
 
@@ -188,13 +188,13 @@ class Exchange:
         return self._tunnel
 
     async def _pair(self, waiting: bytes) -> socket.socket:
-        self._deliver()  # what has been written before goes before
+        self._deliver()  # first what has been written before
         assert self._source is not None
         content, file, rest = self._source.hand_over()
         return self._open_tunnel().pair(waiting + content, file, rest)
 
 
 def replay_head(request: Request) -> bytes:
-    """The head as it was sent, for code that parses it itself."""
+    """The head as the client has sent it, for code that parses it again."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"{request.requestline}\r\n{lines}\r\n".encode("latin-1")

@@ -1,6 +1,6 @@
-"""FakeSocket: what a handler of ``http.server`` finds where it expects a socket.
+"""FakeSocket: the object that a handler of ``http.server`` gets as its socket.
 
-Owns the part of a socket's surface that such handlers use. Everything else is a real socket's.
+It has the methods of a socket that such handlers use. All others are those of a real socket.
 """
 
 import io
@@ -16,19 +16,19 @@ __all__ = ["FakeSocket"]
 
 
 class FakeSocket:
-    """What a handler finds as ``self.request`` and ``self.connection``.
+    """The value of ``self.request`` and ``self.connection`` in a handler.
 
-    It has what ``StreamRequestHandler`` needs of a socket. Whoever wants more (``fileno``, ``detach``, …) gets a real
-    socket, whose other end is pumped by the loop, and talks to that from then on. What such code has read of the
-    connection is its own; what it has not is the next request.
+    It has what ``StreamRequestHandler`` needs. Code that uses more of a socket (``fileno``, ``detach``, …) gets a real
+    socket from then on: one end of a socket pair, whose other end the loop copies from and to the client. Bytes that
+    such code has not read are the next request.
 
     Attributes:
-        exchange: the request, and the way of its answer.
-        head_is_known: the handler does not want to read the head.
-        open: makes the file to read from; False asks for one without a buffer.
-        sees_requests: it is for one request, and not for all of a connection.
-        handled: the handler has ended; who closes it now is ``socketserver``.
-        on_close: called when the handler, or ``socketserver``, closes it.
+        exchange: the request and its answer.
+        head_is_known: whether the handler does not read the head.
+        open: makes the file to read from; with False a file without a buffer.
+        sees_requests: whether it is for a single request, and not for all requests of a connection.
+        handled: whether the handler has ended; then it is ``socketserver`` that closes it.
+        on_close: called when the handler or ``socketserver`` closes it.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -50,12 +50,12 @@ class FakeSocket:
     def __getattr__(self, name: str) -> Any:
         if name in _OF_TLS:
             return self._of_tls(name)
-        if not hasattr(socket.socket, name):  # somebody only looks whether it is there
+        if not hasattr(socket.socket, name):  # for hasattr()
             raise AttributeError(f"a socket has no {name!r}")
         return getattr(self.take_over(), name)
 
     def take_over(self) -> socket.socket:
-        """Get a real socket, from which all is read that has not been read yet."""
+        """Get a real socket. What has not been read yet is read from it."""
         if self._rfile is None:
             self._rfile = self.open(True)
         sock = self.exchange.take_over()
@@ -63,7 +63,7 @@ class FakeSocket:
         return sock
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> Any:
-        """The request as it was sent, or the way of the answer, as a file."""
+        """A file to read the request from, as it was sent, or to write the answer to."""
         if "w" in mode:
             file: Any = _AnswerFile(self)
             if buffering is None or buffering > 1:
@@ -76,11 +76,11 @@ class FakeSocket:
 
     def _open(self, buffered: bool) -> Any:
         file = self.exchange.open(with_head=not self.head_is_known)
-        # Without a buffer, for code that forks and hands the descriptor on: it has to be there before.
+        # A real socket for an unbuffered file: its user may fork and hand over the descriptor.
         return file if buffered else socket.SocketIO(self.exchange.take_over(), "r")
 
     def sendall(self, data: Any, *flags: int) -> None:
-        """Send all of it; this waits only if the client is very far behind."""
+        """Send all bytes; this waits only if very much waits for a slow client."""
         self.exchange.send(data)
 
     def send(self, data: Any, *flags: int) -> int:
@@ -89,7 +89,7 @@ class FakeSocket:
         return memoryview(data).nbytes
 
     def recv(self, size: int, *flags: int) -> bytes:
-        """Receive what has not been read of the request; after its answer, whatever comes."""
+        """Receive bytes of the request; after the answer, the bytes that follow."""
         if self.exchange.taken_over is None and not any(flags):
             if self._rfile is None:
                 self._rfile = self.open(True)
@@ -103,7 +103,7 @@ class FakeSocket:
         return self.exchange.request.client_address
 
     def getsockname(self) -> Any:
-        """Our address."""
+        """The address of the server."""
         return self.exchange.request.server_address
 
     @property
@@ -113,7 +113,7 @@ class FakeSocket:
 
     @property
     def type(self) -> Any:
-        """The kind of the client's socket."""
+        """The type of the client's socket."""
         return self.exchange.writer.get_extra_info("socket").type
 
     @property
@@ -122,56 +122,56 @@ class FakeSocket:
         return self.exchange.writer.get_extra_info("socket").proto
 
     def getsockopt(self, *arguments: Any) -> Any:
-        """As the client's socket has it."""
+        """An option of the client's socket."""
         return self.exchange.writer.get_extra_info("socket").getsockopt(*arguments)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Say how long the client may be silent, from now on and on this connection."""
+        """Set how long the client of this connection may send nothing, in seconds."""
         self._timeout = seconds
-        if seconds != 0:  # who does not want to block wants a real socket
+        if seconds != 0:  # 0 means non-blocking, which only a real socket can be
             self.exchange.set_silence(seconds)
         if self.exchange.taken_over is not None:
             self.exchange.taken_over.settimeout(seconds)
 
     def gettimeout(self) -> float | None:
-        """What has been set, for the connection if not here."""
+        """The timeout that has been set here, or for the connection."""
         return self.exchange.request.peer.silence if self._timeout is None else self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        """As of a socket; who does not want to block wants a real one."""
+        """Make it blocking or not; non-blocking makes a real socket."""
         if not flag or self.exchange.taken_over is not None:
             self.exchange.take_over().setblocking(flag)
 
     def setsockopt(self, *arguments: Any) -> None:
-        """Nothing is set: the options of the real socket are the server's. To close with a reset is a wish apart."""
+        """Ignore the option, which is the server's to set; but SO_LINGER 0 has the connection end with RST."""
         if arguments[:2] == (socket.SOL_SOCKET, socket.SO_LINGER):
             self._resets = arguments[2:] == (_NO_LINGER,)
 
     def shutdown(self, how: int) -> None:
-        """Of the real socket, if there is one; else the end of the answer says the same."""
+        """Shut down the real socket, if there is one; else nothing, since the end of the answer does that."""
         if self.exchange.taken_over is not None:
             self.exchange.taken_over.shutdown(how)
         elif how != socket.SHUT_RD:
             self._hang_up()
 
     def close(self) -> None:
-        """The handler is done with it."""
+        """Close it: the handler does not need it any more."""
         self._hang_up()
         if self.on_close is not None:
             self.on_close()
 
     def _hang_up(self) -> None:
-        """A handler that closes without an answer does not want one to be given."""
+        """Close the connection without an answer, if the handler closes it before it has answered."""
         if not self.handled:
             self.exchange.hang_up(reset=self._resets)
 
-    # TLS: it is the server's, and has been agreed upon.
+    # TLS: the server has done the handshake.
 
     def _tls(self) -> Any:
         return self.exchange.writer.get_extra_info("ssl_object")
 
     def _of_tls(self, name: str) -> Any:
-        """What an ``ssl.SSLSocket`` has; there is nothing of it without TLS."""
+        """An attribute of ``ssl.SSLSocket``; without TLS there is none."""
         tls = self._tls()
         if tls is None:
             raise AttributeError(f"{name}: this connection has no TLS")
@@ -181,14 +181,14 @@ class FakeSocket:
     _tls_suppress_ragged_eofs = True
 
     def _tls_do_handshake(self, block: bool = False) -> None:
-        """It has been done."""
+        """Do nothing: the server has done it."""
 
     def _tls_pending(self) -> int:
-        """Bytes of the request that can be read without waiting; a real socket is to be asked by ``select``."""
+        """The number of bytes that can be read without waiting; 0 with a real socket, for which ``select`` works."""
         return 0 if self._rfile is None or self.exchange.taken_over is not None else len(self._rfile.peek())
 
     def _tls_unwrap(self) -> "FakeSocket":
-        """TLS ends with the connection, and that with the answer."""
+        """Do nothing: the server closes TLS with the connection."""
         self.exchange.closes = True
         return self
 
@@ -216,7 +216,7 @@ _OF_TLS = _OWN_OF_TLS | {
 
 
 class _AnswerFile(io.RawIOBase):
-    """``wfile`` for a handler that wants it buffered, or that has replaced ``setup``."""
+    """``wfile`` of a handler that wants it buffered, or that overrides ``setup``."""
 
     def __init__(self, connection: FakeSocket) -> None:
         self._connection = connection

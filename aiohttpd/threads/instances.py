@@ -1,6 +1,6 @@
-"""Handlers of ``http.server``: what kind a class is, and how one is made without parsing its head again.
+"""Handlers of ``http.server``: which methods a class overrides, and how a handler is made without parsing again.
 
-Owns the knowledge of that class: which of its methods do what here is done already.
+If a class has the parser of ``http.server``, a handler gets the head that has been parsed already.
 """
 
 import functools
@@ -24,12 +24,12 @@ _OF_CONNECTIONS = ("setup", "handle", "finish", "handle_one_request", "parse_req
 
 
 class Kind(NamedTuple):
-    """What a factory makes, as far as it can be told.
+    """The class that a factory makes instances of, as far as it is known.
 
     Attributes:
-        cls: the class; None if it cannot be told.
-        args: what comes before ``(request, client_address, server)``.
-        keywords: what else it is given.
+        cls: the class; None if it is not known.
+        args: arguments of a ``functools.partial``, before ``(request, client_address, server)``.
+        keywords: its keyword arguments.
     """
 
     cls: Any
@@ -45,12 +45,12 @@ class Kind(NamedTuple):
         return cls(factory if is_class else None)
 
     def keeps(self, *names: str) -> bool:
-        """Whether the class has these of ``http.server``, and no others."""
+        """Whether the class has the methods of ``http.server`` with these names, and overrides none of them."""
         return self.cls is not None and all(getattr(self.cls, name) is getattr(Old, name) for name in names)
 
     @property
     def parses_as_usual(self) -> bool:
-        """Whether its head can be given to it instead of being parsed again."""
+        """Whether a handler can be given the parsed head, since the class has the usual parser."""
         return (
             self.keeps("handle", "handle_one_request", "parse_request")
             and self.cls.MessageClass is http.client.HTTPMessage
@@ -59,9 +59,10 @@ class Kind(NamedTuple):
         )
 
     def may_have(self, method: str) -> bool:
-        """Whether an instance has to be expected to answer this method.
+        """Whether a handler may have ``do_METHOD``.
 
-        If not, it is asked before the body comes, which it may want after all: its ``__init__`` can set ``do_*``.
+        If not, the handler is run before the body arrives, since it will most likely answer 501 at once. It may still
+        read the body: its ``__init__`` can set ``do_*``.
         """
         return (
             not self.keeps("handle", "handle_one_request", "parse_request", "__getattribute__")
@@ -71,21 +72,21 @@ class Kind(NamedTuple):
 
     @property
     def logs_as_usual(self) -> bool:
-        """Whether the lines of its log are those that ``http.server`` writes."""
+        """Whether its log lines are those of ``http.server``."""
         return self.keeps("log_request", "log_message", "address_string", "log_date_time_string")
 
     @property
     def minds_connections(self) -> bool:
-        """Whether the class does something for each connection, so that it has to see them and not only requests."""
+        """Whether the class overrides methods for connections, so that a handler has to serve a whole connection."""
         return self.cls is not None and not self.keeps(*_OF_CONNECTIONS)
 
 
 def served(factory: Factory, *, quiet: bool = False) -> Factory:
-    """Make a factory whose handlers do not parse their head again; the factory itself where that cannot be.
+    """Make a factory whose handlers get the parsed head; the factory itself, if its class has another parser.
 
     Args:
-        factory: what makes a handler.
-        quiet: leave the log line of an answer to the server, which knows its size, unless the class has its own.
+        factory: makes a handler.
+        quiet: whether the server writes the log line of an answer, whose size it knows; not if the class overrides it.
     """
     kind = Kind.of(factory)
     if not kind.parses_as_usual or kind.minds_connections:
@@ -94,7 +95,7 @@ def served(factory: Factory, *, quiet: bool = False) -> Factory:
 
 
 def _make(kind: Kind, quiet: bool, dates: bool, request: FakeSocket, client_address: Any, server: Any) -> Any:
-    """Make an instance of the very class: what it does to ``type(self)`` has to arrive there."""
+    """Make an instance of the class itself and not of a subclass, since handlers set attributes of ``type(self)``."""
     request.head_is_known = True
     handler = kind.cls.__new__(kind.cls)
     handler.handle = functools.partial(_handle, handler)
@@ -107,14 +108,14 @@ def _make(kind: Kind, quiet: bool, dates: bool, request: FakeSocket, client_addr
 
 
 def _nothing(code: int | str = "-", size: int | str = "-") -> None:
-    """The access log has it."""
+    """Do nothing: the access log of the server has the line."""
 
 
 _clock = Clock()
 
 
 def _date(timestamp: float | None = None) -> str:
-    """What ``date_time_string`` says, and says for a whole second."""
+    """``date_time_string`` with a cache for the current second."""
     if timestamp is not None:
         return http_date(timestamp)
     _clock.tick()
@@ -122,29 +123,29 @@ def _date(timestamp: float | None = None) -> str:
 
 
 def _handle(handler: Any) -> None:
-    """Do what ``handle`` and ``handle_one_request`` do, for one request."""
-    del handler.handle  # it is a cycle, and ours
+    """Do what ``handle`` and ``handle_one_request`` of ``http.server`` do, for one request."""
+    del handler.handle  # it was set here, and is a reference cycle
     rfile, exchange = handler.rfile, handler.request.exchange
     try:
         if _take_over(handler, handler.request.exchange.request):
             name = "do_" + handler.command
             if hasattr(handler, name):
                 getattr(handler, name)()
-                if not handler.wfile.closed:  # that would end in an error there, after the whole answer
+                if not handler.wfile.closed:  # flush() of a closed file would raise
                     handler.wfile.flush()
             else:
                 handler.send_error(501, f"Unsupported method ({handler.command!r})")
     except TimeoutError as error:
         handler.log_error("Request timed out: %r", error)
         handler.close_connection = True
-    if handler.rfile is not rfile and exchange.taken_over is not None:  # it speaks TLS within a CONNECT, say
+    if handler.rfile is not rfile and exchange.taken_over is not None:  # for example TLS inside of a CONNECT
         while not handler.close_connection:
             handler.handle_one_request()
     exchange.closes |= handler.close_connection
 
 
 def _take_over(handler: Any, request: Request) -> bool:
-    """Do what ``parse_request`` does, with a head that has been parsed; False if ``do_*`` is not to be run."""
+    """Do what ``parse_request`` does, with a parsed head; return False if ``do_*`` must not be run."""
     handler.requestline = request.requestline
     handler.raw_requestline = f"{request.requestline}\r\n".encode("latin-1")
     handler.command = request.method

@@ -1,7 +1,7 @@
-"""Handlers of ``http.server``, unmodified, as Apps.
+"""Unmodified handlers of ``http.server`` as Apps.
 
-Owns what is done for a request before and after its thread; what a handler finds there is `fake_socket`'s, how it is
-made is `instances`'.
+Owns what is done for a request before and after its thread. The socket of a handler is in `fake_socket`; `instances`
+makes the handler.
 """
 
 import asyncio
@@ -38,16 +38,16 @@ Finish = Callable[[FakeSocket, Address], None]
 
 
 class HandlerApp:
-    """An App that has each request answered by a handler of ``http.server``, in a worker thread.
+    """An App that answers each request by a handler of ``http.server`` in a worker thread.
 
     Args:
-        factory: the class, or what makes an instance of ``(request, client_address, server)``.
-        finish: does more than to make an instance; as ``socketserver`` does, say.
+        factory: the handler class, or a function that makes a handler of ``(request, client_address, server)``.
+        finish: called in place of the factory, as ``finish_request`` of ``socketserver`` is; it makes the handler.
         workers: other threads than those of the server.
-        logs: have the server log what the class logs no other way than ``http.server`` does.
+        logs: whether the server writes the log lines, if the class does not override the log methods.
 
     Attributes:
-        aiohttpd_silence: seconds that a client may be silent, before its first request as well: the class's timeout.
+        aiohttpd_silence: ``timeout`` of the class: seconds for which a client may send nothing; None for no limit.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class HandlerApp:
         self._explained_tls = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return HandlerApp, (self._given,)  # to workers; what has more belongs to a server of this process
+        return HandlerApp, (self._given,)  # for worker processes; other arguments are used only within one process
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         if self._logs_itself:
@@ -87,23 +87,23 @@ class HandlerApp:
         exchange.writer.ended()
 
     def aiohttpd_refused(self, line: bytes) -> None:
-        """Something has been refused that is no request; told once where the class may have meant to do TLS itself."""
+        """Bytes that are no valid request have been refused; if they are a TLS handshake, a hint may be logged."""
         if line == TLS_HANDSHAKE and self._minds_connections:
             self.explain_tls()
 
     def explain_tls(self) -> None:
-        """Say what to do for TLS, once: the first bytes of a connection are read before there is a handler."""
+        """Log once how to use TLS: the first bytes of a connection are read before there is a handler."""
         if not self._explained_tls:
             self._explained_tls = True
             error_logger.warning("%s", _TLS_IS_OURS)
 
     async def _incoming(self, request: Request) -> SpooledBody:
-        """The body, gathered if the handler will want it.
+        """The body; it is received now if the handler will want it.
 
         Raises:
-            ContentTooLarge: the operator has set a limit, and it is passed.
+            ContentTooLarge: the body is larger than ``limit_body``, and that option has been set.
         """
-        limit = threads_of(request.peer).config.limit_body  # of itself, it is none: they have always read what comes
+        limit = threads_of(request.peer).config.limit_body  # its default does not count for these handlers
         body = request.body
         body.limit = None if isinstance(limit, Preset) else limit
         if body.limit is not None and (request.content_length or 0) > body.limit:
@@ -137,23 +137,27 @@ class HandlerApp:
     def _make(self, connection: FakeSocket, client_address: Address) -> None:
         try:
             self._factory(connection, client_address, connection.exchange.request.server)
-        except SystemExit:  # it ends a thread there, and the answer with it
+        except SystemExit:  # in http.server it ends the thread, and with it the answer
             if not connection.exchange.answered:
                 raise
 
 
 def _already_logged(status: int, size: int) -> None:
-    """The handler has logged its answer when it began."""
+    """Do nothing: the handler has logged its answer itself."""
 
 
 def blocking(factory: Factory) -> HandlerApp:
-    """Make an App of what makes handlers of ``http.server``, where that cannot be told: a lambda, say.
+    """Make an App of a function that makes handlers of ``http.server``.
+
+    It is needed for functions only: a handler class, or a ``functools.partial`` of one, is an App as it is. ::
+
+        aiohttpd.run(blocking(lambda *args: Handler(*args, directory="site")))
 
     Args:
-        factory: takes ``(request, client_address, server)``. Classes, and partials of them, are Apps as they are.
+        factory: called with ``(request, client_address, server)``; returns a handler.
 
     Raises:
-        TypeError: it cannot be called so, or makes handlers of aiohttpd.
+        TypeError: it cannot be called with these arguments, or it makes handlers of aiohttpd.
     """
     ours = isinstance(factory, type) and hasattr(factory, "serve") and Kind.of(factory).cls is None  # it may have one
     check_factory(factory, makes_handlers=ours)

@@ -1,7 +1,7 @@
-"""Outbox: the way of bytes from a worker thread to the loop.
+"""Outbox: the queue of bytes from a worker thread to the loop.
 
-Owns what a thread has written and the loop has not taken: in memory, then in a file, so that a slow
-client costs no thread; the thread waits only when that is full too. Knows nothing of HTTP.
+Bytes wait in memory, then in a file, so that a slow client does not block the thread; the thread waits only when the
+file is full too. It knows nothing of HTTP.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ __all__ = ["Outbox"]
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes that wait in memory
 _SPOOLED = 64 * 1024 * KIB  # bytes that wait in the file
-_PROMPT = 64 * KIB  # bytes for which the loop is woken at once
-_PIECE = 256 * KIB  # bytes that are taken at once
+_PROMPT = 64 * KIB  # bytes at which the loop is woken at once
+_PIECE = 256 * KIB  # bytes that the loop takes at a time
 
 
 class Outbox:
-    """What one thread has for one client.
+    """The bytes of one thread for one client.
 
     Args:
-        loop: that takes it.
-        wake: has the loop take something.
-        space: makes that for the file; without it is bounded by 64 MiB alone.
+        loop: the loop that takes the bytes.
+        wake: called in the thread, to have the loop take bytes.
+        space: makes the account for the file; without it the file may have 64 MiB.
 
     Attributes:
         waiting: bytes that the loop has not taken.
-        ended: the thread will write no more.
-        rests: the thread writes no more before it gets something else to do.
-        nudge: has a writer let go what it still buffers; None if it buffers nothing.
+        ended: the thread writes no more.
+        rests: the thread writes no more until it gets another request.
+        nudge: flushes the buffer of a writer; None if there is no buffer.
     """
 
     nudge: Callable[[], None] | None = None
@@ -55,9 +55,9 @@ class Outbox:
         self._room = threading.Condition(self._lock)
         self._parts: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
-        self._read_at = self._write_at = 0  # in the file
-        self._taken = 0  # times that the loop has taken something
-        self._cramped = False  # a thread has waited for room
+        self._read_at = self._write_at = 0  # positions in the file
+        self._taken = 0  # how often the loop has taken bytes
+        self._cramped = False  # the thread has waited for room
         self.closed = False
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
@@ -68,10 +68,10 @@ class Outbox:
     # In the thread.
 
     def put(self, data: bytes) -> None:
-        """Append; wait if far too much waits already.
+        """Append bytes; wait while memory and file are full.
 
         Raises:
-            ClientDisconnected: nobody takes it any more.
+            ClientDisconnected: the loop takes no more.
         """
         with self._lock:
             if self.closed:
@@ -86,17 +86,17 @@ class Outbox:
             self.wake()
 
     def end(self) -> None:
-        """The thread has come to its end."""
+        """The thread writes no more."""
         self.ended = True
         self.wake()
 
     def rest(self) -> None:
-        """The thread has come to the end of a part, and waits for the next."""
+        """The thread has finished a request, and waits for the next one."""
         self.rests = True
         self.wake()
 
     def wake(self) -> None:
-        """Have the loop take what is there, now and not with the next sweep; from any thread."""
+        """Have the loop take the bytes now and not at the next sweep. Any thread may call it."""
         if not self._woken:
             self._woken = True
             self._wake(self)
@@ -122,7 +122,7 @@ class Outbox:
                 self._wait_for_room()
 
     def _room_in_file(self, wanted: int) -> int:
-        """How many bytes can be written to the file in one piece: it is a ring, and grows while there is space."""
+        """The number of bytes that fit into the file in one piece. The file is a ring buffer, and may grow."""
         at = self._write_at % _SPOOLED
         room = min(wanted, _SPOOLED - (self._write_at - self._read_at), _SPOOLED - at)
         if self._space is None:
@@ -131,7 +131,7 @@ class Outbox:
             self._space = self._make_space()
         missing = max(0, min(self._write_at + room, _SPOOLED) - self._space.size)
         room -= missing - self._space.grow(missing)
-        if self._file is None and room < min(wanted, _PIECE):  # a file of so little would only be in the way
+        if self._file is None and room < min(wanted, _PIECE):  # so little is not worth a file
             self._space.close()
             return 0
         return room
@@ -141,7 +141,7 @@ class Outbox:
         self._cramped = True
         self._lock.release()
         try:
-            self.wake()  # which may close it
+            self.wake()  # which may close the outbox
         finally:
             self._lock.acquire()
         if self._taken == waited_for and not self.closed:
@@ -150,20 +150,20 @@ class Outbox:
     # In the loop.
 
     def sweep(self) -> None:
-        """Let leave what has waited for a while."""
-        if self.nudge is not None and self.waiting < _PROMPT:  # else it could have to wait for us
+        """Deliver bytes that have waited for some time, also those in the buffer of the writer."""
+        if self.nudge is not None and self.waiting < _PROMPT:  # so that flushing cannot block the loop
             self.nudge()
         if self.waiting:
             self.wake()
 
     async def filled(self) -> None:
-        """Wait until there is something to take, or the thread has ended or rests."""
+        """Wait until there are bytes, or the thread has ended or rests."""
         if not (self.waiting or self.ended or self.rests):
             self._waiter = self._loop.create_future()
             await self._waiter
 
     def take(self) -> list[bytes]:
-        """Take up to 256 KiB in the order of writing; nothing if nothing waits."""
+        """Remove and return up to 256 KiB, in the order of writing; an empty list if nothing waits."""
         with self._lock:
             if self._parts:
                 parts = []
@@ -188,7 +188,7 @@ class Outbox:
             return parts
 
     def close(self) -> None:
-        """Nobody takes anything any more; the thread learns of it when it writes."""
+        """The loop takes no more; further writes of the thread raise ClientDisconnected."""
         with self._lock:
             self.closed = True
             self._parts.clear()
@@ -205,7 +205,7 @@ class Outbox:
         self._read_at = self._write_at = 0
 
     def tell(self) -> None:
-        """The loop has woken up for it."""
+        """The loop has been woken: wake those that wait in `filled`."""
         self._woken = False
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():

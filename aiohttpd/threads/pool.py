@@ -1,6 +1,6 @@
-"""WorkerPool: threads for code that blocks, as many as are needed, within a bound.
+"""WorkerPool: threads for blocking code, as many as are needed, up to a limit.
 
-Owns when a thread begins and when it leaves. What runs in it is somebody else's, and never raises here.
+Owns when a thread is started and when it ends. The calls must not raise.
 """
 
 import threading
@@ -12,21 +12,21 @@ from ..errors import HTTPError
 
 __all__ = ["PoolFull", "WorkerPool", "Workers"]
 
-_IDLE = 10.0  # seconds that a thread waits for work before it leaves
-_EAGER = 1  # threads that are given work at once
-_QUICK = 3  # calls that a busy thread ends between two looks, if they are of the kind that computes
-_RETRY = "1"  # seconds: what queues up is short, or nothing would help
+_IDLE = 10.0  # seconds after which an idle thread ends
+_EAGER = 1  # threads that are started at once for a call
+_QUICK = 3  # calls that a busy thread finishes between two calls of `grow`, if they compute and do not wait
+_RETRY = "1"  # seconds, for Retry-After
 
 
 class PoolFull(HTTPError):
-    """All worker threads are busy, and as many requests wait as may: 503 with Retry-After."""
+    """All worker threads are busy, and ``limit_queue`` requests wait: 503 with Retry-After."""
 
     def __init__(self) -> None:
         super().__init__(503, None, "all worker threads are busy", headers=(("Retry-After", _RETRY),))
 
 
 class Workers(Protocol):
-    """Where calls that block go."""
+    """Threads that run calls."""
 
     def submit(self, call: Callable[[], None]) -> None: ...
 
@@ -35,7 +35,7 @@ class _Worker(threading.Thread):
     """One thread; it is given one call after the other."""
 
     def __init__(self, pool: "WorkerPool", call: Callable[[], None], number: int) -> None:
-        # As a daemon: a handler that blocks for ever must not keep the program from its end.
+        # A daemon, so that a handler that blocks for ever cannot keep the program from ending.
         super().__init__(name=f"aiohttpd-worker-{number}", daemon=True)
         self._pool = pool
         self._ready = threading.Lock()  # held while there is nothing to do
@@ -43,7 +43,7 @@ class _Worker(threading.Thread):
         self._given: Callable[[], None] | None = call
 
     def give(self, call: Callable[[], None] | None) -> None:
-        """Wake it up: a call, or None to leave."""
+        """Give it a call, or None to end it."""
         self._given = call
         self._ready.release()
 
@@ -58,35 +58,35 @@ class _Worker(threading.Thread):
         if not self._ready.acquire(timeout=_IDLE):
             if self._pool._leave(self):
                 return None
-            self._ready.acquire()  # it has been given a call in this moment
+            self._ready.acquire()  # a call has been given just now
         return self.take()
 
     def take(self) -> Callable[[], None] | None:
-        """What it has been given."""
+        """The call that it has been given; None to end."""
         call, self._given = self._given, None
         return call
 
 
 class WorkerPool:
-    """Threads that grow on demand.
+    """A pool of threads that grows on demand.
 
-    One is given work at once. Since the interpreter runs one of them at a time, more would only get in the way of
-    handlers that compute; for those that wait the pool doubles with each `grow`, within milliseconds.
+    At first there is one thread. Since the interpreter runs one thread at a time, more threads would only slow down
+    handlers that compute. For handlers that wait, the number doubles with each `grow`, within milliseconds.
 
     Args:
-        threads: how many there may be.
-        queue: how many calls may wait for one.
+        threads: the maximum number of threads.
+        queue: the maximum number of calls that wait for a thread.
     """
 
     def __init__(self, threads: int, queue: int) -> None:
         self._most = threads
         self._limit = queue
         self._lock = threading.Lock()
-        self._idle: list[_Worker] = []  # the last one that had work is the next to get some; the first ones leave
+        self._idle: list[_Worker] = []  # the last one gets the next call; the first ones end
         self._queue: deque[Callable[[], None]] = deque()
         self._workers: set[_Worker] = set()
-        self._started = 0  # threads so far
-        self._ended = 0  # calls since the last look
+        self._started = 0  # number of threads so far
+        self._ended = 0  # calls that have ended since the last `grow`
         self._closed = False
 
     def __len__(self) -> int:
@@ -94,14 +94,14 @@ class WorkerPool:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a thread."""
+        """The number of calls that wait for a thread."""
         return len(self._queue)
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have a thread run ``call``, now or once one is free.
+        """Have a thread run ``call``, now or when a thread is free.
 
         Raises:
-            PoolFull: too many wait already.
+            PoolFull: too many calls wait already.
         """
         with self._lock:
             if len(self._workers) - len(self._idle) < min(_EAGER, self._most):
@@ -114,7 +114,7 @@ class WorkerPool:
         self._start(worker)
 
     def grow(self) -> None:
-        """Calls have waited for a moment: have more threads see to them, unless those that are busy are quick."""
+        """Start more threads for calls that have waited, unless the busy threads finish their calls quickly."""
         with self._lock:
             busy = len(self._workers) - len(self._idle)
             ended, self._ended = self._ended, 0
@@ -126,7 +126,7 @@ class WorkerPool:
             self._start(worker)
 
     def _engage(self, call: Callable[[], None]) -> "_Worker | None":
-        """Give a call to a thread that is idle, or to a new one, which is returned."""
+        """Give a call to an idle thread, or to a new one, which is returned."""
         if self._idle:
             self._idle.pop().give(call)
             return None
@@ -140,7 +140,7 @@ class WorkerPool:
             return
         try:
             worker.start()
-        except RuntimeError:  # the system has no more threads for us
+        except RuntimeError:  # the system allows no more threads
             with self._lock:
                 self._workers.discard(worker)
                 if not self._workers:
@@ -149,7 +149,7 @@ class WorkerPool:
                     self._queue.appendleft(call)
 
     def close(self) -> None:
-        """Have every thread leave once it has nothing more to do."""
+        """End each thread when it has no more calls."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -158,7 +158,11 @@ class WorkerPool:
             worker.give(None)
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait for the threads that there are to leave, after `close`."""
+        """Wait for the end of all threads, after `close`; for some seconds at most.
+
+        Args:
+            seconds: the limit; None for no limit.
+        """
         for worker in tuple(self._workers):
             worker.join(seconds)
 

@@ -1,8 +1,8 @@
 """Session: one handler of ``http.server`` for all requests of a connection.
 
-Owns a thread for as long as the connection lasts: for classes that override ``setup``, ``handle`` or another of the
-methods that see connections and not requests. Each request is checked before the handler gets to read it, and each
-answer on its way out, as with all others.
+It is used for classes that override ``setup``, ``handle`` or another method for connections. The handler has a thread
+as long as the connection lasts. Its requests are parsed and checked before it reads them, and its answers before they
+are sent, as with other handlers.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from .pool import Workers
 
 __all__ = ["Session"]
 
-_REQUEST_LINE = 65537  # bytes that http.server reads of one at most
+_REQUEST_LINE = 65537  # bytes of a request line that http.server reads, at most
 
 
 class Session:
     """A connection and its handler.
 
     Args:
-        request: the first one of the connection.
-        finish: makes the handler, in the thread; it returns when the connection is over.
-        workers: threads other than those of the server.
-        forget: called once the session is over.
-        by_lines: it looks for a request with any line that it reads, as handlers do that have a loop of their own.
+        request: the first request of the connection.
+        finish: makes the handler, in the thread; it returns at the end of the connection.
+        workers: other threads than those of the server.
+        forget: called at the end of the session.
+        by_lines: whether each line that the handler reads may be a request line; so it is if it overrides ``handle``.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class Session:
     async def serve(self, exchange: Exchange) -> None:
         """Have the handler answer one request.
 
-        Raises what the handler raises, and what `Threads.pump` does.
+        Raises:
+            BaseException: what the handler and `Threads.pump` raise.
         """
         request, writer = exchange.request, exchange.writer
         if self._run is not None:
@@ -96,7 +97,7 @@ class Session:
             threads_of(self._peer).end(self._run)
 
     async def _watch(self) -> None:
-        """When the client has gone, the handler comes to the end of what it can read."""
+        """End the handler's input when the client has closed the connection."""
         await self._peer.wait_lost()
         self._forget()
         if self._serving:
@@ -105,7 +106,7 @@ class Session:
             await self._see_to_the_end()
 
     async def _see_to_the_end(self) -> None:
-        """No other request comes: the handler ends."""
+        """Wait for the end of the handler, after the last request."""
         outbox = self._run.outbox
         outbox.close()
         outbox.rests = False
@@ -113,7 +114,7 @@ class Session:
         while not outbox.ended:
             await outbox.filled()
         threads_of(self._peer).end(self._run)
-        # An HTTPError is for the client, who has gone; why it was raised has been reported.
+        # An HTTPError is for the client, which has gone; its cause has been reported.
         if self._run.error is not None and not isinstance(self._run.error, (ConnectionError, HTTPError)):
             self._peer.report(self._run.error, self._request)
 
@@ -133,7 +134,7 @@ class Session:
         return _Requests(self._connection, self._next, buffered=buffered, by_lines=self._by_lines)
 
     def _next(self) -> Exchange | None:
-        """Say that the answer is complete, and wait for the next request; None if there will be none."""
+        """End the answer, and wait for the next request; None if there is none."""
         assert self._connection is not None
         self._connection.exchange.outbox.rest()
         exchange = self._exchanges.get()
@@ -146,9 +147,9 @@ class Session:
 class _Requests(io.BufferedIOBase):
     """All requests of a connection, one after the other, as a handler reads them from a socket.
 
-    No read goes over the end of a request, and a body that was not read before the answer began is the last thing
-    there is: what is left of it must not become the beginning of the next request. After an answer, who looks for a
-    request line gets the next request; who reads otherwise speaks another protocol, and gets the bytes as they come.
+    A read never goes beyond the end of a request. If a body was not read before the answer began, no other request
+    follows: the rest of the body must not be taken for a request. After an answer, a handler that reads a request line
+    gets the next request. A handler that reads otherwise uses another protocol, and gets the bytes as they arrive.
     """
 
     mode = "rb"
@@ -160,14 +161,14 @@ class _Requests(io.BufferedIOBase):
         self._following = following
         self._buffered = buffered
         self._by_lines = by_lines
-        self._late = False  # something of the request has been read after its answer began
+        self._late = False  # a part of the request was read after the answer had begun
         self._file: Any = self._opened(connection.exchange)
 
     def readable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        """The descriptor of a real socket, from which what has not been read is read."""
+        """Switch to a real socket, and return its descriptor."""
         return self._connection.take_over().fileno()
 
     def read(self, size: int | None = -1) -> bytes:
@@ -177,7 +178,7 @@ class _Requests(io.BufferedIOBase):
         return self._take(lambda file: (file.read1 if self._buffered else file.read)(size)) if size != 0 else b""
 
     def peek(self, size: int = 0) -> bytes:
-        """What is here of a request; nothing between requests."""
+        """The bytes of the request that can be read without waiting; none between requests."""
         return bytes(self._file.peek(size)) if self._buffered and self._file is not None else b""
 
     def readline(self, size: int | None = -1) -> bytes:

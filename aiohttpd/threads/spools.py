@@ -1,6 +1,6 @@
-"""Spools: what waits in temporary files between clients and threads, within one bound for the process.
+"""Spools: limits the temporary files between clients and threads, by one account for the process.
 
-Owns the account of their bytes. The files are `body`'s and `outbox`'s.
+The files themselves are in `body` and `outbox`.
 """
 
 import threading
@@ -10,27 +10,27 @@ from ..errors import HTTPError
 
 __all__ = ["Space", "Spools", "SpoolsFull"]
 
-_OF_BODIES = 4  # bodies may take this part of the whole: what they hold, clients decide without any effort
-_OF_THREADS = 4  # this part of the threads may wait for the rest of a body that does not fit
+_OF_BODIES = 4  # request bodies may use a quarter of the space, since clients can fill it easily
+_OF_THREADS = 4  # a quarter of the threads may wait for the rest of a body for which there is no space
 _RETRY = "1"  # seconds
 
 
 class SpoolsFull(HTTPError):
-    """What waits for threads fills its space already: 503 with Retry-After."""
+    """There is no space for another request body (``limit_spools``): 503 with Retry-After."""
 
     def __init__(self) -> None:
         super().__init__(503, None, "too many bodies wait already", headers=(("Retry-After", _RETRY),))
 
 
 class _Account:
-    """Bytes in use, by all servers of a process."""
+    """The bytes that all servers of a process use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.used = 0
 
     def take(self, wanted: int, limit: int) -> int:
-        """Take up to so many bytes; say how many those were."""
+        """Reserve up to ``wanted`` bytes; return how many have been reserved."""
         with self._lock:
             granted = max(0, min(wanted, limit - self.used))
             self.used += granted
@@ -45,10 +45,10 @@ _all, _bodies = _Account(), _Account()
 
 
 class Space:
-    """What one file takes of the whole, and of a part of it.
+    """The account of one file.
 
     Attributes:
-        size: bytes so far.
+        size: the bytes that it uses.
     """
 
     def __init__(self, *accounts: tuple[_Account, int]) -> None:
@@ -56,7 +56,7 @@ class Space:
         self.size = 0
 
     def grow(self, wanted: int) -> int:
-        """Take up to so many bytes more; say how many there were."""
+        """Reserve up to ``wanted`` more bytes; return how many have been reserved."""
         granted = wanted
         for number, (account, limit) in enumerate(self._accounts):
             less = account.take(granted, limit)
@@ -67,7 +67,7 @@ class Space:
         return granted
 
     def close(self) -> None:
-        """The file is no more."""
+        """Give the bytes back, when the file has been closed."""
         if self.size:
             size, self.size = self.size, 0
             for account, _ in self._accounts:
@@ -75,30 +75,30 @@ class Space:
 
 
 class Spools:
-    """What the threads of one server may spool, and how many of them may wait for clients instead."""
+    """The limits of one server: for its files, and for threads that wait for clients."""
 
     def __init__(self, config: Config) -> None:
         self._limit = config.limit_spools
         self._readers = max(1, config.worker_threads // _OF_THREADS)
 
     def for_body(self) -> Space:
-        """Space for a body; nothing of it has been taken."""
+        """Make the account of a body, which is empty."""
         return Space((_all, self._limit), (_bodies, self._limit // _OF_BODIES))
 
     def for_answer(self) -> Space:
-        """Space for an answer; nothing of it has been taken."""
+        """Make the account of an answer, which is empty."""
         return Space((_all, self._limit))
 
     def begin_to_read(self) -> None:
-        """A thread is to wait for the rest of a body itself; in the loop.
+        """Count a thread that is going to wait for the rest of a body; the loop calls it.
 
         Raises:
-            SpoolsFull: too many do.
+            SpoolsFull: too many threads wait already.
         """
         if not self._readers:
             raise SpoolsFull
         self._readers -= 1
 
     def end_reading(self) -> None:
-        """It does no more."""
+        """Count a thread that waits no more."""
         self._readers += 1
