@@ -158,7 +158,13 @@ async def read_json(handler: Requester, limit: Any) -> Any:
         kind = headers.get_content_type()
         if kind != _JSON and not kind.endswith("+json"):
             raise HTTPError(415, None, f"{_JSON} is wanted", headers=[("Accept-Post", _JSON)])
-    content = await _body_up_to(handler, request.peer.config.limit_json if limit is ... else limit)
+    if limit is ...:
+        limit = request.peer.config.limit_json
+    length = request.framing.content_length
+    if limit is None or (length is not None and length <= limit):
+        content = await handler.body()
+    else:
+        content = await _body_up_to(handler, limit)
     try:
         if len(content) <= _JSON_ON_LOOP:
             return json_text().loads(content)
@@ -182,17 +188,13 @@ async def read_json_as(handler: Requester, limit: Any, kind: type[T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, convert, value, kind)
 
 
-async def _body_up_to(handler: Requester, limit: int | None) -> bytes:
+async def _body_up_to(handler: Requester, limit: int) -> bytes:
     """The body, read with this limit in addition to that of the body.
 
     Raises:
         ContentTooLarge: it is larger.
     """
-    request = handler.request
-    length = request.framing.content_length
-    if limit is None or (length is not None and length <= limit):
-        return await handler.body()
-    body = request.body
+    body = handler.request.body
     limit_before = body.limit
     body.limit = limit if limit_before is None else min(limit, limit_before)
     try:
