@@ -11,7 +11,6 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,40 +25,13 @@ from aiohttpd.compat import (
     ThreadingHTTPSServer,
     ThreadingMixIn,
 )
-from aiohttpd.threads import pool
 
 from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, text_from
 from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 
-
-@pytest.fixture(autouse=True)
-def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All threads leave once their server has been closed, without having to be idle for a while."""
-    monkeypatch.setattr(pool, "_IDLE", 3600)
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(BOUND)
-        assert not thread.is_alive(), thread
-
-
-@pytest.fixture
-def client(authority: trustme.CA) -> ssl.SSLContext:
-    """What trusts our certificate."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture
-def certificate(authority: trustme.CA, tmp_path: Path) -> tuple[str, str]:
-    """The paths of certificate and key."""
-    made = authority.issue_cert("127.0.0.1")
-    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    made.private_key_pem.write_to_path(tmp_path / "key.pem")
-    return str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 class TestAttributes:

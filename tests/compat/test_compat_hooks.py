@@ -6,7 +6,6 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -15,23 +14,13 @@ from typing import Any
 import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer
-from aiohttpd.threads import pool
 
 from ..support.old_servers import HERE, Call, Handler, handler, serving, text_from
 from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 
-
-@pytest.fixture(autouse=True)
-def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All threads leave once their server has been closed, without having to be idle for a while."""
-    monkeypatch.setattr(pool, "_IDLE", 3600)
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(BOUND)
-        assert not thread.is_alive(), thread
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 @BOTH

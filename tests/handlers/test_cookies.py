@@ -5,42 +5,20 @@ import ssl
 import time
 from http.cookies import SimpleCookie
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trustme
 
-import aiohttpd.handlers.files.tree as tree
 from aiohttpd import ContractError, HTTPError
-from aiohttpd.engine.interfaces import App
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.dates import parse_http_date
 
 from ..support.asking import QUIET
-from ..support.calling import Body, all_of, handling
+from ..support.calling import Body, all_of, given, handling
 from ..support.clients import connected, expect_logged, get
 from ..support.loops import on_both_loops
-from ..support.wire import Response, split
-
-
-async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
-    """The answer to one request, from memory."""
-    app: Any = body if isinstance(body, type) else handling(cast(Body, body))
-    [answer] = split(await exchange(app, request, config=QUIET), [method])
-    assert answer.complete
-    return answer
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files that are old enough for all to hold."""
-    monkeypatch.setattr(tree, "_SETTLED", -1)
-    (tmp_path / "a.txt").write_bytes(b"0123456789")
-    (tmp_path / "empty.bin").write_bytes(b"")
-    (tmp_path / "large.bin").write_bytes(bytes(range(250)) * 4000)
-    (tmp_path / "within").mkdir()
-    return tmp_path
-
+from ..support.wire import split
 
 # Cookies.
 

@@ -5,43 +5,20 @@ import contextlib
 import os
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 import aiohttpd.handlers.files.store as store
-import aiohttpd.handlers.files.tree as tree
 from aiohttpd import HTTPError
-from aiohttpd.engine.interfaces import App
 from aiohttpd.handlers.files.response import attachment
-from aiohttpd.testing import exchange, running
+from aiohttpd.testing import running
 
-from ..support.asking import QUIET
-from ..support.calling import Body, calling, handling, pieces_written
+from ..support.calling import calling, given, handling, pieces_written
 from ..support.clients import connected, expect_logged, get, head
 from ..support.loops import on_both_loops
-from ..support.wire import Response, split
-
-
-async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
-    """The answer to one request, from memory."""
-    app: Any = body if isinstance(body, type) else handling(cast(Body, body))
-    [answer] = split(await exchange(app, request, config=QUIET), [method])
-    assert answer.complete
-    return answer
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files that are old enough for all to hold."""
-    monkeypatch.setattr(tree, "_SETTLED", -1)
-    (tmp_path / "a.txt").write_bytes(b"0123456789")
-    (tmp_path / "empty.bin").write_bytes(b"")
-    (tmp_path / "large.bin").write_bytes(bytes(range(250)) * 4000)
-    (tmp_path / "within").mkdir()
-    return tmp_path
-
+from ..support.wire import split
 
 # Files.
 

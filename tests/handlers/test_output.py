@@ -4,29 +4,19 @@ import asyncio
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-import aiohttpd.handlers.files.tree as tree
 from aiohttpd import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
-from aiohttpd.engine.interfaces import App
 from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET
-from ..support.calling import Body, all_of, calling, handling, pieces_written
+from ..support.calling import all_of, calling, given, handling, pieces_written
 from ..support.clients import expect_logged, get, head
-from ..support.wire import Response, split
+from ..support.wire import split
 
 KIB = 1024
-
-
-async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
-    """The answer to one request, from memory."""
-    app: Any = body if isinstance(body, type) else handling(cast(Body, body))
-    [answer] = split(await exchange(app, request, config=QUIET), [method])
-    assert answer.complete
-    return answer
 
 
 # Text, pages, JSON.
@@ -184,17 +174,6 @@ class CORS:
     def end_headers(self: Any) -> None:
         self.send_header("Access-Control-Allow-Origin", "*")
         super().end_headers()  # type: ignore[misc]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files that are old enough for all to hold."""
-    monkeypatch.setattr(tree, "_SETTLED", -1)
-    (tmp_path / "a.txt").write_bytes(b"0123456789")
-    (tmp_path / "empty.bin").write_bytes(b"")
-    (tmp_path / "large.bin").write_bytes(bytes(range(250)) * 4000)
-    (tmp_path / "within").mkdir()
-    return tmp_path
 
 
 class TestOverrides:

@@ -26,26 +26,6 @@ PREAMBLE = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
 PATIENCE = 10.0  # seconds of a client
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def context(ca: trustme.CA) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("localhost").configure_cert(made)
-    return made
-
-
-@pytest.fixture
-def trust(ca: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
-    made = ssl.create_default_context()
-    ca.configure_trust(made)
-    made.maximum_version = version
-    return made
-
-
 class FlightClient:
     """A client that blocks, and has each flight of TLS in its hands."""
 

@@ -5,7 +5,6 @@ import socket
 import ssl
 
 import pytest
-import trustme
 
 from aiohttpd import BaseHTTPRequestHandler, HTTPServer, Request, StreamWriter
 from aiohttpd.testing import running
@@ -25,26 +24,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/last":
             self.close_connection = True
         self.send_text("answered")
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def context(ca: trustme.CA) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("localhost").configure_cert(made)
-    return made
-
-
-@pytest.fixture
-def trust(ca: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
-    made = ssl.create_default_context()
-    ca.configure_trust(made)
-    made.maximum_version = version
-    return made
 
 
 def connect(server: HTTPServer, trust: ssl.SSLContext) -> ssl.SSLSocket:

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import App
-from aiohttpd.testing import MemoryTransport
+from aiohttpd.testing import MemoryTransport, exchange
 
 from .asking import QUIET
-from .wire import Response
+from .clients import get
+from .wire import Response, split
 
 Body = Callable[[Any], Awaitable[None]]
 
@@ -21,6 +22,14 @@ def handling(body: Body, *bases: type, **attributes: Any) -> type[BaseHTTPReques
     made = type("Handler", (*bases, BaseHTTPRequestHandler), {"do_GET": body, "do_POST": body, **attributes})
     assert issubclass(made, BaseHTTPRequestHandler)
     return made
+
+
+async def given(body: Body | App, request: bytes = get(), method: str = "GET") -> Response:
+    """The answer of a handler's method, or of an App, to one request in memory."""
+    app: Any = body if isinstance(body, type) else handling(cast(Body, body))
+    [answer] = split(await exchange(app, request, config=QUIET), [method])
+    assert answer.complete
+    return answer
 
 
 def calling(name: str, *args: Any, **kwargs: Any) -> Body:
