@@ -1,7 +1,7 @@
-"""Apps: whether something can be one, and what it rather looks like.
+"""Checks whether an object can be an App, with errors that say what it looks like instead.
 
-Owns the questions that are asked once, when a server is made, and what is said then. What cannot be told for certain
-passes. It knows no handler and calls nothing of what it looks at.
+They are made once, when a server is made. An object passes if it cannot be known for certain that it is no App. Nothing
+of the object is called.
 """
 
 import functools
@@ -22,20 +22,20 @@ __all__ = [
 
 _APP = "a handler class, or 'async def app(request, response)'"
 _SHOWN = 60  # characters of a value in a message
-_PLAIN = ("RETURN_CONST", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "BUILD_")  # begin of operations
+_PLAIN = ("RETURN_CONST", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "BUILD_")  # prefixes of opcodes
 
 
 class LooksLikeWSGI(TypeError):
-    """This is no App, but an application of PEP 3333."""
+    """The object is no App, but a WSGI application (PEP 3333)."""
 
 
 class _Call(NamedTuple):
-    """The plain function that is run in the end when something is called.
+    """The function that runs when an object is called.
 
     Attributes:
         function: the function.
-        args: what it is given before the arguments of the caller: an instance, what a ``functools.partial`` holds.
-        keywords: what it is given by name.
+        args: arguments before those of the caller: an instance, and those of a ``functools.partial``.
+        keywords: keyword arguments of a ``functools.partial``.
     """
 
     function: FunctionType
@@ -55,12 +55,12 @@ class _Call(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether no way through it gives something to be awaited."""
+        """Whether it certainly returns nothing that can be awaited."""
         return not self.asynchronous and _returns_plain(self.function.__code__)
 
     def takes(self, count: int) -> bool:
-        """Whether it can be called with so many arguments."""
-        # A copy, since a decorator may have set what inspect would rather believe: __wrapped__, __signature__.
+        """Whether it can be called with a number of arguments."""
+        # A copy, since inspect prefers __wrapped__ and __signature__, which a decorator may have set.
         it: Any = self.function
         copy = FunctionType(it.__code__, it.__globals__, it.__name__, it.__defaults__, it.__closure__)
         copy.__kwdefaults__ = it.__kwdefaults__
@@ -72,10 +72,10 @@ class _Call(NamedTuple):
 
 
 def check_callable(app: Any) -> None:
-    """Refuse what can be called, but never as an App.
+    """Refuse a callable object that cannot be an App.
 
     Raises:
-        TypeError: that is so; the text says what it looks like, and what to do.
+        TypeError: it is none; the text says what it looks like, and what to do.
     """
     call = _call_of(app)
     if call is None:
@@ -111,7 +111,7 @@ def check_callable(app: Any) -> None:
 
 
 def explain_class(cls: type) -> str:
-    """What to say of a class that makes no handlers."""
+    """The error for a class that is not a handler class."""
     what = cls.__qualname__
     init = vars(cls).get("__init__")
     if isinstance(init, FunctionType) and _is_wsgi(list(init.__code__.co_varnames[1:3])):
@@ -122,19 +122,19 @@ def explain_class(cls: type) -> str:
 
 
 def explain_value(app: Any, *, handlers: list[str], makes_handlers: bool) -> str:
-    """What to say of something that cannot be called.
+    """The error for an object that cannot be called.
 
     Args:
-        app: the thing.
+        app: the object.
         handlers: the names of handler classes in it, if it is a module.
-        makes_handlers: its class is a handler class.
+        makes_handlers: whether its class is a handler class.
     """
     if isinstance(app, ModuleType):
         more = f": give what is in it, {app.__name__}.{handlers[0]}" if handlers else ", and has no handler class in it"
         return f"{app.__name__} is no App: it is a module{more}"
     if inspect.isawaitable(app) and (makes_handlers or inspect.iscoroutine(app)):
         if inspect.iscoroutine(app):
-            app.close()  # or it would complain that nobody has awaited it
+            app.close()  # else there would be a warning that it was never awaited
             return f"{app.__qualname__}() is no App: it has been called already; give the function itself"
         name = type(app).__qualname__
         return f"an instance of {name} is no App: give the class, {name}"
@@ -143,10 +143,10 @@ def explain_value(app: Any, *, handlers: list[str], makes_handlers: bool) -> str
 
 
 def check_wsgi(application: Any, *, makes_handlers: bool) -> None:
-    """Refuse what is certainly no WSGI application.
+    """Refuse an object that is certainly not a WSGI application.
 
     Raises:
-        TypeError: that is so.
+        TypeError: it is none; the text says why.
     """
     if not callable(application):
         raise TypeError(f"{_short(application)} is no WSGI application: it takes (environ, start_response)")
@@ -162,10 +162,10 @@ def check_wsgi(application: Any, *, makes_handlers: bool) -> None:
 
 
 def check_factory(factory: Any, *, makes_handlers: bool) -> None:
-    """Refuse what certainly makes no handlers of http.server.
+    """Refuse an object that certainly makes no handlers of http.server.
 
     Raises:
-        TypeError: that is so.
+        TypeError: it makes none.
     """
     call = _call_of(factory)
     if not callable(factory) or makes_handlers or (call is not None and (call.asynchronous or not call.takes(3))):
@@ -175,7 +175,7 @@ def check_factory(factory: Any, *, makes_handlers: bool) -> None:
 
 
 def describe(thing: Any) -> str:
-    """What to call a thing in a message."""
+    """The name of an object in a message."""
     name = getattr(thing, "__qualname__", None)
     if isinstance(thing, type) or (isinstance(name, str) and not isinstance(thing, (FunctionType, MethodType))):
         return str(name)
@@ -187,7 +187,7 @@ def describe(thing: Any) -> str:
 
 
 def _call_of(thing: Any) -> _Call | None:
-    """What is run when this is called; None where it cannot be told: classes, code in C, stand-ins."""
+    """The function that runs when an object is called; None if that is not known: classes, code in C, mock objects."""
     args: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
     while True:
@@ -213,8 +213,8 @@ def _is_wsgi(names: list[str]) -> bool:
 
 
 def _returns_plain(code: CodeType) -> bool:
-    """Whether a function returns in any case, and nothing but constants and what is put together in the statement."""
-    import dis  # for plain functions only, of which there are few
+    """Whether a function always returns a constant, or a container that is built in the return statement."""
+    import dis  # needed for plain functions only, which are rare here
 
     returns = False
     before: dis.Instruction | None = None

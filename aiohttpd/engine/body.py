@@ -1,7 +1,7 @@
-"""StreamReader: a request body as a stream, bounded by the body, with back-pressure on the peer.
+"""StreamReader: a request body as a stream, with back-pressure on the client.
 
-Owns the decoded bytes that wait for the handler, and the rules of reading: limits, 100 (Continue), end
-of file. It knows the connection only as the `Source` that it may pause.
+Owns the decoded bytes that wait for the handler, and the rules of reading: limits, 100 (Continue), end of file. It
+knows the connection only as a `Source`, which it may pause.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from ..wire.parser import RequestParser
 
 __all__ = ["Source", "StreamReader"]
 
-READ_AHEAD = 256 * 1024  # bytes that wait for the handler before the peer is paused; the loops read that much at once
-_SMALL = 4096  # bytes of a piece that is joined to the one before: an object for each would cost more than its bytes
-_LINE = 64 * 1024  # the longest line that readline and readuntil look for
-_READS = 1000  # of what is here already, before others have their turn: lines and pieces may be of one byte
+READ_AHEAD = 256 * 1024  # bytes that wait for the handler before reading is paused; event loops read that much at once
+_SMALL = 4096  # bytes; a smaller piece is joined to the one before, since an object for each would be larger than it
+_LINE = 64 * 1024  # bytes of the longest line for readline() and readuntil()
+_READS = 1000  # reads without waiting before others have their turn, since lines and pieces may have one byte
 
 
 class Source(Protocol):
-    """Where the bytes come from: the connection."""
+    """What the reader needs of its connection."""
 
     def pause_body(self) -> None: ...
     def resume_body(self) -> None: ...
@@ -32,15 +32,21 @@ class Source(Protocol):
         """The handler waits for bytes: send 100 (Continue) if the client waits for it."""
 
     def body_arrived(self) -> None:
-        """The handler waits no longer."""
+        """The handler does not wait any more."""
 
 
 class StreamReader:
-    """The body of a request; asyncio's names, ends where the body ends.
+    """The body of a request, with the methods of ``asyncio.StreamReader``. It ends where the body ends.
+
+    ::
+
+        line = await self.rfile.readline()
+        async for piece in self.rfile:
+            ...
 
     Attributes:
-        limit: bytes that a handler may read, None for any number; at first ``Config.limit_body``.
-        received: bytes of content so far.
+        limit: the number of bytes that a handler may read; None for no limit. It begins as ``Config.limit_body``.
+        received: the number of bytes of content that have arrived.
     """
 
     __slots__ = (
@@ -58,13 +64,13 @@ class StreamReader:
         self._source = source
         self._decoder = decoder
         self._loop = loop
-        # What waits for the handler, as it has arrived, from _start in the first piece on.
+        # The pieces that wait for the handler; the first one from _start on.
         self._pieces: deque[bytes | bytearray] = deque()
         self._start = 0
         self._waiting = 0
-        self._framing = 0  # bytes that the framing took of what waits, or a part of it
+        self._framing = 0  # bytes of framing that belong to what waits, or to a part of it
         self._scanned = 0  # no separator ends before it in the first piece
-        self._reads = 0  # since others have had their turn
+        self._reads = 0  # reads since others have had their turn
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._call: Coroutine[Any, Any, bytes] | None = None
@@ -74,20 +80,21 @@ class StreamReader:
     # What handlers call.
 
     def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]:
-        """Read up to ``n`` bytes as soon as there are any; all of the body if ``n`` is negative.
+        """Read up to ``n`` bytes as soon as there are any; the whole body if ``n`` is negative.
 
-        Returns ``b""`` at the end of the body.
+        Returns:
+            The bytes; ``b""`` at the end of the body.
 
         Raises:
             ContentTooLarge: the body is larger than `limit`.
-            IncompleteBody: the client closed in the middle of the body.
+            IncompleteBody: the client has closed the connection within the body.
             BodyTimeout: the client is too slow.
             WireError: chunked framing is malformed.
         """
         return self._called(self._read(n))
 
     def read_at_once(self) -> bytes | None:
-        """All of the body if all of it has arrived; None if that has to be waited for.
+        """The whole body if it has arrived; else None.
 
         Raises:
             ContentTooLarge: the body is larger than `limit`.
@@ -102,34 +109,40 @@ class StreamReader:
         """Read exactly ``n`` bytes.
 
         Raises:
-            asyncio.IncompleteReadError: the body ends before; and what `read` raises.
+            asyncio.IncompleteReadError: the body ends before.
+            HTTPError: as `read`.
         """
         return self._called(self._readexactly(n))
 
     def readline(self, limit: int = -1) -> Coroutine[Any, Any, bytes]:
-        r"""Read up to and with the next ``\n``, at most ``limit`` bytes; what is left at the end of the body.
+        r"""Read a line with its ``\n``; at the end of the body what is left.
+
+        Args:
+            limit: the maximum number of bytes; a longer line is returned in parts.
 
         Raises:
-            ValueError: a line of more than 64 KiB, if no ``limit`` is given; and what `read` raises.
+            ValueError: the line has more than 64 KiB, and no ``limit`` is given.
+            HTTPError: as `read`.
         """
         return self._called(self._readline(limit))
 
     def readuntil(self, separator: bytes = b"\n") -> Coroutine[Any, Any, bytes]:
-        """Read up to and with the separator.
+        """Read up to a separator; the separator is a part of the result.
 
         Raises:
-            asyncio.IncompleteReadError: the body ends before.
-            asyncio.LimitOverrunError: none within 64 KiB; and what `read` raises.
+            asyncio.IncompleteReadError: the body ends before a separator.
+            asyncio.LimitOverrunError: there is no separator within 64 KiB.
+            HTTPError: as `read`.
         """
         return self._called(self._readuntil(separator))
 
     @property
     def taken(self) -> int:
-        """Bytes that the handler has read so far."""
+        """The number of bytes that the handler has read."""
         return self.received - self._waiting
 
     def at_eof(self) -> bool:
-        """Whether all of the body has been read."""
+        """Whether the whole body has been read."""
         return not self._waiting and self._decoder.complete
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -140,7 +153,7 @@ class StreamReader:
 
     @property
     def trailers(self) -> Headers | None:
-        """The fields after a chunked body, None before its end."""
+        """The trailer fields of a chunked body; None before its end."""
         return self._decoder.trailers
 
     # What the connection calls.
@@ -152,31 +165,31 @@ class StreamReader:
 
     @property
     def remaining(self) -> int | None:
-        """Bytes that are still to arrive; None if only the end will tell."""
+        """The number of bytes that have not arrived; None for a body without known length."""
         return self._decoder.remaining
 
     @property
     def waiting(self) -> bool:
-        """Whether a handler waits for bytes right now."""
+        """Whether a handler waits for bytes."""
         return self._waiter is not None
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits for a handler that more should not come."""
+        """Whether so many bytes wait for the handler that reading should be paused."""
         return (
             self._waiting + self._framing > READ_AHEAD
             and self._waiting > 0
-            and (self._waiter is None or self._waiter.done())  # else it wants more than there is
+            and (self._waiter is None or self._waiter.done())  # else it needs more than there is
             and not self._decoder.complete
         )
 
     @property
     def failed(self) -> bool:
-        """Whether the body will never be complete."""
+        """Whether the body cannot become complete."""
         return self._error is not None
 
     def drop_forgotten(self) -> bool:
-        """Whether the last read was called but never awaited; it is closed then."""
+        """Close the coroutine of the last read if it was never awaited; return whether it was so."""
         call = self._call
         if call is None or call.cr_frame is None:  # type: ignore[attr-defined]
             return False
@@ -186,7 +199,7 @@ class StreamReader:
         return True
 
     def feed(self, parser: RequestParser) -> None:
-        """Take what the parser holds of the body."""
+        """Decode what the parser's buffer has of the body."""
         if self._error is not None:
             parser.take()
             return
@@ -211,7 +224,7 @@ class StreamReader:
         self._wake()
 
     def fill(self, data: bytes | bytearray) -> None:
-        """Append what has arrived."""
+        """Append content that has arrived."""
         if data:
             pieces = self._pieces
             if pieces and len(data) < _SMALL:
@@ -231,13 +244,13 @@ class StreamReader:
             self._pieces.append(bytearray(data))
 
     def fail(self, error: Exception) -> None:
-        """The rest of the body will not come; reads raise ``error`` once they reach it."""
+        """The rest of the body will not arrive; reads raise ``error`` when they reach the end of what has."""
         if self._error is None and not self._decoder.complete:
             self._error = error
             self._wake()
 
     def feed_eof(self) -> None:
-        """The peer has closed its side: the end of what has no framing, else too early."""
+        """The client has closed its side. That is the end of a body without framing; any other is incomplete."""
         if isinstance(self._decoder, Unframed):
             self._decoder.complete = True
             self._wake()
@@ -245,17 +258,17 @@ class StreamReader:
             self.fail(IncompleteBody())
 
     def discard(self) -> int:
-        """Drop what waits; say how many bytes that were."""
+        """Drop the bytes that wait; return their number."""
         size = self._waiting
         self._pieces.clear()
         self._start = self._waiting = self._framing = self._scanned = 0
         return size
 
     def take_back(self) -> bytes:
-        """What has arrived and nobody has read."""
+        """Remove and return the bytes that have not been read."""
         return self._take(self._waiting) if self._waiting else b""
 
-    # The inner side of reading.
+    # How the methods for handlers work.
 
     def _called(self, call: Coroutine[Any, Any, bytes]) -> Coroutine[Any, Any, bytes]:
         self._call = call
@@ -291,7 +304,7 @@ class StreamReader:
             self._waiter.set_result(None)
 
     def _take(self, n: int) -> bytes:
-        """Take up to ``n`` bytes off the front."""
+        """Remove and return up to ``n`` bytes."""
         pieces = self._pieces
         if n >= self._waiting and len(pieces) == 1 and not self._start and type(pieces[0]) is bytes:
             self._waiting = self._framing = self._scanned = 0
@@ -331,7 +344,7 @@ class StreamReader:
             if (content := self.read_at_once()) is not None:
                 return content
             while await self._more():
-                pass  # it waits in pieces that are joined once
+                pass  # pieces wait, and are joined only once
             return self._take(self._waiting)
         self._check_limit()
         while n and not self._waiting:
@@ -341,7 +354,7 @@ class StreamReader:
 
     async def _readexactly(self, n: int) -> bytes:
         if n < 0:
-            raise ValueError("readexactly() wants a size that is not negative")
+            raise ValueError("readexactly() needs a size that is not negative")
         self._reads += 1
         if self._reads > _READS:
             await self._take_turns()
@@ -351,7 +364,7 @@ class StreamReader:
         return self._take(n) if n else b""
 
     async def _until(self, separator: bytes, limit: int) -> int:
-        """How many bytes there are up to and with the separator, or -1 at the end of the body or past the limit."""
+        """The number of bytes up to the end of a separator; -1 if there is none before the end or the limit."""
         self._check_limit()
         self._reads += 1
         if self._reads > _READS:
@@ -368,7 +381,7 @@ class StreamReader:
                 return -1
 
     def _in_one_piece(self) -> bytes | bytearray:
-        """All that waits as one piece, which grows: each byte is copied once, however it comes."""
+        """Join all that waits to one piece. It grows in place, so each byte is copied once, however it arrives."""
         pieces = self._pieces
         if len(pieces) > 1:
             first = pieces.popleft()
