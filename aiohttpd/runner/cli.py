@@ -26,7 +26,7 @@ from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, ServerAddress, UnixAddress
 from ..net.tls import Certificates
 from ..server.loader import TargetError, TargetFailed, load_target, target_app
-from ..server.status_server import check_seeing
+from ..server.status_server import check_log_and_metrics
 from ..wire.headers import is_token
 from ..wire.product import __version__
 from .announce import Listening, announce, local_url
@@ -338,7 +338,7 @@ def serve(
         port, target = _Port().convert(target, None, None), None  # as in http.server
     with _errors_shown():
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
-        check_seeing(config)
+        check_log_and_metrics(config)
         click.get_current_context().with_resource(own_stderr(config.access_log_format))
         make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
         certificates = _certificates(**tls)

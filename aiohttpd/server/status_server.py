@@ -9,7 +9,7 @@ from .metrics import Snapshot
 from .server import HTTPServer
 from .status import health_page, is_path, metrics_page, not_found, with_pages
 
-__all__ = ["Watched", "check_seeing", "metrics_server"]
+__all__ = ["Watched", "check_log_and_metrics", "metrics_server"]
 
 
 class Watched(Protocol):
@@ -27,7 +27,7 @@ class Watched(Protocol):
         """The metrics of all processes."""
 
 
-def check_seeing(config: Config) -> None:
+def check_log_and_metrics(config: Config) -> None:
     """Check the options ``access_log_format`` and ``metrics`` before anything is started.
 
     Raises:
