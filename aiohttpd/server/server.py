@@ -88,7 +88,7 @@ class HTTPServer:
         ssl: ssl_module.SSLContext | None = None,
         access_log: AccessLogger | None = None,
         snapshots: Snapshots | None = None,
-        error_handlers: "Mapping[int | type[Exception], ErrorHandler] | None" = None,
+        error_handlers: "Mapping[Any, ErrorHandler] | None" = None,
     ) -> None:
         resolve_app(app)  # an error is better raised here than once the server listens
         check_address(server_address)

@@ -35,7 +35,7 @@ class ErrorHandlers:
         ValueError: a key is no status of an error.
     """
 
-    def __init__(self, handlers: Mapping[int | type[Exception], ErrorHandler], outer: ErrorPages | None = None) -> None:
+    def __init__(self, handlers: Mapping[Any, ErrorHandler], outer: ErrorPages | None = None) -> None:
         for key, function in handlers.items():
             _check(key, function)
         self._handlers = dict(handlers)
@@ -60,7 +60,7 @@ class ErrorHandlers:
         if not isinstance(error, HTTPError) and key in (Exception, 500):
             handler.wfile.report(error)
         function = self._handlers[key]
-        result: object = await function(handler, error)  # type: ignore[func-returns-value]
+        result: object = await function(handler, error)
         if result is not None:
             check_result(getattr(function, "__qualname__", "the error handler"), result, handler.wfile)
         return True
@@ -92,7 +92,7 @@ def _check(key: Any, function: Any) -> None:
 
 def handle_errors(
     app: App,
-    error_handlers: Mapping[int | type[Exception], ErrorHandler],
+    error_handlers: Mapping[Any, ErrorHandler],
     *,
     handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler,
 ) -> App:
@@ -115,7 +115,7 @@ class _Handling:
     def __init__(
         self,
         app: App,
-        error_handlers: Mapping[int | type[Exception], ErrorHandler],
+        error_handlers: Mapping[Any, ErrorHandler],
         handler: type[BaseHTTPRequestHandler],
     ) -> None:
         self._given = app, error_handlers, handler

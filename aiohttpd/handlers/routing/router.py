@@ -113,7 +113,7 @@ class Router:
         table: Mapping[str, Callable[..., Any]] | None = None,
         *,
         handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler,
-        error_handlers: Mapping[int | type[Exception], ErrorHandler] | None = None,
+        error_handlers: Mapping[Any, ErrorHandler] | None = None,
         converters: Mapping[str, Converter] | None = None,
         connect: App | None = None,
         lifespan: Lifespan | None = None,
@@ -314,6 +314,8 @@ class Router:
             error = HTTPError(501, None, "this server opens no tunnels")
             return self._refuse(request, response, error) if self._connect is None else self._connect(request, response)
         path = request.path
+        if path in self._known:
+            return self._known[path](request, response)
         if path == "*":
             return _answer(response, 204, ("Allow", ", ".join(self._all_methods())))
         segments = split_path(path)

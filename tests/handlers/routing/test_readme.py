@@ -67,11 +67,39 @@ async def test_a_path_with_a_query(folder: Path, target: str) -> None:
     assert (answer.status, answer.body) == (200, b"%PDF")
 
 
+# What a program does besides, and its types.
+MORE = """
+import http.server
+
+async def use(self: Note) -> None:
+    reveal_type(self.params)
+    reveal_type(self.url_path)
+    reveal_type(self.request.query["page"])
+
+class Old(http.server.BaseHTTPRequestHandler): ...
+
+async def app(request: aiohttpd.Request, response: aiohttpd.StreamWriter) -> None: ...
+
+class Server:
+    pages = {404: not_found, KeyError: not_found}
+    one = {404: not_found}
+    other = aiohttpd.Router({"/": Old, "/x": app, "/y/": site, "/z": aiohttpd.wsgi(lambda environ, start: [])},
+        error_handlers=one, converters={"year": aiohttpd.Converter("[0-9]{4}", int)}, handler=Home)
+    server = aiohttpd.HTTPServer(("127.0.0.1", 0), aiohttpd.handle_errors(other, pages), error_handlers=one)
+
+@site.route(["GET", "PUT"], "/x", name="x")
+def plain(self: aiohttpd.BlockingHTTPRequestHandler) -> None:
+    self.wfile.write(b"x")
+
+reveal_type(plain)
+reveal_type(site.url("x"))
+"""
+
+
 def test_types(folder: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is of the group lint")
     program = folder / "notes.py"
-    more = "\nasync def use(self: Note) -> None:\n    reveal_type(self.params)\n    reveal_type(self.url_path)\n"
-    program.write_text(program.read_text() + more)
+    program.write_text(program.read_text() + MORE)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), str(program)],
         capture_output=True,
@@ -80,5 +108,12 @@ def test_types(folder: Path) -> None:
         timeout=55,
     )
     told = [line.partition(": ")[2] for line in done.stdout.splitlines()]
-    assert told[:2] == ['note: Revealed type is "dict[str, Any]"', 'note: Revealed type is "str"'], done.stdout
+    revealed = [
+        "dict[str, Any]",
+        "str",
+        "str",
+        "def (self: aiohttpd.handlers.blocking.BlockingHTTPRequestHandler)",
+        "str",
+    ]
+    assert told[: len(revealed)] == [f'note: Revealed type is "{text}"' for text in revealed], done.stdout
     assert done.returncode == 0, done.stdout
