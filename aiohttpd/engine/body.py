@@ -60,14 +60,15 @@ class StreamReader:
         decoder: LengthDecoder | ChunkedDecoder | Unframed,
         limit: int | None,
         loop: asyncio.AbstractEventLoop,
+        content: bytes = b"",
     ) -> None:
         self._source = source
         self._decoder = decoder
         self._loop = loop
         # The pieces that wait for the handler; the first one from _start on.
-        self._pieces: deque[bytes | bytearray] = deque()
+        self._pieces: deque[bytes | bytearray] = deque((content,) if content else ())
         self._start = 0
-        self._waiting = 0
+        self._waiting = self.received = len(content)
         self._framing = 0  # bytes of framing that belong to what waits, or to a part of it
         self._scanned = 0  # no separator ends before it in the first piece
         self._reads = 0  # reads since others have had their turn
@@ -75,7 +76,6 @@ class StreamReader:
         self._waiter: asyncio.Future[None] | None = None
         self._call: Coroutine[Any, Any, bytes] | None = None
         self.limit = limit
-        self.received = 0
 
     # What handlers call.
 
@@ -91,7 +91,8 @@ class StreamReader:
             BodyTimeout: the client is too slow.
             WireError: chunked framing is malformed.
         """
-        return self._called(self._read(n))
+        self._call = call = self._read(n)  # not by `_called`: most bodies are read by one call of this
+        return call
 
     def read_at_once(self) -> bytes | None:
         """The whole body if it has arrived; else None.
@@ -337,12 +338,12 @@ class StreamReader:
         await asyncio.sleep(0)
 
     async def _read(self, n: int) -> bytes:
+        if n < 0 and (content := self.read_at_once()) is not None:
+            return content
         self._reads += 1
         if self._reads > _READS:
             await self._take_turns()
         if n < 0:
-            if (content := self.read_at_once()) is not None:
-                return content
             while await self._more():
                 pass  # pieces wait, and are joined only once
             return self._take(self._waiting)

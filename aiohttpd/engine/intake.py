@@ -72,9 +72,8 @@ class Intake(Link):
         length = request.framing.content_length
         if length is not None and length <= self._parser.pending:
             # It has come with its head, so there is nothing to wait for, and nothing to see to later.
-            body = StreamReader(self, _ENDED, service.config.limit_body, service.loop)
-            body.fill(self._parser.take_some(length))
-            request.body = body
+            content = self._parser.take_some(length)
+            request.known_body = StreamReader(self, _ENDED, service.config.limit_body, service.loop, content)
             return
         if length is None:
             decoder: ChunkedDecoder | LengthDecoder = ChunkedDecoder(service.config, request.headers, _CHUNKS)

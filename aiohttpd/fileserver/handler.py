@@ -31,7 +31,7 @@ from ..handlers.files.content import Content, FileChanged, Readable
 from ..handlers.files.media_types import EXTENSIONS, guess_type
 from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
 from ..handlers.files.response import send_file_head
-from ..handlers.files.store import FileRequest, Folder, Policy, Representation, Store, uncached
+from ..handlers.files.store import FileRequest, Folder, Policy, Representation, Store, Verified, uncached
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
 from .send_listing import ListedFolder, send_listing
@@ -143,7 +143,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             cache_control=self.cache_control,
         )
         if len(self._stores) >= _MOST_STORES:
-            del self._stores[next(iter(self._stores))]
+            self._stores.pop(next(iter(self._stores))).forget()
         store = self._stores[key] = Store(os.fspath(self.directory or ""), policy)
         return store
 
@@ -155,11 +155,15 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         """
         if not cls._is_stock or request.method != "GET":
             return None
-        store = cls._stores.get((get_ident(), cls.directory, cls.extra_response_headers))
         path = request.target
         if "?" in path:
             path = path.partition("?")[0]
-        return None if store is None else store.instant(path, request.headers)
+        headers = request.headers
+        verified: Verified | None = headers.memo.get(cls)  # set by an earlier request with the same fields
+        if verified is not None and path in verified:
+            return verified[path].instant
+        store = cls._stores.get((get_ident(), cls.directory, cls.extra_response_headers))
+        return None if store is None else store.instant(path, headers, cls)
 
     # Requests.
 

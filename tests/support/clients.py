@@ -86,14 +86,18 @@ async def connected(
     loop = asyncio.get_running_loop()
     address = server.server_address
     sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-    sock.setblocking(False)
-    if small:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-    await loop.sock_connect(sock, address)
-    options: dict[str, Any] = {"limit": 1024 if small else BLOCK}
-    if tls is not None:
-        options |= {"ssl": tls, "server_hostname": "localhost"}
-    client = Client(*await asyncio.open_connection(sock=sock, **options))
+    try:
+        sock.setblocking(False)
+        if small:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        await loop.sock_connect(sock, address)
+        options: dict[str, Any] = {"limit": 1024 if small else BLOCK}
+        if tls is not None:
+            options |= {"ssl": tls, "server_hostname": "localhost"}
+        client = Client(*await asyncio.open_connection(sock=sock, **options))
+    except BaseException:  # refused, or cancelled by the end of a test that has taken too long
+        sock.close()
+        raise
     try:
         yield client
     finally:

@@ -30,7 +30,7 @@ from .media_types import own_coding
 from .precompressed import Usability, check_precompressed, is_gzip
 from .tree import FileState, OpenFile, is_hidden, open_inside, state_of
 
-__all__ = ["FileRequest", "Folder", "Policy", "Representation", "Store", "uncached"]
+__all__ = ["FileRequest", "Folder", "Policy", "Representation", "Store", "Verified", "uncached"]
 
 _LOOK_UP_INTERVAL: Final = 1.0  # seconds after which a path is looked up again
 _UNUSED_AFTER: Final = 5.0  # seconds without a request after which an entry is dropped
@@ -253,6 +253,10 @@ class LookUp(NamedTuple):
 
 Key = tuple[str, tuple[str, ...]]
 
+# Representations by name that have been compared with their files in this iteration of the loop. It is emptied at the end
+# of the iteration, and not replaced, so that a client which repeats its fields can keep a reference to it.
+Verified = dict[str, Representation]
+
 
 class Store:
     """The files below one folder. It is used by one event loop.
@@ -266,60 +270,64 @@ class Store:
         self.root = root
         self.policy = policy
         self._entries: dict[Key, Representation] = {}
-        self._current: dict[Key, Representation] = {}  # compared with their files in this iteration of the loop
-        self._iteration: asyncio.AbstractEventLoop | None = None  # the loop, while there are such entries
+        self._verified: dict[tuple[str, ...], Verified] = {}  # by content codings, for one loop
         self._size = 0
         self._sweeper: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the sweeper
+        self._verified_by: asyncio.AbstractEventLoop | None = None  # the loop that empties them
 
-    def instant(self, name: str, headers: Headers) -> PreparedResponse | None:
+    def instant(self, name: str, headers: Headers, memo: object) -> PreparedResponse | None:
         """The prepared response to a request for a file that is in memory; None for conditional and range requests.
 
         Args:
             name: the key of the path in the cache, as for `find`.
             headers: the header fields of the request.
+            memo: the key in ``headers.memo`` under which the `Verified` for such requests is kept.
         """
         parsed = headers.memo.get(FileRequest) or FileRequest.of(headers)
         if not parsed.plain:
             return None
-        key = (name, parsed.codings)
-        entry = self._current.get(key)  # the code of `fresh`, without a call
-        if entry is None or self._iteration is not get_running_loop():
-            entry = self._compare(key)
-            if entry is None:
-                return None
-        return entry.instant
+        verified = headers.memo[memo] = self._verified_for(parsed.codings)
+        entry = verified.get(name) or self._compare(name, parsed.codings, verified)
+        return None if entry is None else entry.instant
 
     def fresh(self, name: str, codings: tuple[str, ...]) -> Representation | None:
         """The cached representation, if its file is unchanged."""
-        key = (name, codings)
-        entry = self._current.get(key)
-        if entry is None or self._iteration is not get_running_loop():
-            return self._compare(key)
-        return entry
+        verified = self._verified_for(codings)
+        return verified.get(name) or self._compare(name, codings, verified)
 
     def revalidate(self, name: str, codings: tuple[str, ...]) -> None:
         """Compare with the file again at the next call: this program may have written to it in this iteration."""
-        self._current.pop((name, codings), None)
+        if codings in self._verified:
+            self._verified[codings].pop(name, None)
 
-    def _compare(self, key: Key) -> Representation | None:
+    def forget(self) -> None:
+        """Drop all entries: another store takes the place of this one."""
+        for key in tuple(self._entries):
+            self._drop(key)
+
+    def _verified_for(self, codings: tuple[str, ...]) -> Verified:
+        loop = get_running_loop()
+        if self._verified_by is not loop:  # a loop that has been stopped may never empty its own
+            self._verified_by = loop
+            self._verified = {}
+        verified = self._verified.get(codings)
+        if verified is None:
+            verified = self._verified[codings] = {}
+        return verified
+
+    def _compare(self, name: str, codings: tuple[str, ...], verified: Verified) -> Representation | None:
+        key = (name, codings)
         entry = self._entries.get(key)
         if entry is None or entry.expires <= time.monotonic():
             return None
         if not entry.is_current():
             self._drop(key)
             return None
-        loop = get_running_loop()
-        if self._iteration is not loop:
-            self._end_iteration()
-            self._iteration = loop
-            loop.call_soon(self._end_iteration)
-        self._current[key] = entry
+        if not verified:
+            get_running_loop().call_soon(verified.clear)
+        verified[name] = entry
         return entry
-
-    def _end_iteration(self) -> None:
-        self._iteration = None
-        self._current.clear()
 
     async def find(
         self, name: str, path: str, codings: tuple[str, ...], guess_type: GuessType
@@ -454,7 +462,7 @@ class Store:
             self._sweeper = loop.call_later(_UNUSED_AFTER, self._sweep)
 
     def _drop(self, key: Key) -> None:
-        self._current.pop(key, None)
+        self.revalidate(*key)
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._size -= entry.cost

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import os
 import shutil
 import sys
@@ -17,9 +18,11 @@ import pytest
 import aiohttpd
 import aiohttpd.handlers.files.tree as tree
 from aiohttpd import SimpleHTTPRequestHandler
+from aiohttpd.handlers.files.store import Store
 from aiohttpd.testing import exchange, running
 
 from ...support.asking import QUIET, fetch
+from ...support.clients import Client, connected
 from ...support.folders import files_of
 from ...support.waiting import until
 from ...support.wire import Response, split
@@ -501,5 +504,64 @@ async def test_an_entry_that_is_evicted_within_a_turn(site: Path) -> None:
     answers = split(await exchange(app, [get_file(f"/{name}") for name in "abcdeabcde"], config=QUIET))
     assert [len(answer.body) for answer in answers] == [9000] * 10
     [store] = app._stores.values()
-    assert set(store._current) <= set(store._entries)
-    await until(lambda: not store._current)
+    shelved = {(name, codings) for codings, shelf in store._shelves.items() for name in shelf}
+    assert shelved <= set(store._entries)
+    await until(lambda: not any(store._shelves.values()))
+
+
+async def ask(client: Client, request: bytes) -> Any:
+    await client.send(request)
+    return await client.answer()
+
+
+async def test_a_client_that_repeats_its_fields(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept for it is what its files are now, in the coding that it takes, of the folder that is served now."""
+    other = tmp_path_factory.mktemp("other")
+    for folder, text in ((site, b"one"), (other, b"other")):
+        (folder / "file.txt").write_bytes(text)
+    (site / "file.txt.gz").write_bytes(gzip.compress(b"zip"))
+    for name in ("file.txt", "file.txt.gz"):
+        os.utime(site / name, (1_700_000_000,) * 2)  # a sibling of late may be half written
+    app = files_of(site)
+    async with running(app) as server, connected(server) as plain, connected(server) as packed:
+        gzipped = get_file("/file.txt", "Accept-Encoding: gzip")
+        for _ in range(3):
+            assert (await ask(plain, get_file("/file.txt"))).body == b"one"
+            assert gzip.decompress((await ask(packed, gzipped)).body) == b"zip"
+        (site / "file.txt").write_bytes(b"two")
+        os.utime(site / "file.txt", (1_700_000_000,) * 2)
+        assert (await ask(plain, get_file("/file.txt"))).body == b"two"
+        assert gzip.decompress((await ask(packed, gzipped)).body) == b"zip"
+        (site / "file.txt.gz").unlink()
+        assert (await ask(packed, gzipped)).body == b"two"
+        app.directory = str(other)
+        assert (await ask(plain, get_file("/file.txt"))).body == b"other"
+        assert (await ask(packed, gzipped)).body == b"other"
+
+
+async def test_a_store_that_has_been_replaced(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers nothing any more, and a client that it has answered before asks the one that took its place."""
+    (site / "file.txt").write_bytes(b"one")
+    monkeypatch.setattr("aiohttpd.fileserver.handler._STORES", 1)
+    app = files_of(site)
+    async with running(app) as server, connected(server) as client:
+        for _ in range(2):
+            assert (await ask(client, get_file("/file.txt"))).body == b"one"
+        [first] = app._stores.values()
+        app.directory = str(site.parent)
+        assert (await ask(client, get_file(f"/{site.name}/file.txt"))).body == b"one"
+        assert list(app._stores.values()) != [first]
+        assert not first._entries
+        app.directory = str(site)
+        looks = 0
+        find = Store.find
+
+        async def count(self: Store, *args: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return await find(self, *args)
+
+        monkeypatch.setattr(Store, "find", count)
+        for _ in range(3):
+            assert (await ask(client, get_file("/file.txt"))).body == b"one"
+        assert looks == 1
