@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
             f"left out, since no such interpreter starts: {', '.join(left_out)} (PYENV_VERSION can name several)"
         )
     install(session, "tests")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "suite"})
 
 
 @nox.session

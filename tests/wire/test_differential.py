@@ -5,20 +5,19 @@ a message that one side refuses. One that both accept must be the same in method
 trailers, and must end at the same byte, else the next request begins elsewhere for each: request smuggling.
 Where we differ on purpose, or an oracle is wrong, stands in `EXCEPTIONS`, each with a proof.
 
-``HYPOTHESIS_PROFILE=campaign pytest --timeout=0`` runs for minutes instead of seconds.
+``HYPOTHESIS_PROFILE=campaign pytest --timeout=0`` runs for minutes instead of seconds; see `support/examples.py`.
 """
 
 import contextlib
 import dataclasses
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import h11
 import httptools
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiohttpd.config import Config
@@ -28,13 +27,11 @@ from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.request import RequestFraming
 
+from ..support.examples import examples
 from ..support.odd_messages import PIECES, streams
 
-_COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("suite", _COMMON, max_examples=400, derandomize=True, database=None)
-settings.register_profile("campaign", _COMMON, max_examples=10_000, print_blob=True)
-PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
-SLOWER = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
+PROFILE = examples(400)
+SLOWER = examples(100)
 DEFAULTS = Config()
 
 TIGHT = Config(

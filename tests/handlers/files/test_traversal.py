@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
@@ -29,6 +29,7 @@ from aiohttpd.handlers.files import tree
 from aiohttpd.testing import exchange
 
 from ...support.asking import QUIET
+from ...support.examples import examples
 from ...support.places import DATA
 from ...support.wire import Response, finals
 
@@ -43,10 +44,7 @@ FIELDS = {
     "date", "etag", "last-modified", "location", "server", "transfer-encoding", "vary", "x-content-type-options",
 }  # fmt: skip
 
-_COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("suite", _COMMON, max_examples=200, derandomize=True, database=None)
-settings.register_profile("campaign", _COMMON, max_examples=10_000, print_blob=True)
-PROFILE = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+PROFILE = examples(400)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names and special files as Linux has them")
 
@@ -424,7 +422,7 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-@settings(PROFILE)
+@PROFILE
 @given(
     targets() | st.binary(max_size=20).map(lambda data: b"/" + re.sub(rb"[ \r\n]", b"", data)),
     st.booleans(),
