@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..config import Config
 from ..config.hosts import is_loopback
-from ..engine.connection import HTTPConnection
+from ..engine.connection import ConnectionState, HTTPConnection
 from ..engine.context import ServerContext, error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import resolve_app
@@ -359,7 +359,8 @@ class HTTPServer:
         Args:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
                 cancelled. With 0 there is no delay either, and idle connections are closed at once.
-            idle: seconds for idle connections, by default ``timeout_drain_idle``.
+            idle: seconds for idle connections, by default ``timeout_drain_idle``; one that has sent nothing yet has
+                ``timeout_drain_idle`` at least.
             delay: seconds for which connections are still accepted, by default ``shutdown_delay``.
             replaced: another process takes over, so the health page stays at 200.
             last: no other process accepts from the sockets, so connections that wait there are served first.
@@ -453,9 +454,14 @@ class HTTPServer:
                 connection.abort()
 
     def _close_idle_after(self, service: ServerContext, seconds: float) -> None:
-        """Close idle connections after some seconds, at the end of the grace at the latest."""
+        """Close idle connections after some seconds, at the end of the grace at the latest.
+
+        New ones have sent nothing yet. No client repeats a request that has failed on such a one.
+        """
         loop = asyncio.get_running_loop()
-        loop.call_later(max(0, min(seconds, self._grace_ends - loop.time())), _close_idle, service)
+        left = max(0, self._grace_ends - loop.time())
+        loop.call_later(min(seconds, left), _close_idle, service)
+        loop.call_later(min(max(seconds, self.config.timeout_drain_idle), left), _close_new, service)
 
     async def _emptied(self, service: ServerContext) -> bool:
         """Wait until nothing is open; return False if the grace ends before."""
@@ -484,6 +490,12 @@ def _anything(service: ServerContext) -> bool:
 
 
 def _close_idle(service: ServerContext) -> None:
+    for connection in cast(tuple[HTTPConnection, ...], tuple(service.connections)):
+        if connection.state is not ConnectionState.NEW:
+            connection.close_if_idle()
+
+
+def _close_new(service: ServerContext) -> None:
     for handshake in tuple(service.handshakes):
         handshake.abort()
     for connection in tuple(service.connections):

@@ -167,6 +167,20 @@ class TestNothingIsLost:
                 assert load.failures == []
             assert await server.stops() == 0
 
+    async def test_code_is_changed(self, folder: Path) -> None:
+        """A client that has just connected is no idle one: it is served, though the idle ones are closed at once."""
+        pytest.importorskip("watchfiles")
+        async with serve_command(folder, "app:Handler", "--reload", "--no-access-log") as server:
+            async with asyncio.timeout(WAIT), Load(await server.port(), 16, turns=1).running() as load:
+                await load.until(lambda: len(load.answers) >= 1)
+                for number in range(1, 4):
+                    before = set(load.answers)
+                    (folder / "app.py").write_text(APP + f"# {number}\n")
+                    await load.until(lambda before=before: len(set(load.answers) - before) >= 1)
+                    await load.more()
+                assert load.failures == []
+            assert await server.stops() == 0
+
     async def test_a_certificate_is_changed(self, folder: Path) -> None:
         authority = trustme.CA()
         context = ssl.create_default_context()

@@ -57,6 +57,33 @@ async def test_a_request_on_its_way_is_served_while_draining(state: str) -> None
 
 
 @on_both_loops
+async def test_a_new_connection_is_no_idle_one() -> None:
+    """As in a reload: who has had an answer is closed at once, who has just connected is served."""
+    async with (
+        running(echo_path, timeout_drain_idle=60) as server,
+        connected(server) as idle,
+        connected(server) as new,
+    ):
+        await idle.ask()
+        await until(lambda: len(server.connections) == 2)
+        stopped = asyncio.create_task(server.shutdown(60, idle=0))
+        assert await idle.rest() == b""
+        answer = await new.ask("/late")
+        assert (answer.body, answer["Connection"]) == (b"/late", "close")
+        assert await new.rest() == b""
+        await stopped
+
+
+@on_both_loops
+async def test_a_new_connection_is_closed_in_the_end() -> None:
+    async with running(echo_path, timeout_drain_idle=0.05) as server, connected(server) as new:
+        await until(lambda: server.connections)
+        stopped = asyncio.create_task(server.shutdown(60, idle=0))
+        assert await new.rest() == b""
+        await stopped
+
+
+@on_both_loops
 async def test_shutdown_without_grace() -> None:
     app = Waiting()
     async with (
