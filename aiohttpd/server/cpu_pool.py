@@ -169,6 +169,13 @@ class _Process:
             self._process.kill()
         threading.Thread(target=self._watch, daemon=True).start()
         try:
+            await self._greeted()
+        except asyncio.CancelledError:  # as in `call`
+            self._abandon()
+            raise
+
+    async def _greeted(self) -> None:
+        try:
             await self._receive()
         except OSError:
             fate = await self._fate()
@@ -177,6 +184,13 @@ class _Process:
     async def call(self, job: bytes) -> "_Answer":
         """Send it a job, and wait for the answer."""
         self._busy = True
+        try:
+            return await self._exchange(job)
+        except asyncio.CancelledError:  # the loop ends first, so `_gone` will not be called
+            self._abandon()
+            raise
+
+    async def _exchange(self, job: bytes) -> "_Answer":
         try:
             await self._loop.sock_sendall(self._socket, len(job).to_bytes(_HEAD, "big"))
             await self._loop.sock_sendall(self._socket, job)
@@ -197,6 +211,12 @@ class _Process:
         self._killed = True
         if self._started:
             self._process.kill()
+        if not self._busy:  # nobody uses its socket; the loop may end before `_gone` is called
+            self._socket.close()
+
+    def _abandon(self) -> None:
+        self.kill()
+        self._socket.close()
 
     async def _receive(self) -> memoryview:
         return await self._receive_exactly(int.from_bytes(await self._receive_exactly(_HEAD), "big"))

@@ -318,6 +318,7 @@ class HTTPServer:
             OSError: the TLS handshake has failed.
         """
         if self._service is None or self.shutting_down.is_set():
+            sock.close()
             raise RuntimeError("the server is not running")
         loop = asyncio.get_running_loop()
         service = self._service

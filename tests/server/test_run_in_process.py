@@ -18,6 +18,7 @@ import aiohttpd
 from aiohttpd.testing import running
 
 from ..support.programs import gone
+from ..support.waiting import BOUND, until
 
 BOUND = 60.0  # for what takes a moment
 
@@ -285,7 +286,7 @@ class Failing(aiohttpd.BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("path", ["/stop", "/exit", "/cancel"])
 async def test_a_request_is_answered(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(Failing, processes=1) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with running(Failing, processes=1) as server, httpx.AsyncClient(base_url=server.url, timeout=BOUND) as client:
         assert (await client.get(path)).status_code == 500
     assert "raises() has raised: " in caplog.text
     caplog.clear()
@@ -334,3 +335,29 @@ def test_a_program_that_a_process_cannot_import(tmp_path: Path) -> None:
     told = "the process for talks() has ended (exit status 1) before it could begin; see stderr for the reason"
     assert done.stdout.splitlines() == [f"BrokenProcessPool {told}", "end"]
     assert "AssertionError: imported again" in done.stderr
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_loop_may_end_first(busy: bool) -> None:
+    """The socket of a process is closed all the same, though no callback runs any more."""
+    sockets = []
+
+    async def main() -> None:
+        server = aiohttpd.HTTPServer(("127.0.0.1", 0), Failing, config=aiohttpd.Config(processes=1))
+        await server.start()
+        await server.run_in_process(os.getpid)
+        pool = server._processes
+        assert pool is not None
+        [process] = pool._processes
+        sockets.append(process._socket)
+        if busy:
+            waiting = asyncio.create_task(server.run_in_process(time.sleep, 60))
+            await until(lambda: process._busy)
+            for sock in server.sockets:
+                sock.close()
+            waiting.cancel()
+        else:
+            pool.close()
+
+    asyncio.run(main())
+    assert [sock.fileno() for sock in sockets] == [-1]
