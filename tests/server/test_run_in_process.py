@@ -18,7 +18,7 @@ import aiohttpd
 from aiohttpd.testing import running
 
 from ..support.programs import gone
-from ..support.waiting import BOUND, until
+from ..support.waiting import until
 
 BOUND = 60.0  # for what takes a moment
 
