@@ -253,7 +253,7 @@ class LookUp(NamedTuple):
 
 Key = tuple[str, tuple[str, ...]]
 
-# Representations by name that have been compared with their files in this iteration of the loop. It is emptied at the end
+# Representations by name, compared with their files in this iteration of the loop. It is emptied at the end
 # of the iteration, and not replaced, so that a client which repeats its fields can keep a reference to it.
 Verified = dict[str, Representation]
 

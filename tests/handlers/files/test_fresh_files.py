@@ -504,9 +504,9 @@ async def test_an_entry_that_is_evicted_within_a_turn(site: Path) -> None:
     answers = split(await exchange(app, [get_file(f"/{name}") for name in "abcdeabcde"], config=QUIET))
     assert [len(answer.body) for answer in answers] == [9000] * 10
     [store] = app._stores.values()
-    shelved = {(name, codings) for codings, shelf in store._shelves.items() for name in shelf}
-    assert shelved <= set(store._entries)
-    await until(lambda: not any(store._shelves.values()))
+    verified = {(name, codings) for codings, names in store._verified.items() for name in names}
+    assert verified <= set(store._entries)
+    await until(lambda: not any(store._verified.values()))
 
 
 async def ask(client: Client, request: bytes) -> Any:
@@ -542,7 +542,7 @@ async def test_a_client_that_repeats_its_fields(site: Path, tmp_path_factory: py
 async def test_a_store_that_has_been_replaced(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers nothing any more, and a client that it has answered before asks the one that took its place."""
     (site / "file.txt").write_bytes(b"one")
-    monkeypatch.setattr("aiohttpd.fileserver.handler._STORES", 1)
+    monkeypatch.setattr("aiohttpd.fileserver.handler._MOST_STORES", 1)
     app = files_of(site)
     async with running(app) as server, connected(server) as client:
         for _ in range(2):
