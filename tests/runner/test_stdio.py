@@ -84,7 +84,7 @@ async def test_closed(start: str, closed: str, tmp_path: Path) -> None:
     if "2" not in closed:
         said = (tmp_path / "err").read_text()
         assert " on unix:" in said
-        assert ("err\nmore" in said) == (start != "python -m aiohttpd")
+        assert ("\nmore" in said) == (start != "python -m aiohttpd")
         assert said.count("Traceback") == (start != "python -m aiohttpd")
 
 
