@@ -16,10 +16,10 @@ from ssl import SSLContext
 from typing import Any, cast
 
 from .config import Config
-from .engine.connection import HTTPConnection
 from .engine.context import ServerContext
 from .engine.interfaces import AccessLogger, App
 from .handlers.app import prepare
+from .server.layers import connection_factory, make_recorder
 from .server.server import HTTPServer, Lifespan
 
 __all__ = ["MemoryTransport", "exchange", "running"]
@@ -144,27 +144,20 @@ async def exchange(
         The bytes of all responses.
     """
     loop = asyncio.get_running_loop()
-    service = ServerContext(app, config or Config(), loop, access_log=access_log, prepare=prepare)
+    config = config or Config()
+    context = ServerContext(prepare(app), config, loop, recorder=make_recorder(config, access_log))
     transport = MemoryTransport(loop)
-    transport.connect(_protocol(service))
+    transport.connect(connection_factory(context, lambda: None)())
     try:
         for part in (data,) if isinstance(data, bytes) else data:
             transport.feed(part)
         transport.feed_eof()
         await transport.closed.wait()
-        if service.orphans:
-            await asyncio.wait(tuple(service.orphans))
+        if context.registry.orphans:
+            await asyncio.wait(tuple(context.registry.orphans))
     finally:
-        service.close()
+        context.close()
     return bytes(transport.output)
-
-
-def _protocol(service: ServerContext) -> asyncio.Protocol:
-    if not service.config.trusted_proxies:
-        return HTTPConnection(service)
-    from .engine.proxied import behind_proxies
-
-    return behind_proxies(service, lambda: None, {})[0]()
 
 
 @asynccontextmanager

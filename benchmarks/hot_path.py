@@ -92,11 +92,11 @@ async def main() -> None:
     arguments.add_argument("--access-log", action="store_true")
     given = arguments.parse_args()
     loop = asyncio.get_running_loop()
-    service = ServerContext(Hello, aiohttpd.Config(access_log=False), loop, prepare=prepare)
-    connection = HTTPConnection(service)
+    context = ServerContext(prepare(Hello), aiohttpd.Config(access_log=False), loop)
+    connection = HTTPConnection(context)
     transport = Null(loop)
     transport.connect(connection)
-    parser = RequestParser(service.config)
+    parser = RequestParser(context.config)
     different = [browser_get(number) for number in range(64)]
 
     def parse(data: bytes) -> None:
@@ -121,7 +121,7 @@ async def main() -> None:
         whole = best(partial(drive, connection.data_received), given.seconds, units)
         share = best(partial(drive, parse), given.seconds, units)
         print(f"{name:30} {whole:7.2f} {share:7.2f}")
-    service.deadlines.close()
+    context.deadlines.close()
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from hot_path import GET_2, Hello, Null, browser_get
 
 import aiohttpd
 from aiohttpd.engine.connection import HTTPConnection
-from aiohttpd.engine.interfaces import Recorder
+from aiohttpd.engine.interfaces import AnswerRecorder
 from aiohttpd.server.access_log import AccessLog
-from aiohttpd.server.layers import make_service
+from aiohttpd.server.layers import make_context
 from aiohttpd.server.metrics import Metrics
 from aiohttpd.server.server import HTTPServer
 
@@ -54,9 +54,9 @@ def connect(loop: asyncio.AbstractEventLoop, options: dict[str, object]) -> HTTP
     if config.access_log:
         log = AccessLog(open(os.devnull, "w"), loop, config.access_log_format)  # noqa: SIM115
     server = HTTPServer(("127.0.0.1", 0), Hello, config=config, access_log=log)
-    context = contextvars.copy_context()
-    service = make_service(Hello, config, loop, server=server, access_log=log, context=context)
-    connection = HTTPConnection(service)
+    variables = contextvars.copy_context()
+    context = make_context(Hello, config, loop, server=server, access_log=log, lifespan_context=variables)
+    connection = HTTPConnection(context)
     Null(loop).connect(connection)
     return connection
 
@@ -93,10 +93,10 @@ def tell(case: str, taken: dict[str, list[float]]) -> None:
 SLICE = 0.015  # seconds that a recorder has before it is another's turn
 
 
-def recorders(loop: asyncio.AbstractEventLoop) -> dict[str, tuple[Recorder | None, bool, Callable[[], None]]]:
+def recorders(loop: asyncio.AbstractEventLoop) -> dict[str, tuple[AnswerRecorder | None, bool, Callable[[], None]]]:
     """What takes the records of each variant, whether it wants durations, and what writes those that wait."""
     out = open(os.devnull, "w")  # noqa: SIM115
-    found: dict[str, tuple[Recorder | None, bool, Callable[[], None]]] = {}
+    found: dict[str, tuple[AnswerRecorder | None, bool, Callable[[], None]]] = {}
     for name, options in VARIANTS.items():
         if "access_log_format" in options:
             log = AccessLog(out, loop, str(options["access_log_format"]))
@@ -121,8 +121,8 @@ def serve() -> None:
 
     def started(server: HTTPServer) -> None:
         loop = asyncio.get_running_loop()
-        service = server._service
-        assert service is not None
+        context = server._context
+        assert context is not None
         variants = recorders(loop)
         rates: dict[str, list[float]] = {name: [] for name in variants}
         queue: list[str] = []
@@ -138,7 +138,7 @@ def serve() -> None:
             if not queue:
                 queue.extend(random.sample(list(variants), len(variants)))
             name = queue.pop()
-            service.record, service.timed, _ = variants[name]
+            context.record, context.timed, _ = variants[name]
             current = name, time.perf_counter(), Counted.count
             loop.call_later(SLICE, change)
 

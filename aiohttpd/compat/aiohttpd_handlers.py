@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from ..config import Config
-from ..engine.context import error_logger
+from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.checks import explain_init

@@ -1,167 +1,176 @@
 """HTTPConnection: one client, from its first byte to its last.
 
-Owns the states of a connection and every transition between them. What bytes mean is `wire`'s, what
+Owns every transition between the states of a connection (`states`). What bytes mean is `wire`'s, what
 an answer looks like is `response`'s, what handlers do is theirs: it awaits an App and knows no more.
-
-::
-
-    NEW ──► HEAD ──► SERVING ──► (DISCARDING) ──► IDLE ──► HEAD …
-      └───────┴─────────┴─────────────┴────────────┴──► LINGERING ──► CLOSED
 
 A request whose handler never waits is served within one call of `data_received`: parser, eager task,
 one write.
 """
 
 import asyncio
-import enum
+import math
 import sys
 from asyncio import Task
+from collections.abc import Callable
+from operator import attrgetter
 from time import perf_counter
+from typing import Any
 
+from ..config import Config
 from ..errors import ClientDisconnected, ContractError, WireError, meant_by
+from ..net.transport import TransportProtocol
+from ..wire.body import ChunkedDecoder
+from ..wire.headers import Headers
+from ..wire.parser import RequestParser
 from ..wire.request import Request
-from .answer import Cause
+from .answer import Cause, PreparedResponse
+from .body import StreamReader
 from .context import ServerContext
+from .delivery import Delivery
 from .encoder import HTTP1Encoder
 from .failures import answer_failure, check_result, refusal
-from .handling import Handling
+from .handler_task import HandlerTask
+from .interfaces import Forwarding
+from .receiver import BodyReceiver, TunnelReceiver, begin_body, complete_body
 from .response import StreamWriter
+from .states import CLOSED, DISCARDING, HEAD, IDLE, LINGERING, NEW, SERVING, ConnectionState
 
 __all__ = ["ConnectionState", "HTTPConnection"]
 
-
-class ConnectionState(enum.Enum):
-    """What a connection waits for, and what ends the wait."""
-
-    NEW = "the first byte; timeout_head"
-    HEAD = "the rest of a head; timeout_head"
-    SERVING = "a handler; timeout_body while it waits for content"
-    DISCARDING = "the rest of a body that nobody read; timeout_linger"
-    IDLE = "the next request; timeout_idle"
-    LINGERING = "the peer to close, so that the last answer is not lost; timeout_linger"
-    CLOSED = "nothing"
-
-
-NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
-
+_PIPELINED = 64 * 1024  # bytes that wait in a connection before it is not read from; one read more may come
 _PIPELINE = 32  # requests served in one callback, before others have their turn
 _HEAVY = 8  # of them, for which one counts that may have a body or has a large head
+_BETWEEN_REQUESTS = IDLE, HEAD, NEW
 _LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
 
 
-class HTTPConnection(Handling):
-    """The server side of one connection."""
+class HTTPConnection(TransportProtocol):
+    """The server side of one connection.
 
-    __slots__ = ("_encoder", "_linger_left", "_state")
+    Args:
+        context: of the server.
+        forwarding: finds the clients behind the proxies that the server trusts; None if there are none.
 
-    def __init__(self, service: ServerContext) -> None:
-        super().__init__(service)
-        self._state = NEW
+    Attributes:
+        state: what it waits for.
+        handler: the handler that waits; None if none does.
+    """
+
+    __slots__ = (
+        "_body", "_delivery", "_encoder", "_forwarding", "_last_request", "_parser", "_timeouts",
+        "context", "handler", "state",
+    )  # fmt: skip
+
+    def __init__(self, context: ServerContext, forwarding: Forwarding | None = None) -> None:
+        super().__init__(context.deadlines, context.transfer_limits)
+        self.context = context
+        self._forwarding = forwarding
+        self.state: ConnectionState = NEW
+        self._parser = RequestParser(context.config)
+        self._last_request = context.draining  # no request may follow the current one
+        self._timeouts = context.timeouts
+        self._body: BodyReceiver | None = None  # of the current request, while it arrives or waits to be read
+        self.handler: HandlerTask | None = None
         self._encoder: HTTP1Encoder | None = None  # of all answers, while there is a transport
-
-    @property
-    def state(self) -> ConnectionState:
-        """What it waits for."""
-        return self._state
+        self._delivery: Delivery | None = None  # since the client has closed its side
 
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self.attach(transport)
+        """A client has connected; or TLS has begun, where something else came before."""
+        super().connection_made(transport)
         self._encoder = HTTP1Encoder(self)
-        self.service.connections.add(self)
-        if self.service.silence is not None:
-            self.set_silence(self.service.silence)
-        self._arm(self._heads)
+        context = self.context
+        context.registry.connections.add(self)
+        if context.recorder.access_log is not None or self._forwarding is not None:
+            address = self.client_address  # now: once it is closed, nobody knows
+            if self._forwarding is not None:
+                self._forwarding.connected(address)
+        if context.silence is not None:
+            self.set_silence(context.silence)
+        self.arm(self._timeouts.head)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
-        state = self._state
+        state = self.state
         if state is IDLE or state is NEW or state is HEAD:
             parser = self._parser
             if parser.buffer:
                 parser.feed(data)
-                if self._goes_on:  # it has its turn already, and this is not another
-                    self._regulate()
+                if self._process_scheduled:  # it has its turn already, and this is not another
+                    self.regulate_reading()
                     return
             else:
                 parser.buffer = data
-            self._advance()
+            self._serve_pending()
         elif state is SERVING or state is DISCARDING:
             self._parser.feed(data)
             body = self._body
-            if self._goes_on or body is None or body.complete:
-                self._regulate()
+            if self._process_scheduled or body is None or body.reader.complete:
+                self.regulate_reading()
             elif state is SERVING:
-                self._owes_100 = False  # the client has not waited for it
-                self._feed_body(body)
+                body.owes_continue = False  # the client has not waited for it
+                body.feed()
             else:
-                self._discard()
+                self._discard(body)
         elif state is LINGERING:
-            self._lingered(len(data))
+            self.discard(len(data))
 
     def eof_received(self) -> bool:
         """The peer has closed its side; the answers that it is owed are still sent."""
-        self.eof = True
-        self._mark()
-        self._tell_gone()
-        if self._state is SERVING:
-            if self._body is not None and not self._goes_on:  # else what waits comes first
-                self._body.feed_eof()
-        elif self._state is LINGERING:
+        if self.handler is not None:
+            self.handler.mark()
+        self._delivery = Delivery(self.out, self.context.recorder)
+        stays_open = super().eof_received()
+        if self.state is SERVING:
+            if self._body is not None and not self._process_scheduled:  # else what waits comes first
+                self._body.reader.feed_eof()
+        elif self.state is LINGERING:
             self.out.close()
-        elif self._between_requests():
-            if not self._goes_on:
-                self._advance()
+        elif self.state in _BETWEEN_REQUESTS:
+            if not self._process_scheduled:
+                self._serve_pending()
         else:
             self._close()
-        # That of TLS, the loops do not let us hold back: this is of who has only closed TCP.
-        return self.scheme == "http"
+        return stays_open
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The end, whoever brought it about."""
-        self._state = CLOSED
-        self._mark()
-        self._settle()
-        self.out.lose()
-        if self._fifo is not self.service.handlers:  # a handler has its deadline without a client, too
-            self._disarm()
-        self.service.deadlines.unwatch(self)
-        self._tell_gone()
+        """The connection is closed, whichever side has closed it."""
+        self.state = CLOSED
+        if self.handler is not None:
+            self.handler.mark()
+        if self._delivery is not None:
+            self._delivery.settle()
+        self.disarm()
+        super().connection_lost(error)
         if self._body is not None:
-            self._body.fail(ClientDisconnected("the client is gone"))
-        self.service.closed(self, self._task)
+            self._body.reader.fail(ClientDisconnected("the client is gone"))
+        self.context.closed(self)
         self._encoder = None  # answers that go on have it; they would keep each other alive
-
-    def pause_writing(self) -> None:
-        """The transport has enough to send for now."""
-        self.out.pause()
-        self._watch()
 
     def resume_writing(self) -> None:
         """The transport takes more."""
-        self.out.resume()
-        if self._between_requests():
-            self._go_on_soon()  # it may close, which asyncio does not expect within this call
+        super().resume_writing()
+        if self.state in _BETWEEN_REQUESTS:
+            self.process_later()  # it may close, which asyncio does not expect within this call
 
     # From the bytes to the next request, and from its answer to the next.
 
-    def _advance(self) -> None:
+    def _serve_pending(self) -> None:
         """Serve what has arrived, in order, until a handler waits, the peer is slow or the bytes run out."""
         parser = self._parser
         out = self.out
         served = 0
         while parser.buffer and not out.paused:
             if served >= _PIPELINE:
-                self._go_on_soon()
-                self._disarm()
+                self.process_later()
+                self.disarm()
                 out.release()
                 return
             try:
                 request = parser.next_request()
             except WireError as error:
-                self._refuse(error)
+                self.refuse(error)
                 break
             if request is None:
                 break
@@ -171,112 +180,115 @@ class HTTPConnection(Handling):
                 if parser.heavy or not request.framing.ordinary:
                     served += _HEAVY
             self._begin(request)
-            if self._state is not IDLE:
+            if self.state is not IDLE:
                 break
             served += 1
         if out.held is not None:
             out.release()
         if parser.heavy:
-            self._rest()
-        if self._state is IDLE and not parser.buffer and not self.eof:
-            idles = self._idles
-            if self._fifo is not idles or idles[self] is not None:  # else the next sweep will see to it
-                self._arm(idles)
-        elif self._between_requests():
+            self._yield_after_large_head()
+        if self.state is IDLE and not parser.buffer and not self.eof:
+            idle = self._timeouts.idle
+            if self._fifo is not idle or idle[self] is not None:  # else the next sweep will see to it
+                self.arm(idle)
+        elif self.state in _BETWEEN_REQUESTS:
             self._wait_for_head()
         else:
-            self._regulate()
+            self.regulate_reading()
 
-    def _rest(self) -> None:
-        """Large heads have been served: others have their turn before more is read. uvloop reads 32 times in a row."""
+    def _yield_after_large_head(self) -> None:
+        """Others have their turn before more is read: uvloop reads 32 times in a row."""
         self._parser.heavy = False
-        if self._state is IDLE:
-            self._pause_reading()
-            self._go_on_soon()
+        if self.state is IDLE:
+            self.pause_reading()
+            self.process_later()
 
-    def _go_on(self) -> None:
-        """Go on with what waits, in a later turn of the loop, if nobody else has done so before."""
-        self._goes_on = False
-        if self._between_requests():
-            self._advance()
-            if self._state is IDLE:
-                self._regulate()
-        elif self._body is not None and not self._body.complete:
-            if self._state is SERVING:
-                self._feed_body(self._body)
-            elif self._state is DISCARDING:
-                self._discard()
-
-    def _between_requests(self) -> bool:
-        return self._state is IDLE or self._state is HEAD or self._state is NEW
+    def _process(self) -> None:
+        """Go on with what waits in the parser, if nobody else has done so before."""
+        if self.state in _BETWEEN_REQUESTS:
+            self._serve_pending()
+            if self.state is IDLE:
+                self.regulate_reading()
+        elif self._body is not None and not self._body.reader.complete:
+            if self.state is SERVING:
+                self._body.feed()
+            elif self.state is DISCARDING:
+                self._discard(self._body)
 
     def _wait_for_head(self) -> None:
         """There is no whole head to serve: wait for one, or do not."""
         if self.out.paused:
-            self._disarm()  # it is the peer that has to read now, and that is measured
-            self._regulate()
+            self.disarm()  # it is the peer that has to read now, and that is measured
+            self.regulate_reading()
         elif self.eof:
             if self._parser.buffer:
-                self._refuse(WireError(400, "the request ended before it was complete"))
+                self.refuse(WireError(400, "the request ended before it was complete"))
             else:
                 self._close()
         elif not self._parser.buffer:
-            if self._state is HEAD:  # it was nothing but an empty line
-                self._state = IDLE
-            if self._state is IDLE:
-                self._arm(self._idles)
+            if self.state is HEAD:  # it was nothing but an empty line
+                self.state = IDLE
+            if self.state is IDLE:
+                self.arm(self._timeouts.idle)
         else:
-            self._resume_reading()  # the rest of a head is bounded by limit_head
-            if self._state is HEAD:
+            self.resume_reading()  # the rest of a head is bounded by limit_head
+            if self.state is HEAD:
                 return
             # The time for the first head runs from the beginning of the connection, and has begun to.
-            if self._state is not NEW:
-                self._arm(self._heads)
-                if self._silence is not None:
-                    self._silence.begin()
-            self._state = HEAD
+            if self.state is not NEW:
+                self.arm(self._timeouts.head)
+                if self._timeouts.silence is not None:
+                    self._timeouts.silence.begin()
+            self.state = HEAD
 
     def _begin(self, request: Request) -> None:
-        service = self.service
+        """Call the App; what waits in it goes on in a task."""
+        context = self.context
+        if self._forwarding is not None:
+            request = self._forwarding.forwarded(request, self)
         request.peer = self
-        if service.instant is not None and request.framing.ordinary and not self._last:
-            answer = service.instant(request)
+        if context.instant is not None and request.framing.ordinary and not self._last_request:
+            answer = context.instant(request)
             if answer is not None:
-                self._state = IDLE
-                self.out.send([service.prelude(answer.status), answer.rest])
-                if service.record is not None:
-                    service.record(request, answer, perf_counter() if service.timed else 0.0)
+                self._send_prepared(request, answer)
                 return
-        self._state = SERVING
+        self.state = SERVING
         assert self._encoder is not None
         response = StreamWriter(self, self._encoder, request)
         if not request.framing.ordinary:
             self._prepare(request, response)
-        if service.timed:
-            self._started = perf_counter()
-        coroutine = self._serve(request, response)
+        started = perf_counter() if context.timed else 0.0
+        coroutine = self._serve(request, response, started)
         if sys.version_info >= (3, 12):
             # It runs until it first waits; only if it does, the loop hears of it.
-            task = Task(coroutine, loop=service.loop, context=service.context.copy(), eager_start=True)
+            task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy(), eager_start=True)
         else:
-            task = Task(coroutine, loop=service.loop, context=service.context.copy())
+            task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy())
         if not task.done():
-            self._wait_for_handler(task, response)
+            self._wait_for_handler(task, request, response, started)
+
+    def _send_prepared(self, request: Request, answer: PreparedResponse) -> None:
+        self.state = IDLE
+        self.out.send([self.context.prelude(answer.status), answer.rest])
+        if self.context.record is not None:
+            self.context.record(request, answer, perf_counter() if self.context.timed else 0.0)
 
     def _prepare(self, request: Request, response: StreamWriter) -> None:
         """See to what most requests have not: a body, an old version, the wish to close."""
-        if request.framing.has_body:
-            self._begin_body(request)
-            if self._body is not None:
-                self._response = response
-        if request.framing.http10:
+        framing = request.framing
+        if framing.content_length or framing.chunked:
+            self._body = begin_body(self, self._parser, request, response)
+            if self._body is not None and self._parser.buffer:
+                self._body.feed()
+        if framing.http10:
             response.use_http10()
-        if not request.framing.keep_alive:
-            self._last = True
+        if not framing.keep_alive:
+            self._last_request = True
 
-    async def _serve(self, request: Request, response: StreamWriter) -> None:
+    async def _serve(self, request: Request, response: StreamWriter, started: float) -> None:
+        context = self.context
         try:
-            result: object = await self.service.app(request, response)  # type: ignore[func-returns-value]
+            result: object = await context.app(request, response)  # type: ignore[func-returns-value]
             if result is not None:
                 check_result("the App", result, response, handler=False)
             if request.known_body is not None and request.known_body.drop_forgotten():
@@ -287,91 +299,219 @@ class HTTPConnection(Handling):
         except BaseException as error:  # whatever it was, the next request must not suffer
             meant = meant_by(error)
             # The rest of a body that is wrong cannot be trusted; one whom we cancel is the last.
-            self._last = self._last or isinstance(meant, WireError) or response.is_ours(meant)
-            answer_failure(meant, response, self.service.error_body, self.service.refusal_fields)
+            self._last_request = self._last_request or isinstance(meant, WireError) or response.is_ours(meant)
+            answer_failure(meant, response, context.error_body, context.refusal_fields)
             del meant  # its traceback has this frame, and would keep alive all that the handler has seen
-        if self._task is None and self._body is None and not self._last and not response.close_connection:
-            record = self.service.record if response.log is None else self.service.record_own
+        if self.handler is None and self._body is None and not self._last_request and not response.close_connection:
+            record = context.record if response.log is None else context.recorder.logged_by_handler
             if record is not None:
-                record(request, response, self._started)
-            if self._state is SERVING:
-                self._state = IDLE  # the straight path: _advance goes on by itself
+                record(request, response, started)
+            if self.state is SERVING:
+                self.state = IDLE  # the straight path: _serve_pending goes on by itself
         else:
-            self._complete(request, response)
+            self._complete(request, response, started)
 
-    def _complete(self, request: Request, response: StreamWriter) -> None:
-        """The answer is complete: log it, and go on to what follows."""
-        self._settle()
-        if self.out.lost or (response.cancelled is Cause.DISCONNECT and response.replaceable()):
-            response.lose()
-            self._record(request, response, self._started)
-        elif self.eof and not response.aborted:
-            self._unsettled = (request, response, self._started)
-            self._settle_early()
-        else:
-            self._record(request, response, self._started)
-        task, self._task = self._task, None
-        self._response = None
-        self._end_deadline()
-        if self._state is CLOSED:
-            if task is not None:
-                self.service.ended(task)
+    def _complete(self, request: Request, response: StreamWriter, started: float) -> None:
+        """The answer is complete: record it, and go on to what follows."""
+        self._record(request, response, started)
+        handler, self.handler = self.handler, None
+        if handler is not None:
+            handler.end_deadline()
+        if self.state is CLOSED:
+            self._body = None
+            if handler is not None:
+                self.context.registry.remove_orphan(handler.task)
             return
-        self._timeout = self._receive_pace = None
-        closes = self._last or response.close_connection
-        body = self._body
-        if body is not None and not body.complete:
-            if closes or body.failed or self._owes_100:
-                self._linger()
-            else:
-                self._state = DISCARDING
-                self._linger_left = self.service.config.limit_discard
-                self._arm(self.service.lingers)
-                body.discard()
-                self._regulate()
+        self.set_timeout(None)
+        closes = self._last_request or response.close_connection
+        if self._body is not None and not self._body.reader.complete:
+            self._end_body(self._body, closes=closes)
             return
         self._body = None
         if closes:
             self._close()
             return
-        self._state = IDLE
-        self._regulate()
-        if task is not None:  # else _advance goes on by itself
-            if self._parser.buffer:
-                self._go_on_soon()
-            else:
-                self._wait_for_head()
+        self.state = IDLE
+        self.regulate_reading()
+        if handler is not None:  # else _serve_pending goes on by itself
+            self._wait_for_next()
 
-    def _discard(self) -> None:
-        """Throw away the rest of a body that the handler did not read, if it is short."""
-        body = self._body
-        assert body is not None
-        self._linger_left -= self._feed_body(body)  # with its framing, which is most of tiny chunks
-        body.discard()
-        if body.complete:
-            self._body = None
-            self._state = IDLE
-            if self._parser.buffer:
-                self._go_on_soon()
-            else:
-                self._wait_for_head()
-            self._regulate()
-        elif body.failed or self._linger_left < 0:
+    def _wait_for_next(self) -> None:
+        """Go on to the next request, which may be here already."""
+        if self._parser.buffer:
+            self.process_later()
+        else:
+            self._wait_for_head()
+
+    # The body of the request.
+
+    def empty_body(self) -> StreamReader:
+        """The body of a request that has none."""
+        return complete_body(b"", None, self.context.loop)
+
+    def _end_body(self, body: BodyReceiver, *, closes: bool) -> None:
+        """The handler has not read all of a body that has not all arrived."""
+        if closes or body.reader.failed or body.owes_continue:
             self._linger()
+            return
+        self.state = DISCARDING
+        self.arm(self._timeouts.linger)
+        body.begin_discarding()
+        self.regulate_reading()
+
+    def _discard(self, body: BodyReceiver) -> None:
+        """Throw away the rest of a body that the handler did not read, if it is short."""
+        body.discard()
+        if body.reader.complete:
+            self._body = None
+            self.state = IDLE
+            self._wait_for_next()
+            self.regulate_reading()
+        elif body.reader.failed or body.discard_left < 0:
+            self._linger()
+
+    def regulate_reading(self) -> None:
+        """Read from the peer, or do not: what waits decides, whatever the state."""
+        body = self._body
+        if self._parser.pending > _PIPELINED or (body is not None and body.reader.crowded):
+            self.pause_reading()
+        else:
+            self.resume_reading()
+
+    # What may follow HTTP on the connection.
+
+    def open_tunnel(self, *, last: bool) -> StreamReader:
+        """What arrives from now on may be no HTTP, and is given as it comes.
+
+        Args:
+            last: it is none, for as long as the connection lasts; else `close_tunnel` may follow.
+        """
+        if last:
+            self._last_request = True
+            self.set_timeout(math.inf)  # nobody knows whose turn it is
+        self._body = tunnel = TunnelReceiver(self, self._parser, self._body)
+        tunnel.feed()
+        if self.out.lost:
+            tunnel.reader.fail(ClientDisconnected("the client is gone"))
+        return tunnel.reader
+
+    def close_tunnel(self, unread: bytes) -> None:
+        """What arrives is HTTP after all, what nobody has read included."""
+        body, self._body = self._body, None
+        if body is not None:
+            unread += body.reader.take_back()
+        if unread:
+            self._parser.feed(unread + self._parser.take())
+
+    # What a response asks of its `Sink`.
+
+    @property
+    def persists(self) -> bool:
+        """Whether another request may follow, as far as is known now."""
+        return not self._last_request and (self._body is None or self._body.may_persist())
+
+    def continued(self) -> bool:
+        """The handler sends 100 (Continue) itself; say whether the client has waited for it."""
+        return self._body is not None and self._body.take_continue()
+
+    def check_chunks(self) -> ChunkedDecoder:
+        """A decoder to hold a handler's own chunks against."""
+        return ChunkedDecoder(self.context.config, Headers())
+
+    report: Callable[[BaseException, Request], None] = property(attrgetter("context.report"))  # type: ignore[assignment]
+
+    def cut(self, *, reset: bool) -> None:
+        """End an answer that cannot be completed; by a reset where closing would look like its end."""
+        if not reset:
+            self._last_request = True
+            self._parser.take()
+            self._close()
+            return
+        self.out.prepare_reset()
+        self.abort()
+
+    # What a request asks of its `Peer`.
+
+    @property
+    def scheme(self) -> str:
+        """``https`` on TLS, else ``http``."""
+        return "https" if self.tls else "http"
+
+    config: Config = property(attrgetter("context.config"))  # type: ignore[assignment]
+    server: Any = property(attrgetter("context.server"))
+    shared: Callable[..., Any] = property(attrgetter("context.shared"))  # type: ignore[assignment]
+    message: Callable[[str], None] = property(attrgetter("context.message"))  # type: ignore[assignment]
+
+    def server_field(self) -> bytes:
+        """The Server field, with its CRLF; empty if it is not to be sent."""
+        return self.context.server_field
+
+    @property
+    def silence(self) -> float | None:
+        """What `set_silence` has set."""
+        silence = self._timeouts.silence
+        return None if silence is None else silence.seconds
+
+    def set_silence(self, seconds: float | None) -> None:
+        """Replace the deadlines of this connection by the timeout of a socket; with None the options hold again."""
+        self._timeouts = self.context.timeouts if seconds is None else self.context.timeouts.of_socket(seconds)
+        if self._fifo is not None and self.state in _BETWEEN_REQUESTS:
+            self.arm(self._timeouts.idle if self.state is IDLE else self._timeouts.head)
+
+    # The handler, if it waits.
+
+    def _wait_for_handler(self, task: Task[None], request: Request, response: StreamWriter, started: float) -> None:
+        self.handler = HandlerTask(
+            task, request, response, self.out, started=started or perf_counter(), waits_for_client=self._is_receiving
+        )
+        self.disarm()
+        self.restart_handler_deadline()
+
+    def restart_handler_deadline(self) -> None:
+        """The time of the handler begins, or begins anew since it does not wait for the client any longer."""
+        deadline = self._timeouts.handler
+        if self.handler is not None and deadline is not None and not self.out.lost:
+            self.handler.begin_deadline(self.context.deadlines, deadline)
+
+    def _set_events(self) -> None:
+        super()._set_events()
+        if self.handler is not None:
+            self.handler.client_gone()
+
+    def _record(self, request: Request, response: StreamWriter, started: float) -> None:
+        """Make the record of an answer, or have it wait until it is known whether the answer has been delivered."""
+        if self.out.lost or (response.cancelled is Cause.DISCONNECT and response.replaceable()):
+            response.lose()
+        if self._delivery is None:
+            self.context.recorder.record(request, response, started)
+        else:
+            self._delivery.record(request, response, started)
+            if self._delivery.is_open:
+                self.watch()
+
+    def _is_settled(self) -> bool:
+        """Make the record that waits for the delivery of an answer, if that is known now; say whether it was."""
+        return self._delivery is not None and self._delivery.settle_early()
 
     # The end.
 
-    def _refuse(self, error: WireError) -> None:
+    def refuse(self, error: WireError) -> None:
         """Answer what is no request: one answer, then close."""
-        service = self.service
-        line, body, more = self._parser.refused, service.error_body, service.refusal_fields
-        self.out.send(refusal(service.prelude(error.status), error, line=line, error_body=body, more=more))
-        service.log_refusal(self.client_address, line, error)
+        context = self.context
+        line, body, more = self._parser.refused, context.error_body, context.refusal_fields
+        self.out.send(refusal(context.prelude(error.status), error, line=line, error_body=body, more=more))
+        context.refused(self.client_address, line, error)
         self._linger()
+
+    def refuse_preamble(self, data: bytes, error: WireError) -> None:
+        """Answer what came instead of a preamble of the PROXY protocol."""
+        self._parser.feed(data)
+        self._parser.give_up()
+        self.refuse(error)
 
     def _close(self) -> None:
         """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
-        if self._state is CLOSED or self._state is LINGERING:
+        if self.state is CLOSED or self.state is LINGERING:
             return
         if (self._parser.buffer and not self.eof) or self._is_owed():
             self._linger()
@@ -380,68 +520,43 @@ class HTTPConnection(Handling):
 
     def _is_owed(self) -> bool:
         """Whether the peer has still to read what is not left to the kernel, or what tells whether it is there."""
-        return self.out.lags or self._unsettled is not None
+        return self.out.lags or (self._delivery is not None and self._delivery.is_open)
 
     def _end(self) -> None:
-        self._state = CLOSED
-        self._disarm()
-        if self.scheme == "https":  # whose end the peer has to answer
-            self._resume_reading()
-            self._arm(self.service.lingers)
-        self.out.close()
-        if self.out.unsent:
-            self._watch()
+        """Close the transport."""
+        self.state = CLOSED
+        self.close_transport(self._timeouts.linger)
 
     def _linger(self) -> None:
+        """Close our side, and throw away what comes until the peer has closed its own."""
+        self._parser.take()
         if self.eof and not self._is_owed():
-            self._parser.take()
             self._end()
             return
-        self._state = LINGERING
-        self._linger_left = _LINGER_BYTES
-        self._parser.take()
+        self.state = LINGERING
         self._body = None
-        self._resume_reading()  # before the end: TLS has only one, and cannot be told any more
-        self.out.write_eof()
-        self._arm(self.service.lingers)
-
-    def _lingered(self, size: int) -> None:
-        self._linger_left -= size
-        if self._linger_left < 0:
-            self.out.close()
+        self.close_sending(self._timeouts.linger, most=_LINGER_BYTES)
 
     def abort(self) -> None:
         """Cut the connection at once."""
-        self._state = CLOSED
+        self.state = CLOSED
+        if self.handler is not None:
+            self.handler.mark()
         super().abort()
-
-    def cut(self, *, reset: bool) -> None:
-        """End an answer that cannot be completed; earlier ones still arrive.
-
-        Args:
-            reset: closing is how the answer would end, so it must not look like that.
-        """
-        if not reset:
-            self._last = True
-            self._parser.take()
-            self._close()
-            return
-        self.out.prepare_reset()
-        self.abort()
 
     def drain(self) -> None:
         """The server stops: the current request, or the one that may be on its way already, is the last."""
-        self._last = True
+        self._last_request = True
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing happens."""
-        if self._state is IDLE or self._state is NEW:
+        if self.state is IDLE or self.state is NEW:
             self._close()
 
     def cancel(self) -> None:
         """Cancel the handler; close if there is none."""
-        if self._task is not None:
-            self._cancel_handler(Cause.SHUTDOWN)
+        if self.handler is not None:
+            self.handler.cancel(Cause.SHUTDOWN)
             return
         self._parser.take()
         self._end()
@@ -449,37 +564,37 @@ class HTTPConnection(Handling):
     # Deadlines.
 
     def check_transfer(self, now: float) -> None:
-        """See also whether a peer that has closed its side has got its answer."""
-        if self._settle_early() and self._state is LINGERING:
+        """Measure what is transferred; see whether a peer that has closed its side has got its answer."""
+        if self._is_settled() and self.state is LINGERING:
             self.out.close()
+        if self._body is not None:
+            self._body.check_rate(now, window=self.transfer_timeout(self.config.timeout_body))
         super().check_transfer(now)
 
-    def set_silence(self, seconds: float | None) -> None:
-        """See `Link.set_silence`; what is waited for now has the new deadline."""
-        super().set_silence(seconds)
-        if self._fifo is not None and self._between_requests():
-            self._arm(self._idles if self._state is IDLE else self._heads)
+    def transfer_timeout(self, usual: float) -> float:
+        """See `TransportProtocol.transfer_timeout`; the timeout of a socket comes before an option."""
+        return super().transfer_timeout(self.silence or usual)
+
+    def _is_receiving(self) -> bool:
+        return self._body is not None and self._body.reader.waiting
 
     def deadline_expired(self, now: float) -> None:
         """What the state waits for has not come in time."""
-        fifo, self._fifo = self._fifo, None
-        if fifo is self.service.handlers:
-            self._overdue()
-        elif self._state is HEAD:
-            if self._silence is not None and self._silence.goes_on(self._parser.pending):
-                self._arm(self._heads)
-                return
-            self._parser.give_up()
-            self._refuse(WireError(408, "the request head took too long"))
-        elif self._state is LINGERING or self._state is CLOSED:
-            if self.out.undelivered and not self._settle_early():  # who does not read it is cut by `check_transfer`
-                self._arm(self.service.lingers)
-                self._watch()
-            elif self.scheme == "https":
-                self._transport.abort()
-            else:
-                self.out.close()
-        elif self._state is DISCARDING:
+        super().deadline_expired(now)
+        if self.state is HEAD:
+            self._head_overdue()
+        elif self.state is LINGERING or self.state is CLOSED:
+            if self._is_settled() or not self.extend_close(self._timeouts.linger):
+                self.end_close()
+        elif self.state is DISCARDING:
             self._linger()
         else:
             self._close()
+
+    def _head_overdue(self) -> None:
+        silence = self._timeouts.silence
+        if silence is not None and silence.goes_on(self._parser.pending):
+            self.arm(self._timeouts.head)
+            return
+        self._parser.give_up()
+        self.refuse(WireError(408, "the request head took too long"))

@@ -39,13 +39,13 @@ class HTTP1Encoder:
         sink: the connection.
     """
 
-    __slots__ = ("_chunked", "_framing", "_left", "_out", "_service", "_sink")
+    __slots__ = ("_chunked", "_context", "_framing", "_left", "_out", "_sink")
 
     begun = True  # whatever it is given leaves at once
 
     def __init__(self, sink: HTTP1Sink) -> None:
         self._sink = sink
-        self._service = sink.service
+        self._context = sink.context
         self._out: Out = sink.out
         # Of the answer that has begun last.
         self._framing = NONE
@@ -69,7 +69,7 @@ class HTTP1Encoder:
         """Send a whole answer: its length is known, RFC 9110 section 8.6."""
         if head.plain and self._sink.persists:  # the straight path
             line = b"Content-Length: %d\r\n\r\n" % size
-            self._out.send([self._service.prelude(head.status), *head.fields, line, *parts])
+            self._out.send([self._context.prelude(head.status), *head.fields, line, *parts])
             return size
         self._framing = framing = _known_framing(head) or LENGTH
         line = b""
@@ -187,15 +187,15 @@ class HTTP1Encoder:
 
     def _first_lines(self, head: ResponseHead) -> list[bytes]:
         """The status line, Server and Date if the handler has none of its own, and the handler's fields."""
-        service, fields = self._service, head.fields
+        context, fields = self._context, head.fields
         deciding = fields.deciding
         if head.reason is None and deciding is None:
-            return [service.prelude(head.status), *fields]
+            return [context.prelude(head.status), *fields]
         lines = [status_line(head.status, head.reason)]
         if deciding is None or "server" not in deciding:
-            lines.append(service.server_field)
+            lines.append(context.server_field)
         if deciding is None or "date" not in deciding:
-            lines.append(service.date_field())
+            lines.append(context.date_field())
         return [*lines, *fields]
 
 

@@ -13,8 +13,8 @@ from typing import cast
 
 from ..net.clock import log_date
 from ..net.half_closing import half_closable, hold_end
+from ..net.transport import peer_of
 from .context import ServerContext
-from .link import peer_of
 
 __all__ = ["SHUTDOWN", "Handshake", "pass_to_tls"]
 
@@ -27,18 +27,18 @@ class Handshake(asyncio.Protocol):
     """The protocol of a plain connection that becomes a TLS one.
 
     Args:
-        service: keeps it in its books, in ``handshakes``, and has the deadlines.
-        context: of TLS.
+        context: of the server, whose registry has it while it lasts.
+        tls: the context of TLS.
         make: makes the protocol that takes over.
     """
 
-    __slots__ = ("_context", "_eof", "_lost", "_make", "_received", "_service", "_task", "_transport")
+    __slots__ = ("_context", "_eof", "_lost", "_make", "_received", "_task", "_tls", "_transport")
 
     _transport: asyncio.Transport
 
-    def __init__(self, service: ServerContext, context: SSLContext, make: Callable[[], asyncio.Protocol]) -> None:
-        self._service = service
-        self._context = half_closable(context)
+    def __init__(self, context: ServerContext, tls: SSLContext, make: Callable[[], asyncio.Protocol]) -> None:
+        self._context = context
+        self._tls = half_closable(tls)
         self._make = make
         # What comes while nobody is there to take it: before TLS is told that it has a connection, encrypted;
         # and after hands have been shaken until start_tls() returns, in clear.
@@ -48,23 +48,23 @@ class Handshake(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """A client has connected: begin the handshake."""
         self._transport = cast(asyncio.Transport, transport)
-        self._service.handshakes.add(self)
-        loop = self._service.loop
+        self._context.registry.handshakes.add(self)
+        loop = self._context.loop
         # Not by loop.create_task: it may begin a task at once, and the order of what follows counts.
         self._task = asyncio.Task(self._shake_hands(loop), loop=loop)
 
     def data_received(self, data: bytes) -> None:
-        """Keep it for whom it is."""
+        """Keep what comes while neither TLS nor HTTP can take it."""
         self._received.append(data)
 
     def eof_received(self) -> None:
-        """Keep that there will not be more."""
+        """Remember that nothing more will come."""
         self._eof = True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Nothing is to be taken over any more."""
+        """There is no connection that could be handed over."""
         self._lost = True
 
     def abort(self) -> None:
@@ -72,7 +72,6 @@ class Handshake(asyncio.Protocol):
         self._transport.abort()
 
     async def _shake_hands(self, loop: asyncio.AbstractEventLoop) -> None:
-        service = self._service
         beginning = asyncio.Task(self._start_tls(loop), loop=loop)
         await asyncio.sleep(0)
         # Now start_tls() waits, and the loop is about to tell TLS of its connection, then to read: this is between.
@@ -89,20 +88,19 @@ class Handshake(asyncio.Protocol):
             elif getattr(failure, "reason", None) == "HTTP_REQUEST":  # OpenSSL knows one by its first letters
                 self._log("HTTP without TLS, where URLs begin with https://")
         finally:
-            service.handshakes.discard(self)
-            service.changed.set()
+            self._context.registry.remove_handshake(self)
 
     def _log(self, text: str) -> None:
-        self._service.message(f"{peer_of(self._transport)[0]} - - [{log_date(time.time())}] {text}\n")
+        self._context.message(f"{peer_of(self._transport)[0]} - - [{log_date(time.time())}] {text}\n")
 
     async def _start_tls(self, loop: asyncio.AbstractEventLoop) -> asyncio.Transport | None:
         if self._transport.is_closing():
             return None
-        config = self._service.config
+        config = self._context.config
         transport = await loop.start_tls(
             self._transport,
             self,
-            self._context,
+            self._tls,
             server_side=True,
             ssl_handshake_timeout=config.timeout_handshake,
             ssl_shutdown_timeout=SHUTDOWN,

@@ -3,25 +3,27 @@
 Owns the types that a layer is handed, so that none imports one above it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from ..net.outgoing import Outgoing
 from ..net.sendfile import FileTransfer
 from ..wire.body import ChunkedDecoder
-from ..wire.request import Address, Request
+from ..wire.request import Address, Peer, Request
 from ..wire.response import ResponseFields
 from .answer import Buffer, Cancelling, Cause, HasFileno, Preludes, PreparedResponse, ResponseState
 from .error_body import ErrorBody
 
 __all__ = [
-    "Abortable", "AccessLogger", "Answer", "App", "Closable", "Encoder", "FileSource", "HTTP1Sink", "Meter",
-    "OpenConnection", "Out", "Recorder", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
+    "Abortable", "AccessLogger", "Answer", "AnswerRecorder", "App", "Closable", "Encoder", "FileSource", "Forwarding",
+    "HTTP1Sink", "Meter", "OpenConnection", "Out", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
+    "WaitingHandler",
 ]  # fmt: skip
 
 # The second argument is a `ResponseWriter`. Its type is left open, so that an App may name `StreamWriter`.
 App = Callable[[Request, Any], Awaitable[None]]
-Recorder = Callable[[Request, "Answer", float], None]
+AnswerRecorder = Callable[[Request, "Answer", float], None]  # the last is when the request began, of perf_counter
 
 
 class Closable(Protocol):
@@ -80,20 +82,40 @@ class Meter(Protocol):
     def snapshot(self, connections: Iterable[Any], in_flight: int) -> dict[str, Any]: ...
 
 
+class WaitingHandler(Protocol):
+    """A handler that waits: what is known of it from outside of its connection."""
+
+    @property
+    def task(self) -> asyncio.Task[None]: ...
+    @property
+    def request(self) -> Request: ...
+    @property
+    def started(self) -> float:
+        """When it began, of ``time.perf_counter``."""
+
+
 class OpenConnection(Protocol):
     """What a server does with a connection that is open."""
 
     out: Outgoing
 
     @property
-    def busy(self) -> bool: ...
-    @property
-    def request(self) -> Request | None: ...
+    def handler(self) -> "WaitingHandler | None": ...
     def drain(self) -> None: ...
     def close_if_idle(self) -> None: ...
     def cancel(self) -> None: ...
     def abort(self) -> None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+class Forwarding(Protocol):
+    """What the proxies in front of one connection say of its clients; a connection without proxies has none."""
+
+    def connected(self, client_address: Address) -> None:
+        """A peer has connected."""
+
+    def forwarded(self, request: Request, peer: Peer) -> Request:
+        """The request as the client has sent it to the first proxy."""
 
 
 class ServedApp(NamedTuple):
@@ -349,7 +371,7 @@ class Sink(Protocol):
     """The connection, as answers know it."""
 
     @property
-    def service(self) -> Cancelling:
+    def context(self) -> Cancelling:
         """Whether the server cancels its handlers."""
 
     @property
@@ -376,7 +398,7 @@ class HTTP1Sink(Sink, Protocol):
     out: Outgoing
 
     @property
-    def service(self) -> Preludes:
+    def context(self) -> Preludes:
         """What all answers of a server begin with."""
 
     def file_transfer(self, descriptor: int) -> FileTransfer: ...

@@ -14,17 +14,17 @@ from typing import Any, NamedTuple, cast
 from ..config.trust import TrustedProxies, read_fields
 from ..errors import WireError
 from ..net.half_closing import half_closable, hold_end
+from ..net.transport import GONE_PEER
 from ..wire.forwarded import elements, last_item, list_items, read_node, read_port, read_scheme
 from ..wire.framing import is_host
 from ..wire.headers import Headers
 from ..wire.proxy_protocol import Preamble, read_preamble
-from ..wire.request import Address, Request
+from ..wire.request import Address, Peer, Request
 from .connection import HTTPConnection
 from .context import ServerContext
 from .handshake import pass_to_tls
-from .link import GONE_PEER
 
-__all__ = ["ForwardedRequest", "Origin", "ProxiedConnection", "behind_proxies", "find_origin"]
+__all__ = ["ForwardedRequest", "Origin", "ProxiedPeer", "ProxyPreface", "behind_proxies", "find_origin"]
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 _has_port = re.compile(r":[0-9]*$").search
@@ -105,118 +105,121 @@ def _by_forwarded(headers: Headers, proxies: TrustedProxies, peer: Origin) -> Or
 
 
 class ForwardedRequest(Request):
-    """A request that somebody has passed on who may say for whom."""
+    """A request that proxies may have passed on for somebody.
 
-    def __init__(self, request: Request, connection: "ProxiedConnection") -> None:
+    Args:
+        request: as it has been read.
+        proxies: what is known of the proxies on its connection.
+    """
+
+    def __init__(self, request: Request, proxies: "ProxiedPeer") -> None:
         super().__init__(request.method, request.target, request.version, request.headers, request.framing)
-        self._connection = connection
+        self._proxies = proxies
 
     @property
     def client_address(self) -> Address:
         """``(host, port)`` of the client before all trusted proxies."""
-        return self._connection.origin(self.headers).client_address
+        return self._origin.client_address
+
+    @property
+    def server_address(self) -> Address:
+        """``(host, port)`` that the client has connected to, if a preamble has said so; else of our side."""
+        return self._proxies.destination or super().server_address
 
     @property
     def scheme(self) -> str:
         """What the client speaks with the first trusted proxy."""
-        return self._connection.origin(self.headers).scheme
+        return self._origin.scheme
 
     @property
     def host(self) -> str | None:
         """Host and port that the client has asked the first trusted proxy for."""
-        return self._connection.origin(self.headers).authority(super().host)
+        return self._origin.authority(super().host)
+
+    @property
+    def _origin(self) -> Origin:
+        return self._proxies.origin(self.headers, self.peer)
 
 
-class ProxiedConnection(HTTPConnection):
-    """A connection that may come from a trusted proxy.
+class ProxiedPeer:
+    """What is known of the proxies in front of one connection; the connection's `Forwarding`.
+
+    Args:
+        proxies: who is trusted.
+        fields: names in lower case of the fields that the proxies set.
 
     Attributes:
-        trusted: whether the peer on the wire is one.
+        trusted: whether the peer on the wire is a trusted proxy.
     """
 
-    __slots__ = ("_fields", "_headers", "_introduced", "_origin", "_proxies", "_speaks", "trusted")
+    __slots__ = ("_fields", "_fields_count", "_headers", "_origin", "_preamble", "_proxies", "trusted")
 
-    def __init__(self, service: ServerContext, proxies: TrustedProxies, fields: frozenset[str]) -> None:
-        super().__init__(service)
+    def __init__(self, proxies: TrustedProxies, fields: frozenset[str]) -> None:
         self._proxies = proxies
         self._fields = fields
-        self._speaks = False  # whether the fields of its requests count
-        self._introduced: Preamble | None = None
+        self._fields_count = False  # who sends the requests is trusted, so their fields are believed
+        self._preamble: Preamble | None = None
         self._headers: Headers | None = None  # what _origin has been found in
         self._origin: Origin
         self.trusted = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; once more when TLS has been begun."""
-        super().connection_made(transport)
-        if self._introduced is None:
-            self.trusted = self._speaks = self._proxies.includes(str(self.client_address[0]))
+    def connected(self, client_address: Address) -> None:
+        """A peer has connected, or TLS has begun after its preamble."""
+        if self._preamble is None:
+            self.trusted = self._fields_count = self._proxies.includes(str(client_address[0]))
 
     def introduce(self, preamble: Preamble) -> None:
         """Take over what a preamble says of the client.
 
         From now on it is as if that one were connected itself: its fields count only if it is trusted, too.
         """
-        self._introduced = preamble
-        self._speaks = False
-        if preamble.source is not None:
-            self._peername = preamble.source
-            self._speaks = self._proxies.includes(preamble.source[0])
-
-    def refuse_preamble(self, data: bytes, error: WireError) -> None:
-        """Answer what should have been a preamble, and close."""
-        self._parser.feed(data)
-        self._parser.give_up()
-        self._refuse(error)
-
-    def secure(self) -> None:
-        """TLS begins, which has a deadline of its own."""
-        self._disarm()
+        self._preamble = preamble
+        self._fields_count = preamble.source is not None and self._proxies.includes(preamble.source[0])
 
     @property
-    def server_address(self) -> Address:
-        """``(host, port)`` that the client has connected to, if a preamble has said so; else of our side."""
-        introduced = self._introduced
-        return (introduced and introduced.destination) or super().server_address
+    def destination(self) -> Address | None:
+        """What the client has connected to, if a preamble has said so."""
+        return self._preamble and self._preamble.destination
 
-    def origin(self, headers: Headers) -> Origin:
+    def forwarded(self, request: Request, peer: Peer) -> Request:
+        """See `Forwarding`."""
+        return ForwardedRequest(request, self) if self._fields_count or self._preamble is not None else request
+
+    def origin(self, headers: Headers, peer: Peer) -> Origin:
         """Find out who has asked first; requests that repeat their fields are looked at once."""
         if headers is not self._headers:
-            outside = self._introduced is not None and self._introduced.tls
-            origin = Origin(self.client_address, "https" if outside else self.scheme)
-            self._origin = find_origin(headers, self._fields, self._proxies, origin) if self._speaks else origin
+            tls_before = self._preamble is not None and self._preamble.tls
+            origin = Origin(peer.client_address, "https" if tls_before else peer.scheme)
+            self._origin = find_origin(headers, self._fields, self._proxies, origin) if self._fields_count else origin
             self._headers = headers
         return self._origin
 
-    def _begin(self, request: Request) -> None:
-        if self._speaks or self._introduced is not None:
-            request = ForwardedRequest(request, self)
-        super()._begin(request)
-
 
 class ProxyPreface(asyncio.Protocol):
-    """Stands in front of a connection until its preamble has been read and TLS has been begun.
+    """What comes before HTTP on a connection: the preamble of a trusted proxy, then TLS. It hands over to HTTP then.
 
     Args:
-        connection: is in the books from the beginning, so its deadlines and the draining of the server hold.
+        connection: takes over. It is open from the beginning, so its deadlines and the draining of the server hold.
+        proxied: is told what the preamble says.
         tls: arguments of ``loop.start_tls``; None without TLS.
     """
 
-    def __init__(self, connection: ProxiedConnection, tls: dict[str, Any] | None) -> None:
+    def __init__(self, connection: HTTPConnection, proxied: ProxiedPeer, tls: dict[str, Any] | None) -> None:
         self._connection = connection
+        self._proxied = proxied
         self._tls = tls
         self._received = b""  # of the preamble and what follows; later, what TLS has decrypted
         self._handshake: Task[None] | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; whoever is no trusted proxy has no preamble."""
+        """A peer has connected; one that is no trusted proxy sends no preamble."""
         self._transport = cast(asyncio.Transport, transport)
         self._connection.connection_made(transport)
         if self._connection.client_address == GONE_PEER:
             self._transport.abort()  # some health checks end so; what they have sent is not worth a line in the log
-        elif not self._connection.trusted:
-            self._go_on()
+        elif not self._proxied.trusted:
+            self._preamble_ended()
 
     def data_received(self, data: bytes) -> None:
         """A piece of the preamble, or more."""
@@ -230,21 +233,23 @@ class ProxyPreface(asyncio.Protocol):
             self._connection.refuse_preamble(self._received, error)
             return
         if preamble is not None:
-            self._connection.introduce(preamble)
+            self._proxied.introduce(preamble)
+            if preamble.source is not None:
+                self._connection.client_address = preamble.source
             self._received = self._received[preamble.size :]
-            self._go_on()
+            self._preamble_ended()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The end."""
+        """The connection is closed."""
         self._connection.connection_lost(error)
 
-    def _go_on(self) -> None:
+    def _preamble_ended(self) -> None:
         if self._tls is None:
             self._hand_over(self._transport)
         else:
-            self._connection.secure()
+            self._connection.disarm()  # TLS has a deadline of its own
             # Not by loop.create_task: that may begin it at once, and the order of what follows counts.
-            self._handshake = Task(self._begin_tls(self._tls), loop=self._connection.service.loop)
+            self._handshake = Task(self._begin_tls(self._tls), loop=self._connection.context.loop)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         transport.set_protocol(self._connection)
@@ -252,11 +257,11 @@ class ProxyPreface(asyncio.Protocol):
             self._connection.data_received(self._received)
 
     async def _begin_tls(self, tls: dict[str, Any]) -> None:
-        loop = self._connection.service.loop
+        loop = self._connection.context.loop
         started = Task(loop.start_tls(self._transport, self, server_side=True, **tls), loop=loop)
         await asyncio.sleep(0)
         # By now TLS stands between, and the loop is about to tell it so; next it gets what has come before.
-        loop.call_soon(self._pass_on)
+        loop.call_soon(self._pass_to_tls)
         try:
             transport = cast(asyncio.Transport, await started)
         except Exception:  # there are many ways for it to fail, and none of them is ours
@@ -269,7 +274,7 @@ class ProxyPreface(asyncio.Protocol):
         self._connection.connection_made(transport)
         self._hand_over(transport)
 
-    def _pass_on(self) -> None:
+    def _pass_to_tls(self) -> None:
         """Give to TLS what has come before it, as a transport would."""
         if self._transport.get_protocol() is self or self._transport.is_closing():
             return  # TLS could not be begun, or has nobody to speak with
@@ -278,26 +283,28 @@ class ProxyPreface(asyncio.Protocol):
 
 
 def behind_proxies(
-    service: ServerContext, context: Callable[[], SSLContext | None], tls: dict[str, Any]
+    context: ServerContext, tls_context: Callable[[], SSLContext | None], tls: dict[str, Any]
 ) -> tuple[Callable[[], asyncio.Protocol], bool]:
-    """Say how a server makes connections that trusts proxies.
+    """How a server makes connections that trusts proxies.
 
     Args:
-        service: of the server; its options say whom it trusts.
-        context: gives the context of TLS, that of the moment; None without TLS.
+        context: of the server; its options say whom it trusts.
+        tls_context: gives the context of TLS, that of the moment; None without TLS.
         tls: other arguments of ``loop.start_tls``.
 
     Returns:
         What makes a protocol, and whether it sees to TLS itself, since the preamble comes before it.
     """
-    config = service.config
+    config = context.config
     proxies, fields = TrustedProxies(config.trusted_proxies), read_fields(config.trusted_fields)
 
-    def connection() -> ProxiedConnection:
-        return ProxiedConnection(service, proxies, fields)
+    def connection() -> HTTPConnection:
+        return HTTPConnection(context, ProxiedPeer(proxies, fields))
 
     def preface() -> ProxyPreface:
-        now = context()
-        return ProxyPreface(connection(), None if now is None else {"sslcontext": half_closable(now), **tls})
+        proxied = ProxiedPeer(proxies, fields)
+        current = tls_context()
+        options = None if current is None else {"sslcontext": half_closable(current), **tls}
+        return ProxyPreface(HTTPConnection(context, proxied), proxied, options)
 
     return (preface, True) if config.proxy_protocol else (connection, False)

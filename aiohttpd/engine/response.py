@@ -354,7 +354,7 @@ class StreamWriter:
         So are its own cancellations; one of somebody else's, of a task that the handler has awaited, is a fault.
         """
         if isinstance(error, asyncio.CancelledError):
-            return self.cancelled is not None or self.sink.service.cancelling
+            return self.cancelled is not None or self.sink.context.cancelling
         return isinstance(error, (KeyboardInterrupt, GeneratorExit))
 
     def report(self, error: BaseException) -> None:

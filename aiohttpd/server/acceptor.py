@@ -10,7 +10,8 @@ import socket
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-from ..engine.context import ServerContext, error_logger
+from ..engine.context import ServerContext
+from ..engine.error_log import error_logger
 from ..engine.overload import ProtocolFactory
 from ..net.forking import keep_from_children
 from ..net.listener import EXHAUSTED
@@ -26,13 +27,13 @@ class Acceptor:
     """Accepts the connections of one server.
 
     Args:
-        service: the context of the server.
+        context: of the server.
         sockets: the listening sockets; they are closed by `end`.
         factory: makes the protocol of a connection.
     """
 
-    def __init__(self, service: ServerContext, sockets: list[socket.socket], factory: ProtocolFactory) -> None:
-        self._service = service
+    def __init__(self, context: ServerContext, sockets: list[socket.socket], factory: ProtocolFactory) -> None:
+        self._context = context
         self._sockets = sockets
         self._factory = factory
         self._servers: list[asyncio.Server] = []
@@ -40,7 +41,7 @@ class Acceptor:
         self._ended = False
         self._resting: asyncio.Task[None] | None = None
         self._next_warning = 0.0
-        self._reports_exhaustion = isinstance(service.loop, asyncio.SelectorEventLoop)  # by `Listener`
+        self._reports_exhaustion = isinstance(context.loop, asyncio.SelectorEventLoop)  # by `Listener`
         self._accepted: Callable[[], None] | None = None
         keep_from_children(self)
 
@@ -55,14 +56,14 @@ class Acceptor:
         for server in self._servers:
             for listener in server.sockets:
                 yield listener.fileno()
-        for connection in tuple(self._service.connections):
+        for connection in tuple(self._context.registry.connections):
             with contextlib.suppress(Exception):  # it has been closed meanwhile
                 yield connection.get_extra_info("socket").fileno()
 
     @property
     def load(self) -> int:
         """The number of open connections, those in a TLS handshake included."""
-        return len(self._service.connections) + len(self._service.handshakes)
+        return len(self._context.registry.connections) + len(self._context.registry.handshakes)
 
     async def begin(self) -> None:
         """Start accepting, or start again after `pause`. After `end` nothing happens.
@@ -73,7 +74,7 @@ class Acceptor:
         async with self._turn:
             if not self._servers and not self._ended:
                 for sock in self._sockets:
-                    self._servers.append(await accept(self._service, sock, self._make, self._exhausted))
+                    self._servers.append(await accept(self._context, sock, self._make, self._exhausted))
 
     async def pause(self) -> None:
         """Stop accepting; connections wait in the kernel, or are accepted by other processes."""
@@ -94,7 +95,7 @@ class Acceptor:
         """Pause when there are no descriptors left; connections wait in the kernel."""
         if self._resting is None:
             self._warn(error)
-            self._resting = self._service.loop.create_task(self._rest())
+            self._resting = self._context.loop.create_task(self._rest())
 
     def _warn(self, error: OSError) -> None:
         now = monotonic()
@@ -125,7 +126,7 @@ class Acceptor:
             sock.close()  # at once, since connections that arrive meanwhile are lost
         for connection in waiting:
             with contextlib.suppress(OSError):  # it has gone
-                await self._service.loop.connect_accepted_socket(self._make, connection)
+                await self._context.loop.connect_accepted_socket(self._make, connection)
 
     def _make(self) -> asyncio.Protocol:
         if self._accepted is not None:
@@ -140,7 +141,7 @@ class Acceptor:
 
     async def _close(self) -> None:
         servers, self._servers = self._servers, []
-        loop = self._service.loop
+        loop = self._context.loop
         try:
             if isinstance(loop, asyncio.SelectorEventLoop):
                 # An accepted connection gets its protocol in the next turn, unless the server has been closed by then.

@@ -1,7 +1,9 @@
-"""Assembly: what the options of a server put around its App, and in front of its connections.
+"""The order of the layers that the options of a server make, from the socket to the App. What is off is not there.
 
-Owns the order of these layers, from the listening socket to the App. Each is a room of its own, and what is off is
-not there.
+On the way in, a request passes what `connection_factory` has put in front of HTTP, then what `_layers` has put around
+the App::
+
+    socket ─► max_connections ─► PROXY protocol ─► TLS ─► HTTP ─► hosts ─► pages ─► max_in_flight ─► App
 """
 
 import asyncio
@@ -16,26 +18,28 @@ from typing import Any
 from ..config import Config
 from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext
+from ..engine.error_log import ErrorReporter
 from ..engine.handshake import SHUTDOWN, Handshake
-from ..engine.interfaces import AccessLogger, App
+from ..engine.interfaces import AccessLogger, App, ServedApp
 from ..engine.overload import ProtocolFactory, limit_connections, limit_in_flight
+from ..engine.recorder import Recorder
 from ..handlers.app import prepare
 from ..net.listener import Listener
 from .access_log import LoggingAccessLog, access_logger, is_configured
 from .metrics import Metrics
 from .status import add_pages, health_page, is_path, metrics_page
 
-__all__ = ["accept", "connection_factory", "make_service", "tls_options"]
+__all__ = ["accept", "connection_factory", "make_context", "make_recorder", "tls_options"]
 
 
-def make_service(
+def make_context(
     app: App,
     config: Config,
     loop: asyncio.AbstractEventLoop,
     *,
     server: Any,
     access_log: AccessLogger | None,
-    context: contextvars.Context,
+    lifespan_context: contextvars.Context,
 ) -> ServerContext:
     """Make what the connections of a server share.
 
@@ -43,56 +47,73 @@ def make_service(
         app: the App.
         config: the options.
         loop: of the server.
-        server: what ``Request.server`` gives; its ``snapshots`` and ``ready`` are asked for the pages.
+        server: what ``Request.server`` gives; its ``snapshots``, ``ready`` and ``addresses`` are asked.
         access_log: takes the records, beside a logger that somebody has configured.
-        context: in which handlers run.
+        lifespan_context: in which handlers run.
     """
     if is_configured(access_logger):
         access_log = LoggingAccessLog(config.access_log_format, access_log)
-    metrics = Metrics() if config.metrics else None
-    service = ServerContext(
-        app, config, loop, server=server, access_log=access_log, metrics=metrics, context=context, prepare=prepare
-    )
+    recorder = make_recorder(config, access_log, Metrics() if config.metrics else None, server=server)
+    served = _layers(prepare(app), config, recorder, server)
+    return ServerContext(served, config, loop, server=server, recorder=recorder, lifespan_context=lifespan_context)
+
+
+def make_recorder(
+    config: Config, access_log: AccessLogger | None, metrics: Metrics | None = None, *, server: Any = None
+) -> Recorder:
+    """Make what tells the access log and the metrics, as far as the options want them."""
+    log = access_log if config.access_log else None
+    return Recorder(log, metrics, handlers_log=config.access_log, report=ErrorReporter(server))
+
+
+def _layers(served: ServedApp, config: Config, recorder: Recorder, server: Any) -> ServedApp:
+    """Put the layers of the options around an App, the innermost first."""
     if config.max_in_flight:
-        service.app = limit_in_flight(service.app, service, config.max_in_flight)
+        served = limit_in_flight(served, config.max_in_flight, recorder)
+    if pages := _pages(config, server):
+        served = add_pages(pages, served)
+    if config.hosts:
+        from ..middleware.allowed_hosts import check_hosts
+
+        app, instant = check_hosts(served.app, served.instant, config, server.addresses)
+        served = served._replace(app=app, instant=instant)
+    return served
+
+
+def _pages(config: Config, server: Any) -> dict[str, App]:
+    """The pages of the server itself, by path."""
     pages: dict[str, App] = {}
     if is_path(config.metrics):
         pages[config.metrics] = metrics_page(lambda: server.snapshots())
     if config.health:
         pages[config.health] = health_page(lambda: server.ready or server.replaced)
-    if pages:
-        add_pages(pages, service)
-    if config.hosts:
-        from ..middleware.allowed_hosts import check_hosts
-
-        service.app, service.instant = check_hosts(service.app, service.instant, config, server.addresses)
-    return service
+    return pages
 
 
-def connection_factory(service: ServerContext, context: Callable[[], SSLContext | None]) -> ProtocolFactory:
+def connection_factory(context: ServerContext, tls_context: Callable[[], SSLContext | None]) -> ProtocolFactory:
     """What makes the protocol of a connection that has been accepted.
 
     Args:
-        service: of the server.
-        context: gives that of TLS, which may be another one for each connection; None for a server without TLS.
+        context: of the server.
+        tls_context: gives that of TLS, which may be another one for each connection; None for a server without TLS.
     """
-    connection: ProtocolFactory = functools.partial(HTTPConnection, service)
-    if service.config.trusted_proxies:
+    connection: ProtocolFactory = functools.partial(HTTPConnection, context)
+    if context.config.trusted_proxies:
         from ..engine.proxied import behind_proxies
 
-        connection, with_tls = behind_proxies(service, context, tls_options(service.config))
+        connection, with_tls = behind_proxies(context, tls_context, tls_options(context.config))
         if with_tls:
-            return limit_connections(connection, service, silent=context() is not None)
-    connection = limit_connections(connection, service)
-    if context() is None:
+            return limit_connections(connection, context, silent=tls_context() is not None)
+    connection = limit_connections(connection, context)
+    if tls_context() is None:
         return connection
 
     def handshake() -> Handshake:
-        current = context()
+        current = tls_context()
         assert current is not None
-        return Handshake(service, current, connection)
+        return Handshake(context, current, connection)
 
-    return limit_connections(handshake, service, silent=True, handshakes=True)
+    return limit_connections(handshake, context, silent=True, handshakes=True)
 
 
 def tls_options(config: Config) -> dict[str, float]:
@@ -101,14 +122,14 @@ def tls_options(config: Config) -> dict[str, float]:
 
 
 async def accept(
-    service: ServerContext, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
+    context: ServerContext, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
 ) -> asyncio.Server:
     """Begin to accept connections on a socket that listens; ``exhausted`` is called if that cannot be."""
-    options: dict[str, Any] = {"backlog": service.config.backlog}
+    options: dict[str, Any] = {"backlog": context.config.backlog}
     unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
     if unix and sys.version_info >= (3, 13):
         options["cleanup_socket"] = False  # it is for us, and others may listen on it too
-    make: Any = service.loop.create_unix_server if unix else service.loop.create_server
+    make: Any = context.loop.create_unix_server if unix else context.loop.create_server
     # The loop closes the socket that it is given, and its name is asked for longer than that.
     acceptor: asyncio.Server = await make(factory, sock=Listener(sock, exhausted), **options)
     return acceptor

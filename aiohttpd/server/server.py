@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..config import Config
 from ..config.hosts import is_loopback
 from ..engine.connection import ConnectionState, HTTPConnection
-from ..engine.context import ServerContext, error_logger, log_error
+from ..engine.context import ServerContext
+from ..engine.error_log import error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import resolve_app
 from ..net.half_closing import half_closable
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..wire.request import Address, Request
 from .acceptor import Acceptor
-from .layers import connection_factory, make_service, tls_options
+from .layers import connection_factory, make_context, tls_options
 from .metrics import Metrics, Snapshot
 from .status import Snapshots
 
@@ -105,7 +106,7 @@ class HTTPServer:
         self._lifespan = lifespan
         self._ssl = ssl
         self._access_log = access_log
-        self._service: ServerContext | None = None
+        self._context: ServerContext | None = None
         self.acceptor: Acceptor | None = None
         self.replaced = False
         self._last = True  # no other process accepts from the sockets
@@ -169,26 +170,26 @@ class HTTPServer:
     @property
     def connections(self) -> frozenset[HTTPConnection]:
         """The open connections."""
-        return frozenset(cast(set[HTTPConnection], self._service.connections) if self._service else ())
+        return frozenset(cast(set[HTTPConnection], self._context.registry.connections) if self._context else ())
 
     @property
     def in_flight(self) -> int:
         """The number of requests whose handlers have not ended."""
-        return len(self.orphans) + sum(connection.busy for connection in self.connections)
+        return len(self.orphans) + sum(connection.handler is not None for connection in self.connections)
 
     @property
     def orphans(self) -> frozenset[asyncio.Task[None]]:
         """The tasks of handlers that go on although their client has closed the connection."""
-        return frozenset(self._service.orphans if self._service else ())
+        return frozenset(self._context.registry.orphans if self._context else ())
 
     @property
     def ready(self) -> bool:
         """Whether it has been started, and its shutdown has not begun."""
-        return self._service is not None and not self.shutting_down.is_set()
+        return self._context is not None and not self.shutting_down.is_set()
 
     def snapshot(self) -> Snapshot:
         """The metrics of this process as plain data; all counters are zero if the option ``metrics`` is off."""
-        metrics = self._service.metrics if self._service is not None else None
+        metrics = self._context.recorder.metrics if self._context is not None else None
         return (metrics or Metrics()).snapshot(self.connections, self.in_flight)
 
     async def snapshots(self) -> list[Snapshot]:
@@ -235,11 +236,11 @@ class HTTPServer:
         if self._life.done():
             self._close_sockets()
             await self._life
-        service = self._service = make_service(
-            self.app, self.config, loop, server=self, access_log=self._access_log, context=begun.result()
+        context = self._context = make_context(
+            self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=begun.result()
         )
-        factory = connection_factory(service, lambda: self._ssl)
-        self.acceptor = Acceptor(service, self.sockets, factory)
+        factory = connection_factory(context, lambda: self._ssl)
+        self.acceptor = Acceptor(context, self.sockets, factory)
         try:
             await self.acceptor.begin()
         except BaseException:
@@ -317,16 +318,17 @@ class HTTPServer:
             RuntimeError: the server is not running.
             OSError: the TLS handshake has failed.
         """
-        if self._service is None or self.shutting_down.is_set():
+        if self._context is None or self.shutting_down.is_set():
             sock.close()
             raise RuntimeError("the server is not running")
         loop = asyncio.get_running_loop()
-        service = self._service
         sock.setblocking(False)
         options = tls_options(self.config) if ssl is not None else {}
         if ssl is not None:
             half_closable(ssl)
-        connection = HTTPConnection(service)  # connect_accepted_socket() of uvloop returns another protocol with TLS
+        connection = HTTPConnection(
+            self._context
+        )  # connect_accepted_socket() of uvloop returns another protocol with TLS
         if client_address is not None:
             connection.client_address = client_address  # before the first request can arrive
         connection.secured = secured
@@ -335,9 +337,9 @@ class HTTPServer:
 
     async def closed(self, connection: HTTPConnection) -> None:
         """Wait until a connection has been closed."""
-        while self._service is not None and connection in self._service.connections:
-            self._service.changed.clear()
-            await self._service.changed.wait()
+        while self._context is not None and connection in self._context.registry.connections:
+            self._context.registry.changed.clear()
+            await self._context.registry.changed.wait()
 
     async def shutdown(
         self,
@@ -366,7 +368,7 @@ class HTTPServer:
             replaced: another process takes over, so the health page stays at 200.
             last: no other process accepts from the sockets, so connections that wait there are served first.
         """
-        if self._service is None or self._stopped is None or self._stopped.done():
+        if self._context is None or self._stopped is None or self._stopped.done():
             return
         loop = asyncio.get_running_loop()
         if self._closer is None:
@@ -377,13 +379,13 @@ class HTTPServer:
             delay = self.config.shutdown_delay if delay is None else delay
             self._accepts_until = loop.time() + (0 if grace == 0 else delay)
             self._grace_ends = self._accepts_until + self._grace
-            self._closer = loop.create_task(self._shut_down(self._service, self._stopped))
+            self._closer = loop.create_task(self._shut_down(self._context, self._stopped))
         elif grace is not None:
             self._grace = grace
             self._grace_ends = min(self._grace_ends, loop.time() + grace)
             self._accepts_until = min(self._accepts_until, self._grace_ends)
-            self._close_idle_after(self._service, self._idle_grace if idle is None else idle)
-            self._service.changed.set()
+            self._close_idle_after(self._context, self._idle_grace if idle is None else idle)
+            self._context.registry.changed.set()
             if not grace and self._life is not None:  # after the handlers have been cancelled and their time is over
                 loop.call_later((1 if self._drained.is_set() else 3) * _CANCELLED, self._life.cancel)
         await asyncio.shield(self._closer)
@@ -401,22 +403,20 @@ class HTTPServer:
 
     # The steps of a shutdown.
 
-    async def _shut_down(self, service: ServerContext, stopped: asyncio.Future[None]) -> None:
-        service.draining = True
-        for connection in service.connections:
-            connection.drain()
-        while (left := self._accepts_until - service.loop.time()) > 0:
-            await self._change(service, left)
+    async def _shut_down(self, context: ServerContext, stopped: asyncio.Future[None]) -> None:
+        context.drain()
+        while (left := self._accepts_until - context.loop.time()) > 0:
+            await self._change(context, left)
         assert self.acceptor is not None
         assert self._life is not None
         await self.acceptor.end(last=self._last)
-        self._close_idle_after(service, self._idle_grace)
-        await self._emptied(service)
-        if _anything(service):
-            await self._cancel(service)
-        for protocol in tuple(service.turned_away):
+        self._close_idle_after(context, self._idle_grace)
+        await self._emptied(context)
+        if context.registry.in_use:
+            await self._cancel(context)
+        for protocol in tuple(context.registry.turned_away):
             protocol.close()
-        service.close()
+        context.close()
         if self._processes is not None:
             self._processes.close()
         self._drained.set()
@@ -433,71 +433,66 @@ class HTTPServer:
             begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
             await self._drained.wait()
 
-    async def _cancel(self, service: ServerContext) -> None:
+    async def _cancel(self, context: ServerContext) -> None:
         """The grace is over: cancel the handlers, then abort the connections of those that do not end."""
         if self._grace:  # with 0 a cancellation is what the caller wants, and no news
-            for connection in service.connections:
-                if connection.request is not None:
-                    line = connection.request.requestline
+            for connection in context.registry.connections:
+                if connection.handler is not None:
+                    line = connection.handler.request.requestline
                     error_logger.warning("'%s' is cancelled: it has not ended within %g s", line, self._grace)
-        service.cancelling = True
-        for task in service.orphans:
+        context.begin_cancelling()
+        for task in context.registry.orphans:
             task.cancel()
-        for handshake in tuple(service.handshakes):
+        for handshake in tuple(context.registry.handshakes):
             handshake.abort()
-        for connection in tuple(service.connections):
+        for connection in tuple(context.registry.connections):
             connection.cancel()
         for aborted in (False, True):
             self._grace_ends = asyncio.get_running_loop().time() + _CANCELLED
-            if await self._emptied(service) or aborted:
+            if await self._emptied(context) or aborted:
                 return
-            for connection in tuple(service.connections):
+            for connection in tuple(context.registry.connections):
                 connection.abort()
 
-    def _close_idle_after(self, service: ServerContext, seconds: float) -> None:
+    def _close_idle_after(self, context: ServerContext, seconds: float) -> None:
         """Close idle connections after some seconds, at the end of the grace at the latest.
 
         New ones have sent nothing yet. No client repeats a request that has failed on such a one.
         """
         loop = asyncio.get_running_loop()
         left = max(0, self._grace_ends - loop.time())
-        loop.call_later(min(seconds, left), _close_idle, service)
-        loop.call_later(min(max(seconds, self.config.timeout_drain_idle), left), _close_new, service)
+        loop.call_later(min(seconds, left), _close_idle, context)
+        loop.call_later(min(max(seconds, self.config.timeout_drain_idle), left), _close_new, context)
 
-    async def _emptied(self, service: ServerContext) -> bool:
+    async def _emptied(self, context: ServerContext) -> bool:
         """Wait until nothing is open; return False if the grace ends before."""
         loop = asyncio.get_running_loop()
-        while _anything(service):
+        while context.registry.in_use:
             left = self._grace_ends - loop.time()
             if left <= 0:
                 return False
-            await self._change(service, left)
+            await self._change(context, left)
         return True
 
-    async def _change(self, service: ServerContext, seconds: float) -> None:
+    async def _change(self, context: ServerContext, seconds: float) -> None:
         """Wait until connections, handlers or deadlines change, for some seconds at most."""
-        service.changed.clear()
+        context.registry.changed.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(service.changed.wait(), seconds)
+            await asyncio.wait_for(context.registry.changed.wait(), seconds)
 
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
 
 
-def _anything(service: ServerContext) -> bool:
-    """Whether there is a connection, a TLS handshake, or a handler that has outlived its connection."""
-    return bool(service.connections or service.handshakes or service.orphans)
-
-
-def _close_idle(service: ServerContext) -> None:
-    for connection in cast(tuple[HTTPConnection, ...], tuple(service.connections)):
+def _close_idle(context: ServerContext) -> None:
+    for connection in cast(tuple[HTTPConnection, ...], tuple(context.registry.connections)):
         if connection.state is not ConnectionState.NEW:
             connection.close_if_idle()
 
 
-def _close_new(service: ServerContext) -> None:
-    for handshake in tuple(service.handshakes):
+def _close_new(context: ServerContext) -> None:
+    for handshake in tuple(context.registry.handshakes):
         handshake.abort()
-    for connection in tuple(service.connections):
+    for connection in tuple(context.registry.connections):
         connection.close_if_idle()

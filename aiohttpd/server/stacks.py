@@ -19,7 +19,7 @@ _MOST = 1000  # connections in a report
 
 def report(server: HTTPServer) -> str:
     """A text with a line for each connection of a server, and the stacks of the handlers that wait."""
-    connections = sorted(server.connections, key=lambda connection: connection.busy_since or time.perf_counter())
+    connections = sorted(server.connections, key=_since)
     in_flight = server.in_flight
     lines = [f"aiohttpd, process {os.getpid()}: {_count(len(connections), 'connection')}, "
              f"{_count(in_flight, 'request')} in flight"]  # fmt: skip
@@ -32,20 +32,23 @@ def report(server: HTTPServer) -> str:
     return "\n".join(lines)
 
 
+def _since(connection: HTTPConnection) -> float:
+    """When its handler has begun, in the time of `perf_counter`; now if none is at work."""
+    return time.perf_counter() if connection.handler is None else connection.handler.started
+
+
 def _connection(connection: HTTPConnection) -> Iterator[str]:
     address = connection.client_address
     where = f"{escape(str(address[0]))}:{address[1]}" if isinstance(address, tuple) else escape(address)
     line = f"{where} {connection.state.name}"
-    request, since = connection.request, connection.busy_since
-    if request is not None:
-        line += f" {escape(request.requestline)}"
-    if since is not None:
-        line += f", for {time.perf_counter() - since:.3f} s"
+    handler = connection.handler
+    if handler is not None:
+        line += f" {escape(handler.request.requestline)}, for {time.perf_counter() - handler.started:.3f} s"
     if connection.out.unsent:
         line += f", {connection.out.unsent} bytes wait for the client"
     yield line
-    if connection.task is not None:
-        yield from _waits(connection.task)
+    if handler is not None:
+        yield from _waits(handler.task)
 
 
 def _waits(task: "asyncio.Task[None]") -> Iterator[str]:

@@ -6,8 +6,7 @@ Owns their answers, and how they are put in front of an App. What is counted is 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ..engine.context import ServerContext
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ServedApp
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..wire.request import Request
@@ -46,17 +45,16 @@ def with_pages(pages: dict[str, App], app: App) -> App:
     return choose
 
 
-def add_pages(pages: dict[str, App], service: ServerContext) -> None:
-    """Put pages before the App of a service, whichever way it answers."""
-    service.app = with_pages(pages, service.app)
-    instant = service.instant
+def add_pages(pages: dict[str, App], served: ServedApp) -> ServedApp:
+    """Pages in front of an App, whichever way it answers."""
+    app, instant = with_pages(pages, served.app), served.instant
     if instant is None:
-        return
+        return served._replace(app=app)
 
     def choose(request: Request) -> "PreparedResponse | None":
         return None if request.path in pages else instant(request)
 
-    service.instant = choose
+    return served._replace(app=app, instant=choose)
 
 
 def metrics_page(snapshots: Snapshots) -> App:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Preset
 from ..engine.apps import check_factory
-from ..engine.context import error_logger
+from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..errors import ContentTooLarge
 from ..wire.parser import TLS_HANDSHAKE

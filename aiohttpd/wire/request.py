@@ -8,15 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..config import Config
+from .address import Address
 from .headers import Headers
 
 if TYPE_CHECKING:
     from .urlencoded import MultiMap
 
 __all__ = ["Address", "Body", "ErrorPages", "RequestFraming", "Peer", "Request", "absolute_form"]
-
-# A (host, port) pair, with two more items on IPv6, or the path of a unix socket.
-Address = tuple[str, int] | tuple[str, int, int, int] | str
 
 # RFC 9112 section 3.2.2, for the two schemes that a server of HTTP has: authority, then path and query.
 absolute_form = re.compile(r"(?i:https?)://([^/?]*+)(.*+)").fullmatch
@@ -65,9 +63,8 @@ class Peer(Protocol):
     def client_address(self) -> Address: ...
     @property
     def server_address(self) -> Address: ...
-
-    scheme: str
-
+    @property
+    def scheme(self) -> str: ...
     @property
     def config(self) -> Config: ...
     @property

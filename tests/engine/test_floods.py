@@ -11,6 +11,7 @@ import pytest
 from aiohttpd import BaseHTTPRequestHandler, Config, Request, StreamReader, StreamWriter
 from aiohttpd.engine.connection import ConnectionState, HTTPConnection
 from aiohttpd.engine.context import ServerContext
+from aiohttpd.engine.interfaces import ServedApp
 from aiohttpd.errors import WireError
 from aiohttpd.testing import MemoryTransport, running
 from aiohttpd.wire.body import ChunkedDecoder
@@ -58,9 +59,9 @@ class TestPipelining:
     async def test_what_waits_is_bounded(self, waits: bool, read: int) -> None:
         app = Turns(waits=waits)
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = Slow(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         stream = GET * (read // len(GET) + 1)
         sent = ahead = 0
         for _ in range(3000):
@@ -73,16 +74,16 @@ class TestPipelining:
         assert ahead <= WAITS + len(stream) + 2 * 32 * len(GET)
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     @pytest.mark.parametrize("heads", [1, 2, 4])
     async def test_large_heads_of_many_reads_in_one_callback(self, heads: int) -> None:
         """uvloop reads up to 32 times in one callback: of heads of 60 KiB no more than a few are served in it."""
         app = Turns(waits=False)
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = Slow(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         large = GET[:-2] + b"".join(b"Cookie: " + b";" * 15_000 + b"\r\n" for _ in range(4)) + b"\r\n"
         for _ in range(32):
             transport.feed(large * heads)
@@ -92,30 +93,30 @@ class TestPipelining:
         await until(transport.is_reading)
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     async def test_it_goes_on_to_the_end(self) -> None:
         """Nothing is forgotten, however much came, and reading is paused no longer."""
         app = Turns(waits=True)
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = Slow(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         for _ in range(3):
             transport.feed(GET * 10_000)
         await until(lambda: app.answered == 30_000)
         await until(transport.is_reading)
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     @pytest.mark.parametrize("waits", [False, True])
     async def test_a_client_that_does_not_read(self, waits: bool) -> None:
         app = Turns(waits=waits)
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = Slow(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         transport.stall(on=True)
         sent = 0
         for _ in range(100):
@@ -130,16 +131,16 @@ class TestPipelining:
         assert transport.is_reading()
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     async def test_a_head_is_no_backlog(self) -> None:
         """A limit that is larger than what may wait holds."""
         app = Turns(waits=False)
         loop = asyncio.get_running_loop()
         config = Config(access_log=False, limit_head=MIB, limit_field=MIB)
-        service = ServerContext(app, config, loop)
+        context = ServerContext(ServedApp(app), config, loop)
         transport = Slow(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         transport.feed(GET * 3000 + GET[:-2] + b"a: ")
         for _ in range(8):
             transport.feed(b"b" * 100_000)
@@ -147,7 +148,7 @@ class TestPipelining:
         await until(lambda: app.answered == 3001)
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     @pytest.mark.parametrize("way", ["half-closed", "behind a body", "behind a body that nobody reads"])
     async def test_ends(self, way: str) -> None:
@@ -210,9 +211,9 @@ class TestPipelining:
             await go_on.wait()
 
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = Slow(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         transport.feed(GET + bytes(READ + 1))
         await asyncio.sleep(0)
         await until(lambda: bodies)
@@ -222,7 +223,7 @@ class TestPipelining:
         go_on.set()
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
 
 UNITS = {
@@ -282,8 +283,8 @@ class TestChunks:
             response.send_head(401)
 
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False, limit_discard=limit), loop)
-        transport, connection = MemoryTransport(loop), HTTPConnection(service)
+        context = ServerContext(ServedApp(app), Config(access_log=False, limit_discard=limit), loop)
+        transport, connection = MemoryTransport(loop), HTTPConnection(context)
         transport.connect(connection)
         transport.feed(CHUNKED)
         await until(lambda: connection.state is ConnectionState.DISCARDING)
@@ -293,7 +294,7 @@ class TestChunks:
         assert (connection.state is ConnectionState.IDLE) is True or limit == 100
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     async def test_read_ahead_counts_framing(self) -> None:
         """Nobody reads, so the client is paused by what it has sent, not by what is content of that."""
@@ -306,9 +307,9 @@ class TestChunks:
             response.send_head(200)
 
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = MemoryTransport(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         transport.feed(CHUNKED)
         sent = 0
         for _ in range(200):
@@ -323,7 +324,7 @@ class TestChunks:
         assert sizes == [sent]
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     @pytest.mark.parametrize("status", [200, 401, 405])
     @on_both_loops
@@ -337,8 +338,8 @@ class TestChunks:
             response.send_head(status)
 
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False, limit_discard=10 * MIB), loop)
-        connection, transport = HTTPConnection(service), MemoryTransport(loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False, limit_discard=10 * MIB), loop)
+        connection, transport = HTTPConnection(context), MemoryTransport(loop)
         transport.connect(connection)
         transport.feed(CHUNKED + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
         turns = 0
@@ -349,7 +350,7 @@ class TestChunks:
         assert len(finals(bytes(transport.output))) == 1
         transport.close()
         await transport.closed.wait()
-        service.close()
+        context.close()
 
     async def test_half_closed_behind_chunks(self) -> None:
         """The end of the stream is no end of a body that has come already."""
@@ -383,9 +384,9 @@ class TestChunks:
             response.send_head(200)
 
         loop = asyncio.get_running_loop()
-        service = ServerContext(app, Config(access_log=False), loop)
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
         transport = MemoryTransport(loop)
-        transport.connect(HTTPConnection(service))
+        transport.connect(HTTPConnection(context))
         transport.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         await until(lambda: got)
         tracemalloc.start()
@@ -396,8 +397,8 @@ class TestChunks:
         assert size < 400_000
         transport.close()
         await transport.closed.wait()
-        await until(lambda: not service.orphans)
-        service.close()
+        await until(lambda: not context.registry.orphans)
+        context.close()
 
 
 @pytest.mark.parametrize("value", [b"," * 16_000, b", " * 8000, b"\t " * 8000], ids=["commas", "spaced", "spaces"])

@@ -108,8 +108,8 @@ class TestConnections:
                     assert (await answer(other))[0] == 503
                     async with asyncio.timeout(BOUND):
                         await server.shutdown()
-                    assert server._service is not None
-                    assert not server._service.turned_away or await other.read() == b""
+                    assert server._context is not None
+                    assert not server._context.registry.turned_away or await other.read() == b""
 
 
 class TestInFlight:
@@ -189,8 +189,8 @@ class TestHandlerDeadline:
         async with running(app, timeout_handler=0.5) as server, writers_to(server) as [(reader, writer)]:
             writer.write(GET)
             await gate.begun.get()
-            [connection] = server.connections
-            await until(lambda: connection._fifo is None, BOUND)  # it has fallen due
+            assert server._context is not None
+            await until(lambda: not server._context.timeouts.handler, BOUND)  # it has fallen due
             gate.go_on.set()
             assert b"end" in await reader.readuntil(b"0\r\n\r\n")
 
@@ -214,13 +214,13 @@ class TestHandlerDeadline:
             response.send_head(200)
 
         async with running(app, timeout_handler=5.0) as server, writers_to(server) as [(reader, writer)]:
-            assert server._service is not None
+            assert server._context is not None
             for data in (GET, GET * 3):
                 writer.write(data)
                 for _ in range(data.count(GET)):
                     assert (await answer(reader))[0] == 200
-                assert server._service.handlers == {}
-                assert len(server._service.idles) == 1  # what it waits for now
+                assert server._context.timeouts.handler == {}
+                assert len(server._context.timeouts.idle) == 1  # what it waits for now
 
     @staticmethod
     @on_both_loops

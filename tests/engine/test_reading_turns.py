@@ -8,6 +8,7 @@ import pytest
 from aiohttpd import Config, Request, StreamWriter
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
+from aiohttpd.engine.interfaces import ServedApp
 from aiohttpd.testing import MemoryTransport
 
 KIB = 1024
@@ -35,9 +36,9 @@ async def test_tiny_reads_leave_turns_to_others(read: Read) -> None:
         response.send_head(200)
 
     loop = asyncio.get_running_loop()
-    service = ServerContext(app, Config(access_log=False), loop)
+    context = ServerContext(ServedApp(app), Config(access_log=False), loop)
     transport = MemoryTransport(loop)
-    transport.connect(HTTPConnection(service))
+    transport.connect(HTTPConnection(context))
     transport.feed(HEAD % LINES + LINES * b"\n")
     while not transport.output:
         before = done
@@ -47,7 +48,7 @@ async def test_tiny_reads_leave_turns_to_others(read: Read) -> None:
     assert most <= 2000
     transport.close()
     await transport.closed.wait()
-    service.close()
+    context.close()
 
 
 async def test_many_pieces_in_one_callback() -> None:
@@ -61,9 +62,9 @@ async def test_many_pieces_in_one_callback() -> None:
         response.send_head(200)
 
     loop = asyncio.get_running_loop()
-    service = ServerContext(app, Config(access_log=False), loop)
+    context = ServerContext(ServedApp(app), Config(access_log=False), loop)
     transport = MemoryTransport(loop)
-    transport.connect(HTTPConnection(service))
+    transport.connect(HTTPConnection(context))
     transport.feed(HEAD % size)
     await asyncio.sleep(0)  # it waits
     left, most = size, 0
@@ -81,4 +82,4 @@ async def test_many_pieces_in_one_callback() -> None:
     assert sum(map(len, taken)) == size
     transport.close()
     await transport.closed.wait()
-    service.close()
+    context.close()

@@ -75,8 +75,8 @@ def authority(ca: trustme.CA, tmp_path: Path) -> Authority:
 
 def handshakes(server: HTTPServer) -> int:
     """How many are under way."""
-    assert server._service is not None
-    return len(server._service.handshakes)
+    assert server._context is not None
+    return len(server._context.registry.handshakes)
 
 
 def certificate_of(client: Client) -> bytes:
@@ -355,9 +355,9 @@ class Greeted(asyncio.Protocol):
     """Something that comes before TLS on a connection, as the PROXY protocol does."""
 
     def __init__(self, server: HTTPServer, context: ssl.SSLContext) -> None:
-        assert server._service is not None
-        self.service = server._service
-        self.handshake = Handshake(self.service, context, lambda: HTTPConnection(self.service))
+        assert server._context is not None
+        self.context = server._context
+        self.handshake = Handshake(self.context, context, lambda: HTTPConnection(self.context))
         self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -163,9 +163,9 @@ async def test_broken_handshakes_are_no_news(
         for way in (leave, half, wait_for_end, garbage, alert, nothing, finished, bad_record):
             for reset in (False, True):
                 await asyncio.gather(*(asyncio.to_thread(probe, server, way, reset) for _ in range(4)))
-        assert server._service is not None
-        service = server._service
-        await until(lambda: not server.connections and not service.handshakes)
+        assert server._context is not None
+        registry = server._context.registry
+        await until(lambda: not registry.in_use)
     assert not caplog.records
 
 

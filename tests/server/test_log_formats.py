@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import aiohttpd
 from aiohttpd.engine.answer import PreparedResponse
-from aiohttpd.engine.context import ServerContext
+from aiohttpd.engine.recorder import Recorder
 from aiohttpd.server.access_log import AccessLog, LoggingAccessLog
+from aiohttpd.server.layers import make_recorder
 from aiohttpd.server.log_format import FIELDS, LineFormat
 from aiohttpd.server.metrics import Metrics
 from aiohttpd.testing import exchange
@@ -71,10 +72,10 @@ async def test_the_host_behind_a_proxy_is_the_one_the_client_has_asked_for() -> 
 async def test_no_clock_is_read_for_durations_that_no_line_tells(format: str, timed: bool) -> None:
     loop = asyncio.get_running_loop()
     log = AccessLog(io.StringIO(), loop, format)
-    assert ServerContext(Echo, aiohttpd.Config(), loop, access_log=log).timed is timed
-    assert ServerContext(Echo, aiohttpd.Config(), loop, access_log=log, metrics=Metrics()).timed
-    assert ServerContext(Echo, aiohttpd.Config(), loop, access_log=LoggingAccessLog(format)).timed
-    assert not ServerContext(Echo, aiohttpd.Config(access_log=False), loop, access_log=log).timed
+    assert Recorder(log).timed is timed
+    assert Recorder(log, Metrics()).timed
+    assert Recorder(LoggingAccessLog(format)).timed
+    assert not make_recorder(aiohttpd.Config(access_log=False), log).timed
 
 
 async def test_combined() -> None:

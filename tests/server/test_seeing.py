@@ -156,10 +156,10 @@ class TestMetrics:
     async def test_nothing_when_it_is_off(self) -> None:
         async with running(Echo, access_log=False) as server, client(server) as http:
             assert (await http.get("/metrics")).text == "ok\n"  # it is the App's own
-            service = server._service
-            assert service is not None
-            assert service.metrics is None
-            assert service.record is None
+            context = server._context
+            assert context is not None
+            assert context.recorder.metrics is None
+            assert context.record is None
             assert server.snapshot()["requests"] == {}
 
     async def test_no_access_log_is_none_with_metrics_either(self) -> None:

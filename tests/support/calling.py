@@ -7,7 +7,7 @@ from typing import Any, cast
 from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
-from aiohttpd.engine.interfaces import App
+from aiohttpd.engine.interfaces import App, ServedApp
 from aiohttpd.testing import MemoryTransport, exchange
 
 from .asking import QUIET
@@ -57,11 +57,11 @@ async def pieces_written(app: App, request: bytes) -> list[bytes]:
             super().write(data)
 
     loop = asyncio.get_running_loop()
-    service = ServerContext(app, QUIET, loop)
+    context = ServerContext(ServedApp(app), QUIET, loop)
     transport = Transport(loop)
-    transport.connect(HTTPConnection(service))
+    transport.connect(HTTPConnection(context))
     transport.feed(request)
     transport.feed_eof()
     await transport.closed.wait()
-    service.deadlines.close()
+    context.deadlines.close()
     return pieces

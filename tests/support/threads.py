@@ -32,4 +32,4 @@ def busy(workers: WorkerPool) -> int:
 
 
 def threads_of(server: Any) -> Threads:
-    return cast(Threads, server._service.shared(Threads))
+    return cast(Threads, server._context.shared(Threads))

@@ -61,9 +61,9 @@ async def drive(
     With ``wait`` the handler has a turn of the loop before each piece, which Python 3.11 needs to start it.
     """
     loop = asyncio.get_running_loop()
-    service = ServerContext(app, config or aiohttpd.Config(access_log=False), loop, prepare=prepare)
+    context = ServerContext(prepare(app), config or aiohttpd.Config(access_log=False), loop)
     transport = MemoryTransport(loop)
-    transport.connect(HTTPConnection(service))
+    transport.connect(HTTPConnection(context))
     for piece in pieces:
         if wait:
             await asyncio.sleep(0)
@@ -78,7 +78,7 @@ async def drive(
     output, closed = bytes(transport.output), transport.is_closing()
     transport.close()
     await transport.closed.wait()
-    service.deadlines.close()
+    context.deadlines.close()
     return output, closed
 
 

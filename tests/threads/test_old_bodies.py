@@ -180,7 +180,7 @@ class TestSpools:
         """A body and a half fill the space, two threads wait for others, and then it is 503; nothing of it stays."""
         async with running(app, limit_spools=self.LIMIT, worker_threads=8) as server, AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(connected(server)) for _ in range(4)]
-            readers = server._service.shared(Threads).spools
+            readers = server._context.shared(Threads).spools
             for client, reached in zip(
                 clients,
                 (
@@ -210,9 +210,9 @@ class TestSpools:
                     clients = [await stack.enter_async_context(connected(server)) for _ in range(3)]
                     for client in clients:
                         await client.send(post_of(900_000), bytes(500_000))
-                    await until(lambda: not server._service.shared(Threads).spools._readers)
+                    await until(lambda: not server._context.shared(Threads).spools._readers)
                 await until(lambda: not spools._bodies.used and not server.in_flight)
-            assert server._service.shared(Threads).spools._readers == 2
+            assert server._context.shared(Threads).spools._readers == 2
 
     @pytest.mark.parametrize("limit", [1, 50_000, 10_000_000])
     async def test_answers(self, limit: int) -> None:

@@ -379,7 +379,7 @@ async def test_a_client_that_floods() -> None:
         [connection] = server.connections
         await until(lambda: connection._reading_paused)
         assert connection._body is not None
-        assert connection._body.received < 4 * 1024 * 1024
+        assert connection._body.reader.received < 4 * 1024 * 1024
         gate.set()
         assert (await client.answer()).body == b"content"
         client.writer.transport.abort()

@@ -1,0 +1,35 @@
+"""What handlers raise and nobody catches: where it is reported, and how it is logged."""
+
+import logging
+import os
+from typing import Any
+
+from ..net.forking import end_child
+from ..wire.request import Request
+
+__all__ = ["ErrorReporter", "error_logger", "log_error"]
+
+error_logger = logging.getLogger("aiohttpd.error")
+
+
+class ErrorReporter:
+    """Has unhandled exceptions logged, by ``server.handle_error(error, request)`` if there is one."""
+
+    def __init__(self, server: Any = None) -> None:
+        self._server = server
+        self._pid = os.getpid()
+
+    def __call__(self, error: BaseException, request: Request) -> None:
+        """Report what a handler has raised; end the process if it is a child that the handler has forked."""
+        end_child(error, self._pid)
+        handle = getattr(self._server, "handle_error", None) or log_error
+        try:
+            handle(error, request)
+        except Exception as second:
+            log_error(error, request)
+            log_error(second, request)
+
+
+def log_error(error: BaseException, request: Request) -> None:
+    """Log an unhandled exception, one traceback with the request line, on ``aiohttpd.error``."""
+    error_logger.error("unhandled exception in '%s'", request.requestline, exc_info=error)

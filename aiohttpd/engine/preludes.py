@@ -1,0 +1,48 @@
+"""Preludes: what every response begins with, status line, Server and Date, made once a second."""
+
+import asyncio
+
+from ..net.clock import Clock
+from ..wire.product import __version__
+from ..wire.response import status_line
+
+__all__ = ["Preludes"]
+
+
+class Preludes(dict[int, bytes]):
+    """The beginnings of responses by status. One that is missing is made, and kept until the second ends.
+
+    Args:
+        loop: its timer is used, and only while there is something to be dropped.
+        server_header: whether there is a Server field.
+
+    Attributes:
+        server_field: the Server field with its CRLF; empty if there is none.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, server_header: bool) -> None:
+        self._loop = loop
+        self._clock = Clock()
+        self._timer: asyncio.TimerHandle | None = None  # runs until the end of the second
+        self.server_field = f"Server: aiohttpd/{__version__}\r\n".encode() if server_header else b""
+
+    def __missing__(self, status: int) -> bytes:
+        prelude = self[status] = status_line(status) + self.server_field + self.date_field()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._clock.left(), self._end_second)
+        return prelude
+
+    def date_field(self) -> bytes:
+        """The Date field with its CRLF, RFC 9110 section 6.6.1."""
+        self._clock.tick()
+        return b"Date: %b\r\n" % self._clock.date.encode()
+
+    def close(self) -> None:
+        """Drop the timer, and all that has been made."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._end_second()
+
+    def _end_second(self) -> None:
+        self._timer = None
+        self.clear()

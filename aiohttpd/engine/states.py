@@ -1,0 +1,26 @@
+"""The states of a connection.
+
+::
+
+    NEW ──► HEAD ──► SERVING ──► (DISCARDING) ──► IDLE ──► HEAD …
+      └───────┴─────────┴─────────────┴────────────┴──► LINGERING ──► CLOSED
+"""
+
+import enum
+
+__all__ = ["CLOSED", "DISCARDING", "HEAD", "IDLE", "LINGERING", "NEW", "SERVING", "ConnectionState"]
+
+
+class ConnectionState(enum.Enum):
+    """What a connection waits for, and what ends the wait."""
+
+    NEW = "the first byte; timeout_head"
+    HEAD = "the rest of a head; timeout_head"
+    SERVING = "a handler; timeout_body while it waits for content"
+    DISCARDING = "the rest of a body that nobody read; timeout_linger"
+    IDLE = "the next request; timeout_idle"
+    LINGERING = "the peer to close, so that the last answer is not lost; timeout_linger"
+    CLOSED = "nothing"
+
+
+NEW, HEAD, SERVING, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
