@@ -100,13 +100,17 @@ class Speaker:
             raise EOFError
         self._incoming.write(data)
 
+    async def send(self, data: bytes) -> None:
+        if self._tls is not None:
+            self._tls.write(data)
+            data = self._outgoing.read()
+        await self.client.send(data)
+
     async def ask(self, data: bytes) -> Any:
         """Send a request; what `tell` answers."""
+        await self.send(data)
         if self._tls is None:
-            await self.client.send(data)
             return json.loads((await self.client.answer()).body)
-        self._tls.write(data)
-        await self.client.send(self._outgoing.read())
         answer = b""
         while not answer.endswith(b"]"):
             try:
@@ -144,6 +148,38 @@ async def test_the_client_is_the_one_of_the_preamble(preamble: bytes, scheme: st
             body = post(300_000) + bytes(300_000)
             assert await speaker.ask(body) == [CLIENT, ENTRANCE, scheme, 300_000]
             assert await speaker.ask(get()) == [CLIENT, ENTRANCE, scheme, 0]
+
+
+class Clients:
+    """An access log that keeps who has asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def answered(self, request: Request, answer: Answer, started: float) -> None:
+        self.seen.append(request.client_address)
+
+    def refused(self, client_address: Any, line: str, status: int) -> None:
+        self.seen.append(client_address)
+
+    def message(self, text: str) -> None:
+        pass
+
+
+@PREAMBLES
+@BOTH_SCHEMES
+@on_both_loops
+async def test_the_log_has_the_client_of_the_preamble(preamble: bytes, scheme: str, tls: Contexts) -> None:
+    """Of requests and of refusals, although TLS begins after the preamble on a transport of its own."""
+    log = Clients()
+    config = Config(**behind(access_log=True))
+    async with HTTPServer(("127.0.0.1", 0), tell, ssl=tls[0], config=config, access_log=log) as server:
+        async with connected(server) as client:
+            speaker = await open_with(client, tls[1], preamble)
+            await speaker.ask(get())
+            await speaker.send(b"nonsense\r\n\r\n")
+            await until(lambda: len(log.seen) == 2)
+    assert [list(address) for address in log.seen] == [CLIENT, CLIENT]
 
 
 @PREAMBLES
