@@ -326,9 +326,7 @@ class HTTPServer:
         options = tls_options(self.config) if ssl is not None else {}
         if ssl is not None:
             half_closable(ssl)
-        connection = HTTPConnection(
-            self._context
-        )  # connect_accepted_socket() of uvloop returns another protocol with TLS
+        connection = HTTPConnection(self._context)  # with TLS, uvloop returns another protocol
         if client_address is not None:
             connection.client_address = client_address  # before the first request can arrive
         connection.secured = secured
