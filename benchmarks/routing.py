@@ -49,8 +49,8 @@ def requests(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
     """Time of a request as a whole."""
 
     def asking(app: aiohttpd.App, path: str) -> Callable[[], object]:
-        service = ServerContext(app, aiohttpd.Config(access_log=False), loop, prepare=prepare)
-        connection = HTTPConnection(service)
+        context = ServerContext(prepare(app), aiohttpd.Config(access_log=False), loop)
+        connection = HTTPConnection(context)
         Null(loop).connect(connection)
         data = f"GET {path} HTTP/1.1\r\nHost: localhost:8080\r\nAccept: */*\r\n\r\n".encode()
         return lambda: connection.data_received(data)

@@ -58,7 +58,7 @@ class FakeSink:
         self.persists = True
         self.cuts: list[bool] = []
         self.continues = 0
-        self.service = SimpleNamespace(
+        self.context = SimpleNamespace(
             prelude=lambda status: status_line(status) + b"Server: s\r\nDate: d\r\n",
             server_field=b"Server: s\r\n",
             date_field=lambda: b"Date: d\r\n",
