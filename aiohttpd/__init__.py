@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     BodyTimeout,
     ClientDisconnected,
+    ConnectionClosed,
     ContentTooLarge,
     ContractError,
     HTTPError,
@@ -51,6 +52,7 @@ __all__ = [
     "Certificates",
     "ClientDisconnected",
     "Config",
+    "ConnectionClosed",
     "ContentTooLarge",
     "ContractError",
     "Converter",

@@ -12,6 +12,7 @@
     │       └── BodyTimeout       408, the request body arrived too slowly
     ├── ConnectionResetError
     │   └── ClientDisconnected    the client has closed the connection
+    │       └── ConnectionClosed  a WebSocket is closed; it knows code and reason
     ├── TLSError                  a certificate or its key cannot be used
     └── RuntimeError
         └── ContractError         a handler used an API wrongly; the text says what to do
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "BodyTimeout",
     "ClientDisconnected",
+    "ConnectionClosed",
     "ContentTooLarge",
     "ContractError",
     "HTTPError",
@@ -177,6 +179,32 @@ class TLSError(Exception):
 
 class ClientDisconnected(ConnectionResetError):
     """The client has closed the connection, so nothing more can be sent or received."""
+
+
+class ConnectionClosed(ClientDisconnected):
+    """A WebSocket is closed: nothing more is received, and nothing can be sent.
+
+    Attributes:
+        code: the code of the first Close frame; 1005 if it had none, 1006 if the connection was lost without one
+            (RFC 6455 section 7.4).
+        reason: the reason in that frame; may be empty.
+        by_client: whether the client has closed it, or is gone; False if this side has closed it.
+    """
+
+    def __init__(self, code: int, reason: str = "", *, by_client: bool) -> None:
+        side = "client" if by_client else "server"
+        super().__init__(f"the WebSocket was closed by the {side}: {code}{' ' if reason else ''}{reason}")
+        self.code = code
+        self.reason = reason
+        self.by_client = by_client
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+    @property
+    def normal(self) -> bool:
+        """Whether it is an end that was to be expected: 1000, 1001, or no code."""
+        return self.code in (1000, 1001, 1005)
 
 
 class ContractError(RuntimeError):

@@ -26,12 +26,14 @@ ORDER = [
     *("testing", "compat", "__main__"),
 ]
 # Files that may have more than 600 lines.
-LONGER = {"handlers.base": 850}  # the contract of handlers on one page; half of it is docstrings
+LONGER = {"handlers.base": 900}  # the contract of handlers on one page; half of it is docstrings
 OUTSIDE = {
     "runner.process": {"uvloop"},
     "runner.cli": {"click"},
     "handlers.forms.multipart": {"multipart"},
     "runner.reload": {"watchfiles"},
+    "handlers.websocket.handshake": {"websockets"},
+    "handlers.websocket.websocket": {"websockets"},
 }
 
 

@@ -20,6 +20,7 @@ _POSITIVE = (
     "timeout_head",
     "timeout_body",
     "timeout_handshake",
+    "websocket_close_timeout",
     "limit_",
     "worker_threads",
 )  # zero would let nobody in
@@ -180,6 +181,25 @@ class Config:
     reuse_port: bool = _option(
         False, "share the port with other servers of this user; a port in use is no error then", group="Limits"
     )
+
+    websocket_ping_interval: float = _option(
+        20.0, "a WebSocket may be silent in one direction before it is sent a ping; 0: never", unit="seconds",
+        group="WebSockets",
+    )  # fmt: skip
+    websocket_ping_timeout: float = _option(
+        20.0, "for anything to come after a ping (1011); 0: for ever", unit="seconds", group="WebSockets"
+    )
+    websocket_close_timeout: float = _option(
+        10.0, "for the client to answer a Close frame, then it is cut off", unit="seconds", group="WebSockets"
+    )
+    limit_websocket_message: int = _option(
+        16 * MIB, "one message of a WebSocket, after decompression (1009)", unit="bytes", group="WebSockets"
+    )
+    limit_websocket_frames: int = _option(100_000, "frames of one message of a WebSocket (1008)", group="WebSockets")
+    limit_websocket_queue: int = _option(
+        256 * KIB, "messages that wait for a handler, before its client is not read from", unit="bytes",
+        group="WebSockets",
+    )  # fmt: skip
 
     hosts: str = _option(
         "",

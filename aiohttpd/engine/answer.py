@@ -38,6 +38,7 @@ class ResponseState(enum.Enum):
     START = "no head has been given"
     HELD = "the head is known, nothing has left"
     SENT = "the encoder has been given the head, and content"
+    UPGRADED = "the head has left, and another protocol is spoken after it"
     DONE = "complete, or given up"
 
 

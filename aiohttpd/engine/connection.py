@@ -18,6 +18,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import ClientDisconnected, ContractError, WireError, meant_by
+from ..net.deadlines import Deadlines
 from ..net.transport import TransportProtocol
 from ..wire.body import ChunkedDecoder
 from ..wire.headers import Headers
@@ -33,7 +34,8 @@ from .handler_task import HandlerTask
 from .interfaces import Forwarding
 from .receiver import BodyReceiver, TunnelReceiver, begin_body, complete_body
 from .response import StreamWriter
-from .states import CLOSED, DISCARDING, HEAD, IDLE, LINGERING, NEW, SERVING, ConnectionState
+from .states import CLOSED, DISCARDING, HEAD, IDLE, LINGERING, NEW, SERVING, UPGRADED, ConnectionState
+from .upgraded import MessageMeter, UpgradedProtocol
 
 __all__ = ["ConnectionState", "HTTPConnection"]
 
@@ -54,11 +56,12 @@ class HTTPConnection(TransportProtocol):
     Attributes:
         state: what it waits for.
         handler: the handler that waits; None if none does.
+        upgraded: the protocol that is spoken after an upgrade; None while that is HTTP.
     """
 
     __slots__ = (
         "_body", "_delivery", "_encoder", "_forwarding", "_last_request", "_parser", "_timeouts",
-        "context", "handler", "state",
+        "context", "handler", "state", "upgraded",
     )  # fmt: skip
 
     def __init__(self, context: ServerContext, forwarding: Forwarding | None = None) -> None:
@@ -71,6 +74,7 @@ class HTTPConnection(TransportProtocol):
         self._timeouts = context.timeouts
         self._body: BodyReceiver | None = None  # of the current request, while it arrives or waits to be read
         self.handler: HandlerTask | None = None
+        self.upgraded: UpgradedProtocol | None = None
         self._encoder: HTTP1Encoder | None = None  # of all answers, while there is a transport
         self._delivery: Delivery | None = None  # since the client has closed its side
 
@@ -113,6 +117,9 @@ class HTTPConnection(TransportProtocol):
                 body.feed()
             else:
                 self._discard(body)
+        elif state is UPGRADED:
+            assert self.upgraded is not None
+            self.upgraded.data_received(data)
         elif state is LINGERING:
             self.discard(len(data))
 
@@ -125,6 +132,9 @@ class HTTPConnection(TransportProtocol):
         if self.state is SERVING:
             if self._body is not None and not self._process_scheduled:  # else what waits comes first
                 self._body.reader.feed_eof()
+        elif self.state is UPGRADED:
+            assert self.upgraded is not None
+            self.upgraded.eof_received()
         elif self.state is LINGERING:
             self.out.close()
         elif self.state in _BETWEEN_REQUESTS:
@@ -145,13 +155,17 @@ class HTTPConnection(TransportProtocol):
         super().connection_lost(error)
         if self._body is not None:
             self._body.reader.fail(ClientDisconnected("the client is gone"))
+        if self.upgraded is not None:
+            self.upgraded.connection_lost(error)
         self.context.closed(self)
         self._encoder = None  # answers that go on have it; they would keep each other alive
 
     def resume_writing(self) -> None:
         """The transport takes more."""
         super().resume_writing()
-        if self.state in _BETWEEN_REQUESTS:
+        if self.upgraded is not None:
+            self.upgraded.resume_writing()
+        elif self.state in _BETWEEN_REQUESTS:
             self.process_later()  # it may close, which asyncio does not expect within this call
 
     # From the bytes to the next request, and from its answer to the next.
@@ -193,7 +207,7 @@ class HTTPConnection(TransportProtocol):
                 self.arm(idle)
         elif self.state in _BETWEEN_REQUESTS:
             self._wait_for_head()
-        else:
+        elif self.state is not UPGRADED:
             self.regulate_reading()
 
     def _yield_after_large_head(self) -> None:
@@ -403,6 +417,36 @@ class HTTPConnection(TransportProtocol):
         if unread:
             self._parser.feed(unread + self._parser.take())
 
+    def upgrade(self, protocol: UpgradedProtocol) -> None:
+        """Have another protocol spoken from now on; the head of the answer has been sent.
+
+        What followed the request belongs to that protocol.
+        """
+        self.state = UPGRADED
+        self._last_request = True
+        self.upgraded = protocol
+        protocol.connection_made(self)
+        self.resume_reading()
+        if waiting := self._parser.take():
+            protocol.data_received(waiting)
+        if self.state is UPGRADED and self.eof:
+            protocol.eof_received()
+        if self.out.lost:
+            protocol.connection_lost(None)
+        elif self.context.draining:
+            protocol.drain()
+
+    # What that protocol asks of its `Carrier`.
+
+    loop: asyncio.AbstractEventLoop = property(attrgetter("context.loop"))  # type: ignore[assignment]
+    deadlines: Deadlines = property(attrgetter("context.deadlines"))  # type: ignore[assignment]
+    meter: MessageMeter | None = property(attrgetter("context.recorder.metrics"))  # type: ignore[assignment]
+
+    def hang_up(self) -> None:
+        """Close our side, and the connection once the peer has closed its own."""
+        if self.state is UPGRADED:
+            self._linger()
+
     # What a response asks of its `Sink`.
 
     @property
@@ -422,6 +466,8 @@ class HTTPConnection(TransportProtocol):
 
     def cut(self, *, reset: bool) -> None:
         """End an answer that cannot be completed; by a reset where closing would look like its end."""
+        if self.state is LINGERING:
+            return  # the protocol after an upgrade has had its end
         if not reset:
             self._last_request = True
             self._parser.take()
@@ -513,7 +559,7 @@ class HTTPConnection(TransportProtocol):
         """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
         if self.state is CLOSED or self.state is LINGERING:
             return
-        if (self._parser.buffer and not self.eof) or self._is_owed():
+        if self.state is UPGRADED or (self._parser.buffer and not self.eof) or self._is_owed():
             self._linger()
         else:
             self._end()
@@ -547,6 +593,8 @@ class HTTPConnection(TransportProtocol):
     def drain(self) -> None:
         """The server stops: the current request, or the one that may be on its way already, is the last."""
         self._last_request = True
+        if self.upgraded is not None:
+            self.upgraded.drain()
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing happens."""

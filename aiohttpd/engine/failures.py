@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ClientDisconnected, ContractError, HTTPError
 from ..wire.response import ResponseFields
-from .answer import Cause
+from .answer import Cause, ResponseState
 from .error_body import ErrorBody, content_of, error_fields
 from .interfaces import ResponseWriter
 from .traceback_page import send_traceback
@@ -34,8 +34,9 @@ def answer_failure(
         error_body: makes the content; None for plain text.
         more: header fields that the App adds to such responses.
     """
-    if isinstance(error, ClientDisconnected) and (response.is_closing() or response.request.method == "HEAD"):
-        if response.replaceable() or response.is_closing():
+    over = response.is_closing() or response.state is ResponseState.UPGRADED
+    if isinstance(error, ClientDisconnected) and (over or response.request.method == "HEAD"):
+        if response.replaceable() or over:
             return
         response.finish()  # to HEAD: the head is complete, and there is no content
         return

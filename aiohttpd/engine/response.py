@@ -18,6 +18,7 @@ from ..wire.request import Request
 from ..wire.response import NO_CONTENT, ResponseFields, has_no_content, status_line
 from .answer import Buffer, Cause, HasFileno, ResponseState, check_chunks, check_length, to_bytes
 from .interfaces import Encoder, Sink
+from .upgraded import UpgradedProtocol
 
 __all__ = ["CLIENT_CLOSED", "StreamWriter"]
 
@@ -25,7 +26,7 @@ CLIENT_CLOSED = 499  # in records, as nginx has it: the client has gone before t
 _TURNS = 64  # calls of drain() after which others have their turn
 BUFFER = 64 * 1024  # bytes that a handler may write before they leave
 
-START, HELD, SENT, DONE = ResponseState.START, ResponseState.HELD, ResponseState.SENT, ResponseState.DONE
+START, HELD, SENT, UPGRADED, DONE = ResponseState
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
 _IN_FILE = "a file is being sent, or has not been sent to its end: nothing can follow it, so abort() the answer"
@@ -79,6 +80,7 @@ class StreamWriter:
     _in_file = False  # a file is being sent, or has not been sent to its end
     _chunks: ChunkedDecoder | None = None  # checks a handler's own
     _keeps_chunks = False
+    _protocol: UpgradedProtocol | None = None  # after an upgrade
     _drains = 0
     _taken = 0  # bytes of content that the encoder has been given, or would have been if it were wanted
     _cap = BUFFER  # what _room is while the buffer is empty
@@ -161,7 +163,7 @@ class StreamWriter:
         """Let everything leave that has been written, the head included."""
         if self.state is START:
             raise ContractError("flush() before the head: call send_response() and end_headers() first")
-        if self.state is not DONE:
+        if self.state is not DONE and self.state is not UPGRADED:
             self._give(push=True)
 
     async def drain(self) -> None:
@@ -209,6 +211,32 @@ class StreamWriter:
             await self._sendfile(descriptor, offset, count, check)
         else:
             self._taken += count
+
+    def upgrade(self, status: int, fields: ResponseFields, protocol: UpgradedProtocol) -> None:
+        """End HTTP on the connection: send the head, and let another protocol have what follows.
+
+        The connection is closed once the handler has returned. ``size`` is then what the protocol has sent.
+
+        Args:
+            status: 101 (Switching Protocols), or 200 to CONNECT.
+            fields: of the head; ``Connection`` and ``Upgrade`` among them for 101.
+            protocol: is told what happens on the connection from now on, the bytes first that follow the request.
+
+        Raises:
+            ContractError: an answer has been begun.
+            ValueError: a field that frames content, of which there is none (RFC 9110 sections 8.6, 15.2).
+        """
+        if self.state is not START:
+            raise ContractError(f"an answer ({self.status}) has been begun: the protocol cannot be changed any more")
+        if not {"content-length", "transfer-encoding"}.isdisjoint(fields.deciding or ()):
+            raise ValueError("there is no content where the protocol changes: leave out what frames it")
+        self.status = status
+        self.fields = fields
+        self.state = UPGRADED
+        self.close_connection = True
+        self._protocol = protocol
+        self.encoder.upgrade(self)
+        self.sink.upgrade(protocol)
 
     def is_closing(self) -> bool:
         """Whether the peer is gone, as far as is known."""
@@ -293,6 +321,8 @@ class StreamWriter:
         """
         if self.plain and self.state is HELD:
             self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
+        elif self.state is UPGRADED:
+            self._leave_protocol()
         elif self.state is not DONE:
             self._finish()
             self._give_up_encoder()
@@ -301,6 +331,7 @@ class StreamWriter:
 
     def abort(self) -> None:
         """Cut the connection, so that what has left of the answer cannot look whole."""
+        self._leave_protocol()
         self.aborted = True
         self._left = None
         self.state = DONE
@@ -343,9 +374,12 @@ class StreamWriter:
         if self._left is not None:
             self.aborted = True
             self.status, self.size = self._left
+        self._leave_protocol()
         self._give_up_encoder()
 
     def _is_whole(self) -> bool:
+        if self.state is UPGRADED:
+            return True  # it ends when one of them goes
         return self.state is SENT and self.encoder.begun and (not self.has_content or self.encoder.complete)
 
     def is_ours(self, error: BaseException) -> bool:
@@ -407,7 +441,7 @@ class StreamWriter:
 
     def _send_interim(self, status: int, fields: ResponseFields, reason: str | None) -> None:
         if status == 101:
-            raise ContractError("101 (Switching Protocols) is nothing that a handler can send")
+            raise ContractError("101 (Switching Protocols) is sent by 'await self.upgrade(...)', not as a head")
         self.encoder.interim(self, status, fields, reason)
 
     def _write(self, data: Buffer) -> None:
@@ -433,12 +467,21 @@ class StreamWriter:
         """See that so much content may come now."""
         if self.state is START:
             raise ContractError("content before the head: call send_response() and end_headers() first")
+        if self.state is UPGRADED:
+            raise ContractError("HTTP has ended on this connection: write to what the upgrade has given")
         if self.state is DONE:
             raise ContractError("write() after the handler has returned: nobody reads this answer any more")
         if self._in_file:
             raise ContractError(_IN_FILE)
         if self.length is not None:
             check_length(self._written + count, self.length)
+
+    def _leave_protocol(self) -> None:
+        """The handler is done with the protocol after an upgrade: the record has what that has sent."""
+        if self._protocol is not None:
+            self.size = self._protocol.size
+            self._protocol = None
+            self._give_up_encoder()
 
     def _give_up_encoder(self) -> None:
         """Nothing more is to be encoded: an encoder that knows this answer must not keep it alive, nor the request."""

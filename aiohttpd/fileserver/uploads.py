@@ -17,12 +17,13 @@ import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ..errors import ContentTooLarge, HTTPError
 from ..handlers.files.paths import decoded, folder_path, names_in, relative_folder
 from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
+from ..handlers.origins import is_same_origin
 from ..handlers.reading import check_not_encoded
 from ..middleware.auth import challenge, is_authorized
 from ..wire.conditions import CONDITIONAL_FIELDS, Outcome, Validators, evaluate
@@ -174,23 +175,11 @@ class UploadHandler(SimpleHTTPRequestHandler):
         if self.upload_credentials is not None and not is_authorized(self.request, self.upload_credentials):
             raise challenge()
         for origin in self.headers.get_all("Origin") or ():
-            if origin != self.allow_origin and not self._is_same_origin(origin):
+            if origin != self.allow_origin and not is_same_origin(self.request, origin):
                 raise HTTPError(403, None, "a page of another origin may not upload")
         limit = self.rfile.limit = self.max_upload
         if limit is not None and (self.request.content_length or 0) > limit:
             raise ContentTooLarge(limit)
-
-    def _is_same_origin(self, origin: str) -> bool:
-        """Whether an origin is this server. A page may be https and the request http: a proxy may terminate TLS."""
-        if self.headers["Sec-Fetch-Site"] == "same-origin":  # set by the browser; scripts cannot set it
-            return True
-        try:
-            theirs, ours = urlsplit(origin), urlsplit(f"//{self.request.host}")
-            usual = {"http": 80, "https": 443}[theirs.scheme]
-            same = theirs.hostname == ours.hostname and (theirs.port or usual) == (ours.port or usual)
-        except (KeyError, ValueError):  # "null" has no scheme
-            return False
-        return same and bool(self.request.host) and self.request.scheme in ("http", theirs.scheme)
 
     def _names(self) -> list[str]:
         """The names in the path.

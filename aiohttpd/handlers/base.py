@@ -49,12 +49,15 @@ from .checks import Lazy, check_class, explain_init, json_text
 from .dispatch import Method, find_method
 
 if TYPE_CHECKING:
+    import asyncio
     import os
     from collections.abc import AsyncIterator, Callable
 
     from ..engine.response import StreamWriter
+    from ..engine.upgrade import UpgradeWriter
     from .events import EventStream
     from .forms import FormData, MultiMap, Part
+    from .websocket.block import WebSocketBlock
 
 __all__ = ["BaseHTTPRequestHandler", "allows_prepared_responses", "open_head"]
 
@@ -95,6 +98,8 @@ class BaseHTTPRequestHandler:
         max_fields_size: bytes of all form fields that are not files (413).
         max_file_size: bytes of one uploaded file (413); None for no limit but that of the body.
         cancel_on_disconnect: whether the handler is cancelled when its client disconnects.
+        max_message_size: bytes of a WebSocket's message (1009); None for the option ``limit_websocket_message``.
+        websocket_origins: of pages of other sites that may open a WebSocket; ``"*"`` for any.
         timeout: seconds; in place of the options ``timeout_body`` and ``timeout_write``.
         error_message_format: template of error pages, with ``%(code)d``, ``%(message)s`` and ``%(explain)s``.
         error_content_type: the Content-Type of error pages.
@@ -125,6 +130,8 @@ class BaseHTTPRequestHandler:
     max_fields_size: int = 16 * 1024 * 1024
     max_file_size: int | None = None
     cancel_on_disconnect: bool = False
+    max_message_size: int | None = None
+    websocket_origins: Iterable[str] = ()
 
     _methods: ClassVar[dict[str, Method]] = {}
     _is_plain: ClassVar[bool] = True  # no hook is overridden, and no attribute set, that `_serve` has to look at
@@ -634,6 +641,85 @@ class BaseHTTPRequestHandler:
         kind = self.error_content_type
         texts = {"code": status, "message": escape(message, kind), "explain": escape(explain, kind)}
         return kind, (self.error_message_format % texts).encode("utf-8", "replace")
+
+    async def upgrade(
+        self, protocol: str | None = None, *, headers: Iterable[tuple[str, str]] | Mapping[str, str] = ()
+    ) -> tuple[asyncio.StreamReader, UpgradeWriter]:
+        """Answer 101 (Switching Protocols), or 200 to CONNECT, and go on in another protocol.
+
+        ::
+
+            async def do_GET(self):
+                reader, writer = await self.upgrade("echo")
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+
+        The connection is closed when the handler returns, or by ``writer.close()``. An end of the client's side is the
+        end of what ``reader`` has; ours stays open then, but on TLS.
+
+        Args:
+            protocol: what the client must ask for by Upgrade; left out for CONNECT.
+            headers: more fields of the head.
+
+        Raises:
+            HTTPError: 426: the request does not ask for the protocol, or is HTTP/1.0; 400: it has a body.
+            ContractError: an answer has been begun already; or this is no coroutine of the loop's.
+        """
+        from ..engine.upgrade import open_streams  # few programs have it
+
+        more = headers.items() if isinstance(headers, Mapping) else headers
+        return open_streams(self.request, self.wfile, protocol, [*self.head_fields(), *more])
+
+    def websocket(
+        self,
+        *,
+        subprotocols: Iterable[str] = (),
+        origins: Iterable[str] | None = None,
+        compression: bool = True,
+        headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
+    ) -> WebSocketBlock:
+        """Open a WebSocket for a block, RFC 6455.
+
+        ::
+
+            async def do_GET(self):
+                async with self.websocket(subprotocols=["chat"]) as socket:
+                    async for message in socket:  # str or bytes
+                        await socket.send(message)
+
+        It is closed when the block ends: with 1000, with 1011 if the block has raised, with 1001 if it has been
+        cancelled. When the server stops it is closed with 1001, and the handler has ``timeout_grace`` to end. What the
+        block raises when the client has gone, `ConnectionClosed`, is no error where it leaves the handler.
+
+        Args:
+            subprotocols: that the handler speaks, the best first; ``socket.subprotocol`` is the first of them that the
+                client offers, too.
+            origins: of pages that may open it beside those of this server, by default `websocket_origins`; ``"*"``
+                for any.
+            compression: use permessage-deflate where the client offers it (RFC 7692).
+            headers: more fields of the head.
+
+        Raises:
+            HTTPError: at the beginning of the block: 426: the request asks for no WebSocket; 405: it is not GET; 400:
+                the handshake is malformed; 403: a page of another origin asks.
+            ContractError: an answer has been begun already; or the library ``websockets`` is not there.
+        """
+        from .websocket.block import WebSocketBlock  # few programs have it, and its library is an extra
+
+        return WebSocketBlock(self, subprotocols, origins, headers, compression=compression)
+
+    def head_fields(self) -> list[tuple[str, str]]:
+        """The fields that each head of this handler has, for one that `send_response` does not begin.
+
+        They are what `add_header` has been given, and Server and Date if the class makes them itself.
+        """
+        fields = list(self._added_fields or ())
+        if self._own_prelude:
+            if self.request.peer.server_field() and (version := self.version_string()):
+                fields.append(("Server", version))
+            fields.append(("Date", self.date_time_string()))
+        return fields
 
     # The log.
 

@@ -64,6 +64,8 @@ class Metrics:
         self._content_received = 0
         self._aborted = 0
         self._refusals: Counter[str] = Counter()
+        self.websockets = 0  # open ones
+        self.messages_received = self.messages_sent = 0  # of WebSockets
         # Of closed connections.
         self._closed = 0
         self._sent = 0
@@ -105,7 +107,7 @@ class Metrics:
             in_flight: the number of requests that are being handled.
         """
         self._fold()
-        states = {"new": 0, "head": 0, "serving": 0, "discarding": 0, "idle": 0, "lingering": 0}
+        states = {"new": 0, "head": 0, "serving": 0, "upgraded": 0, "discarding": 0, "idle": 0, "lingering": 0}
         sent = self._sent
         opened = self._closed
         for connection in connections:
@@ -124,6 +126,8 @@ class Metrics:
             "sent": sent,
             "content_received": self._content_received,
             "aborted": self._aborted,
+            "websockets": self.websockets,
+            "websocket_messages": {"received": self.messages_received, "sent": self.messages_sent},
             "refusals": dict(self._refusals),
             "worker_restarts": 0,
         }
@@ -189,6 +193,10 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     )
     yield from _single(
         snapshot, "aborted", "aborted_answers_total", "counter", "Answers whose client was gone before their end."
+    )
+    yield from _single(snapshot, "websockets", "websockets", "gauge", "Open WebSockets.")
+    yield from _by(
+        snapshot, "websocket_messages", "websocket_messages_total", "direction", "counter", "Messages of WebSockets."
     )
     yield from _by(
         snapshot, "refusals", "refusals_total", "reason", "counter", "What was refused before a handler saw it."

@@ -44,6 +44,8 @@ def _connection(connection: HTTPConnection) -> Iterator[str]:
     handler = connection.handler
     if handler is not None:
         line += f" {escape(handler.request.requestline)}, for {time.perf_counter() - handler.started:.3f} s"
+    if connection.upgraded is not None:
+        line += f", {connection.upgraded.describe()}"
     if connection.out.unsent:
         line += f", {connection.out.unsent} bytes wait for the client"
     yield line

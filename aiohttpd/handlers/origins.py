@@ -1,0 +1,37 @@
+"""Origins: whether the page that makes a request belongs to this server.
+
+A browser lets pages of any site send some requests (forms, WebSockets) with the cookies of this one, and says in Origin
+(RFC 6454) whose page it is.
+"""
+
+from collections.abc import Container
+from urllib.parse import urlsplit
+
+from ..wire.request import Request
+
+__all__ = ["comes_from", "is_same_origin"]
+
+
+def comes_from(request: Request, allowed: Container[str]) -> bool:
+    """Whether a request comes from no page, from a page of this server, or of an origin that is allowed.
+
+    Args:
+        request: the request.
+        allowed: other origins, ``https://example.org`` say; ``*`` for any.
+    """
+    return "*" in allowed or all(
+        origin in allowed or is_same_origin(request, origin) for origin in request.headers.get_all("Origin") or ()
+    )
+
+
+def is_same_origin(request: Request, origin: str) -> bool:
+    """Whether an origin is that of the request: scheme, host and port; a proxy may speak https for us."""
+    if request.headers["Sec-Fetch-Site"] == "same-origin":  # which no page can say of itself
+        return True
+    try:
+        theirs, ours = urlsplit(origin), urlsplit(f"//{request.host}")
+        usual = {"http": 80, "https": 443}[theirs.scheme]
+        same = theirs.hostname == ours.hostname and (theirs.port or usual) == (ours.port or usual)
+    except (KeyError, ValueError):  # "null" has no scheme
+        return False
+    return same and bool(request.host) and request.scheme in ("http", theirs.scheme)
