@@ -21,7 +21,8 @@ class FrameCutter:
     def __init__(self, *, compressed: bool) -> None:
         self._head = b""  # of a frame, the part that has come, while its length is not known
         self._tail = 0  # bytes that are still to come of a frame
-        self._shift = 8 if compressed else 12  # content of so many bits counts as a frame more
+        # So many bytes of content count as a frame more: 16 bytes of a compressed message may be 16 KiB.
+        self._shift = 4 if compressed else 12
 
     def is_one_frame(self, data: bytes) -> bool:
         """Whether these bytes are one whole frame, a small one; they are followed then."""
