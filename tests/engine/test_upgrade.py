@@ -238,7 +238,7 @@ async def test_wrong_calls(caplog: pytest.LogCaptureFixture) -> None:
             await self.upgrade("echo")
 
     for request, text in (
-        (get("/begun", *FIELDS), "leave out what frames it"),
+        (get("/begun", *FIELDS), "has been begun"),
         (get("/none", *FIELDS), "which protocol"),
         (get("/", *FIELDS), "leave out what frames it"),
         (head("CONNECT", "localhost:80"), "CONNECT has no protocol"),
