@@ -34,6 +34,7 @@ OUTSIDE = {
     "runner.reload": {"watchfiles"},
     "handlers.websocket.handshake": {"websockets"},
     "handlers.websocket.websocket": {"websockets"},
+    "handlers.websocket.plain": {"websockets"},
 }
 
 

@@ -408,7 +408,7 @@ def test_slices_have_so_much_work(sizes: list[int], cuts: list[int], work: int, 
         if piece:
             pieces.append(piece)
     for piece in pieces:
-        if cutter.is_one_frame(piece):
+        if cutter.whole_frame(piece):
             at += len(piece)
             assert at in ends
             continue

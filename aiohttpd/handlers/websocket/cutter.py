@@ -24,9 +24,17 @@ class FrameCutter:
         # So many bytes of content count as a frame more: 16 bytes of a compressed message may be 16 KiB.
         self._shift = 4 if compressed else 12
 
-    def is_one_frame(self, data: bytes) -> bool:
-        """Whether these bytes are one whole frame, a small one; they are followed then."""
-        return len(data) >= 6 and (data[1] & 0x7F) + 6 == len(data) < 132 and not (self._tail or self._head)
+    def whole_frame(self, data: bytes) -> int:
+        """Where the content begins if these bytes are one whole frame, as most are; they are followed then. Else 0."""
+        size = len(data)
+        if size < 6 or self._tail or self._head:
+            return 0
+        length = data[1] - 0x80  # without a mask it is negative, and nothing that a client may send
+        if length + 6 == size:
+            return 6 if length < 126 else 0
+        if length == 126:
+            return 8 if size == int.from_bytes(data[2:4]) + 8 else 0
+        return 14 if length == 127 and size == int.from_bytes(data[2:10]) + 14 else 0
 
     def cut(self, data: bytes, work: int) -> int:
         """Follow the bytes for as long as they are not more work than one callback may have.

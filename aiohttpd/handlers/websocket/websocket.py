@@ -7,10 +7,8 @@ RFC 6455 sections 5 and 7 are the core's.
 
 import asyncio
 import enum
-import secrets
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ProtocolError
@@ -23,6 +21,8 @@ from ...wire.request import Request
 from .cutter import FrameCutter
 from .fragments import FragmentedMessage, Message, each, encoded
 from .keepalive import Keepalive
+from .pings import Pings
+from .plain import BINARY_MESSAGE, PLAIN_MESSAGES, TEXT_MESSAGE, frame_head, unmasked
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
@@ -60,14 +60,16 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_alive", "_carrier", "_close", "_core", "_cutter", "_discards", "_ended", "_eof", "_error", "_goes_on",
-        "_limit_frames", "_limit_queue", "_message", "_meter", "_pings", "_queue", "_queued", "_response", "_stalled",
-        "_stream", "_unparsed", "_waiter", "received", "request", "sent", "state", "subprotocol",
+        "_alive", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended", "_eof", "_error",
+        "_goes_on", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter", "_pings", "_queue",
+        "_queued", "_response", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request", "sent", "state",
+        "subprotocol",
     )  # fmt: skip
 
     _carrier: Carrier
     _alive: Keepalive
     _meter: MessageMeter | None
+    _limit_message: int
 
     def __init__(
         self, request: Request, response: StreamWriter, core: "ServerProtocol", subprotocol: str | None
@@ -85,13 +87,14 @@ class WebSocket:
         self._message: FragmentedMessage | None = None  # the one that is being received
         # Bytes that have come and are not parsed, since it is not their turn, or there is no room for more.
         self._unparsed = b""
-        self._cutter = FrameCutter(compressed=bool(core.extensions))
+        self._compresses = bool(core.extensions)
+        self._cutter = FrameCutter(compressed=self._compresses)
         self._goes_on = False  # they have a turn in the loop
         self._stalled = False  # the client is not read from
         self._eof = False  # it has closed its side, after these bytes
         # What is sent.
         self._stream: asyncio.Future[None] | None = None  # a message of fragments is being sent, until this is done
-        self._pings: dict[bytes, tuple[asyncio.Future[float], float]] = {}
+        self._pings: Pings | None = None  # those that a handler waits for
         # The end.
         self._close: tuple[int, str] | None = None  # of our Close frame
         self._discards = False  # what still comes is for nobody
@@ -115,30 +118,19 @@ class WebSocket:
         while not self._queue:
             if self._error is not None:
                 raise self._closed_error()
-            if self._waiter is not None:
-                raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
-            self._waiter = self._carrier.loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        message = self._queue.popleft()
-        self._queued -= len(message) + _OVERHEAD
-        if self._stalled:
-            self._regulate()
-        return message
+            await self._begin_wait()
+        return self._take()
 
     def __aiter__(self) -> "WebSocket":
         return self
 
     async def __anext__(self) -> Message:
         """The next message; the iteration ends with a close that is `ConnectionClosed.normal`."""
-        try:
-            return await self.receive()
-        except ConnectionClosed as error:
-            if error.normal:
-                raise StopAsyncIteration from None
-            raise
+        while not self._queue:
+            if self._error is not None:
+                raise StopAsyncIteration if self._error.normal else self._closed_error()
+            await self._begin_wait()
+        return self._take()
 
     async def send(
         self,
@@ -158,8 +150,6 @@ class WebSocket:
         if self._stream is not None or out.paused:
             await self._turn()
         self._check_open()
-        core = self._core
-        data: bytes | bytearray | memoryview
         if isinstance(message, str):
             data = message.encode()
         elif isinstance(message, (bytes, bytearray, memoryview)):
@@ -167,14 +157,14 @@ class WebSocket:
         else:
             await self._send_fragments(message)
             return
-        if len(data) > _PIECE and core.extensions:
-            await self._send_pieces(data, text=isinstance(message, str))
+        text = isinstance(message, str)
+        if not self._compresses:
+            self._send_plain(data, text=text)
+        elif len(data) > _PIECE:
+            await self._send_pieces(data, text=text)
             return
-        if isinstance(message, str):
-            core.send_text(data)
         else:
-            core.send_binary(data)
-        self._pass_on(len(data))
+            self._send_fragment(data, first=True, last=True, text=text)
         self._count_sent()
         if self.sent % _TURNS == 0:
             await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
@@ -195,18 +185,15 @@ class WebSocket:
             ValueError: too much data, or a ping with the same waits.
         """
         self._check_open()
-        if data is None:
-            data = secrets.token_bytes(8)
-        if len(data) > 125 or data in self._pings:
-            raise ValueError("the data of a ping has at most 125 bytes, and is like that of no other that waits")
-        answer: asyncio.Future[float] = self._carrier.loop.create_future()
-        self._pings[data] = answer, perf_counter()
+        if self._pings is None:
+            self._pings = Pings(self._carrier.loop)
+        data, answer = self._pings.begin(data)
+        self._core.send_ping(data)
+        self._pass_on(0)
         try:
-            self._core.send_ping(data)
-            self._pass_on(0)
             return await answer
         finally:
-            self._pings.pop(data, None)
+            self._pings.forget(data)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it, and wait until the client has answered, for ``websocket_close_timeout`` at most.
@@ -249,6 +236,7 @@ class WebSocket:
         config = carrier.config
         self._limit_frames = config.limit_websocket_frames
         self._limit_queue = config.limit_websocket_queue
+        self._limit_message = self._core.max_message_size or 0
         self._meter = carrier.meter
         if self._meter is not None:
             self._meter.websockets += 1
@@ -260,8 +248,9 @@ class WebSocket:
         if self._unparsed:
             self._unparsed += data
             self._regulate()
-        elif self._cutter.is_one_frame(data):
-            self._parse(data)
+        elif start := self._cutter.whole_frame(data):
+            if not (data[0] in PLAIN_MESSAGES and self._message is None and self._take_plain(data, start)):
+                self._parse(data)
             if self._queued > self._limit_queue or self._carrier.out.paused:
                 self._regulate()
         else:
@@ -365,6 +354,20 @@ class WebSocket:
         elif core.close_rcvd is not None:
             self._end(self._closed_by_both())
 
+    def _take_plain(self, data: bytes, start: int) -> bool:
+        """Take a message that is one frame and not compressed, without the core; False if that has to look at it."""
+        if len(data) - start > self._limit_message:
+            return False
+        content = unmasked(data, start)
+        if data[0] == TEXT_MESSAGE:
+            try:
+                self._put(content.decode())
+            except UnicodeDecodeError as error:
+                self._fail_of(error)
+        else:
+            self._put(content)
+        return True
+
     def _take_frame(self, frame: Frame) -> bool:
         """Take a frame that has come; False if the connection has failed for it."""
         opcode = frame.opcode
@@ -381,8 +384,8 @@ class WebSocket:
         elif opcode is CONT:
             assert self._message is not None
             return self._take_fragment(self._message, frame)
-        elif opcode is PONG:
-            self._take_pong(bytes(frame.data))
+        elif opcode is PONG and self._pings is not None:
+            self._pings.answered(bytes(frame.data))
         return True
 
     def _take_fragment(self, message: "FragmentedMessage", frame: Frame) -> bool:
@@ -398,6 +401,21 @@ class WebSocket:
             self._put(whole)
         return True
 
+    def _begin_wait(self) -> "asyncio.Future[None]":
+        """Wait for a message, or the end."""
+        if self._waiter is not None and not self._waiter.done():
+            raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
+        self._waiter = self._carrier.loop.create_future()
+        return self._waiter
+
+    def _take(self) -> Message:
+        """Take a message off the queue."""
+        message = self._queue.popleft()
+        self._queued -= len(message) + _OVERHEAD
+        if self._stalled:
+            self._regulate()
+        return message
+
     def _put(self, message: Message) -> None:
         self.received += 1
         if self._meter is not None:
@@ -409,18 +427,6 @@ class WebSocket:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _take_pong(self, data: bytes) -> None:
-        """A pong answers its ping and all before it, RFC 6455 section 5.5.3."""
-        if data not in self._pings:
-            return  # one that nobody has asked for
-        now = perf_counter()
-        for sent in list(self._pings):
-            answer, since = self._pings.pop(sent)
-            if not answer.done():
-                answer.set_result(now - since)
-            if sent == data:
-                return
-
     # Sending.
 
     def _pass_on(self, size: int) -> None:
@@ -431,6 +437,14 @@ class WebSocket:
             self._alive.spoke = True
             self._response.size += size
             out.send(data)
+
+    def _send_plain(self, data: bytes, *, text: bool) -> None:
+        """Send a message as one frame, without the core: there is nothing to compress."""
+        out = self._carrier.out
+        if not out.closing:
+            self._alive.spoke = True
+            self._response.size += len(data)
+            out.send([frame_head(TEXT_MESSAGE if text else BINARY_MESSAGE, len(data)), data])
 
     def _count_sent(self) -> None:
         self.sent += 1
@@ -571,7 +585,6 @@ class WebSocket:
         for waiter in (self._waiter, self._ended):
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        for answer, _ in self._pings.values():
-            if not answer.done():
-                answer.set_exception(self._closed_error())
+        if self._pings is not None:
+            self._pings.fail(self._closed_error)
         self._carrier.hang_up()
