@@ -17,7 +17,7 @@ from ..support.asking import QUIET, answer_to
 from ..support.clients import MIB, connected, expect_logged, get, head
 from ..support.loops import on_both_loops
 from ..support.waiting import until
-from ..support.websocket_peers import (
+from ..support.websocket_clients import (
     BINARY,
     CONT,
     DEFLATE,

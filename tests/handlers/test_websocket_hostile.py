@@ -20,7 +20,7 @@ from aiohttpd.testing import running
 from ..support.clients import MIB, connected, ended
 from ..support.loops import joined, on_both_loops
 from ..support.waiting import until
-from ..support.websocket_peers import (
+from ..support.websocket_clients import (
     BINARY,
     CLOSE,
     CONT,

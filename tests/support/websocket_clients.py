@@ -18,7 +18,7 @@ ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 FIELDS = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {KEY}")
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
-Body = Callable[[Any, Any], Awaitable[None]]
+SocketBody = Callable[[Any, Any], Awaitable[None]]
 
 
 def opening(*fields: str, path: str = "/") -> bytes:
@@ -111,7 +111,7 @@ class Sockets:
         ends: what each body has raised, or None.
     """
 
-    def __init__(self, body: Body, **options: Any) -> None:
+    def __init__(self, body: SocketBody, **options: Any) -> None:
         self.opened: list[Any] = []
         self.ends: list[BaseException | None] = []
         sockets = self
