@@ -34,9 +34,11 @@ def answer_failure(
         error_body: makes the content; None for plain text.
         more: header fields that the App adds to such responses.
     """
-    over = response.is_closing() or response.state is ResponseState.UPGRADED
-    if isinstance(error, ClientDisconnected) and (over or response.request.method == "HEAD"):
-        if response.replaceable() or over:
+    upgraded = response.state is ResponseState.UPGRADED
+    if isinstance(error, ClientDisconnected) and (
+        response.is_closing() or upgraded or response.request.method == "HEAD"
+    ):
+        if not upgraded and (response.replaceable() or response.is_closing()):
             return
         response.finish()  # to HEAD: the head is complete, and there is no content
         return

@@ -14,7 +14,7 @@ from ..wire.request import Address, Peer, Request
 from ..wire.response import ResponseFields
 from .answer import Buffer, Cancelling, Cause, HasFileno, Preludes, PreparedResponse, ResponseState
 from .error_body import ErrorBody
-from .upgraded import MessageMeter
+from .upgraded import MessageMeter, UpgradedProtocol
 
 __all__ = [
     "Abortable", "AccessLogger", "Answer", "AnswerRecorder", "App", "Closable", "Encoder", "FileSource", "Forwarding",

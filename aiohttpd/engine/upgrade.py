@@ -14,7 +14,7 @@ from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .answer import Buffer, to_bytes
-from .response import StreamWriter
+from .interfaces import ResponseWriter
 from .upgraded import Carrier
 
 __all__ = ["UpgradeWriter", "check_upgrade", "open_streams", "upgrade_required"]
@@ -51,7 +51,7 @@ def _refuse_body(request: Request) -> None:
 
 
 def open_streams(
-    request: Request, response: StreamWriter, protocol: str | None, headers: Iterable[tuple[str, str | int]] = ()
+    request: Request, response: ResponseWriter, protocol: str | None, headers: Iterable[tuple[str, str | int]] = ()
 ) -> tuple[asyncio.StreamReader, "UpgradeWriter"]:
     """Answer 101 (Switching Protocols), or 200 to CONNECT, and give the streams of what follows.
 
@@ -81,7 +81,7 @@ def open_streams(
         status, fields = 101, ResponseFields.of((("Connection", "Upgrade"), ("Upgrade", protocol)))
     for name, value in headers:
         fields.add(name, value)
-    streams = _Streams(response)
+    streams = _Streams()
     response.upgrade(status, fields, streams)
     return streams.reader, streams.writer
 
@@ -91,14 +91,12 @@ class _Streams:
 
     reader: asyncio.StreamReader
     writer: "UpgradeWriter"
-
-    def __init__(self, response: StreamWriter) -> None:
-        self._response = response
+    size = 0
 
     def connection_made(self, carrier: Carrier) -> None:
         self.reader = asyncio.StreamReader(limit=_READ_AHEAD, loop=carrier.loop)
         self.reader.set_transport(carrier)  # type: ignore[arg-type]  # pause_reading and resume_reading are all it calls
-        self.writer = UpgradeWriter(carrier, self._response)
+        self.writer = UpgradeWriter(carrier, self)
 
     def data_received(self, data: bytes) -> None:
         self.reader.feed_data(data)
@@ -117,15 +115,15 @@ class _Streams:
         pass  # the handler may look at ``server.shutting_down``; it has the grace to end
 
     def describe(self) -> str:
-        return f"upgraded, {self._response.size} bytes sent"
+        return f"upgraded, {self.size} bytes sent"
 
 
 class UpgradeWriter:
     """The output of a connection that has been upgraded; the names are those of `asyncio.StreamWriter`."""
 
-    def __init__(self, carrier: Carrier, response: StreamWriter) -> None:
+    def __init__(self, carrier: Carrier, streams: _Streams) -> None:
         self._carrier = carrier
-        self._response = response
+        self._streams = streams
         self._drains = 0
 
     def write(self, data: Buffer) -> None:
@@ -139,7 +137,7 @@ class UpgradeWriter:
         if self._carrier.out.closing and not self._carrier.out.lost:
             raise ContractError("write() after close() or write_eof()")
         if content:
-            self._response.size += len(content)
+            self._streams.size += len(content)
             self._carrier.out.send([content])
 
     def writelines(self, parts: Iterable[Buffer]) -> None:

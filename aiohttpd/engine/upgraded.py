@@ -58,7 +58,13 @@ class Carrier(Protocol):
 
 
 class UpgradedProtocol(Protocol):
-    """What a connection speaks after an upgrade; the names are those of `asyncio.Protocol`."""
+    """What a connection speaks after an upgrade; the names are those of `asyncio.Protocol`.
+
+    Attributes:
+        size: bytes of content that it has sent, for the record of the request.
+    """
+
+    size: int
 
     def connection_made(self, carrier: Carrier) -> None:
         """The head of the answer has been sent, and the connection belongs to this protocol."""

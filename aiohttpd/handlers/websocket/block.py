@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
-from ...engine.response import StreamWriter
+from ...engine.interfaces import ResponseWriter
 from ...errors import ClientDisconnected, ContractError, meant_by
 from ...wire.request import Request
 from .handshake import Handshake
@@ -20,10 +20,11 @@ class Opener(Protocol):
     """The handler."""
 
     request: Request
-    wfile: StreamWriter
     max_message_size: int | None
     websocket_origins: Iterable[str]
 
+    @property
+    def wfile(self) -> ResponseWriter: ...
     def head_fields(self) -> list[tuple[str, str]]: ...
 
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...engine.response import StreamWriter
+from ...engine.interfaces import ResponseWriter
 from ...engine.upgrade import check_upgrade, upgrade_required
 from ...errors import ContractError, HTTPError
 from ...wire.headers import is_token, list_elements
@@ -62,7 +62,7 @@ class Handshake:
         subprotocols: what the client offers, the best first.
     """
 
-    def __init__(self, request: Request, response: StreamWriter, *, origins: Container[str] = ()) -> None:
+    def __init__(self, request: Request, response: ResponseWriter, *, origins: Container[str] = ()) -> None:
         self.request = request
         self._response = response
         self._key = _check(request)
@@ -119,7 +119,7 @@ class Handshake:
             fields.add("Sec-WebSocket-Extensions", line)
         for name, value in headers:
             fields.add(name, value)
-        socket = WebSocket(self.request, self._response, core, subprotocol)
+        socket = WebSocket(self.request, core, subprotocol)
         self._response.upgrade(101, fields, socket)
         return socket
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from websockets.exceptions import ProtocolError
 from websockets.frames import BINARY, CLOSE, CONT, PONG, TEXT, Close, Frame
 
-from ...engine.response import StreamWriter
 from ...engine.upgraded import Carrier, MessageMeter
 from ...errors import ClientDisconnected, ConnectionClosed, ContractError
 from ...wire.request import Request
@@ -57,12 +56,13 @@ class WebSocket:
         state: how far its end has come.
         received: messages that have come from the client.
         sent: messages that have been sent.
+        size: bytes of these, before compression.
     """
 
     __slots__ = (
         "_alive", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended", "_eof", "_error",
         "_goes_on", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter", "_pings", "_queue",
-        "_queued", "_response", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request", "sent", "state",
+        "_queued", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request", "sent", "size", "state",
         "subprotocol",
     )  # fmt: skip
 
@@ -71,14 +71,11 @@ class WebSocket:
     _meter: MessageMeter | None
     _limit_message: int
 
-    def __init__(
-        self, request: Request, response: StreamWriter, core: "ServerProtocol", subprotocol: str | None
-    ) -> None:
+    def __init__(self, request: Request, core: "ServerProtocol", subprotocol: str | None) -> None:
         self.request = request
         self.subprotocol = subprotocol
         self.state = OPEN
-        self.received = self.sent = 0
-        self._response = response
+        self.received = self.sent = self.size = 0
         self._core = core
         # What has been received and not been taken.
         self._queue: deque[Message] = deque()
@@ -435,7 +432,7 @@ class WebSocket:
         out = self._carrier.out
         if data and not out.closing:  # else the handler has returned, and the connection is about to end
             self._alive.spoke = True
-            self._response.size += size
+            self.size += size
             out.send(data)
 
     def _send_plain(self, data: bytes, *, text: bool) -> None:
@@ -443,7 +440,7 @@ class WebSocket:
         out = self._carrier.out
         if not out.closing:
             self._alive.spoke = True
-            self._response.size += len(data)
+            self.size += len(data)
             out.send([frame_head(TEXT_MESSAGE if text else BINARY_MESSAGE, len(data)), data])
 
     def _count_sent(self) -> None:
