@@ -20,6 +20,8 @@ import aiohttpd
 from aiohttpd.testing import running
 
 from ..support.places import ROOT
+from ..support.waiting import until
+from ..support.websocket_clients import dial
 
 HANDLERS = {
     "http_get": "GetHandler",
@@ -29,6 +31,7 @@ HANDLERS = {
     "embedded": "Handler",
     "http_post": "PostHandler",
     "sse_clock": "Clock",
+    "websocket_chat": "Chat",
 }
 PLAIN = "text/plain; charset=utf-8"
 
@@ -91,6 +94,20 @@ async def test_http_get() -> None:
         *(f"{name}={value}" for name, value in sent),
         "",
     ]
+
+
+async def test_websocket_chat() -> None:
+    handler = load("websocket_chat").Chat
+    async with running(handler) as server, httpx.AsyncClient(base_url=server.url) as client:
+        page = await client.get("/")
+        assert (page.status_code, "new WebSocket" in page.text) == (200, True)
+        assert (await client.get("/chat")).status_code == 426
+        async with dial(server, "/chat") as one, dial(server, "/chat") as other:
+            await until(lambda: len(handler.members) == 2)
+            for speaker, text in ((one, "hello"), (other, "hello, too")):
+                await speaker.send(text)
+                assert [await member.recv() for member in (one, other)] == [text, text]
+        await until(lambda: not handler.members)
 
 
 async def test_http_concurrency_overlaps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,9 +98,9 @@ def url_of(server: HTTPServer, path: str = "/") -> str:
     return "ws" + server.url.removeprefix("http") + path
 
 
-def dial(server: HTTPServer, **options: Any) -> Any:
+def dial(server: HTTPServer, path: str = "/", **options: Any) -> Any:
     """The client of the library, to be used as ``async with``."""
-    return websockets.connect(url_of(server), **{"max_size": None, "proxy": None, **options})
+    return websockets.connect(url_of(server, path), **{"max_size": None, "proxy": None, **options})
 
 
 class Sockets:
