@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint wire bench idle soak uploads rolls proxied]
+usage: nox [-s tests lint wire autobahn bench idle soak uploads rolls proxied]
 """
 
 import shutil
@@ -77,6 +77,19 @@ def need(session: nox.Session, command: str, package: str) -> None:
 
 
 @nox.session
+def autobahn(session: nox.Session) -> None:
+    """Autobahn's fuzzing client, all of its cases; it is written for Python 2.7, which pyenv has."""
+    if not starts("2.7"):
+        session.error("python2.7 is missing: 'pyenv install 2.7.18', and PYENV_VERSION=3.11:2.7.18 or 'pyenv global'")
+    install(session, "tests")
+    site = session.cache_dir / "autobahn"
+    options = ["--quiet", "--upgrade", "--disable-pip-version-check", "--target", str(site)]
+    session.run("python2.7", "-m", "pip", "install", *options, "autobahntestsuite", external=True)
+    client = f"import sys; sys.path.insert(0, {str(site)!r}); from autobahntestsuite.wstest import run; run()"
+    session.run("python", "benchmarks/autobahn.py", *session.posargs, "--", "python2.7", "-c", client)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The hot path in memory, then throughput beside peers, then files beside nginx."""
     install(session, "benchmarks")
@@ -86,6 +99,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/peers.py", *session.posargs)
     session.run("python", "benchmarks/files.py", *session.posargs)
     session.run("python", "benchmarks/bodies.py", *session.posargs)
+    session.run("python", "benchmarks/websocket_echo.py", *session.posargs)
 
 
 @nox.session

@@ -405,6 +405,16 @@ async def test_the_client_closes(sent: bytes, code: int, reason: str) -> None:
     assert sockets.last.closed.code == code
 
 
+async def test_a_close_within_a_message() -> None:
+    """Control frames may come between fragments, RFC 6455 section 5.4."""
+    sockets = Sockets(wait_for_end)
+    async with running(sockets.handler) as server, raw_socket(server) as client:
+        await client.send(frame(TEXT, b"begun", fin=False), close_frame(1000), frame(CONT, b"late"))
+        assert await client.closed() == 1000
+        await until(lambda: sockets.ends)
+    assert [getattr(end, "code", None) for end in sockets.ends] == [1000]
+
+
 @on_both_loops
 async def test_an_iteration_ends_with_a_normal_close() -> None:
     sockets = Sockets(echo)

@@ -21,6 +21,7 @@ from ..origins import comes_from
 try:
     from websockets.datastructures import Headers as CoreHeaders
     from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+    from websockets.frames import CLOSE, Frame
     from websockets.protocol import OPEN
     from websockets.server import ServerProtocol
     from websockets.utils import accept_key
@@ -100,7 +101,7 @@ class Handshake:
         if subprotocol is not None and subprotocol not in self.subprotocols:
             raise ValueError(f"the client has not offered the subprotocol {subprotocol!r}")
         config = self.request.peer.config
-        core = ServerProtocol(
+        core = _Core(
             state=OPEN,
             extensions=[_Deflate(server_max_window_bits=_WINDOW_BITS, client_max_window_bits=_WINDOW_BITS)],
             max_size=config.limit_websocket_message if max_message_size is None else max_message_size,
@@ -169,6 +170,15 @@ def _offered(request: Request) -> list[str]:
     if not all(map(is_token, offered)) or len(set(offered)) < len(offered):  # RFC 6455 section 4.1, point 10
         raise HTTPError(400, None, "Sec-WebSocket-Protocol is a list of different tokens")
     return offered
+
+
+class _Core(ServerProtocol):
+    """The protocol of the library, but for a Close frame within a message, which it takes for an error."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is CLOSE:
+            self.current_size = None  # control frames may come between fragments, RFC 6455 section 5.4
+        super().recv_frame(frame)
 
 
 class _Deflate(ServerPerMessageDeflateFactory):
