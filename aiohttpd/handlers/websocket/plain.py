@@ -18,6 +18,7 @@ BINARY_MESSAGE = 0x82
 PLAIN_MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
 
 _SHORT = 1024  # bytes that are copied in less time than a view is made of them
+_SMALL_HEADS = {first: [bytes((first, length)) for length in range(126)] for first in PLAIN_MESSAGES}
 _pack_medium = struct.Struct("!BBH").pack
 _pack_large = struct.Struct("!BBQ").pack
 
@@ -41,7 +42,7 @@ def frame_head(first: int, length: int) -> bytes:
         length: bytes of content.
     """
     if length < 126:
-        return bytes((first, length))
+        return _SMALL_HEADS[first][length]
     if length < 65536:
         return _pack_medium(first, 126, length)
     return _pack_large(first, 127, length)

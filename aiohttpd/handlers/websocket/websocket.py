@@ -8,7 +8,7 @@ RFC 6455 sections 5 and 7 are the core's.
 import asyncio
 import enum
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ProtocolError
@@ -60,14 +60,15 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_alive", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended", "_eof", "_error",
-        "_goes_on", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter", "_pings", "_queue",
-        "_queued", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request", "sent", "size", "state",
-        "subprotocol",
+        "_alive", "_carrier", "_close", "_compresses", "_core", "_create_future", "_cutter", "_discards", "_ended",
+        "_eof", "_error", "_goes_on", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter",
+        "_pings", "_queue", "_queued", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request", "sent",
+        "size", "state", "subprotocol",
     )  # fmt: skip
 
     _carrier: Carrier
     _alive: Keepalive
+    _create_future: "Callable[[], asyncio.Future[Any]]"
     _meter: MessageMeter | None
     _limit_message: int
 
@@ -146,7 +147,8 @@ class WebSocket:
         out = self._carrier.out
         if self._stream is not None or out.paused:
             await self._turn()
-        self._check_open()
+        if self.state is not OPEN:
+            raise self._closed_error()
         if isinstance(message, str):
             data = message.encode()
         elif isinstance(message, (bytes, bytearray, memoryview)):
@@ -217,7 +219,7 @@ class WebSocket:
         """Wait until it is closed, by whomever."""
         while self._error is None:
             if self._ended is None:
-                self._ended = self._carrier.loop.create_future()
+                self._ended = self._create_future()
             await asyncio.shield(self._ended)
 
     def abandon(self, code: int) -> None:
@@ -234,6 +236,7 @@ class WebSocket:
         self._limit_frames = config.limit_websocket_frames
         self._limit_queue = config.limit_websocket_queue
         self._limit_message = self._core.max_message_size or 0
+        self._create_future = carrier.loop.create_future
         self._meter = carrier.meter
         if self._meter is not None:
             self._meter.websockets += 1
@@ -402,8 +405,8 @@ class WebSocket:
         """Wait for a message, or the end."""
         if self._waiter is not None and not self._waiter.done():
             raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
-        self._waiter = self._carrier.loop.create_future()
-        return self._waiter
+        self._waiter = waiter = self._create_future()
+        return waiter
 
     def _take(self) -> Message:
         """Take a message off the queue."""
@@ -487,7 +490,7 @@ class WebSocket:
         """Send fragments as they come; a message that is not completed cannot be followed by another."""
         await self._turn()
         self._check_open()
-        stream = self._stream = self._carrier.loop.create_future()
+        stream = self._stream = self._create_future()
         begun = False
         try:
             async for data in fragments:
