@@ -18,7 +18,6 @@ from typing import Any
 
 from ..config import Config
 from ..errors import ClientDisconnected, ContractError, WireError, meant_by
-from ..net.deadlines import Deadlines
 from ..net.transport import TransportProtocol
 from ..wire.body import ChunkedDecoder
 from ..wire.headers import Headers
@@ -35,7 +34,7 @@ from .interfaces import Forwarding
 from .receiver import BodyReceiver, TunnelReceiver, begin_body, complete_body
 from .response import StreamWriter
 from .states import CLOSED, DISCARDING, HEAD, IDLE, LINGERING, NEW, SERVING, UPGRADED, ConnectionState
-from .upgraded import MessageMeter, UpgradedProtocol
+from .upgraded import UpgradedProtocol
 
 __all__ = ["ConnectionState", "HTTPConnection"]
 
@@ -117,11 +116,10 @@ class HTTPConnection(TransportProtocol):
                 body.feed()
             else:
                 self._discard(body)
-        elif state is UPGRADED:
-            assert self.upgraded is not None
-            self.upgraded.data_received(data)
         elif state is LINGERING:
             self.discard(len(data))
+        elif self.upgraded is not None:
+            self.upgraded.data_received(data)
 
     def eof_received(self) -> bool:
         """The peer has closed its side; the answers that it is owed are still sent."""
@@ -132,11 +130,10 @@ class HTTPConnection(TransportProtocol):
         if self.state is SERVING:
             if self._body is not None and not self._process_scheduled:  # else what waits comes first
                 self._body.reader.feed_eof()
-        elif self.state is UPGRADED:
-            assert self.upgraded is not None
-            self.upgraded.eof_received()
         elif self.state is LINGERING:
             self.out.close()
+        elif self.upgraded is not None:
+            self.upgraded.eof_received()
         elif self.state in _BETWEEN_REQUESTS:
             if not self._process_scheduled:
                 self._serve_pending()
@@ -436,14 +433,8 @@ class HTTPConnection(TransportProtocol):
         elif self.context.draining:
             protocol.drain()
 
-    # What that protocol asks of its `Carrier`.
-
-    loop: asyncio.AbstractEventLoop = property(attrgetter("context.loop"))  # type: ignore[assignment]
-    deadlines: Deadlines = property(attrgetter("context.deadlines"))  # type: ignore[assignment]
-    meter: MessageMeter | None = property(attrgetter("context.recorder.metrics"))  # type: ignore[assignment]
-
     def hang_up(self) -> None:
-        """Close our side, and the connection once the peer has closed its own."""
+        """See `Carrier`: the protocol has had its end."""
         if self.state is UPGRADED:
             self._linger()
 

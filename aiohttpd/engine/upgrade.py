@@ -94,7 +94,7 @@ class _Streams:
     size = 0
 
     def connection_made(self, carrier: Carrier) -> None:
-        self.reader = asyncio.StreamReader(limit=_READ_AHEAD, loop=carrier.loop)
+        self.reader = asyncio.StreamReader(limit=_READ_AHEAD, loop=carrier.context.loop)
         self.reader.set_transport(carrier)  # type: ignore[arg-type]  # pause_reading and resume_reading are all it calls
         self.writer = UpgradeWriter(carrier, self)
 

@@ -22,15 +22,16 @@ class MessageMeter(Protocol):
     messages_sent: int
 
 
-class Carrier(Protocol):
-    """A connection, for the protocol that has been put on it.
+class Meters(Protocol):
+    """Has what counts."""
 
-    Attributes:
-        out: takes what is sent. ``out.paused`` says that the peer is slow, ``await out.writable()`` waits for it; a
-            peer that stays slower than ``min_rate`` for ``timeout_write`` is cut off.
-    """
+    @property
+    def metrics(self) -> MessageMeter | None:
+        """None if nobody wants to know."""
 
-    out: Outgoing
+
+class CarrierContext(Protocol):
+    """What a connection has of its server."""
 
     @property
     def config(self) -> Config: ...
@@ -39,7 +40,22 @@ class Carrier(Protocol):
     @property
     def deadlines(self) -> Deadlines: ...
     @property
-    def meter(self) -> MessageMeter | None: ...
+    def recorder(self) -> Meters: ...
+
+
+class Carrier(Protocol):
+    """A connection, for the protocol that has been put on it.
+
+    Attributes:
+        context: options, loop, deadlines and metrics of its server.
+        out: takes what is sent. ``out.paused`` says that the peer is slow, ``await out.writable()`` waits for it; a
+            peer that stays slower than ``min_rate`` for ``timeout_write`` is cut off.
+    """
+
+    out: Outgoing
+
+    @property
+    def context(self) -> CarrierContext: ...
     def pause_reading(self) -> None:
         """Read nothing from the peer until `resume_reading`; harmless if that is so already."""
 

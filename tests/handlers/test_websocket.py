@@ -381,7 +381,7 @@ async def test_pings_can_be_off() -> None:
     async with running(Sockets(echo).handler, websocket_ping_interval=0) as server, raw_socket(server):
         [connection] = server.connections
         assert connection.upgraded is not None
-        assert not any(connection.deadlines.fifo(seconds) for seconds in (20.0, 0))
+        assert not any(connection.context.deadlines.fifo(seconds) for seconds in (20.0, 0))
 
 
 # The end.

@@ -41,12 +41,12 @@ class Keepalive:
         self._pinged = False  # an answer is waited for
         self._closing = False  # the answer to a Close frame is
         self.heard = self.spoke = False
-        self._arm(carrier.config.websocket_ping_interval)
+        self._arm(carrier.context.config.websocket_ping_interval)
 
     def begin_close(self) -> None:
         """A Close frame has been sent."""
         self._closing = True
-        self._arm(self._carrier.config.websocket_close_timeout)
+        self._arm(self._carrier.context.config.websocket_close_timeout)
 
     def stop(self) -> None:
         """There is nothing to wait for any more."""
@@ -57,7 +57,7 @@ class Keepalive:
     def deadline_expired(self, now: float) -> None:
         """Time for a ping, or what is waited for has not come."""
         self._fifo = None
-        config, watched = self._carrier.config, self._watched
+        config, watched = self._carrier.context.config, self._watched
         if self._closing:
             watched.cut()
             return
@@ -81,6 +81,6 @@ class Keepalive:
     def _arm(self, seconds: float) -> None:
         self.stop()
         if seconds:
-            deadlines = self._carrier.deadlines
+            deadlines = self._carrier.context.deadlines
             self._fifo = deadlines.fifo(seconds)
             deadlines.arm(self._fifo, self)

@@ -185,7 +185,7 @@ class WebSocket:
         """
         self._check_open()
         if self._pings is None:
-            self._pings = Pings(self._carrier.loop)
+            self._pings = Pings(self._carrier.context.loop)
         data, answer = self._pings.begin(data)
         self._core.send_ping(data)
         self._pass_on(0)
@@ -232,12 +232,12 @@ class WebSocket:
     def connection_made(self, carrier: Carrier) -> None:
         """Begin."""
         self._carrier = carrier
-        config = carrier.config
+        config = carrier.context.config
         self._limit_frames = config.limit_websocket_frames
         self._limit_queue = config.limit_websocket_queue
         self._limit_message = self._core.max_message_size or 0
-        self._create_future = carrier.loop.create_future
-        self._meter = carrier.meter
+        self._create_future = carrier.context.loop.create_future
+        self._meter = carrier.context.recorder.metrics
         if self._meter is not None:
             self._meter.websockets += 1
         self._alive = Keepalive(self, carrier)
@@ -320,7 +320,7 @@ class WebSocket:
         crowded = self._crowded
         if self._unparsed and not crowded and not self._goes_on:
             self._goes_on = True
-            self._carrier.loop.call_soon(self._go_on)
+            self._carrier.context.loop.call_soon(self._go_on)
         stalled = crowded or len(self._unparsed) > _UNPARSED
         if stalled is not self._stalled:
             self._stalled = stalled
