@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint wire autobahn bench idle soak uploads rolls proxied]
+usage: nox [-s tests lint asgi wire autobahn bench idle soak uploads rolls proxied]
 """
 
 import shutil
@@ -52,6 +52,14 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def asgi(session: nox.Session) -> None:
+    """Sites by frameworks of others here and on uvicorn, and the table of ASGI's specification for four servers."""
+    install(session, "asgi")
+    session.run("python", "-m", "pytest", "tests/asgi", "tests/outside/test_asgi_sites.py", *session.posargs)
+    session.run("python", "-m", "tests.asgi.table")
+
+
+@nox.session
 def wire(session: nox.Session) -> None:
     """A long campaign of the differential and grammar tests against h11 and llhttp."""
     install(session, "tests")
@@ -100,6 +108,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/files.py", *session.posargs)
     session.run("python", "benchmarks/bodies.py", *session.posargs)
     session.run("python", "benchmarks/websocket_echo.py", *session.posargs)
+    session.run("python", "benchmarks/asgi.py", *session.posargs)
 
 
 @nox.session

@@ -25,6 +25,7 @@ from .wire.product import __version__
 from .wire.request import Request
 
 if TYPE_CHECKING:
+    from . import asgi as asgi
     from . import compat as compat
     from . import compression as compression
     from . import testing as testing
@@ -104,7 +105,7 @@ _LATER = {
 }
 
 
-_MODULES = ("compat", "compression", "testing")
+_MODULES = ("asgi", "compat", "compression", "testing")
 
 if not TYPE_CHECKING:  # a type checker would take every name then
 

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from .asgi.host import hosted
 from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import copy_error_format, resolve_app
@@ -67,7 +68,7 @@ def compress(app: App, *, minimum_size: int = 1024, level: int = 6) -> App:
     If-None-Match itself has to compare weakly.
 
     Args:
-        app: a handler class, or another App.
+        app: a handler class, another App, or an ASGI application.
         minimum_size: bytes below which an answer stays as it is, if its size is known in time.
         level: 1 (fast) to 9 (small).
 
@@ -84,6 +85,7 @@ class _Compressing:
     """An App that compresses the answers of another one; it can be handed to workers if that can."""
 
     def __init__(self, app: App, minimum_size: int, level: int) -> None:
+        app = hosted(app)
         self._given = app, minimum_size, level
         self._inner = resolve_app(app)
         copy_error_format(app, self)

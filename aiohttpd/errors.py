@@ -15,6 +15,7 @@
     │       └── ConnectionClosed  a WebSocket is closed; it knows code and reason
     ├── TLSError                  a certificate or its key cannot be used
     └── RuntimeError
+        ├── StartupFailed         an ASGI application says at its start that it cannot serve
         └── ContractError         a handler used an API wrongly; the text says what to do
             └── WriteBufferFull   a handler has written too much without ``await drain()``
 
@@ -36,6 +37,7 @@ __all__ = [
     "InvalidData",
     "MissingField",
     "Problem",
+    "StartupFailed",
     "TLSError",
     "WireError",
     "WriteBufferFull",
@@ -175,6 +177,10 @@ class BodyTimeout(WireError):
 
 class TLSError(Exception):
     """A certificate or its key cannot be used. The text names the file and the reason, in one line."""
+
+
+class StartupFailed(RuntimeError):
+    """An ASGI application has said ``lifespan.startup.failed``; the text is its message."""
 
 
 class ClientDisconnected(ConnectionResetError):

@@ -11,16 +11,17 @@ The tests of this package compare the transport in memory with real sockets.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from ssl import SSLContext
 from typing import Any, cast
 
+from .asgi.host import hosted
 from .config import Config
 from .engine.context import ServerContext
 from .engine.interfaces import AccessLogger, App
-from .handlers.app import prepare
+from .handlers.app import Lifespan, enter_lifespan, lifespan_of, prepare
 from .server.layers import connection_factory, make_recorder
-from .server.server import HTTPServer, Lifespan
+from .server.server import HTTPServer
 
 __all__ = ["MemoryTransport", "exchange", "running"]
 
@@ -134,8 +135,10 @@ async def exchange(
     The client closes its side of the connection after its last byte. The call returns when the server has answered
     everything and closed the connection.
 
+    The lifespan of the App surrounds it; ``Request.server`` is a bare object then, which has what that sets, else None.
+
     Args:
-        app: a handler class, or another App.
+        app: a handler class, another App, or an ASGI application.
         data: what the client sends, in one piece or in several.
         config: the options; by default ``Config()``.
         access_log: gets a record of each answer.
@@ -143,10 +146,20 @@ async def exchange(
     Returns:
         The bytes of all responses.
     """
-    loop = asyncio.get_running_loop()
-    config = config or Config()
-    context = ServerContext(prepare(app), config, loop, recorder=make_recorder(config, access_log))
-    transport = MemoryTransport(loop)
+    app, config = hosted(app), config or Config()
+    lifespan = lifespan_of(app)
+    server = None if lifespan is None else _Server()
+    async with nullcontext() if lifespan is None else enter_lifespan(lifespan, server):
+        loop, recorder = asyncio.get_running_loop(), make_recorder(config, access_log)
+        return await _exchange(ServerContext(prepare(app), config, loop, server=server, recorder=recorder), data)
+
+
+class _Server:
+    """What a lifespan sets attributes on where there is no server."""
+
+
+async def _exchange(context: ServerContext, data: bytes | Iterable[bytes]) -> bytes:
+    transport = MemoryTransport(context.loop)
     transport.connect(connection_factory(context, lambda: None)())
     try:
         for part in (data,) if isinstance(data, bytes) else data:
@@ -172,7 +185,7 @@ async def running(
             ...
 
     Args:
-        app: a handler class, or another App.
+        app: a handler class, another App, or an ASGI application.
         lifespan: as for `HTTPServer`.
         ssl: the TLS context; with it the server speaks HTTPS.
         options: fields of `Config`. By default ``timeout_drain_idle`` is 0: idle connections are closed at once when

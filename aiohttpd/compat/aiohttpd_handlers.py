@@ -16,6 +16,7 @@ from typing import Any
 from ..config import Config
 from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
+from ..handlers.app import enter_lifespan, lifespan_of
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.checks import explain_init
 from ..server.access_log import AccessLog
@@ -60,6 +61,9 @@ class AiohttpdHandlers:
                 "called. Remove it, and give arguments to the handler class with functools.partial"
             )
         self.aiohttpd_silence: float | None = getattr(other, "aiohttpd_silence", None)
+        own = lifespan_of(server.RequestHandlerClass) if self._logs else None
+        # It sets attributes on the server that handlers know, which is that of ``socketserver``.
+        self.lifespan = None if own is None else lambda _: enter_lifespan(own, self._server())
 
     def aiohttpd_refused(self, line: bytes) -> None:
         """Bytes that are not a valid request have been refused.

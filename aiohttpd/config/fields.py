@@ -25,7 +25,9 @@ _POSITIVE = (
     "worker_threads",
 )  # zero would let nobody in
 _PREFIX = "AIOHTTPD_"
-_OF_COMMAND = ("BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH")  # variables of options of the command
+_OF_COMMAND = (  # variables of options of the command
+    "BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH", "INTERFACE", "FACTORY", "APP_DIR", "LIFESPAN",
+)  # fmt: skip
 _MULTIPLES = {"k": KIB, "m": MIB, "g": 1024 * MIB}
 
 
@@ -201,6 +203,12 @@ class Config:
         group="WebSockets",
     )  # fmt: skip
 
+    root_path: str = _option(
+        "",
+        "prefix of all paths, percent-encoded, that a proxy takes off; ASGI's root_path, WSGI's SCRIPT_NAME",
+        unit="path",
+        group="Proxies",
+    )
     hosts: str = _option(
         "",
         "names that a server on a loopback address accepts beside localhost and addresses (421); *: any name",
@@ -239,6 +247,9 @@ class Config:
             TrustedProxies(self.trusted_proxies)
         elif self.proxy_protocol:
             raise ValueError("proxy_protocol needs trusted_proxies: the addresses of the proxies that use it")
+
+        if self.root_path and not (self.root_path.isascii() and self.root_path[0] == "/" != self.root_path[-1]):
+            raise ValueError(f"root_path begins with a slash and does not end with one, not {self.root_path!r}")
 
         if self.health and not self.health.startswith("/"):
             raise ValueError(f"health must be a path that begins with a slash, not {self.health!r}")

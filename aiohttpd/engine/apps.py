@@ -12,15 +12,22 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "LooksLikeWSGI",
+    "check_asgi",
     "check_callable",
     "check_factory",
     "check_wsgi",
     "describe",
     "explain_class",
     "explain_value",
+    "is_asgi",
 ]
 
 _APP = "a handler class, or 'async def app(request, response)'"
+_ASGI_NAMES = ["scope", "receive", "send"]
+_ASGI2 = (
+    "it looks like an ASGI 2 application (scope), and those are not served: "
+    "asgiref.compatibility.guarantee_single_callable(it) makes one of ASGI 3 of it"
+)
 _SHOWN = 60  # characters of a value in a message
 _PLAIN = ("RETURN_CONST", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT", "BUILD_")  # prefixes of opcodes
 
@@ -81,14 +88,11 @@ def check_callable(app: Any) -> None:
     if call is None:
         return
     what, names = describe(app), call.names
-    if (
-        names[:3] == ["scope", "receive", "send"]
-        or names == ["scope"]
-        or (call.asynchronous and not call.takes(2) and call.takes(3))
-    ):
+    if names == ["scope"]:
+        raise TypeError(f"{what} is no App: {_ASGI2}")
+    if _is_asgi(call):
         raise TypeError(
-            f"{what} is no App: it looks like an ASGI application (scope, receive, send), which wants a server for "
-            f"these, uvicorn say; an App is {_APP}"
+            f"{what} is no App: it looks like an ASGI application (scope, receive, send): give aiohttpd.asgi.host(it)"
         )
     if not call.asynchronous and _is_wsgi(names):
         raise LooksLikeWSGI(
@@ -140,6 +144,40 @@ def explain_value(app: Any, *, handlers: list[str], makes_handlers: bool) -> str
         return f"an instance of {name} is no App: give the class, {name}"
     text = f"{_short(app)} is no App: {_APP}"
     return f"{text}; run() and the command import what a text names, 'module:name'" if isinstance(app, str) else text
+
+
+def is_asgi(app: Any) -> bool:
+    """Whether something is an ASGI 3 application, as far as can be told: what it is called with has the names for it.
+
+    A coroutine function of three arguments is one by any names, and so is a class that is awaited once it is made.
+    """
+    call = _call_of(app)
+    if call is None and isinstance(app, type):
+        init = vars(app).get("__init__")
+        return hasattr(app, "__await__") and isinstance(init, FunctionType) and _names(init)[1:4] == _ASGI_NAMES
+    if call is None and isinstance(own := getattr(app, "__call__", None), MethodType):  # noqa: B004
+        call = _call_of(own)  # one that each instance has for itself
+    return call is not None and _is_asgi(call)
+
+
+def check_asgi(application: Any) -> None:
+    """Refuse what is certainly no ASGI 3 application.
+
+    Raises:
+        TypeError: that is so.
+    """
+    if not callable(application):
+        raise TypeError(f"{_short(application)} is no ASGI application: it takes (scope, receive, send)")
+    call = _call_of(application)
+    if call is None:
+        return
+    what = describe(application)
+    if call.names == ["scope"]:
+        raise TypeError(f"{what} is no ASGI 3 application: {_ASGI2}")
+    if _is_wsgi(call.names) and not call.asynchronous:
+        raise LooksLikeWSGI(f"{what} is no ASGI application: it looks like one of WSGI: give aiohttpd.wsgi(it)")
+    if not call.takes(3):
+        raise TypeError(f"{what} is no ASGI application: it cannot be called with (scope, receive, send)")
 
 
 def check_wsgi(application: Any, *, makes_handlers: bool) -> None:
@@ -206,6 +244,14 @@ def _call_of(thing: Any) -> _Call | None:
             args, thing = (thing, *args), call
         else:
             return None
+
+
+def _is_asgi(call: _Call) -> bool:
+    return call.names[:3] == _ASGI_NAMES or (call.asynchronous and not call.takes(2) and call.takes(3))
+
+
+def _names(function: FunctionType) -> list[str]:
+    return list(function.__code__.co_varnames[: function.__code__.co_argcount])
 
 
 def _is_wsgi(names: list[str]) -> bool:

@@ -23,7 +23,7 @@ from ..wire.body import ChunkedDecoder
 from ..wire.headers import Headers
 from ..wire.parser import RequestParser
 from ..wire.request import Request
-from .answer import Cause, PreparedResponse
+from .answer import Cause, PreparedResponse, ResponseState
 from .body import StreamReader
 from .context import ServerContext
 from .delivery import Delivery
@@ -277,6 +277,20 @@ class HTTPConnection(TransportProtocol):
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy())
         if not task.done():
             self._wait_for_handler(task, request, response, started)
+            if response.state is ResponseState.DONE:
+                self.answered(response)
+
+    def answered(self, response: StreamWriter) -> None:
+        """A handler has ended its answer; unless it returns at once, the connection goes on without it."""
+        handler = self.handler
+        if handler is not None and handler.response is response:
+            self.context.loop.call_soon(self._go_on_without, handler)
+
+    def _go_on_without(self, handler: HandlerTask) -> None:
+        if self.handler is handler and self.state is not CLOSED:
+            handler.response.released = True
+            self.context.registry.add_orphan(handler.task)
+            self._complete(handler.request, handler.response, handler.started)
 
     def _send_prepared(self, request: Request, answer: PreparedResponse) -> None:
         self.state = IDLE
@@ -313,7 +327,9 @@ class HTTPConnection(TransportProtocol):
             self._last_request = self._last_request or isinstance(meant, WireError) or response.is_ours(meant)
             answer_failure(meant, response, context.error_body, context.refusal_fields)
             del meant  # its traceback has this frame, and would keep alive all that the handler has seen
-        if self.handler is None and self._body is None and not self._last_request and not response.close_connection:
+        if response.released:
+            context.registry.remove_orphan(asyncio.current_task())
+        elif self.handler is None and self._body is None and not self._last_request and not response.close_connection:
             record = context.record if response.log is None else context.recorder.logged_by_handler
             if record is not None:
                 record(request, response, started)
@@ -334,6 +350,7 @@ class HTTPConnection(TransportProtocol):
                 self.context.registry.remove_orphan(handler.task)
             return
         self.set_timeout(None)
+        self.release_waiters()
         closes = self._last_request or response.close_connection
         if self._body is not None and not self._body.reader.complete:
             self._end_body(self._body, closes=closes)
@@ -362,6 +379,7 @@ class HTTPConnection(TransportProtocol):
 
     def _end_body(self, body: BodyReceiver, *, closes: bool) -> None:
         """The handler has not read all of a body that has not all arrived."""
+        body.release_waiter()
         if closes or body.reader.failed or body.owes_continue:
             self._linger()
             return

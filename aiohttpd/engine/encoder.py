@@ -39,7 +39,7 @@ class HTTP1Encoder:
         sink: the connection.
     """
 
-    __slots__ = ("_chunked", "_context", "_framing", "_left", "_out", "_sink")
+    __slots__ = ("_chunked", "_context", "_framing", "_left", "_out", "_sink", "_trailers")
 
     begun = True  # whatever it is given leaves at once
 
@@ -51,6 +51,7 @@ class HTTP1Encoder:
         self._framing = NONE
         self._chunked = False  # there is content, and we chunk it
         self._left = 0  # bytes of content up to its Content-Length
+        self._trailers: ResponseFields | None = None
 
     @property
     def complete(self) -> bool:
@@ -68,8 +69,9 @@ class HTTP1Encoder:
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
         """Send a whole answer: its length is known, RFC 9110 section 8.6."""
         if head.plain and self._sink.persists:  # the straight path
-            line = b"Content-Length: %d\r\n\r\n" % size
-            self._out.send([self._context.prelude(head.status), *head.fields, line, *parts])
+            fields = head.fields
+            line = b"Content-Length: %d\r\n\r\n" % size if fields.deciding is None else b"\r\n"
+            self._out.send([self._context.prelude(head.status), *fields, line, *parts])
             return size
         self._framing = framing = _known_framing(head) or LENGTH
         line = b""
@@ -90,6 +92,7 @@ class HTTP1Encoder:
         self._framing = framing
         self._chunked = framing is CHUNKED and head.has_content
         self._left = head.length or 0
+        self._trailers = None
         self._out.send([*self._head(head, line), *self._framed(parts, size)])
         return size if parts else 0
 
@@ -103,10 +106,14 @@ class HTTP1Encoder:
         """Send the last content, and the end where bytes tell it."""
         last = self._framed(parts, size)
         if self._chunked:
-            last.append(LAST_CHUNK)
+            last += [b"0\r\n", *self._trailers, b"\r\n"] if self._trailers else [LAST_CHUNK]
         if last:
             self._out.send(last)
         return size
+
+    def trail(self, fields: ResponseFields) -> None:
+        """Keep fields for the end of chunks, RFC 9112 section 7.1.2."""
+        self._trailers = fields
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         """Send an interim head; HTTP/1.0 has none, RFC 9110 section 15.2."""
@@ -189,7 +196,7 @@ class HTTP1Encoder:
         """The status line, Server and Date if the handler has none of its own, and the handler's fields."""
         context, fields = self._context, head.fields
         deciding = fields.deciding
-        if head.reason is None and deciding is None:
+        if head.reason is None and (deciding is None or not ("server" in deciding or "date" in deciding)):
             return [context.prelude(head.status), *fields]
         lines = [status_line(head.status, head.reason)]
         if deciding is None or "server" not in deciding:
@@ -278,6 +285,10 @@ class EncoderWrapper:
     def end(self, parts: list[bytes], size: int) -> int:
         """Send the last of the content, and the end."""
         return self.inner.end(parts, size)
+
+    def trail(self, fields: ResponseFields) -> None:
+        """Have fields follow the content."""
+        self.inner.trail(fields)
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         """Send an interim head."""

@@ -34,6 +34,10 @@ def answer_failure(
         error_body: makes the content; None for plain text.
         more: header fields that the App adds to such responses.
     """
+    if response.released:
+        if not response.is_ours(error):
+            response.report(error)
+        return
     upgraded = response.state is ResponseState.UPGRADED
     if isinstance(error, ClientDisconnected) and (
         response.is_closing() or upgraded or response.request.method == "HEAD"

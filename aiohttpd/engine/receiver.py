@@ -7,7 +7,7 @@ with the minimum rate. A request whose body has come together with its head need
 import asyncio
 from typing import Protocol
 
-from ..errors import BodyTimeout
+from ..errors import BodyTimeout, ClientDisconnected
 from ..net.outgoing import Outgoing
 from ..net.pace import TransferRate
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
@@ -119,6 +119,11 @@ class BodyReceiver:
         if self.owes_continue or reader.failed:
             return False  # the client may send the body or not: nobody could tell it from a request
         return reader.remaining is None or reader.remaining <= self._connection.context.config.limit_discard
+
+    def release_waiter(self) -> None:
+        """The answer is complete: who still waits for content gets no more of it."""
+        if self.reader.waiting:
+            self.reader.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
 
     def begin_discarding(self) -> None:
         """The handler did not read all: throw away what is here, and up to ``limit_discard`` bytes that are to come."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 from .interfaces import Abortable, Closable, OpenConnection
 
@@ -16,7 +17,7 @@ class Registry:
         handshakes: what becomes a connection once TLS is agreed upon.
         connections: the connections that are open.
         turned_away: connections over ``max_connections``, until they are closed.
-        orphans: handlers at work whose client is gone; asyncio itself holds tasks only weakly.
+        orphans: handlers at work whose client is gone, or has its answer; asyncio itself holds tasks only weakly.
         changed: is set whenever something has been removed.
     """
 
@@ -43,7 +44,11 @@ class Registry:
             self.orphans.add(connection.handler.task)
         self.changed.set()
 
-    def remove_orphan(self, handler: asyncio.Task[None]) -> None:
-        """A handler has ended whose client had gone before."""
+    def add_orphan(self, handler: asyncio.Task[None]) -> None:
+        """A handler goes on after its answer, and its connection without it."""
+        self.orphans.add(handler)
+
+    def remove_orphan(self, handler: asyncio.Task[Any] | None) -> None:
+        """A handler has ended whose client had gone before, or had its answer."""
         self.orphans.discard(handler)
         self.changed.set()

@@ -56,6 +56,7 @@ class StreamWriter:
         log: takes the record of this answer instead of the access log: status and bytes.
         cancel_on_disconnect: whether the handler is cancelled once the client is gone.
         cancelled: why the connection has cancelled the handler; None if it has not.
+        released: the handler goes on after its answer, and the connection without it; see `end`.
         aborted: the client has gone, or has been cut off, before the end: ``status`` and ``size`` say in the end what
             has left, and `CLIENT_CLOSED` that nothing has.
     """
@@ -65,6 +66,7 @@ class StreamWriter:
     cancel_on_disconnect = False
     cancelled: Cause | None = None
     aborted = False
+    released = False
     log: Callable[[int, int], None] | None = None
     plain = True
     has_content = True
@@ -237,6 +239,42 @@ class StreamWriter:
         self._protocol = protocol
         self.encoder.upgrade(self)
         self.sink.upgrade(protocol)
+
+    def send_whole(self, status: int, fields: ResponseFields, content: bytes) -> None:
+        """Give head and content, and `end` the answer; it leaves in one piece. Raises what these do."""
+        size, deciding = len(content), fields.deciding
+        if (
+            self.state is START
+            and self.plain
+            and status >= 200
+            and status not in NO_CONTENT
+            and self.request.method not in _SPECIAL_METHODS
+            and (deciding is None or (len(deciding) == 1 and deciding.get("content-length") == str(size)))
+        ):
+            self.status, self.fields = status, fields
+            self.length = None if deciding is None else size
+            self.size = self.encoder.whole(self, [content], size)
+            self.state = DONE
+            self.sink.answered(self)
+        else:
+            self.send_head(status, fields)
+            self.write(content)
+            self.end()
+
+    def end(self, trailers: ResponseFields | None = None) -> None:
+        """End the answer now, before the handler returns: all of it leaves, and the connection goes on without it.
+
+        Args:
+            trailers: fields after the content, which only chunks have room for; without them they are dropped.
+
+        Raises:
+            ContractError: no answer has been given, or less than its Content-Length.
+        """
+        if self.state is not DONE:
+            if trailers:
+                self.encoder.trail(trailers)
+            self.finish()
+            self.sink.answered(self)
 
     def is_closing(self) -> bool:
         """Whether the peer is gone, as far as is known."""

@@ -4,17 +4,27 @@ Owns the checks and conversions. They run once, when a server is made, not for e
 """
 
 import functools
+import inspect
 import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from types import ModuleType
 from typing import Any
 
-from ..engine.apps import check_callable, explain_class, explain_value
+from ..engine.apps import check_callable, describe, explain_class, explain_value
 from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, ServedApp
 
-__all__ = ["copy_error_format", "handlers_in", "is_handler_class", "prepare", "resolve_app"]
+__all__ = [
+    "Lifespan", "copy_error_format", "enter_lifespan", "handlers_in", "is_handler_class", "lifespan_of", "prepare",
+    "resolve_app",
+]  # fmt: skip
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called with the server
 
 _REFUSAL_FIELDS = "refusal_fields"  # attribute of an App: fields that error responses outside of it have, too
+_LIFESPAN = "lifespan"  # another one
+_MANAGER = "decorated with contextlib.asynccontextmanager, say"
 
 
 def resolve_app(app: Any) -> App:
@@ -56,16 +66,55 @@ def prepare(app: Any) -> ServedApp:
 
 
 def copy_error_format(app: Any, layer: App) -> None:
-    """Give a layer the ``error_body`` and ``refusal_fields`` of the App in it.
+    """Give a layer the ``error_body``, the ``refusal_fields`` and the ``lifespan`` of the App in it.
 
-    Errors that are answered outside of the App (400, 401, 503 and so on) then look like those of the App.
+    Errors that are answered outside of the App (400, 401, 503 and so on) then look like those of the App, and a server
+    of the layer enters the lifespan of the App.
 
     Args:
         app: the App in the layer.
         layer: the App around it; its attributes are set.
     """
-    attributes = {_REFUSAL_FIELDS: _refusal_fields(app), "error_body": error_body_of(app)}
+    attributes = {
+        _REFUSAL_FIELDS: _refusal_fields(app), "error_body": error_body_of(app), _LIFESPAN: lifespan_of(app),
+    }  # fmt: skip
     vars(layer).update({name: value for name, value in attributes.items() if value})
+
+
+def lifespan_of(app: Any) -> Lifespan | None:
+    """The lifespan that an App has as its attribute ``lifespan``; None if it has none.
+
+    It is called with the server and gives an async context manager, which surrounds all connections. A handler class
+    has it as a function, a static or a class method; any other App as an attribute. Classes of ``http.server`` have
+    none: the name may mean another thing there.
+
+    Raises:
+        TypeError: there is such an attribute, and it cannot be called.
+    """
+    owner = app
+    while isinstance(owner, functools.partial):
+        owner = owner.func
+    # Statically, since a mock has everything.
+    if _is_of_http_server(owner) or inspect.getattr_static(owner, _LIFESPAN, None) is None:
+        return None
+    found = getattr(owner, _LIFESPAN)
+    if not callable(found):
+        raise TypeError(f"the lifespan of {describe(owner)} is {found!r}: it is a function of the server, {_MANAGER}")
+    return found  # type: ignore[no-any-return]
+
+
+def enter_lifespan(lifespan: Lifespan, server: Any) -> AbstractAsyncContextManager[Any]:
+    """Call a lifespan.
+
+    Raises:
+        TypeError: what it gives is no async context manager.
+    """
+    manager: Any = lifespan(server)
+    if not hasattr(manager, "__aenter__"):
+        if inspect.iscoroutine(manager):
+            manager.close()
+        raise TypeError(f"{describe(lifespan)} gives no async context manager: it is {_MANAGER}")
+    return manager  # type: ignore[no-any-return]
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:

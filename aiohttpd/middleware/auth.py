@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from typing import Any
 
+from ..asgi.host import hosted
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
@@ -25,7 +26,7 @@ def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
     """Require Basic authentication for an App; other requests get 401 with a challenge.
 
     Args:
-        app: a handler class, or another App.
+        app: a handler class, another App, or an ASGI application.
         credentials: ``name:password``.
         preflight: do not require credentials for CORS preflight requests, with which browsers send none.
 
@@ -40,6 +41,7 @@ class _BasicAuth:
     """An App that calls another one for authorized requests. It can be pickled for workers if the other App can."""
 
     def __init__(self, app: App, credentials: str, preflight: bool) -> None:
+        app = hosted(app)
         self._arguments = app, credentials, preflight
         self._inner = resolve_app(app)
         copy_error_format(app, self)

@@ -259,6 +259,12 @@ class TransportProtocol(asyncio.Protocol):
                 self._eof_event.set()
         await self._eof_event.wait()
 
+    def release_waiters(self) -> None:
+        """Who waits in `wait_closed` need not wait any longer: what it waits for has become another's."""
+        event, self._eof_event = self._eof_event, None
+        if event is not None:
+            event.set()
+
     async def wait_lost(self) -> None:
         """Wait until the connection is lost, both ways."""
         if self._lost_event is None:

@@ -25,7 +25,7 @@ from ..handlers.files.tree import open_inside
 from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, ServerAddress, UnixAddress
 from ..net.tls import Certificates
-from ..server.loader import TargetError, TargetFailed, load_target, target_app
+from ..server.loader import Loading, NamedLifespan, TargetError, TargetFailed, load_target, target_app
 from ..server.status_server import check_log_and_metrics
 from ..wire.headers import is_token
 from ..wire.product import __version__
@@ -248,7 +248,6 @@ _LISTENING = _options_of(
         "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=_check_credentials,
         help="ask for this name and password; better set by the variable, since others may see the command line",
     ),
-    click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, module:app or path/to/file.py:app"),
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
     click.option("--protocol", hidden=True, expose_value=False),  # of http.server; here the client's version counts
     click.option("--cgi", is_flag=True, hidden=True, expose_value=False, callback=_refuse_cgi),
@@ -256,6 +255,29 @@ _LISTENING = _options_of(
     click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
     click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
     click.option("--tls-ca", metavar="FILE", help="accept only clients with a certificate signed by one of these"),
+)  # fmt: skip
+
+_APPLICATIONS = _options_of(
+    "Applications",
+    click.option(
+        "--interface", type=click.Choice(["auto", "handler", "asgi", "wsgi"]), default="auto",
+        envvar="AIOHTTPD_INTERFACE", metavar="auto|handler|asgi|wsgi",
+        help="what TARGET is: a handler class or another App, or an ASGI application, by its looks; or which of these",
+    ),
+    click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, as --interface wsgi"),
+    click.option(
+        "--factory", is_flag=True, envvar="AIOHTTPD_FACTORY",
+        help="TARGET is called without arguments, and gives the application",
+    ),
+    click.option(
+        "--app-dir", metavar="DIR", default="", envvar="AIOHTTPD_APP_DIR",
+        help="folder from which TARGET is imported  [the current one]",
+    ),
+    click.option(
+        "--lifespan", metavar="NAME|auto|on|off", default="auto", envvar="AIOHTTPD_LIFESPAN",
+        help="module:name of an async context manager around all of the service, beside that of the application; or "
+        "whether an ASGI application is told of start and end  [auto]",
+    ),
 )  # fmt: skip
 
 _FILES = _options_of(
@@ -308,20 +330,22 @@ _UPLOADS = _options_of(
     ),
 )  # fmt: skip
 
+_APPLICATION_OPTIONS = ("interface", "wsgi", "factory", "app_dir", "lifespan")
 _FILE_OPTIONS = [field.name for field in fields(FolderOptions) if field.name != "auth"]
 
 
 @main.command(cls=_GroupedCommand, short_help="Serve a folder, a handler class, or another App.")
 @click.argument("target", required=False)
 @_LISTENING
+@_APPLICATIONS
 @_FILES
 @_UPLOADS
 @_config_options
 def serve(
-    target: str | None, binds: tuple[str, ...], port: int | None, directory: str | None, auth: str | None, wsgi: bool,
+    target: str | None, binds: tuple[str, ...], port: int | None, directory: str | None, auth: str | None,
     opens: bool, workers: int | Literal["auto"] | None, reloads: bool, **given: Any,
 ) -> None:  # fmt: skip
-    """Serve a folder, by default the current one, or the handler class or other App that TARGET names.
+    """Serve a folder, by default the current one, or what TARGET names: a handler class, App or ASGI application.
 
     TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
 
@@ -330,8 +354,10 @@ def serve(
       aiohttpd serve site --port 8080
       aiohttpd serve --bind 0.0.0.0 --auth guest:secret
       aiohttpd serve hello.py:Hello
+      aiohttpd serve shop.main:app --workers auto
     """
     tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file", "tls_ca")}
+    loading, lifespan = _loading(**{name: given.pop(name) for name in _APPLICATION_OPTIONS})
     files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}
     target = _give_back(target, files)
     if target is not None and target.isascii() and target.isdigit() and not os.path.exists(target):
@@ -340,12 +366,15 @@ def serve(
         config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
         check_log_and_metrics(config)
         click.get_current_context().with_resource(own_stderr(config.access_log_format))
-        make_app, folder = _app(target, directory, auth, files, wsgi=wsgi)
+        make_app, folder = _app(target, directory, auth, files, loading)
         certificates = _certificates(**tls)
         addresses = _addresses(binds, port)
         if config.debug and not all(isinstance(address, tuple) and is_local(address) for address in addresses):
             raise ValueError("--debug shows tracebacks: every --bind has to be on loopback, 127.0.0.1 for example")
-        app = make_app() if workers is None and not reloads else None
+        app = surrounding = None
+        if workers is None and not reloads:
+            app = make_app()
+            surrounding = lifespan and lifespan.load()
     for text in misspelt_variables(os.environ):
         say(text)
 
@@ -359,11 +388,11 @@ def serve(
     # The server handles Ctrl-C; before it serves, Ctrl-C ends the program without a traceback.
     with _errors_shown(), contextlib.suppress(KeyboardInterrupt):
         if app is not None:
-            serve_app(app, addresses, config, ssl=certificates, started=started)
+            serve_app(app, addresses, config, lifespan=surrounding, ssl=certificates, started=started)
         else:
             serve_many(
                 make_app, addresses, config, workers=workers, reload=reloads, folders=_folders(target),
-                ssl=certificates, started=started,
+                lifespan=lifespan, ssl=certificates, started=started,
             )  # fmt: skip
 
 
@@ -465,12 +494,24 @@ def _is_target(text: str) -> bool:
     return os.path.isdir(text) or bool(re.search(r"^[^/:]+:[A-Za-z_][\w.]*$|\.py:", text))
 
 
+def _loading(
+    interface: Any, wsgi: bool, factory: bool, app_dir: str, lifespan: str
+) -> tuple[Loading, NamedLifespan | None]:
+    """How the App is made, and the lifespan that has a name."""
+    if wsgi:
+        interface = "wsgi"
+    mode: Any = lifespan if lifespan in ("auto", "on", "off") else "auto"
+    named = None if lifespan in ("auto", "on", "off") else NamedLifespan(lifespan, app_dir)
+    return Loading(interface, factory, app_dir, mode), named
+
+
 def _app(
-    target: str | None, directory: str | None, auth: str | None, files: dict[str, Any], *, wsgi: bool
+    target: str | None, directory: str | None, auth: str | None, files: dict[str, Any], how: Loading
 ) -> tuple[Callable[[], App], str | None]:
     """A function that makes the App, here or in a worker; and the folder, if a folder is served."""
-    if wsgi and (target is None or os.path.isdir(target)):
-        raise ValueError("--wsgi needs an application as TARGET: module:app or path/to/file.py:app")
+    if (how.interface != "auto" or how.factory) and (target is None or os.path.isdir(target)):
+        option = "--factory" if how.factory else f"--interface {how.interface}"
+        raise ValueError(f"{option} needs an application as TARGET: module:app or path/to/file.py:app")
     if target is None or os.path.isdir(target):
         if target is not None and directory is not None:
             raise ValueError(f"two folders: {target} and --directory {directory}")
@@ -485,7 +526,7 @@ def _app(
     if (files or directory is not None) and _is_target(target):
         name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
         raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
-    return partial(target_app, target, auth, wsgi=wsgi), None
+    return partial(target_app, target, auth, how), None
 
 
 def _certificates(

@@ -12,10 +12,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 
+from ..errors import StartupFailed
 from ..net.forking import end_child
 
 __all__ = [
     "AFTERWARDS",
+    "STARTUP_STATUS",
     "allow_open_files",
     "freeze_objects",
     "loop_factory",
@@ -24,9 +26,12 @@ __all__ = [
     "refuse_import",
     "refuse_loop",
     "say",
+    "startup_failed",
 ]
 
 AFTERWARDS = 1.0  # seconds from the end of a server to the end of its loop, or of its process
+
+STARTUP_STATUS = 3  # exit status of a program whose application has failed to start, the same as uvicorn's
 
 
 def say(text: str) -> None:
@@ -34,6 +39,11 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # else print() would write to stdout
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)
+
+
+def startup_failed(error: StartupFailed) -> str:
+    """The line that says why an application has failed to start."""
+    return f"aiohttpd: the application has failed to start: {error}".rstrip()
 
 
 def open_standard_streams() -> None:

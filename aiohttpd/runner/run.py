@@ -14,10 +14,11 @@ from functools import partial
 from ssl import SSLContext
 from typing import Any, Literal
 
+from ..asgi.host import hosted
 from ..config import Config, misspelt_variables
 from ..engine.interfaces import App
-from ..errors import TLSError
-from ..handlers.app import resolve_app
+from ..errors import StartupFailed, TLSError
+from ..handlers.app import Lifespan, resolve_app
 from ..net.forking import not_for_children
 from ..net.sockets import ServerAddress, check_address
 from ..net.systemd import Notifier, forget_descriptors
@@ -25,12 +26,13 @@ from ..net.tls import Certificates
 from ..server.access_log import stderr_log
 from ..server.cores import cores
 from ..server.loader import load_target
-from ..server.server import HTTPServer, Lifespan
+from ..server.server import HTTPServer
 from ..server.stacks import report
 from ..server.status_server import metrics_server
 from .announce import Listening, announce, serving_on
 from .pid1 import leave_pid1
 from .process import (
+    STARTUP_STATUS,
     allow_open_files,
     freeze_objects,
     main_loop,
@@ -38,6 +40,7 @@ from .process import (
     refuse_import,
     refuse_loop,
     say,
+    startup_failed,
 )
 from .signals import handle_signals, stop_and_reload
 from .stderr import own_stderr
@@ -69,7 +72,7 @@ def run(
     has ``Type=notify``.
 
     Args:
-        app: a handler class, another App, or ``"module:name"`` of one.
+        app: a handler class, another App, an ASGI application, or ``"module:name"`` of one.
         host: the address to listen on; ``""`` or ``"::"`` for all addresses.
         port: the port; 0 takes a free one.
         bind: used in place of host and port: ``("host", port)``, the path of a unix socket, a listening socket, or a
@@ -90,7 +93,7 @@ def run(
         TLSError: a file of `Certificates` cannot be used.
         RuntimeError: an event loop runs in this thread; workers are wanted outside of the main thread, or by a program
             that is not a file.
-        SystemExit: no worker can start.
+        SystemExit: no worker can start, or an ASGI application has said that it cannot.
     """
     refuse_import()
     refuse_loop()
@@ -102,6 +105,7 @@ def run(
     if address == []:
         raise ValueError("no address to listen on: bind is an empty list")
     if not isinstance(app, str):
+        app = hosted(app)
         resolve_app(app)  # an error is better raised here than in each worker
     for text in misspelt_variables(os.environ):
         say(text)
@@ -201,7 +205,11 @@ def serve(
     certificates, context = (ssl, ssl.context()) if isinstance(ssl, Certificates) else (None, ssl)
     allow_open_files()
     with own_stderr(config.access_log_format), not_for_children() as is_loop, main_loop(is_loop) as runner:
-        runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
+        try:
+            runner.run(_serve(app, address, config, lifespan, context, certificates, started or announce))
+        except StartupFailed as error:
+            say(startup_failed(error))
+            sys.exit(STARTUP_STATUS)
 
 
 async def _serve(

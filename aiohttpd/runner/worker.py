@@ -23,18 +23,27 @@ from typing import Any
 from ..config import Config
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
-from ..errors import TLSError
-from ..handlers.app import resolve_app
+from ..errors import StartupFailed, TLSError
+from ..handlers.app import Lifespan, copy_error_format, resolve_app
 from ..net.forking import not_for_children
 from ..server.access_log import stderr_log
-from ..server.loader import TargetError, TargetFailed
-from ..server.server import HTTPServer, Lifespan
+from ..server.loader import NamedLifespan, TargetError, TargetFailed
+from ..server.server import HTTPServer
 from ..server.stacks import report
 from ..wire.request import Request
 from .balance import Balance, ConnectionTable
 from .channel import Channel, Message, encode
 from .job import BEAT, HANDED, Job, Target
-from .process import AFTERWARDS, allow_open_files, freeze_objects, main_loop, open_standard_streams, say
+from .process import (
+    AFTERWARDS,
+    STARTUP_STATUS,
+    allow_open_files,
+    freeze_objects,
+    main_loop,
+    open_standard_streams,
+    say,
+    startup_failed,
+)
 from .stderr import own_stderr
 
 __all__ = ["work"]
@@ -112,9 +121,11 @@ def _load(pickled: bytes) -> tuple[App, Lifespan | None, SSLContext | None]:
         raise _CannotStart(f"aiohttpd: {error}: workers import it, so define it at the top of its module", 2)
     except Exception as error:
         raise _CannotStart(_formatted(error), 1)
-    files = target.certificates
+    files, lifespan = target.certificates, target.lifespan
     try:
-        return target.make_app(), target.lifespan, None if files is None else files.context()
+        if isinstance(lifespan, NamedLifespan):
+            lifespan = lifespan.load()
+        return target.make_app(), lifespan, None if files is None else files.context()
     except (TargetError, TLSError, ValueError) as error:
         raise _CannotStart(f"aiohttpd: {error}", 2)
     except TargetFailed as failed:
@@ -183,6 +194,8 @@ class _Worker:
             await self._starting
         except asyncio.CancelledError:
             return False
+        except StartupFailed as error:
+            raise _CannotStart(startup_failed(error), STARTUP_STATUS)
         except Exception as error:
             raise _CannotStart(_formatted(error), 1)
         finally:
@@ -259,6 +272,7 @@ class _Counted:
     def __init__(self, app: App) -> None:
         self._app = resolve_app(app)
         self.count = 0
+        copy_error_format(app, self)
 
     def __call__(self, request: Request, response: StreamWriter) -> Awaitable[None]:
         self.count += 1

@@ -11,7 +11,7 @@ import contextvars
 import functools
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..engine.overload import ProtocolFactory, limit_connections, limit_in_fligh
 from ..engine.recorder import Recorder
 from ..handlers.app import prepare
 from ..net.listener import Listener
+from ..wire.request import Request
 from .access_log import LoggingAccessLog, access_logger, is_configured
 from .metrics import Metrics
 from .status import add_pages, health_page, is_path, metrics_page
@@ -68,6 +69,8 @@ def make_recorder(
 
 def _layers(served: ServedApp, config: Config, recorder: Recorder, server: Any) -> ServedApp:
     """Put the layers of the options around an App, the innermost first."""
+    if config.root_path:
+        served = served._replace(app=mounted_at(config.root_path, served.app))
     if config.max_in_flight:
         served = limit_in_flight(served, config.max_in_flight, recorder)
     if pages := _pages(config, server):
@@ -88,6 +91,16 @@ def _pages(config: Config, server: Any) -> dict[str, App]:
     if config.health:
         pages[config.health] = health_page(lambda: server.ready or server.replaced)
     return pages
+
+
+def mounted_at(root_path: str, app: App) -> App:
+    """An App whose requests know where a proxy has mounted it, by their ``root_path``."""
+
+    def mounted(request: Request, response: Any) -> Awaitable[None]:
+        request.root_path = root_path
+        return app(request, response)
+
+    return mounted
 
 
 def connection_factory(context: ServerContext, tls_context: Callable[[], SSLContext | None]) -> ProtocolFactory:

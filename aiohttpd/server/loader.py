@@ -8,14 +8,17 @@ import importlib
 import importlib.util
 import os
 import sys
+from contextlib import AbstractAsyncContextManager
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from ..engine.apps import LooksLikeWSGI
+from ..asgi.host import host
+from ..asgi.lifespan import Mode
+from ..engine.apps import LooksLikeWSGI, is_asgi
 from ..engine.interfaces import App
-from ..handlers.app import handlers_in, resolve_app
+from ..handlers.app import Lifespan, handlers_in, resolve_app
 
-__all__ = ["TargetError", "TargetFailed", "load_target", "target_app"]
+__all__ = ["Loading", "NamedLifespan", "TargetError", "TargetFailed", "load_target", "target_app"]
 
 
 class TargetError(Exception):
@@ -40,56 +43,132 @@ class TargetFailed(Exception):
         self.error = error.with_traceback(traceback)
 
 
-def load_target(target: str, *, wsgi: bool = False) -> App:
+class Loading(NamedTuple):
+    """How an App is made of what a target names.
+
+    Attributes:
+        interface: ``handler``, ``asgi`` or ``wsgi``; ``auto`` looks which of the first two it is.
+        factory: it is called without arguments, and gives it.
+        app_dir: the folder from which modules are imported first, by default the current one.
+        lifespan: of an ASGI application, see `aiohttpd.asgi.host`.
+    """
+
+    interface: Literal["auto", "handler", "asgi", "wsgi"] = "auto"
+    factory: bool = False
+    app_dir: str = ""
+    lifespan: Mode = "auto"
+
+
+_USUAL = Loading()
+
+
+def load_target(target: str, how: Loading = _USUAL) -> App:
     """Import an App.
 
     The current folder is added to ``sys.path``; for a file also its folder.
 
     Args:
         target: ``module:attribute`` or ``file.py:attribute``; the attribute may have dots.
-        wsgi: whether it is a WSGI application.
+        how: what the attribute is.
 
     Raises:
         TargetError: the target does not exist, or is not an App.
         TargetFailed: the imported code has raised an exception.
     """
+    thing = _find(target, how.app_dir)
+    if how.factory:
+        thing = _call(target, thing)
+    try:
+        return _app_of(thing, how)
+    except TypeError as error:
+        raise TargetError(f"{target} is no App: {error}") from None
+
+
+def _app_of(thing: Any, how: Loading) -> App:
+    """Make an App of what a target names.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if how.interface == "wsgi":
+        from ..handlers.wsgi import wsgi
+
+        return wsgi(thing)
+    if how.interface == "asgi" or (how.interface == "auto" and is_asgi(thing)):
+        return host(thing, lifespan=how.lifespan)
+    resolve_app(thing)
+    return thing  # type: ignore[no-any-return]
+
+
+def _call(target: str, factory: Any) -> Any:
+    """Have a factory make the application."""
+    if not callable(factory):
+        raise TargetError(f"{target} is no factory: {factory!r} cannot be called")
+    try:
+        return factory()
+    except Exception as error:
+        raise TargetFailed(error) from error
+
+
+class NamedLifespan:
+    """A lifespan by its name; it can be handed to workers, which import it.
+
+    Args:
+        name: ``module:name`` or ``file.py:name``.
+        app_dir: as `Loading` has it.
+    """
+
+    def __init__(self, name: str, app_dir: str = "") -> None:
+        self._given = name, app_dir
+
+    def load(self) -> Lifespan:
+        """Import it.
+
+        Raises:
+            TargetError: there is no such thing, or it cannot be called.
+            TargetFailed: the module raises.
+        """
+        found = _find(*self._given)
+        if not callable(found):
+            raise TargetError(f"{self._given[0]} is no lifespan: {found!r} cannot be called")
+        return found  # type: ignore[no-any-return]
+
+    def __call__(self, server: Any) -> AbstractAsyncContextManager[Any]:
+        """Import it, and call it."""
+        return self.load()(server)
+
+
+def _find(target: str, app_dir: str) -> Any:
+    """Import a module, and take an attribute of it."""
     place, colon, attribute = target.rpartition(":")
     if colon and attribute.isdigit():
         raise TargetError(f"{target!r} is an address and not a handler: use host and port, or bind")
     if not colon or not place or not attribute:
         raise TargetError(f"{target!r} is neither a folder nor a handler: {_missing(target)}")
-    module = _load_file(place) if place.endswith(".py") else _load_module(place)
-    app: Any = module
+    module = _load_file(place) if place.endswith(".py") else _load_module(place, app_dir)
+    found: Any = module
     for name in attribute.split("."):
         try:
-            app = getattr(app, name)
+            found = getattr(found, name)
         except AttributeError:
             raise TargetError(f"{place} has no {attribute!r}{_hint(module)}") from None
-    try:
-        if wsgi:
-            from ..handlers.wsgi import wsgi as wsgi_app
-
-            return wsgi_app(app)
-        resolve_app(app)
-    except TypeError as error:
-        raise TargetError(f"{target} is no App: {error}") from None
-    return app  # type: ignore[no-any-return]
+    return found
 
 
-def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
+def target_app(target: str, auth: str | None, how: Loading = _USUAL) -> App:
     """Import an App, and protect it by a password.
 
     Args:
         target: as for `load_target`, whose exceptions are raised.
         auth: ``name:password``; None for no protection.
-        wsgi: as for `load_target`.
+        how: as for `load_target`.
     """
     place, colon, port = target.rpartition(":")
     if colon and port.isdigit():
         option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {port}"
         raise TargetError(f"{target!r} is an address and not a handler; to listen on it write {option}")
     try:
-        app = load_target(target, wsgi=wsgi)
+        app = load_target(target, how)
     except TargetError as error:
         if isinstance(error.__context__, LooksLikeWSGI):
             raise TargetError(f"{target} looks like a WSGI application (environ, start_response): add --wsgi") from None
@@ -101,8 +180,11 @@ def target_app(target: str, auth: str | None, *, wsgi: bool = False) -> App:
     return app
 
 
-def _load_module(name: str) -> ModuleType:
-    if "" not in sys.path and os.getcwd() not in sys.path:
+def _load_module(name: str, app_dir: str) -> ModuleType:
+    if app_dir:
+        if app_dir not in sys.path:
+            sys.path.insert(0, app_dir)
+    elif "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)

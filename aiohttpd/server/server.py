@@ -10,17 +10,17 @@ import contextvars
 import socket
 import ssl as ssl_module
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..asgi.host import hosted
 from ..config import Config
 from ..config.hosts import is_loopback
 from ..engine.connection import ConnectionState, HTTPConnection
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
-from ..handlers.app import resolve_app
+from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, resolve_app
 from ..net.half_closing import half_closable
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..wire.request import Address, Request
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["HTTPServer", "Lifespan"]
 
 T = TypeVar("T")
-
-Lifespan = Callable[["HTTPServer"], AbstractAsyncContextManager[Any]]
 
 _CANCELLED = 1.0  # seconds for handlers, and for the lifespan, to end after their cancellation
 
@@ -56,10 +54,11 @@ class HTTPServer:
     Args:
         server_address: ``(host, port)``, the path of a unix socket, a listening socket, or a list of
             these. Port 0 takes a free port. All these sockets are closed when the server stops, also a given one.
-        app: a handler class, or another App.
+        app: a handler class, another App, or an ASGI application.
         config: the options; by default ``Config()``.
         lifespan: a function that gets the server and returns an async context manager. It is entered before the
-            first connection is accepted, and left when all connections have been closed.
+            first connection is accepted, and left when all connections have been closed. The lifespan of the App, its
+            attribute ``lifespan``, is inside of it.
         ssl: the TLS context; with it the server speaks HTTPS.
         access_log: gets a record of each answer. The logger ``aiohttpd.access`` gets one too, if it has a handler or a
             level of its own when the server starts.
@@ -91,6 +90,7 @@ class HTTPServer:
         snapshots: Snapshots | None = None,
         error_handlers: "Mapping[Any, ErrorHandler] | None" = None,
     ) -> None:
+        app = hosted(app)
         resolve_app(app)  # an error is better raised here than once the server listens
         check_address(server_address)
         if error_handlers is not None:
@@ -103,7 +103,7 @@ class HTTPServer:
         self.shutting_down = asyncio.Event()
         self._snapshots = snapshots
         self._given_address = server_address
-        self._lifespan = lifespan
+        self._lifespans = [each for each in (lifespan, lifespan_of(app)) if each is not None]
         self._ssl = ssl
         self._access_log = access_log
         self._context: ServerContext | None = None
@@ -427,7 +427,9 @@ class HTTPServer:
 
     async def _hold_lifespan(self, begun: asyncio.Future[contextvars.Context]) -> None:
         """Enter the lifespan and leave it in one task, since a cancel scope or task group inside needs that."""
-        async with self._lifespan(self) if self._lifespan is not None else contextlib.nullcontext():
+        async with contextlib.AsyncExitStack() as stack:
+            for lifespan in self._lifespans:
+                await stack.enter_async_context(enter_lifespan(lifespan, self))
             begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
             await self._drained.wait()
 

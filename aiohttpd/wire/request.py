@@ -250,5 +250,5 @@ class Request:
 
     @property
     def server(self) -> Any:
-        """The `HTTPServer`, with the attributes that ``lifespan`` has set; None in `aiohttpd.testing.exchange`."""
+        """The `HTTPServer`, with the attributes that ``lifespan`` has set; see `aiohttpd.testing.exchange`."""
         return self.peer.server

@@ -327,6 +327,7 @@ class TestRest:
         wrapper.deliver([b""])
         wrapper.framed([b""])
         wrapper.file(3).close()
+        wrapper.trail(ResponseFields())
         wrapper.end([], 0)
         wrapper.upgrade(Head(status=101))
         wrapper.abort()
