@@ -23,6 +23,7 @@ from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 
 from ..support.programs import serve_command
+from ..support.threads import wait
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 WORD: ContextVar[str] = ContextVar("WORD", default="unset")
@@ -184,7 +185,7 @@ def test_under_socketserver() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
-    assert server.words == ["begun", "ended"]  # type: ignore[attr-defined]
+    wait(lambda: server.words == ["begun", "ended"])  # type: ignore[attr-defined]  # as there, nobody waits for threads
 
 
 PROGRAM = """

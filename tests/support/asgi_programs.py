@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .asgi_rows import TableServer, path_of, request, same
 from .places import ROOT
 
+_PATH = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 _MODULE = "tests.support.asgi_applications"
 ASGI_SERVERS = {
     "aiohttpd": ["-m", "aiohttpd", "serve", "{app}", "--port", "{port}", "--no-access-log"],
@@ -72,7 +73,7 @@ async def asgi_server(name: str, app: str = "app") -> AsyncIterator[ServerRun]:
     with tempfile.NamedTemporaryFile("w") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *(part.format(**words) for part in ASGI_SERVERS[name]), cwd=ROOT, start_new_session=True,
-            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
+            stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": _PATH, "PYTHONHASHSEED": "0"},
         )  # fmt: skip
         try:
             yield ServerRun(process, port, log.name)
