@@ -100,6 +100,7 @@ async def test_what_is_served(folder: Path, arguments: list[str], text: str) -> 
 async def test_workers(folder: Path) -> None:
     async with serve_command(folder, "shop:make", "--factory", "--workers", "2") as server:
         assert await told(server) == "made /x "
+        await server.says("^made begins", 2)
         assert await server.stops() == 0
     assert server.lines.count("made begins") == server.lines.count("made ends") == 2
 

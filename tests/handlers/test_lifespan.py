@@ -23,7 +23,7 @@ from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 
 from ..support.programs import serve_command
-from ..support.threads import wait
+from ..support.threads import until_in_thread
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 WORD: ContextVar[str] = ContextVar("WORD", default="unset")
@@ -185,7 +185,7 @@ def test_under_socketserver() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
-    wait(lambda: server.words == ["begun", "ended"])  # type: ignore[attr-defined]  # as there, nobody waits for threads
+    until_in_thread(lambda: server.words == ["begun", "ended"])  # type: ignore[attr-defined]  # as there, nobody waits for threads
 
 
 PROGRAM = """
@@ -216,8 +216,8 @@ async def test_the_command(tmp_path: Path, arguments: list[str], workers: list[s
     (tmp_path / "notes.py").write_text(PROGRAM)
     async with serve_command(tmp_path, *arguments, *workers) as server, httpx.AsyncClient() as client:
         assert (await client.get(f"http://127.0.0.1:{await server.port()}/")).text == "begun"
+        await server.says("^lifespan begins", times := 2 if workers else 1)
         assert await server.stops() == 0
-    begun = 2 if workers else 1
-    assert [line for line in server.lines if line.startswith("lifespan")] == (
-        ["lifespan begins"] * begun + ["lifespan ends"] * begun
+    assert sorted(line for line in server.lines if line.startswith("lifespan")) == (
+        ["lifespan begins"] * times + ["lifespan ends"] * times
     )
