@@ -151,7 +151,7 @@ _SHORT_NAMES = {
 
 
 def tls_extension(tls: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
-    """What an application may know of the TLS of its connection; the certificate of the server is not told."""
+    """What an application may know of the TLS of its connection; the server's certificate where it is from a file."""
     chain = _client_chain(tls)
     return {
         "server_cert": getattr(tls.context, "certificate", None),

@@ -3,12 +3,23 @@
 Owns the defaults of TLS, and the errors for files that cannot be used.
 """
 
+import re
 import ssl
 from dataclasses import dataclass
 
 from ..errors import TLSError
 
-__all__ = ["Certificates"]
+__all__ = ["Certificates", "ServerTLSContext"]
+
+
+class ServerTLSContext(ssl.SSLContext):
+    """A TLS context that knows which certificate it sends.
+
+    Attributes:
+        certificate: that of the server, in PEM; None if it is not known.
+    """
+
+    certificate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,16 +43,17 @@ class Certificates:
     password_file: str | None = None
     authority: str | None = None
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> "ServerTLSContext":
         """Make the TLS context of a server: TLS 1.2 or later, HTTP/1.1 by ALPN.
 
         Raises:
             TLSError: a file cannot be read or used; the text names it.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = ServerTLSContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         self._load_certificate(context)
+        context.certificate = _first_certificate(_read(self.certificate))
         if self.authority is not None:
             _read(self.authority)
             try:
@@ -78,6 +90,12 @@ class Certificates:
         if key is None:
             return f"{certificate} does not hold a certificate and its key in PEM; give a separate file to key"
         return f"{certificate} and {key} are not a certificate and a key in PEM"
+
+
+def _first_certificate(data: bytes) -> str | None:
+    """The first certificate in a file, which is that of the server; the others are of authorities."""
+    match = re.search(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\r?\n?", data, re.DOTALL)
+    return None if match is None else match[0].decode("latin-1")
 
 
 def _read(path: str) -> bytes:

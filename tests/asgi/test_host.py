@@ -199,6 +199,20 @@ async def test_tls(authority: trustme.CA) -> None:
     assert "O=Shop" in known["client_cert_name"]
 
 
+async def test_tls_of_files(authority: trustme.CA, tmp_path: Path) -> None:
+    app = Recorder()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+    async with running(app, ssl=aiohttpd.Certificates(str(tmp_path / "server.pem")).context()) as server:
+        async with connected(server, tls=client_context) as client:
+            await client.ask()
+            sent = client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    told = app.scopes[0]["extensions"]["tls"]["server_cert"]
+    assert ssl.PEM_cert_to_DER_cert(told) == sent
+
+
 def test_distinguished_names() -> None:
     subject = ((("countryName", "DE"),), (("organizationName", " #a+b "), ("userId", "x")), (("commonName", "#n"),))
     assert distinguished_name({"subject": subject}) == "CN=\\#n,O=\\ #a\\+b\\ +UID=x,C=DE"
