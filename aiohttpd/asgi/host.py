@@ -5,19 +5,22 @@ early. Scopes, messages and the lifespan are its neighbours'.
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from ..engine.answer import ResponseState
 from ..engine.apps import check_asgi, is_asgi
+from ..engine.context import error_logger
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
-from ..errors import ClientDisconnected, ContractError
+from ..errors import ClientDisconnected, ContractError, WireError
 from ..wire.request import Request
 from .http import Exchange
 from .lifespan import Mode, lifespan
 from .scope import Scopes
+from .websocket import WebSocketExchange, wants_websocket
 
 __all__ = ["ASGIApplication", "Host", "host", "hosted"]
 
@@ -72,6 +75,9 @@ class Host:
         return lifespan(application, self._scopes.begin_state(server), mode)
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
+        if request.framing.upgrade is not None and wants_websocket(request) and can_websocket():
+            await self._serve_websocket(request, response)
+            return
         exchange = Exchange(request, response)
         try:
             await self._application(self._scopes.http(request, response), exchange.receive, exchange.send)
@@ -80,6 +86,37 @@ class Host:
         else:
             if not exchange.complete:
                 _return_early(exchange, response)
+
+    async def _serve_websocket(self, request: Request, response: StreamWriter) -> None:
+        from ..handlers.websocket.handshake import Handshake
+
+        # Which origins may open one, the application decides, as elsewhere.
+        handshake = Handshake(request, response, origins="*")
+        exchange = WebSocketExchange(request, response, handshake)
+        scope = self._scopes.websocket(request, response, list(handshake.subprotocols))
+        try:
+            await self._application(scope, exchange.receive, exchange.send)
+        except BaseException as error:
+            if exchange.told_gone and _is_about_client(error) and not response.is_ours(error):
+                raise ClientDisconnected("the WebSocket is closed") from error
+            if not await exchange.fail(error):
+                raise
+            response.report(error)
+        else:
+            await exchange.end()
+            if response.state is ResponseState.START:
+                _leave(response)
+
+
+@functools.cache
+def can_websocket() -> bool:
+    """Whether the library for WebSockets is there; that it is not is logged once."""
+    try:
+        from ..handlers.websocket import handshake  # noqa: F401
+    except ContractError as error:
+        error_logger.warning("an application is asked for a WebSocket, and gets a request of HTTP: %s", error)
+        return False
+    return True
 
 
 def checked_root(path: str) -> str:
@@ -99,7 +136,7 @@ def _fail(error: BaseException, exchange: Exchange, response: StreamWriter) -> N
             response.report(error)
         return
     if exchange.told_gone and _is_about_client(error):
-        _leave(exchange, response)
+        _leave(response, exchange.refused)
         return
     raise error
 
@@ -109,17 +146,17 @@ def _return_early(exchange: Exchange, response: StreamWriter) -> None:
     if response.state is ResponseState.DONE:
         return
     if exchange.told_gone:
-        _leave(exchange, response)
+        _leave(response, exchange.refused)
     elif not exchange.started:
         raise ContractError("the ASGI application returned without an answer: no http.response.start")
     else:
         raise ContractError("the ASGI application returned before its last http.response.body (more_body is False)")
 
 
-def _leave(exchange: Exchange, response: StreamWriter) -> None:
-    """The client is gone, and so is the application: there is no answer."""
-    if exchange.refused is not None:
-        raise exchange.refused
+def _leave(response: StreamWriter, refused: WireError | None = None) -> None:
+    """The client is gone, and so is the application: there is no answer, but to a body that was refused."""
+    if refused is not None:
+        raise refused
     if response.is_closing():
         raise ClientDisconnected("the client is gone")
     response.lose()

@@ -79,6 +79,20 @@ class Scopes:
             scope["http_version"] = "1.0"
         return scope
 
+    def websocket(self, request: Request, response: StreamWriter, subprotocols: list[str]) -> Scope:
+        """The scope of a WebSocket."""
+        scope = self.http(request, response)
+        del scope["method"]
+        tls = scope["extensions"].get("tls")
+        return scope | {
+            "type": "websocket",
+            "scheme": "wss" if scope["scheme"] == "https" else "ws",
+            "subprotocols": subprotocols,
+            "extensions": {"websocket.http.response": {}}
+            if tls is None
+            else {"websocket.http.response": {}, "tls": tls},
+        }
+
     def _common(self, request: Request, response: StreamWriter) -> tuple[Scope, Fields, State]:
         """What requests have in common that repeat these fields on this connection."""
         extensions = dict(HTTP_EXTENSIONS)

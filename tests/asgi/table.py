@@ -11,9 +11,9 @@ import argparse
 import asyncio
 import importlib.metadata
 
-from ..support.asgi_faults import ROWS
 from ..support.asgi_programs import ASGI_SERVERS, PROGRAM_ROWS, asgi_server
 from ..support.asgi_rows import NotClaimed, TableServer
+from ..support.asgi_sockets import ROWS
 
 Cells = dict[tuple[str, str], dict[str, str]]
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from ..support.asgi_faults import ROWS
 from ..support.asgi_programs import PROGRAM_ROWS, ProgramRow, ServerRun, asgi_server
 from ..support.asgi_rows import TableRow
+from ..support.asgi_sockets import ROWS
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

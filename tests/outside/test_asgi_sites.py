@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from ..support.asgi_programs import ServerRun, asgi_server
 
@@ -195,6 +196,32 @@ async def test_django(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found.append(await visit_django(server))
     for mine, other in zip(*found, strict=True):
         assert mine == other
+
+
+async def talk(server: str, framework: str) -> list[Any]:
+    """A conversation by WebSocket, its head and its end."""
+    async with site(server, framework) as (run, _):
+        url = f"ws://127.0.0.1:{run.port}/talk"
+        async with connect(url, subprotocols=["other", "chat"], compression=None, proxy=None) as client:  # type: ignore[list-item]
+            assert client.response is not None
+            head = sorted(
+                (name.lower(), value)
+                for name, value in client.response.headers.raw_items()
+                if name.lower() not in _OF_THE_SERVER | {"sec-websocket-accept", "upgrade"}
+            )
+            heard = []
+            for text in ("hello", "é", "x" * 100_000):
+                await client.send(text)
+                heard.append(await client.recv())
+            await client.close(4000, "enough")
+            return [head, heard, client.close_code, client.close_reason]
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+@pytest.mark.timeout(120)
+async def test_websockets(framework: str) -> None:
+    need(framework, "uvicorn")
+    assert await talk("aiohttpd", framework) == await talk("uvicorn", framework)
 
 
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "litestar", "quart"])

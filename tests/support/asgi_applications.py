@@ -465,6 +465,93 @@ async def sends_descriptor(it: Noted) -> None:
         await it.answer()
 
 
+# WebSockets.
+
+
+@application
+async def socket_scope(it: Noted) -> None:
+    it.note(plain(it.scope))
+    it.note((await it.receive())["type"])
+    await it.send({"type": "websocket.accept"})
+    await it.send({"type": "websocket.close"})
+
+
+@application
+async def socket_echoes(it: Noted) -> None:
+    await it.receive()
+    names = it.scope["subprotocols"]
+    headers = [(b"x-accepted", b"yes"), (b"set-cookie", b"a=1")]
+    await it.send({"type": "websocket.accept", "subprotocol": names[-1] if names else None, "headers": headers})
+    while True:
+        message = await it.receive()
+        if message["type"] == "websocket.disconnect":
+            it.note([message["code"], message.get("reason")])
+            it.note((await it.receive())["type"])
+            await it.told(it.send({"type": "websocket.send", "text": "too late"}))
+            return
+        await it.send({**message, "type": "websocket.send"})
+
+
+@application
+async def socket_closes(it: Noted) -> None:
+    await it.receive()
+    await it.send({"type": "websocket.accept"})
+    await it.send({"type": "websocket.send", "text": "last"})
+    await it.send({"type": "websocket.close", "code": 4001, "reason": "enough"})
+    it.note((await it.receive())["type"])
+    await it.told(it.send({"type": "websocket.send", "text": "after"}))
+
+
+@application
+async def socket_denied(it: Noted) -> None:
+    await it.receive()
+    await it.send({"type": "websocket.close", "code": 4001})
+    it.note((await it.receive())["type"])
+
+
+@application
+async def socket_answered(it: Noted) -> None:
+    await it.receive()
+    claims(it, "websocket.http.response")
+    await it.send({"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-why", b"no")]})
+    await it.send({"type": "websocket.http.response.body", "body": b"who ", "more_body": True})
+    await it.send({"type": "websocket.http.response.body", "body": b"is it?"})
+
+
+@application
+async def socket_returns(it: Noted) -> None:
+    await it.receive()
+    await it.send({"type": "websocket.accept"})
+
+
+@application
+async def socket_raises(it: Noted) -> None:
+    await it.receive()
+    await it.send({"type": "websocket.accept"})
+    raise RuntimeError("failed on purpose")
+
+
+@application
+async def socket_raises_first(it: Noted) -> None:
+    raise RuntimeError("failed on purpose")
+
+
+@application
+async def socket_returns_first(it: Noted) -> None:
+    await it.receive()
+
+
+@application
+async def socket_wrong(it: Noted) -> None:
+    await it.receive()
+    await it.told(it.send({"type": "websocket.send", "text": "before"}))
+    await it.send({"type": "websocket.accept"})
+    await it.told(it.send({"type": "websocket.accept"}))
+    await it.told(it.send({"type": "websocket.send", "text": None, "bytes": None}))
+    await it.told(it.send({"type": "websocket.nonsense"}))
+    await it.send({"type": "websocket.send", "text": "still here"})
+
+
 # Lifespans, each a program of its own.
 
 
