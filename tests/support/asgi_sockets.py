@@ -7,11 +7,9 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from .asgi_faults import ROWS
+from .asgi_faults import ROWS as ROWS
 from .asgi_rows import NotClaimed, TableServer, path_of, row, same
 from .clients import MIB
-
-__all__ = ["ROWS"]
 
 
 def opened(server: TableServer, path: str, **options: Any) -> AbstractAsyncContextManager[ClientConnection]:
@@ -81,7 +79,7 @@ async def row_client_vanishes(server: TableServer) -> None:
     path = path_of("socket_echoes")
     async with opened(server, path) as client:
         client.transport.abort()
-        same((await server.seen(path))[0][0], 1006)
+        same((await server.seen(path, end=False))[0][0], 1006)
 
 
 @row("websocket", "the application closes: code and reason")
@@ -106,17 +104,17 @@ async def row_answered(server: TableServer) -> None:
     )
 
 
-@row("websocket", "the application returns: it is closed")
+@row("beyond", "the application returns: its WebSocket is closed with 1000")
 async def row_socket_returns(server: TableServer) -> None:
     same((await _end(server, "socket_returns"))[1], 1000)
 
 
-@row("websocket", "the application raises: 1011")
+@row("beyond", "the application raises: its WebSocket is closed with 1011")
 async def row_socket_raises(server: TableServer) -> None:
     same((await _end(server, "socket_raises"))[1], 1011)
 
 
-@row("websocket", "the application raises, or returns, before it has accepted: 500")
+@row("beyond", "the application raises, or returns, before it has accepted a WebSocket: 500")
 async def row_socket_raises_first(server: TableServer) -> None:
     for name in ("socket_raises_first", "socket_returns_first"):
         error, _ = await _refused(server, name)
