@@ -4,6 +4,7 @@ Owns the messages ``websocket.*`` and their order, those of the extension ``webs
 limits, pings and deadlines are those of every WebSocket of this server.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class WebSocketExchange:
         self._socket: WebSocket | None = None  # once the application has accepted it
         self._denial: Exchange | None = None  # takes an answer in its place
         self._denied = False  # there is such an answer, or a part of one
+        self._answered = asyncio.Event()
         self._connected = False  # the application has received websocket.connect
         self._closes = False  # the application has sent websocket.close
         self.told_gone = False
@@ -59,7 +61,7 @@ class WebSocketExchange:
             self._connected = True
             return {"type": "websocket.connect"}
         if self._socket is None and not self._denied:
-            await self._response.wait_closed()  # nothing comes before the handshake has been answered
+            await self._wait_for_answer()  # nothing comes before
         socket = self._socket
         if socket is None:
             return self._gone(1006, "")
@@ -68,6 +70,16 @@ class WebSocketExchange:
         except ConnectionClosed as error:
             return self._gone(error.code, error.reason)
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
+
+    async def _wait_for_answer(self) -> None:
+        """Wait until another task has answered the handshake, or the client is gone."""
+        gone = asyncio.ensure_future(self._response.wait_closed())
+        answered = asyncio.ensure_future(self._answered.wait())
+        try:
+            await asyncio.wait([gone, answered], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            answered.cancel()
 
     def _gone(self, code: int, reason: str) -> Message:
         self.told_gone = True
@@ -106,11 +118,13 @@ class WebSocketExchange:
         if kind == "websocket.accept":
             headers = _pairs(message.get("headers", ()))
             self._socket = self._handshake.accept(subprotocol=message.get("subprotocol"), headers=headers)
+            self._answered.set()
         elif kind == "websocket.close":
             self._denied = self._response.close_connection = True
             self._response.send_head(403, [("Content-Type", "text/plain; charset=utf-8")])
             self._response.write(b"Forbidden\n")
             self._response.end()
+            self._answered.set()
         else:
             raise ContractError(f"{kind!r} was sent where websocket.accept, websocket.close or {_DENIAL}start is due")
 
@@ -125,6 +139,7 @@ class WebSocketExchange:
             self._response.close_connection = True
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
         self._denied = True
+        self._answered.set()
 
     async def _send(self, socket: "WebSocket", message: Message) -> None:
         text, data = message.get("text"), message.get("bytes")

@@ -193,6 +193,32 @@ async def test_who_leaves_the_handshake() -> None:
     assert kinds[0] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
 
 
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_another_task_answers_the_handshake(*, accepts: bool) -> None:
+    """Who waits in receive() meanwhile gets what comes after."""
+    found: list[Any] = []
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        await receive()
+        waiting = asyncio.create_task(receive())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await send({"type": "websocket.accept" if accepts else "websocket.close"})
+        found.append(await waiting)
+
+    async with running(aiohttpd.asgi.host(app, lifespan="off")) as server:
+        if accepts:
+            async with opened(server) as client:
+                await client.send("hello")
+                await until(lambda: found)
+            assert found == [{"type": "websocket.receive", "text": "hello"}]
+        else:
+            with pytest.raises(InvalidStatus):
+                await opened(server)
+            await until(lambda: found)
+            assert found == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+
+
 async def test_an_exception_for_a_client_that_has_gone_is_none() -> None:
     pytest.importorskip("starlette")
     from starlette.applications import Starlette
