@@ -12,7 +12,7 @@ from typing import Any
 
 from ..engine.answer import ResponseState
 from ..engine.apps import check_asgi, is_asgi
-from ..engine.context import error_logger
+from ..engine.error_log import error_logger
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError, WireError

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 import aiohttpd
+from aiohttpd.server.cpu_pool import ProcessPool
 from aiohttpd.testing import running
 
 from ..support.programs import gone
@@ -343,18 +344,13 @@ def test_the_loop_may_end_first(busy: bool) -> None:
     sockets = []
 
     async def main() -> None:
-        server = aiohttpd.HTTPServer(("127.0.0.1", 0), Failing, config=aiohttpd.Config(processes=1))
-        await server.start()
-        await server.run_in_process(os.getpid)
-        pool = server._processes
-        assert pool is not None
+        pool = ProcessPool(1)
+        await pool.run(os.getpid)
         [process] = pool._processes
         sockets.append(process._socket)
         if busy:
-            waiting = asyncio.create_task(server.run_in_process(time.sleep, 60))
+            waiting = asyncio.create_task(pool.run(time.sleep, 60))
             await until(lambda: process._busy)
-            for sock in server.sockets:
-                sock.close()
             waiting.cancel()
         else:
             pool.close()
