@@ -21,13 +21,13 @@ from ..origins import comes_from
 try:
     from websockets.datastructures import Headers as CoreHeaders
     from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-    from websockets.frames import CLOSE, Frame
+    from websockets.frames import Frame, Opcode
     from websockets.protocol import OPEN
     from websockets.server import ServerProtocol
     from websockets.utils import accept_key
 except ImportError as error:
     raise ContractError(
-        "WebSockets want the library 'websockets', which is not there: pip install 'aiohttpd[websocket]'"
+        "WebSockets want the library 'websockets', which is missing or too old: pip install 'aiohttpd[websocket]'"
     ) from error
 
 from .websocket import WebSocket
@@ -176,7 +176,7 @@ class _Core(ServerProtocol):
     """The protocol of the library, but for a Close frame within a message, which it takes for an error."""
 
     def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is CLOSE:
+        if frame.opcode is Opcode.CLOSE:
             self.current_size = None  # control frames may come between fragments, RFC 6455 section 5.4
         super().recv_frame(frame)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ProtocolError
-from websockets.frames import BINARY, CLOSE, CONT, PONG, TEXT, Close, Frame
+from websockets.frames import Close, Frame, Opcode
 
 from ...engine.upgraded import Carrier, MessageMeter
 from ...errors import ClientDisconnected, ConnectionClosed, ContractError
@@ -45,6 +45,7 @@ class WebSocketState(enum.Enum):
 
 
 OPEN, CLOSING, CLOSED = WebSocketState
+CONT, TEXT, BINARY, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PONG
 
 
 class WebSocket:
