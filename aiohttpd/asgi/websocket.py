@@ -95,14 +95,14 @@ class WebSocketExchange:
             ValueError: a field, a subprotocol, a code or a reason that cannot be sent.
         """
         kind: str = message["type"]
-        if kind.startswith(_DENIAL):
+        if kind == "websocket.send" and self._socket is not None:
+            await self._send(self._socket, message)
+        elif kind.startswith(_DENIAL):
             await self._deny(kind, message)
         elif self._denied:
             raise ContractError(f"{kind!r} was sent after the handshake has been denied")
         elif self._socket is None:
             self._answer(kind, message)
-        elif kind == "websocket.send":
-            await self._send(self._socket, message)
         elif kind == "websocket.close":
             await self._close(self._socket, message)
         else:

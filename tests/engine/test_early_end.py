@@ -1,0 +1,105 @@
+"""An answer that its handler ends before it returns: the connection goes on, and the handler, too."""
+
+import asyncio
+
+import pytest
+
+from aiohttpd import Request, StreamWriter
+from aiohttpd.testing import running
+from aiohttpd.wire.response import ResponseFields
+
+from ..support.clients import LAST_CHUNK, chunk, connected, get, head
+from ..support.waiting import until
+
+
+@pytest.mark.parametrize("waits_before", [False, True])
+async def test_the_next_request_does_not_wait(*, waits_before: bool) -> None:
+    released = asyncio.Event()
+    ended: list[str] = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        if waits_before:
+            await asyncio.sleep(0.01)
+        response.send_head(200)
+        response.write(request.path.encode())
+        response.end()
+        response.end()  # it has ended already
+        await response.wait_closed()  # nobody is waited for any more
+        await released.wait()
+        ended.append(request.path)
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get("/1"), get("/2"), get("/3"))
+        assert [(await client.answer()).body for _ in range(3)] == [b"/1", b"/2", b"/3"]
+        await until(lambda: server.in_flight == 3)
+        released.set()
+        await until(lambda: not server.in_flight)
+        assert sorted(ended) == ["/1", "/2", "/3"]
+        assert (await client.ask("/4")).body == b"/4"
+
+
+async def test_a_connection_that_is_to_be_closed_is() -> None:
+    released = asyncio.Event()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_whole(200, ResponseFields.of([("Connection", "close")]), b"all")
+        await released.wait()
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get())
+        assert (await client.rest()).endswith(b"all")
+        released.set()
+
+
+async def test_what_follows_is_refused() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_whole(200, ResponseFields(), b"all")
+        with pytest.raises(RuntimeError):
+            response.write(b"more")
+        with pytest.raises(RuntimeError):
+            response.send_head(200)
+
+    async with running(app) as server, connected(server) as client:
+        assert (await client.ask()).body == b"all"
+        assert (await client.ask()).body == b"all"
+
+
+async def test_the_rest_of_a_body_is_nobodys() -> None:
+    """Who waits for more of it when the answer ends gets no more."""
+    found: list[Exception] = []
+
+    async def read(request: Request) -> None:
+        try:
+            await request.body.readexactly(100)
+        except Exception as error:
+            found.append(error)
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        reading = asyncio.create_task(read(request))
+        await asyncio.sleep(0)
+        response.send_whole(200, ResponseFields(), b"enough")
+        await reading
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(head("POST", "/", "Content-Length: 100"), b"x")
+        assert (await client.answer()).body == b"enough"
+        await until(lambda: found)
+    assert isinstance(found[0], ConnectionError)
+
+
+@pytest.mark.parametrize("flushes", [False, True])
+async def test_trailers_stand_after_chunks_only(*, flushes: bool) -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(b"all")
+        if flushes:
+            response.flush()
+        response.end(ResponseFields.of([("X-Sum", "7")]))
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get("/", "Connection: close"))
+        got = await client.rest()
+    if flushes:
+        assert got.endswith(chunk(b"all") + LAST_CHUNK[:3] + b"X-Sum: 7\r\n\r\n")
+    else:
+        assert got.endswith(b"\r\n\r\nall") and b"X-Sum" not in got
