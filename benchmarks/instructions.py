@@ -81,7 +81,7 @@ def cases(folder: str) -> Iterator[tuple[str, Any, list[bytes], int]]:
 async def count(app: Any, requests: list[bytes], units: int) -> int:
     """Instructions for one request."""
     loop = asyncio.get_running_loop()
-    context = ServerContext(app, aiohttpd.Config(access_log=False), loop, prepare=prepare)
+    context = ServerContext(prepare(app), aiohttpd.Config(access_log=False), loop)
     connection, transport = HTTPConnection(context), Null(loop)
     transport.connect(connection)
 

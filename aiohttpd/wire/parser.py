@@ -42,6 +42,7 @@ _SMALL = 4096  # bytes of a head that is read line by line
 _HEAVY = 8 * 1024  # bytes of a head that takes long to parse
 _REMEMBERED = 200  # bytes of a refused message
 TLS_HANDSHAKE = b"TLS handshake on a port without TLS"
+_REPEATED = 1024  # bytes of a request that is remembered as a whole
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
 
 
@@ -61,7 +62,8 @@ class RequestParser:
 
     A client with a keep-alive connection usually repeats its fields byte for byte. So the parser remembers the last
     head from the end of its request line on (``_tail``). If the next head has the same bytes there, only its request
-    line is parsed.
+    line is parsed. Of small requests without a body it also remembers the whole (``_repeated``), as polls and health
+    checks repeat them.
 
     Attributes:
         buffer: the bytes that have not been consumed.
@@ -70,8 +72,9 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_dead", "_empty_lines", "_few", "_last", "_line_ended", "_line_room", "_match_head", "_roomy",
-        "_searched", "_separators", "_small", "_start", "_tail", "buffer", "heavy", "refused",
+        "_config", "_dead", "_empty_lines", "_few", "_last", "_line_ended", "_line_room", "_match_head",
+        "_repeated", "_roomy", "_searched", "_separators", "_small", "_start", "_tail", "_words", "buffer", "heavy",
+        "refused",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
@@ -93,6 +96,8 @@ class RequestParser:
         self._tail = b""
         self._line_room = 0
         self._dead = False
+        self._repeated: bytes | bytearray | None = None
+        self._words: tuple[str, str]  # method and target of it
         self._last: tuple[str, Headers, RequestFraming]
 
     @property
@@ -152,8 +157,14 @@ class RequestParser:
         """
         data = self.buffer
         start = self._start
+        if data == self._repeated and not start:
+            self.buffer = b""
+            self._searched = 0
+            method, target = self._words
+            version, headers, framing = self._last
+            return Request(method, target, version, headers, framing)
         try:
-            if self._searched == start:  # the first search
+            if self._searched == start:  # nobody has looked yet
                 tail = self._tail
                 line_end = data.find(_CRLF, start)
                 if tail and 0 < line_end - start < self._line_room and data.startswith(tail, line_end):
@@ -163,6 +174,9 @@ class RequestParser:
                     if words is not None and words[2] == version:
                         end = line_end + len(tail)
                         if end == len(data):
+                            if end <= _REPEATED and not start:
+                                self._repeated = data
+                                self._words = words[0], words[1]
                             self.buffer = b""
                             end = 0
                         self._start = self._searched = end
@@ -201,7 +215,8 @@ class RequestParser:
         """Where the head ends that begins at ``_start``, after empty lines; -1 if it is not complete yet."""
         while self.buffer.startswith(_CRLF, self._start):
             self._empty_lines += 1
-            self._tail = b""  # the short way counts no empty lines
+            self._tail = b""  # the short ways count no empty lines
+            self._repeated = None
             if self._empty_lines > _EMPTY_LINES:
                 raise WireError(400, "empty lines instead of a request")
             self._consumed(self._start + 2)
@@ -247,6 +262,7 @@ class RequestParser:
         headers = Headers(block)
         if end - line_end <= _LONGEST_TAIL:
             self._last = (version, headers, framing)
+            self._repeated = None
             self._tail = bytes(self.buffer[line_end:end])
             self._line_room = min(self._roomy, self._config.limit_head - len(self._tail))
         self._empty_lines = 0
@@ -268,6 +284,7 @@ class RequestParser:
         self.buffer = b""
         self._start = self._searched = 0
         self._tail = b""
+        self._repeated = None
         self._dead = True
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aiohttpd.config import Config
 from aiohttpd.errors import WireError
 from aiohttpd.wire import known_lines
+from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.framing import DECIDING
 from aiohttpd.wire.headers import FIELD_LINE
 from aiohttpd.wire.known_lines import deciding_lines
@@ -81,3 +82,59 @@ def test_refusals_are_those_of_the_grammar(fields: bytes, status: int) -> None:
     with pytest.raises(WireError) as caught:
         parser.next_request()
     assert caught.value.status == status
+
+
+class TestRepeatedRequests:
+    """A request that is repeated byte for byte is not parsed again."""
+
+    def test_it_is_the_same_request(self) -> None:
+        parser = RequestParser(Config())
+        data = b"GET /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+        found = []
+        for _ in range(4):
+            parser.feed(data)
+            request = parser.next_request()
+            assert request is not None
+            assert parser.next_request() is None
+            found.append((request.method, request.target, request.version, request.headers.items(), request.framing))
+        assert found == [found[0]] * 4
+
+    def test_what_follows_a_part_that_was_consumed_is_another(self) -> None:
+        parser = RequestParser(Config())
+        head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+        for _ in range(3):  # the head comes alone, and is remembered
+            parser.feed(head)
+            assert parser.next_request() is not None
+            parser.feed(b"x" * 10)
+            parser.decode(LengthDecoder(10), bytearray())
+        parser.feed(head)
+        assert parser.next_request() is not None
+        parser.feed(head)  # now these bytes are content, and what is left of them is no request
+        parser.decode(LengthDecoder(10), bytearray())
+        with pytest.raises(WireError):
+            parser.next_request()
+
+    def test_nothing_is_remembered_after_a_refusal_or_an_empty_line(self) -> None:
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        parser = RequestParser(Config())
+        for _ in range(3):
+            parser.feed(data)
+            assert parser.next_request() is not None
+        for _ in range(2):
+            parser.feed(b"\r\n")
+            assert parser.next_request() is None
+            parser.feed(data)
+            assert parser.next_request() is not None
+        parser.feed(b"nonsense\r\n\r\n")
+        with pytest.raises(WireError):
+            parser.next_request()
+        parser.feed(data)
+        assert parser.next_request() is None
+
+    def test_large_requests_are_not_kept(self) -> None:
+        parser = RequestParser(Config())
+        data = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 5000)
+        for _ in range(3):
+            parser.feed(data)
+            assert parser.next_request() is not None
+        assert parser._repeated is None
