@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "files" / "a b.txt").write_text("text")
     (tmp_path / "report.pdf").write_bytes(b"%PDF")
     (tmp_path / "notes.py").write_text(block_with("site = aiohttpd.Router("))
-    (tmp_path / "forms.py").write_text(block_with("class Notes("))
+    (tmp_path / "forms.py").write_text(block_with('self.cookies.get("user")'))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
