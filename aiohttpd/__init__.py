@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from . import asgi as asgi
     from . import compat as compat
     from . import compression as compression
+    from . import middleware as middleware
     from . import testing as testing
     from .config import Config
     from .engine.body import StreamReader
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .handlers.forms import FormData, UploadedFile
     from .handlers.routing import Converter, Router, handle_errors, route
     from .handlers.wsgi import wsgi
+    from .middleware.layer import layers
     from .net.sockets import BindError, UnixAddress
     from .net.tls import Certificates
     from .runner.run import run
@@ -76,6 +78,7 @@ __all__ = [
     "__version__",
     "blocking",
     "handle_errors",
+    "layers",
     "route",
     "run",
     "wsgi",
@@ -99,13 +102,14 @@ _LATER = {
     "UploadedFile": "handlers.forms",
     "blocking": "threads.legacy",
     "handle_errors": "handlers.routing",
+    "layers": "middleware.layer",
     "route": "handlers.routing",
     "run": "runner.run",
     "wsgi": "handlers.wsgi",
 }
 
 
-_MODULES = ("asgi", "compat", "compression", "testing")
+_MODULES = ("asgi", "compat", "compression", "middleware", "testing")
 
 if not TYPE_CHECKING:  # a type checker would take every name then
 

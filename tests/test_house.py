@@ -20,7 +20,7 @@ ORDER = [
     "threads",
     "handlers",
     "asgi",
-    *("middleware", "compression"),
+    *("compression", "middleware"),
     "fileserver",
     "server",
     "runner",

@@ -15,7 +15,7 @@ from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .handler import SimpleHTTPRequestHandler
 
-__all__ = ["FolderOptions", "folder_app"]
+__all__ = ["FolderOptions", "folder_app", "parse_header"]
 
 # As browsers send it in Origin, since they compare it character by character; browser extensions have other schemes.
 _is_origin = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+").fullmatch
@@ -111,7 +111,7 @@ def _file_attributes(options: FolderOptions) -> dict[str, Any]:
     if options.cors is not None and not _is_origin(options.cors):
         raise ValueError(f"--cors {options.cors!r}: an origin is '*', or as https://host:port, with nothing after it")
     attributes: dict[str, Any] = {
-        "extra_response_headers": tuple(_parse_header(text) for text in options.headers),
+        "extra_response_headers": tuple(parse_header(text) for text in options.headers),
         "list_directories": options.listing,
         "show_hidden": options.hidden,
         "follow_symlinks": options.follow_symlinks,
@@ -184,7 +184,12 @@ def _bypass(app: App, credentials: str, otherwise: App) -> App:
     return choose
 
 
-def _parse_header(text: str) -> tuple[str, str]:
+def parse_header(text: str) -> tuple[str, str]:
+    """Name and value of an option ``--header``.
+
+    Raises:
+        ValueError: it is malformed, or the field is different for each answer.
+    """
     name, colon, value = text.partition(":")
     if not colon:
         raise ValueError(f"--header {text!r}: write 'Name: value'")

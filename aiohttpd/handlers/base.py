@@ -203,6 +203,16 @@ class BaseHTTPRequestHandler:
         return self.request.params
 
     @Lazy
+    def state(self) -> Any:
+        """What layers and this handler remember of this request: ``self.state.started = time.time()``."""
+        return self.request.state
+
+    @Lazy
+    def log_fields(self) -> dict[str, Any]:
+        """Fields of the access log that the program sets; see `Request.log_fields`."""
+        return self.request.log_fields
+
+    @Lazy
     def headers(self) -> Headers:
         """The header fields of the request."""
         return self.request.headers

@@ -1,1 +1,61 @@
-"""Layers: Apps around Apps. Basic authentication, and allowed host names; `aiohttpd.compression` is a layer, too."""
+"""Layers: Apps around Apps, put together by `aiohttpd.layers`.
+
+Each layer is a class whose instance is called with an App and returns an App: `RequestID`, `CORS`, `SecurityHeaders`
+and so on. docs/layers.md has an example of each. A module is imported when one of its names is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .auth import BasicAuth, BearerAuth
+    from .compressed import Compression
+    from .cors import CORS
+    from .layer import Layer, layers
+    from .problem_details import ProblemDetails
+    from .request_id import RequestID, current_request_id
+    from .security_headers import ResponseHeaders, SecurityHeaders
+    from .trusted_hosts import TrustedHosts
+
+__all__ = [
+    "BasicAuth",
+    "BearerAuth",
+    "CORS",
+    "Compression",
+    "Layer",
+    "ProblemDetails",
+    "RequestID",
+    "ResponseHeaders",
+    "SecurityHeaders",
+    "TrustedHosts",
+    "current_request_id",
+    "layers",
+]
+
+_MODULES = {
+    "BasicAuth": "auth",
+    "BearerAuth": "auth",
+    "CORS": "cors",
+    "Compression": "compressed",
+    "Layer": "layer",
+    "ProblemDetails": "problem_details",
+    "RequestID": "request_id",
+    "ResponseHeaders": "security_headers",
+    "SecurityHeaders": "security_headers",
+    "TrustedHosts": "trusted_hosts",
+    "current_request_id": "request_id",
+    "layers": "layer",
+}
+
+if not TYPE_CHECKING:  # a type checker would take every name then
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

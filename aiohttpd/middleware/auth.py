@@ -1,12 +1,15 @@
-"""Basic authentication (RFC 7617) with one user name and password.
+"""Authentication: Basic (RFC 7617) and Bearer (RFC 6750), by fixed credentials or by a function of the program.
 
-Owns the layer around an App that asks for credentials, and the comparison of credentials. There is no user database and
-no session.
+Owns the layers around an App that ask for credentials, and the comparison of credentials. There is no user database
+and no session.
 """
 
 import base64
 import hashlib
 import hmac
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from ..asgi.host import hosted
@@ -14,10 +17,11 @@ from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..handlers.app import copy_error_format, resolve_app
-from ..wire.headers import OWS
+from ..wire.headers import OWS, is_field_value
 from ..wire.request import Request
+from .layer import Layer
 
-__all__ = ["basic_auth", "challenge", "check_credentials", "is_authorized"]
+__all__ = ["BasicAuth", "BearerAuth", "basic_auth", "challenge", "check_credentials", "is_authorized"]
 
 _CHALLENGE = ("WWW-Authenticate", 'Basic realm="aiohttpd", charset="UTF-8"')
 
@@ -95,10 +99,163 @@ def _digest(data: bytes) -> bytes:
 
 def _credentials(request: Request) -> bytes:
     values = request.headers.get_all("Authorization") or []
-    scheme, _, encoded = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    return _read_basic(values[0]) if len(values) == 1 else b""
+
+
+def _read_basic(value: str) -> bytes:
+    scheme, _, encoded = value.partition(" ")
     if scheme.lower() != "basic":
         return b""
     try:
         return base64.b64decode(encoded.strip(OWS), validate=True)
     except ValueError:  # no base64, or not ASCII
         return b""
+
+
+# Layers with functions of the program.
+
+_is_token = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch  # RFC 6750 section 2.1: b64token
+_REALM = "aiohttpd"
+
+
+class _Auth(Layer):
+    """Asks a function whether credentials are right, and says who sends them in ``request.user``."""
+
+    def __init__(self, realm: str, optional: bool) -> None:
+        if not is_field_value(realm):
+            raise ValueError(f"the realm {realm!r} has a character that cannot stand in a header field")
+        self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
+        self._optional = optional
+
+    async def serve(self, app: App, request: Request, response: Any) -> None:
+        values = request.headers.get_all("Authorization") or []
+        if values or not self._optional:
+            user = None
+            if len(values) == 1:
+                user = self._user(values[0])
+                if inspect.isawaitable(user):
+                    user = await user
+            if user is None or user is False:
+                raise self._challenge(missing=not values)
+            request.user = user
+        await app(request, response)
+
+    def _user(self, credentials: str) -> Any:
+        raise NotImplementedError
+
+    def _challenge(self, *, missing: bool) -> HTTPError:
+        raise NotImplementedError
+
+
+class BasicAuth(_Auth):
+    """Require Basic authentication (RFC 7617).
+
+    ::
+
+        BasicAuth({"anna": "secret"})
+        BasicAuth(find_user)  # (async) def find_user(name, password): the user, or None
+
+    ``request.user`` is what the function has returned; the name, if that is True or a mapping was given. Other
+    requests get 401 with a challenge. A password crosses the network with each request, so use TLS.
+
+    Args:
+        check: a function of name and password that returns the user, True, or None; or passwords by name, which are
+            compared in a time that does not depend on what the client has sent. A function that takes long (a hash
+            of passwords should) is best asynchronous and leaves the work to a thread.
+        realm: what the browser calls what is protected.
+        optional: let requests without credentials pass; ``request.user`` is None then. Wrong ones get 401.
+
+    Raises:
+        ValueError: the realm, or a name with a colon.
+    """
+
+    def __init__(
+        self,
+        check: Callable[[str, str], Any] | Mapping[str, str],
+        *,
+        realm: str = _REALM,
+        optional: bool = False,
+    ) -> None:
+        super().__init__(realm, optional)
+        self._check = None if isinstance(check, Mapping) else check
+        self._passwords: dict[str, bytes] = {}
+        if isinstance(check, Mapping):
+            for name, password in check.items():
+                check_credentials(f"{name}:{password}")
+                if ":" in name:
+                    raise ValueError(f"BasicAuth: the name {name!r} has a colon, which ends a name")
+                self._passwords[name] = _digest(_encoded(password))
+
+    def _user(self, credentials: str) -> Any:
+        try:
+            name, colon, password = _read_basic(credentials).decode().partition(":")
+        except UnicodeDecodeError:
+            return None
+        if not colon:
+            return None
+        if self._check is None:
+            known = self._passwords.get(name, b"\0" * 32)  # no digest, so nothing is equal to it
+            return name if hmac.compare_digest(_digest(_encoded(password)), known) else None
+        found = self._check(name, password)
+        return _named(found, name) if inspect.isawaitable(found) else name if found is True else found
+
+    def _challenge(self, *, missing: bool) -> HTTPError:
+        field = ("WWW-Authenticate", f'Basic realm="{self._realm}", charset="UTF-8"')
+        return HTTPError(401, None, "name and password are needed", headers=[field])
+
+
+class BearerAuth(_Auth):
+    """Require a bearer token (RFC 6750) in the field Authorization.
+
+    ::
+
+        BearerAuth(find_user)      # (async) def find_user(token): the user, or None
+        BearerAuth(["kGl3...", "w9Xa..."])
+
+    ``request.user`` is what the function has returned, or the token if that is True. Other requests get 401 with a
+    challenge, and ``error="invalid_token"`` if there was a token.
+
+    Args:
+        check: a function of the token that returns the user, True, or None; or tokens, which are compared in a time
+            that does not depend on what the client has sent.
+        realm: of the challenge.
+        optional: let requests without a token pass; ``request.user`` is None then. Wrong ones get 401.
+
+    Raises:
+        ValueError: the realm, or a token with characters that it cannot have; or there is no token.
+    """
+
+    def __init__(
+        self,
+        check: Callable[[str], Any] | Iterable[str],
+        *,
+        realm: str = _REALM,
+        optional: bool = False,
+    ) -> None:
+        super().__init__(realm, optional)
+        self._check = check if callable(check) else None
+        tokens = () if callable(check) else [check] if isinstance(check, str) else list(check)
+        if not callable(check) and not (tokens and all(map(_is_token, tokens))):
+            raise ValueError("BearerAuth: a token has letters, digits and ._~+/-, and there is at least one")
+        self._tokens = [_digest(token.encode()) for token in tokens]
+
+    def _user(self, credentials: str) -> Any:
+        scheme, _, token = credentials.partition(" ")
+        token = token.strip(OWS)
+        if scheme.lower() != "bearer" or not _is_token(token):
+            return None
+        if self._check is None:
+            digest = _digest(token.encode())
+            return token if sum(hmac.compare_digest(digest, known) for known in self._tokens) else None
+        found = self._check(token)
+        return _named(found, token) if inspect.isawaitable(found) else token if found is True else found
+
+    def _challenge(self, *, missing: bool) -> HTTPError:
+        error = "" if missing else ', error="invalid_token"'
+        field = ("WWW-Authenticate", f'Bearer realm="{self._realm}"{error}')
+        return HTTPError(401, None, "a valid token is needed", headers=[field])
+
+
+async def _named(found: Awaitable[Any], name: str) -> Any:
+    user = await found
+    return name if user is True else user

@@ -284,7 +284,7 @@ _FILES = _options_of(
     "Files",
     click.option(
         "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
-        help="add a field to answers with a file or a listing; repeatable",
+        help="add a field to answers with a file or a listing, or to all answers of a handler; repeatable",
     ),
     click.option("--content-type", metavar="TYPE", help="of files with an unknown ending  [application/octet-stream]"),
     click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep files (Cache-Control)"),
@@ -331,6 +331,7 @@ _UPLOADS = _options_of(
 )  # fmt: skip
 
 _APPLICATION_OPTIONS = ("interface", "wsgi", "factory", "app_dir", "lifespan")
+_OF_ANY_APP = ("headers", "cors", "compress")  # the file options that make sense for handlers, too
 _FILE_OPTIONS = [field.name for field in fields(FolderOptions) if field.name != "auth"]
 
 
@@ -523,10 +524,12 @@ def _app(
         except OSError as error:
             raise ValueError(f"cannot read {folder}: {error.strerror}") from None
         return partial(folder_app, os.path.abspath(folder), FolderOptions(auth=auth, **files)), folder
-    if (files or directory is not None) and _is_target(target):
-        name = "directory" if directory is not None else {"headers": "header"}.get(first := next(iter(files)), first)
+    only = [name for name in files if name not in _OF_ANY_APP]
+    if (only or directory is not None) and _is_target(target):
+        name = "directory" if directory is not None else only[0]
         raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
-    return partial(target_app, target, auth, how), None
+    around = {name: files[name] for name in _OF_ANY_APP if name in files}
+    return partial(target_app, target, auth, how, **around), None
 
 
 def _certificates(

@@ -4,11 +4,13 @@ Owns the errors when it is not found. If the imported code raises an exception, 
 of that code.
 """
 
+import functools
 import importlib
 import importlib.util
 import os
 import sys
 from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +19,7 @@ from ..asgi.lifespan import Mode
 from ..engine.apps import LooksLikeWSGI, is_asgi
 from ..engine.interfaces import App
 from ..handlers.app import Lifespan, handlers_in, resolve_app
+from ..fileserver.folder import parse_header
 
 __all__ = ["Loading", "NamedLifespan", "TargetError", "TargetFailed", "load_target", "target_app"]
 
@@ -155,14 +158,29 @@ def _find(target: str, app_dir: str) -> Any:
     return found
 
 
-def target_app(target: str, auth: str | None, how: Loading = _USUAL) -> App:
-    """Import an App, and protect it by a password.
+def target_app(
+    target: str,
+    auth: str | None,
+    how: Loading = _USUAL,
+    *,
+    headers: Iterable[str] = (),
+    cors: str | None = None,
+    compress: bool = False,
+) -> App:
+    """Import an App, and put the layers around it that the options of the command stand for.
 
     Args:
         target: as for `load_target`, whose exceptions are raised.
         auth: ``name:password``; None for no protection.
         how: as for `load_target`.
+        headers: ``Name: value`` for each answer.
+        cors: the origin of pages that may read the answers, ``*`` for any.
+        compress: compress responses of text.
+
+    Raises:
+        ValueError: an option is malformed; the message names it as the command line does.
     """
+    layers = list(_layers(headers, cors, auth, compress=compress))
     place, colon, port = target.rpartition(":")
     if colon and port.isdigit():
         option = f"--bind {target.rpartition('//')[2]}" if place else f"--port {port}"
@@ -173,11 +191,34 @@ def target_app(target: str, auth: str | None, how: Loading = _USUAL) -> App:
         if isinstance(error.__context__, LooksLikeWSGI):
             raise TargetError(f"{target} looks like a WSGI application (environ, start_response): add --wsgi") from None
         raise
-    if auth is not None:
-        from ..middleware.auth import basic_auth  # it imports hashlib
-
-        app = basic_auth(app, auth)
+    for layer in reversed(layers):
+        app = layer(app)
     return app
+
+
+def _layers(
+    headers: Iterable[str], cors: str | None, auth: str | None, *, compress: bool
+) -> Iterator[Callable[[App], App]]:
+    """The layers of options, from the outermost. Each is imported where it is used."""
+    if fields := tuple(map(parse_header, headers)):
+        from ..middleware.security_headers import ResponseHeaders
+
+        yield ResponseHeaders(fields)
+    if cors is not None:
+        from ..middleware.cors import CORS
+
+        try:
+            yield CORS(cors)
+        except ValueError as error:
+            raise ValueError(f"--cors {cors!r}: {error}") from None
+    if auth is not None:
+        from ..middleware.auth import basic_auth
+
+        yield functools.partial(basic_auth, credentials=auth)
+    if compress:
+        from ..compression import compress as compressing
+
+        yield compressing
 
 
 def _load_module(name: str, app_dir: str) -> ModuleType:

@@ -6,7 +6,9 @@ quotes, or control a terminal. `access_log` writes the lines.
 
 import base64
 import binascii
+import json
 import os
+import re
 import string
 import time
 from collections.abc import Callable, Iterable, Iterator, Set
@@ -68,6 +70,7 @@ _TEXT = {
     "aborted": "'-'",
 }
 FIELDS = ("request", *_TEXT)
+_is_own_field = re.compile(r"log_fields\[([A-Za-z_][A-Za-z0-9_.-]*)\]").fullmatch
 _DURATIONS = frozenset(("seconds", "milliseconds", "microseconds"))
 
 # Of what has been refused: no request, and so no more than its beginning.
@@ -88,6 +91,7 @@ _JSON = {
     "referer": "encode_or_null(request.headers.peek('referer'))",
     "user_agent": "encode_or_null(request.headers.peek('user-agent'))",
 }
+_OWN = {"own": "'' if request.known_log_fields is None else json_fields(request.known_log_fields)"}
 _JSON_REFUSED = {name: _JSON[name] for name in ("time", "client", "status")}
 _JSON_REFUSED["request"] = "encode(request.requestline)"
 
@@ -129,6 +133,8 @@ NamedFormats = {
 class Refused:
     """Stands for a request in the record of bytes that are not a valid request."""
 
+    known_log_fields = None
+
     def __init__(self, client_address: Address, line: str) -> None:
         self.client_address = client_address
         self.requestline = line
@@ -155,10 +161,10 @@ class LineFormat:
         self._moment = _Moment()
         self.is_json = name == "json"
         if self.is_json:
-            self.lines = _compile(_json_template(_JSON), _JSON, self._moment, _REPEATED)
+            self.lines = _compile(_json_template(_JSON, own=True), _JSON | _OWN, self._moment, _REPEATED)
             self._refused = _compile(_json_template(_JSON_REFUSED), _JSON_REFUSED, self._moment, frozenset())
             cut = _JSON | {"aborted": "'true'"}
-            self._aborted = _compile(_json_template(cut), cut, self._moment, frozenset())
+            self._aborted = _compile(_json_template(cut, own=True), cut | _OWN, self._moment, frozenset())
             self.timed = True
         else:
             template = NamedFormats.get(name, name)
@@ -201,6 +207,7 @@ def members(record: Record) -> dict[str, Any]:
         "seconds": ended - started,
         "referer": request.headers.peek("referer"),
         "user_agent": request.headers.peek("user-agent"),
+        "log_fields": request.known_log_fields or {},
     }
 
 
@@ -230,7 +237,7 @@ def _compile(template: str, expressions: dict[str, str], moment: _Moment, repeat
     names: dict[str, Any] = {
         "moment": moment, "time": time.time, "perf_counter": time.perf_counter, "pid": os.getpid(),
         "escape": escape, "user": _user, "encode": encode_basestring_ascii, "encode_or_null": _encode_or_null,
-        "numbers": _NUMBERS, "short": _SHORT, "key": object(),
+        "numbers": _NUMBERS, "short": _SHORT, "key": object(), "json_fields": _json_fields, "own_field": _own_field,
     }  # fmt: skip
     each: dict[str, str] = {}  # local variables of the function, and their expressions
     once: dict[str, str] = {}
@@ -251,7 +258,10 @@ def _compile(template: str, expressions: dict[str, str], moment: _Moment, repeat
         else:
             shape += run
         run, is_repeated = "", False
-        if field is not None:
+        if field is not None and (own := _is_own_field(field)):
+            each[f"o_{len(each)}"] = f"own_field(request.known_log_fields, {own[1]!r})"
+            shape += f"{{o_{len(each) - 1}}}"
+        elif field is not None:
             each[f"f_{field}"] = expressions[field]
             shape += f"{{f_{field}}}"
     if runs:
@@ -280,9 +290,12 @@ def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | N
             "and has no {field}"
         )
     for literal, field, spec, conversion in parts:
-        if field is not None and (field not in FIELDS or spec or conversion):
+        known = field is None or field in fields or field == "request" or _is_own_field(field)
+        if field is not None and (not known or spec or conversion):
             whole = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-            raise ValueError(f"access_log_format has no field {{{whole}}}; there are {', '.join(FIELDS)}")
+            raise ValueError(
+                f"access_log_format has no field {{{whole}}}; there are {', '.join(FIELDS)}, log_fields[NAME]"
+            )
         if field == "request" and "request" not in fields:
             yield literal, "method"
             yield " ", "target"
@@ -291,11 +304,27 @@ def _parts(template: str, fields: dict[str, str]) -> Iterator[tuple[str, str | N
             yield literal, field
 
 
-def _json_template(fields: dict[str, str]) -> str:
+def _json_template(fields: dict[str, str], *, own: bool = False) -> str:
     # Method and version need no escape: the grammar allows no quotes in them.
     plain = ("time", "method", "version")
     members = [f'"{name}":"{{{name}}}"' if name in plain else f'"{name}":{{{name}}}' for name in fields]
-    return "{{" + ",".join(members) + "}}"
+    return "{{" + ",".join(members) + "{own}" * own + "}}"
+
+
+def _json_fields(fields: dict[str, Any]) -> str:
+    """The program's own fields as more members; what the line has itself is not overwritten."""
+    more = {str(name): value for name, value in fields.items() if name not in _JSON and name != "aborted"}
+    try:
+        text = json.dumps(more, default=str, separators=(",", ":"))
+    except (TypeError, ValueError):  # a key that is no text in a dictionary, or a circle
+        text = json.dumps({name: str(value) for name, value in more.items()}, separators=(",", ":"))
+    return f",{text[1:-1]}" if more else ""
+
+
+def _own_field(fields: dict[str, Any] | None, name: str) -> str:
+    """A field of the program's own, for a line of text."""
+    value = None if fields is None else fields.get(name)
+    return "-" if value is None else str(value).encode("ascii", "backslashreplace").decode().translate(_ESCAPES)
 
 
 def _encode_or_null(text: str | None) -> str:

@@ -5,10 +5,12 @@ Owns `Request` and `RequestFraming`. A request knows its connection only as a `P
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..config import Config
 from .address import Address
+from ..errors import ContractError
 from .headers import Headers
 
 if TYPE_CHECKING:
@@ -100,6 +102,9 @@ class Request:
         root_path: where the App is mounted that serves the request, as it was sent; empty if it is not.
         known_params: the parameters of the route; None if there are none. `params` is for handlers.
         error_pages: answers for errors in place of the handler's ``send_error``; None without such.
+        user: who sends the request, as a layer for authentication has found out; None if there is no such layer.
+        known_log_fields: fields of the access log that the program has set; None if there are none. `log_fields` is
+            for handlers.
     """
 
     peer: Peer
@@ -107,6 +112,11 @@ class Request:
     known_params: dict[str, Any] | None = None
     root_path: str = ""
     error_pages: "ErrorPages | None" = None
+    user: Any = None
+    known_log_fields: dict[str, Any] | None = None
+    _outer: "Request | None" = None  # of a mount: the request that it was made of
+    _state: Any = None
+    _session: Any = None
 
     def __init__(self, method: str, target: str, version: str, headers: Headers, framing: RequestFraming) -> None:
         self.method = method
@@ -171,6 +181,39 @@ class Request:
         return self.known_params
 
     @property
+    def log_fields(self) -> dict[str, Any]:
+        """Fields of the access log that the program sets: ``request.log_fields["user_id"] = 7``.
+
+        The JSON log has them as members of each line, unless it has a member of that name. Other formats have them
+        where they say ``{log_fields[user_id]}``, and records of `logging` as the attribute ``log_fields``.
+        """
+        if self.known_log_fields is None:
+            self.known_log_fields = {} if self._outer is None else self._outer.log_fields
+        return self.known_log_fields
+
+    @property
+    def state(self) -> Any:
+        """What layers and handlers remember of this request: an object whose attributes can be set."""
+        if self._state is None:
+            self._state = SimpleNamespace() if self._outer is None else self._outer.state
+        return self._state
+
+    @property
+    def session(self) -> Any:
+        """The session of the client, a mapping; see `aiohttpd.middleware.Sessions`.
+
+        Raises:
+            ContractError: there is no such layer around the App.
+        """
+        if self._session is None:
+            raise ContractError("there is no session: put aiohttpd.middleware.Sessions(...) around the App")
+        return self._session
+
+    @session.setter
+    def session(self, session: Any) -> None:
+        self._session = session
+
+    @property
     def query(self) -> "MultiMap[str]":
         """The fields of the query: ``request.query["page"]`` is the first of that name, as text.
 
@@ -194,6 +237,7 @@ class Request:
         start = 0 if absolute is None else absolute.start(2)
         inner.target = self.target[:start] + self.target[start + len(root) :]
         inner.root_path = self.root_path + root
+        inner._outer = self
         return inner
 
     def _origin_form(self) -> str:

@@ -237,7 +237,7 @@ def test_workers_of_what_is_wrapped(tmp_path: Path) -> None:
             process.communicate(timeout=30)
 
 
-MODULES = ["compat", "compression", "testing"]
+MODULES = ["compat", "compression", "middleware", "testing"]
 
 
 @pytest.mark.parametrize("name", MODULES)

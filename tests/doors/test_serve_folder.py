@@ -130,8 +130,42 @@ class TestTarget:
 
     def test_options_of_folders(self, folder: Path) -> None:
         (folder / "app.py").write_text("async def app(request, response):\n    response.send_head(204)\n")
-        for option in (["--spa"], ["--cache", "1"], ["-H", "a: b"], ["-d", "sub"], ["--hidden"]):
+        for option in (["--spa"], ["--cache", "1"], ["--upload"], ["-d", "sub"], ["--hidden"]):
             assert "is for folders, and app.py:app is a handler" in refused(folder, "app.py:app", *option)
+
+    def test_options_of_any_app(self, folder: Path) -> None:
+        """Answers, errors among them, have the fields; handlers of http.server, too."""
+        (folder / "app.py").write_text(
+            "import aiohttpd, http.server\n"
+            "class Page(aiohttpd.BaseHTTPRequestHandler):\n"
+            "    async def do_GET(self):\n"
+            "        self.send_text('text ' * 1000)\n"
+            "class Old(http.server.BaseHTTPRequestHandler):\n"
+            "    def do_GET(self):\n"
+            "        self.send_response(200); self.end_headers(); self.wfile.write(b'text')\n"
+        )
+        options = ["--cors", "https://a.example", "--compress", "-H", "X-A: 1", "-H", "X-B", "2", "--auth", "a:b"]
+        origin = {"Origin": "https://a.example"}
+        with started(folder, "serve", "app.py:Page", "-p", "0", *options) as served:
+            answer = httpx.get(served.first.split()[2], headers=origin, auth=("a", "b"))
+            assert answer.text == "text " * 1000
+            assert answer.headers["Content-Encoding"] == "gzip"
+            refusal = httpx.get(served.first.split()[2], headers=origin)
+            asked = httpx.options(served.first.split()[2], headers=origin | {"Access-Control-Request-Method": "PUT"})
+        assert (answer.status_code, refusal.status_code, asked.status_code) == (200, 401, 204)
+        for found in (answer, refusal, asked):
+            assert found.headers["Access-Control-Allow-Origin"] == "https://a.example"
+            assert (found.headers["X-A"], found.headers["X-B"]) == ("1", "2")
+        with started(folder, "serve", "app.py:Old", "-p", "0", "--cors", "-H", "X-A: 1") as served:
+            answer = httpx.get(served.first.split()[2])
+        assert (answer.text, answer.headers["Access-Control-Allow-Origin"], answer.headers["X-A"]) == ("text", "*", "1")
+
+    def test_malformed_options_of_any_app(self, folder: Path) -> None:
+        (folder / "app.py").write_text("async def app(request, response):\n    response.send_head(204)\n")
+        assert "--cors 'a.example': CORS: 'a.example' is no origin" in refused(
+            folder, "app.py:app", "--cors", "a.example"
+        )
+        assert "--header 'X': write 'Name: value'" in refused(folder, "app.py:app", "-H", "X")
 
 
 class TestOptions:

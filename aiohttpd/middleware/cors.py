@@ -1,0 +1,159 @@
+"""CORS: which web pages of other origins may read the answers (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+Owns the fields of answers, the answer to preflight requests, and the check of origins.
+"""
+
+import re
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from ..engine.interfaces import App
+from ..errors import HTTPError
+from ..wire.headers import is_token, list_elements
+from ..wire.request import Request
+from ..wire.response import ResponseFields
+from .layer import AddedHead, Layer, add_vary, missing, on_head
+
+__all__ = ["CORS"]
+
+# As browsers send it in Origin: no path, no default port; browser extensions have schemes of their own.
+_is_origin = re.compile(
+    r"([a-z][a-z0-9+.-]*)://(\*\.)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+).fullmatch
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_SIMPLE = ("GET", "HEAD", "POST")  # what a page may send without being asked
+_USUAL = (*_SIMPLE, "PUT", "PATCH", "DELETE")
+_ALLOW_ORIGIN = b"\naccess-control-allow-origin:"
+_PREFLIGHT_VARY = ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers")
+
+
+class CORS(Layer):
+    """Let web pages of other origins read the answers.
+
+    ::
+
+        CORS(["https://app.example.com", "https://*.example.org"], credentials=True)
+        CORS("*")
+
+    Preflight requests are answered here, so put it outside of authentication, with which browsers do not send
+    credentials. Error responses have the fields, too. Fields that the App has set itself stay as they are.
+
+    Args:
+        origins: as browsers send them, ``https://example.com:8443``; ``https://*.example.com`` stands for all names
+            below example.com, not for example.com itself; ``"*"`` for any page.
+        credentials: let pages send cookies and client certificates. Not with ``"*"`` or ``null``: any page could then
+            act with the rights of the user.
+        methods: what pages may use. By default GET, HEAD, POST, PUT, PATCH and DELETE; of ``"*"`` GET, HEAD and POST,
+            which no browser asks for before.
+        headers: names of header fields that requests may have; by default those that a page asks for.
+        expose: names of header fields of answers that pages may read, beside the usual ones.
+        max_age: seconds that a browser may remember the answer to a preflight request.
+
+    Raises:
+        ValueError: an origin, a method or a name is malformed; or ``credentials`` are allowed for any origin.
+    """
+
+    def __init__(
+        self,
+        origins: str | Iterable[str],
+        *,
+        credentials: bool = False,
+        methods: Iterable[str] | None = None,
+        headers: Iterable[str] | None = None,
+        expose: Iterable[str] = (),
+        max_age: int = 600,
+    ) -> None:
+        given = [origins] if isinstance(origins, str) else list(origins)
+        self._any = "*" in given
+        self._exact = frozenset(_checked(origin) for origin in given if origin != "*")
+        self._below = [_split(origin) for origin in self._exact if "://*." in origin]
+        if credentials and (self._any or "null" in self._exact):
+            raise ValueError(
+                "CORS: credentials for the origin '*' or 'null' let any web page act as the user: name the origins"
+            )
+        self._credentials = credentials
+        names = tuple(methods) if methods is not None else _SIMPLE if self._any else _USUAL
+        for name in [*names, *(headers or ()), *expose]:
+            if not is_token(name) or name == "*":
+                raise ValueError(f"CORS: {name!r} is no name of a method or of a header field")
+        self._methods = ", ".join(names)
+        self._headers = None if headers is None else ", ".join(headers)
+        self._expose = ", ".join(expose)
+        self._max_age = str(int(max_age))
+        if self._any:
+            self.refusal_fields = (("Access-Control-Allow-Origin", "*"),)
+
+    def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
+        origin = request.headers.get("Origin")
+        if origin is not None and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return self._answer_preflight(request, response, origin)
+        allowed = "*" if self._any else origin if origin is not None and self._allows(origin) else None
+
+        def add(head: AddedHead, fields: ResponseFields) -> None:
+            if not missing(fields, ((_ALLOW_ORIGIN, b""),)):
+                return  # the App has said it itself
+            if allowed is not None:
+                fields.add("Access-Control-Allow-Origin", allowed)
+                if self._credentials:
+                    fields.add("Access-Control-Allow-Credentials", "true")
+                if self._expose:
+                    fields.add("Access-Control-Expose-Headers", self._expose)
+            if not self._any:
+                # Also for requests without Origin, or a cache would give their answers to pages.
+                add_vary(fields, "Origin")
+
+        on_head(response, add)
+        return app(request, response)
+
+    def _allows(self, origin: str) -> bool:
+        if origin in self._exact:
+            return "*" not in origin
+        # A name cannot hold a slash or a colon, so what stands between scheme and suffix is a name.
+        return any(
+            origin.startswith(scheme) and origin.endswith(suffix) and _is_below(origin[len(scheme) : -len(suffix)])
+            for scheme, suffix in self._below
+        )
+
+    async def _answer_preflight(self, request: Request, response: Any, origin: str) -> None:
+        fields = ResponseFields()
+        if not self._any:
+            fields.add("Vary", ", ".join(_PREFLIGHT_VARY))
+            if not self._allows(origin):
+                raise HTTPError(403, None, "this origin is not allowed", headers=[("Vary", ", ".join(_PREFLIGHT_VARY))])
+        fields.add("Access-Control-Allow-Origin", "*" if self._any else origin)
+        if self._credentials:
+            fields.add("Access-Control-Allow-Credentials", "true")
+        fields.add("Access-Control-Allow-Methods", self._methods)
+        wanted = self._headers if self._headers is not None else _tokens(request)
+        if wanted:
+            fields.add("Access-Control-Allow-Headers", wanted)
+        fields.add("Access-Control-Max-Age", self._max_age)
+        response.send_head(204, fields)
+
+
+_is_below = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*+").fullmatch
+
+
+def _tokens(request: Request) -> str:
+    """The names that a page asks for."""
+    values = request.headers.get_all("Access-Control-Request-Headers") or []
+    return ", ".join(name for value in values for name in list_elements(value) if is_token(name))
+
+
+def _checked(origin: str) -> str:
+    """An origin as browsers write it."""
+    if origin == "null":
+        return origin
+    match = _is_origin(origin.lower())
+    if match is None:
+        raise ValueError(f"CORS: {origin!r} is no origin: write 'https://host', with a port if there is one, or '*'")
+    port = match[4] or ""
+    if port == _DEFAULT_PORTS.get(match[1]):  # browsers leave it out
+        port = ""
+    return f"{match[1]}://{match[2] or ''}{match[3]}{port}"
+
+
+def _split(origin: str) -> tuple[str, str]:
+    """What stands before and after the names of ``https://*.example.com``."""
+    scheme, _, rest = origin.partition("*")
+    return scheme, rest
