@@ -39,6 +39,8 @@ OUTSIDE = {
     "handlers.websocket.handshake": {"websockets"},
     "handlers.websocket.websocket": {"websockets"},
     "handlers.websocket.plain": {"websockets"},
+    "middleware.sessions": {"itsdangerous"},
+    "middleware.opentelemetry": {"opentelemetry"},
 }
 
 

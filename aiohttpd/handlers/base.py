@@ -31,7 +31,7 @@ import sys
 import time
 from collections.abc import Coroutine, Generator, Iterable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from ..engine.error_body import DEFAULT_ERROR_MESSAGE, checked, error_fields, escape
 from ..engine.failures import check_result
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ..engine.upgrade import UpgradeWriter
     from .events import EventStream
     from .forms import FormData, MultiMap, Part
+    from .session import Session
     from .websocket.block import WebSocketBlock
 
 __all__ = ["BaseHTTPRequestHandler", "allows_prepared_responses", "open_head"]
@@ -206,6 +207,15 @@ class BaseHTTPRequestHandler:
     def state(self) -> Any:
         """What layers and this handler remember of this request: ``self.state.started = time.time()``."""
         return self.request.state
+
+    @Lazy
+    def session(self) -> Session:
+        """The session of the client: a dictionary in a signed cookie; see `aiohttpd.middleware.Sessions`.
+
+        Raises:
+            ContractError: there is no such layer around the handler.
+        """
+        return cast("Session", self.request.session)
 
     @Lazy
     def log_fields(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from contextlib import AbstractAsyncContextManager
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +18,8 @@ from ..asgi.host import host
 from ..asgi.lifespan import Mode
 from ..engine.apps import LooksLikeWSGI, is_asgi
 from ..engine.interfaces import App
-from ..handlers.app import Lifespan, handlers_in, resolve_app
 from ..fileserver.folder import parse_header
+from ..handlers.app import Lifespan, handlers_in, resolve_app
 
 __all__ = ["Loading", "NamedLifespan", "TargetError", "TargetFailed", "load_target", "target_app"]
 

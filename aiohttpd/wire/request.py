@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..config import Config
-from .address import Address
 from ..errors import ContractError
+from .address import Address
 from .headers import Headers
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Request:
         user: who sends the request, as a layer for authentication has found out; None if there is no such layer.
         known_log_fields: fields of the access log that the program has set; None if there are none. `log_fields` is
             for handlers.
+        open_session: gives the session, if there is a layer for sessions. `session` is for handlers.
     """
 
     peer: Peer
@@ -116,7 +117,7 @@ class Request:
     known_log_fields: dict[str, Any] | None = None
     _outer: "Request | None" = None  # of a mount: the request that it was made of
     _state: Any = None
-    _session: Any = None
+    open_session: Callable[[], Any] | None = None
 
     def __init__(self, method: str, target: str, version: str, headers: Headers, framing: RequestFraming) -> None:
         self.method = method
@@ -200,18 +201,14 @@ class Request:
 
     @property
     def session(self) -> Any:
-        """The session of the client, a mapping; see `aiohttpd.middleware.Sessions`.
+        """The session of the client, a dictionary; see `aiohttpd.middleware.Sessions`.
 
         Raises:
             ContractError: there is no such layer around the App.
         """
-        if self._session is None:
+        if self.open_session is None:
             raise ContractError("there is no session: put aiohttpd.middleware.Sessions(...) around the App")
-        return self._session
-
-    @session.setter
-    def session(self, session: Any) -> None:
-        self._session = session
+        return self.open_session()
 
     @property
     def query(self) -> "MultiMap[str]":

@@ -1,0 +1,142 @@
+"""ETag: which answers have a tag, 304, and that no more waits than it may."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiohttpd
+from aiohttpd import Config, middleware
+from aiohttpd.middleware import ETag
+
+from ..support.asking import answer_to, fetch
+from ..support.clients import get
+from ..support.layered import Page, having
+
+TEXT = ("Content-Type", "text/plain")
+
+
+async def test_the_same_content_has_the_same_tag() -> None:
+    app = aiohttpd.layers(having(TEXT), ETag())
+    tags = {(await fetch(app))["ETag"] for _ in range(3)}
+    assert len(tags) == 1
+    [tag] = tags
+    assert tag is not None and tag.startswith('"')
+    assert (await fetch(aiohttpd.layers(having(TEXT, content=b"ok2"), ETag())))["ETag"] != tag
+    assert (await fetch(aiohttpd.layers(having(TEXT), ETag(weak=True))))["ETag"] == f"W/{tag}"
+
+
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', "*", '"x" , W/{}'])
+@pytest.mark.parametrize("weak", [False, True])
+async def test_who_has_it_gets_304(form: str, weak: bool) -> None:
+    app = aiohttpd.layers(having(TEXT, ("X-A", "1"), ("Vary", "Accept"), ("Content-Language", "en")), ETag(weak=weak))
+    whole = await fetch(app)
+    field = f"If-None-Match: {form.format(str(whole['ETag']).removeprefix('W/'))}"
+    answer = await answer_to(app, get("/", field), get("/", field))  # the connection goes on
+    assert (answer.status, answer.body, answer["ETag"]) == (304, b"", whole["ETag"])
+    assert (answer["Vary"], answer["X-A"]) == ("Accept", "1")
+    assert not {answer["Content-Type"], answer["Content-Length"], answer["Content-Language"]} - {None}
+
+
+@pytest.mark.parametrize("field", ['If-None-Match: "other"', "If-None-Match: other", "If-None-Match:"])
+async def test_who_has_another_gets_it(field: str) -> None:
+    answer = await fetch(aiohttpd.layers(having(TEXT), ETag()), "/", field)
+    assert (answer.status, answer.body, answer["Content-Length"]) == (200, b"ok", "2")
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        having(("ETag", '"own"')),
+        having(("Cache-Control", "private, No-Store")),
+        having(status=201),
+        having(status=404),
+        having(("Content-Type", "text/event-stream")),
+    ],
+)
+async def test_what_is_left_as_it_is(app: Any) -> None:
+    plain, tagged = await fetch(app), await fetch(aiohttpd.layers(app, ETag()), "/", "If-None-Match: *")
+    assert (tagged.status, tagged["ETag"], tagged.body) == (plain.status, plain["ETag"], plain.body)
+
+
+async def test_methods() -> None:
+    app = aiohttpd.layers(Page, ETag())
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    assert (await answer_to(app, post))["ETag"] is None
+    answer = await fetch(app, method="HEAD")
+    assert (answer.status, answer["ETag"], answer["Content-Length"]) == (200, None, "2")
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 99_999, 100_000, 100_001, 400_000])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("piece", [7_000, 64 * 1024, 10**6])
+async def test_no_more_waits_than_it_may(size: int, known: bool, piece: int) -> None:
+    content = bytes(range(256)) * (size // 256 + 1)
+    content = content[:size]
+
+    async def app(request: aiohttpd.Request, response: Any) -> None:
+        response.send_head(200, [("Content-Length", size)] if known else [])
+        for at in range(0, size, piece):
+            response.write(content[at : at + piece])
+
+    answer = await fetch(aiohttpd.layers(app, ETag(most=100_000)))
+    assert (answer.body, answer["ETag"] is not None) == (content, size <= 100_000)
+    assert answer["Content-Length"] == str(size) or size > 100_000
+
+
+async def test_a_flushed_answer_does_not_wait() -> None:
+    answer = await fetch(aiohttpd.layers(Page, ETag()), "/stream")
+    assert (answer["ETag"], answer.body) == (None, b"part part part ")
+
+
+async def test_files_keep_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"text" * 100_000)
+
+    class Sending(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            if self.url_path == "/bare":
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"before ")
+                with (tmp_path / "a.txt").open("rb") as file:
+                    await self.wfile.sendfile(file)
+                return
+            await self.send_file(tmp_path / "a.txt")
+
+    plain, tagged = await fetch(Sending), await fetch(aiohttpd.layers(Sending, ETag()))
+    assert tagged["ETag"] == plain["ETag"] is not None and tagged.body == plain.body
+    answer = await fetch(aiohttpd.layers(Sending, ETag()), "/bare")
+    assert (answer["ETag"], answer.body) == (None, b"before " + b"text" * 100_000)
+
+
+@pytest.mark.parametrize("path", ["/missing", "/fail"])
+async def test_errors(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await fetch(aiohttpd.layers(Page, ETag()), path)
+    assert answer.status in (404, 500) and answer["ETag"] is None
+    caplog.clear()
+
+
+async def test_within_compression_and_other_layers() -> None:
+    content = b"text " * 1000
+    app = aiohttpd.layers(
+        having(TEXT, content=content), middleware.RequestID(), middleware.Compression(), middleware.CORS("*"), ETag()
+    )
+    plain, packed = await fetch(app), await fetch(app, "/", "Accept-Encoding: gzip")
+    assert packed["Content-Encoding"] == "gzip" and packed["ETag"] == f"W/{plain['ETag']}"
+    for tag, fields in ((packed["ETag"], ["Accept-Encoding: gzip"]), (plain["ETag"], [])):
+        answer = await fetch(app, "/", f"If-None-Match: {tag}", *fields)
+        assert (answer.status, answer["ETag"], answer.body) == (304, tag, b"")
+        assert answer["X-Request-ID"] and answer["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_the_record_says_304() -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Logged(Page):
+        def log_request(self, code: Any = "-", size: Any = "-") -> None:
+            seen.append((code, size))
+
+    app = aiohttpd.layers(Logged, ETag())
+    await fetch(app, config=Config())
+    await fetch(app, "/", "If-None-Match: *", config=Config())
+    assert seen == [(200, 2), (304, 0)]
