@@ -168,6 +168,8 @@ async def _exchange(context: ServerContext, data: bytes | Iterable[bytes]) -> by
         await transport.closed.wait()
         if context.registry.orphans:
             await asyncio.wait(tuple(context.registry.orphans))
+        while context.registry.background:  # which may start more
+            await asyncio.wait(tuple(context.registry.background))
     finally:
         context.close()
     return bytes(transport.output)

@@ -28,7 +28,7 @@ ORDER = [
 ]
 # Files that may have more than 600 lines.
 LONGER = {
-    "handlers.base": 900,  # the contract of handlers on one page; half of it is docstrings
+    "handlers.base": 1000,  # the contract of handlers on one page; half of it is docstrings
     "engine.connection": 660,  # one state machine
 }
 OUTSIDE = {
@@ -39,6 +39,7 @@ OUTSIDE = {
     "handlers.websocket.handshake": {"websockets"},
     "handlers.websocket.websocket": {"websockets"},
     "handlers.websocket.plain": {"websockets"},
+    "handlers.typed_state": {"typing_extensions"},
     "middleware.sessions": {"itsdangerous"},
     "middleware.opentelemetry": {"opentelemetry"},
 }

@@ -171,6 +171,9 @@ class Config:
     )
     max_connections: int = _option(0, "open connections of a process, more get 503; 0: no limit", group="Limits")
     max_in_flight: int = _option(0, "requests of a process at a time, more get 503; 0: no limit", group="Limits")
+    max_background: int = _option(
+        1000, "coroutines of background() and after() of a process at a time, more get 503", group="Limits"
+    )
     worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
     limit_queue: int = _option(1024, "requests that may wait for a thread (503)", group="Limits")
     limit_spools: int = _option(

@@ -495,6 +495,7 @@ class HTTPConnection(TransportProtocol):
     config: Config = property(attrgetter("context.config"))  # type: ignore[assignment]
     server: Any = property(attrgetter("context.server"))
     shared: Callable[..., Any] = property(attrgetter("context.shared"))  # type: ignore[assignment]
+    background: Callable[..., Any] = property(attrgetter("context.background"))  # type: ignore[assignment]
     message: Callable[[str], None] = property(attrgetter("context.message"))  # type: ignore[assignment]
 
     def server_field(self) -> bytes:

@@ -7,7 +7,7 @@ once, by `aiohttpd.server.layers`, and is only told then that the server stops.
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from ..config import Config
@@ -15,6 +15,7 @@ from ..errors import WireError
 from ..net.deadlines import Deadlines
 from ..net.transport import TransferLimits
 from ..wire.request import Address
+from .background import start_after, start_background
 from .error_log import ErrorReporter
 from .interfaces import Closable, OpenConnection, ServedApp
 from .preludes import Preludes
@@ -98,6 +99,11 @@ class ServerContext:
         if found is None:
             found = self._shared[kind] = kind(self.config, self.loop)
         return cast(T, found)
+
+    def background(self, work: Coroutine[Any, Any, Any], *, after: bool = False) -> asyncio.Task[None]:
+        """Start work that nobody waits for, at once or after the current task; see `start_background`."""
+        start = start_after if after else start_background
+        return start(work, self.registry, self.config.max_background)
 
     def message(self, line: str) -> None:
         """Write a line of a handler's own into the log. May be called from any thread."""

@@ -18,6 +18,7 @@ class Registry:
         connections: the connections that are open.
         turned_away: connections over ``max_connections``, until they are closed.
         orphans: handlers at work whose client is gone, or has its answer; asyncio itself holds tasks only weakly.
+        background: work that nobody waits for, see `background`; the server does when it stops.
         changed: is set whenever something has been removed.
     """
 
@@ -25,12 +26,13 @@ class Registry:
     connections: set[OpenConnection] = field(default_factory=set)
     turned_away: set[Closable] = field(default_factory=set)
     orphans: set[asyncio.Task[None]] = field(default_factory=set)
+    background: set[asyncio.Task[None]] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def in_use(self) -> bool:
-        """Whether there is a handshake, a connection or a handler at work."""
-        return bool(self.handshakes or self.connections or self.orphans)
+        """Whether there is a handshake, a connection, a handler at work, or work in the background."""
+        return bool(self.handshakes or self.connections or self.orphans or self.background)
 
     def remove_handshake(self, handshake: Abortable) -> None:
         """A handshake has ended, by a connection or without."""
@@ -51,4 +53,9 @@ class Registry:
     def remove_orphan(self, handler: asyncio.Task[Any] | None) -> None:
         """A handler has ended whose client had gone before, or had its answer."""
         self.orphans.discard(handler)
+        self.changed.set()
+
+    def remove_background(self, task: asyncio.Task[None]) -> None:
+        """Work in the background has ended."""
+        self.background.discard(task)
         self.changed.set()

@@ -44,9 +44,10 @@ from ..wire.headers import Headers, is_field_value
 from ..wire.product import __version__
 from ..wire.request import Address, Body, ErrorPages, Request
 from ..wire.response import ResponseFields
-from . import answers, reading
+from . import after, answers, reading
 from .checks import Lazy, check_class, explain_init, json_text
 from .dispatch import Method, find_method
+from .typed_state import StateT, Typed
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .events import EventStream
     from .forms import FormData, MultiMap, Part
     from .session import Session
+    from .typed_state import Server
     from .websocket.block import WebSocketBlock
 
 __all__ = ["BaseHTTPRequestHandler", "allows_prepared_responses", "open_head"]
@@ -65,7 +67,7 @@ __all__ = ["BaseHTTPRequestHandler", "allows_prepared_responses", "open_head"]
 T = TypeVar("T")
 
 
-class BaseHTTPRequestHandler:
+class BaseHTTPRequestHandler(Typed[StateT]):
     """Base class of request handlers. Derive from it and write ``async def do_GET(self)``.
 
     ::
@@ -75,6 +77,9 @@ class BaseHTTPRequestHandler:
                 self.send_text("Hello, world!")
 
     One instance serves one *request*. An instance is awaitable, so the class is an App.
+
+    ``class Hello(aiohttpd.BaseHTTPRequestHandler[State])`` tells type checkers that ``self.server.state``, which is the
+    program's own, is a ``State``.
 
     Attributes of an instance:
         request: the `Request`.
@@ -238,9 +243,9 @@ class BaseHTTPRequestHandler:
         return self.request.client_address
 
     @Lazy
-    def server(self) -> Any:
-        """The `HTTPServer`, with the attributes that its ``lifespan`` has set."""
-        return self.request.server
+    def server(self) -> Server[StateT]:
+        """The `HTTPServer`, with the attributes that its ``lifespan`` has set. Its ``state`` is the program's own."""
+        return self.request.server  # type: ignore[no-any-return]
 
     @Lazy
     def connection(self) -> Any:
@@ -583,6 +588,39 @@ class BaseHTTPRequestHandler:
         from .events import EventStream
 
         return EventStream(self, ping)
+
+    def after(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Start work once the answer is complete, whatever it is; see `HTTPServer.background`.
+
+        ::
+
+            self.after(send_mail(address))
+            self.send_text("You will get a mail", 202)
+
+        It begins when the task ends that calls this: call it in ``do_*`` itself, and not in a task of a task group.
+
+        Raises:
+            HTTPError: 503: there is too much of it already (``max_background``).
+            ContractError: this is a plain ``def`` in a thread.
+        """
+        after.start(self, work)
+
+    def every(self, seconds: float) -> AsyncIterator[int]:
+        """Iterate at once, then each so many seconds, until the client disconnects or the server stops.
+
+        ::
+
+            async for number in self.every(1):
+                self.wfile.write(b"tick\\n")
+                await self.wfile.drain()
+
+        The values count from 0. What has been missed, because the block took longer, is left out. For HEAD, which
+        wants no content, there is none.
+
+        Raises:
+            ValueError: the time is not positive.
+        """
+        return after.every(self, seconds)
 
     async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in a worker process for computations; see `HTTPServer.run_in_process`."""

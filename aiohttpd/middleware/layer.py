@@ -7,6 +7,7 @@ in it on, and lets the errors of the connection look like those of the App.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..asgi.host import hosted
 from ..engine.encoder import ChangedHead, EncoderWrapper
 from ..engine.error_body import ErrorBody
 from ..engine.interfaces import App, Encoder, ResponseHead, ResponseWriter
@@ -34,7 +35,7 @@ def layers(app: App, *layers: Callable[[App], App]) -> App:
         )
 
     Args:
-        app: a handler class, a `Router`, or another App.
+        app: a handler class, a `Router`, another App, or an ASGI application.
         layers: callables ``App -> App``; those of `aiohttpd.middleware`, `aiohttpd.compression.compress`, or your own.
 
     Returns:
@@ -43,6 +44,7 @@ def layers(app: App, *layers: Callable[[App], App]) -> App:
     Raises:
         TypeError: ``app`` is no App, or something among ``layers`` is no layer; the message says what to write.
     """
+    app = hosted(app)
     resolve_app(app)
     layer: Any
     for layer in reversed(layers):

@@ -9,8 +9,8 @@ import contextlib
 import contextvars
 import socket
 import ssl as ssl_module
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Coroutine, Mapping
+from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..asgi.host import hosted
@@ -72,6 +72,8 @@ class HTTPServer:
         ValueError: ``server_address`` is a path that looks like a host, or the port is out of range.
 
     Attributes:
+        state: what the program has of its own, for its handlers: set attributes of it, or set another object, in the
+            lifespan say. ``BaseHTTPRequestHandler[State]`` tells type checkers what it is.
         shutting_down: an ``asyncio.Event``, set at the beginning of a shutdown, so that long streams can end.
         sockets: the listening sockets.
         acceptor: accepts the connections; None before the server has been started.
@@ -100,6 +102,7 @@ class HTTPServer:
         self.app = app
         self.config = config or Config()
         self.sockets: list[socket.socket] = []
+        self.state: Any = SimpleNamespace()
         self.shutting_down = asyncio.Event()
         self._snapshots = snapshots
         self._given_address = server_address
@@ -280,6 +283,31 @@ class HTTPServer:
             raise RuntimeError("the server was made without TLS; give ssl= to HTTPServer for HTTPS")
         self._ssl = context
 
+    def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
+        """Start work that outlives the answer of the handler that starts it.
+
+        ::
+
+            self.server.background(send_mail(address))
+
+        There are ``max_background`` (an option) at a time. When the server stops, it waits for them as for handlers:
+        within ``timeout_grace``, then they are cancelled. An exception of one is logged.
+
+        Args:
+            work: the coroutine. It sees the context variables of the caller.
+
+        Returns:
+            The task; it need not be kept.
+
+        Raises:
+            HTTPError: 503: there are too many already.
+            RuntimeError: the server is not running.
+        """
+        if self._context is None or self._drained.is_set():
+            work.close()
+            raise RuntimeError("the server is not running")
+        return self._context.background(work)
+
     async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in another process, for work that would block the event loop.
 
@@ -440,8 +468,10 @@ class HTTPServer:
                 if connection.handler is not None:
                     line = connection.handler.request.requestline
                     error_logger.warning("'%s' is cancelled: it has not ended within %g s", line, self._grace)
+            for task in context.registry.background:
+                error_logger.warning("%s is cancelled: it has not ended within %g s", task.get_name(), self._grace)
         context.begin_cancelling()
-        for task in context.registry.orphans:
+        for task in (*context.registry.orphans, *context.registry.background):
             task.cancel()
         for handshake in tuple(context.registry.handshakes):
             handshake.abort()

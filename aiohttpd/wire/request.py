@@ -4,7 +4,7 @@ Owns `Request` and `RequestFraming`. A request knows its connection only as a `P
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -72,6 +72,7 @@ class Peer(Protocol):
     @property
     def server(self) -> Any: ...
     def shared(self, kind: Callable[..., Any]) -> Any: ...
+    def background(self, work: Coroutine[Any, Any, Any], *, after: bool = False) -> Any: ...
     @property
     def silence(self) -> float | None: ...
     def set_silence(self, seconds: float | None) -> None: ...
