@@ -283,7 +283,7 @@ async def test_every_ends_with_the_server() -> None:
         async def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            async for number in self.every(1000):
+            async for _ in self.every(1000):
                 self.wfile.write(b"tick")
                 await self.wfile.drain()
             self.wfile.write(b" end")
