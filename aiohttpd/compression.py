@@ -15,7 +15,7 @@ import asyncio
 import re
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from .asgi.host import hosted
@@ -23,6 +23,7 @@ from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import copy_error_format, resolve_app
 from .net.sendfile import read_at
+from .wire.headers import Headers
 from .wire.negotiation import accepted_codings
 from .wire.request import Request
 from .wire.response import ResponseFields
@@ -42,6 +43,12 @@ _OF_ANOTHER = frozenset((206, 304))  # these tell of an answer with 200, and hav
 
 # Fields of content that has been encoded, or that holds for these very bytes (RFC 9530).
 _SETTLED = frozenset(("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"))
+
+
+# Plans for heads that were seen before: many answers have the same fields.
+_known_plans: dict[tuple[int, int, bytes], list[bytes] | None] = {}
+_KNOWN_PLANS = 256
+_LONGEST_KNOWN = 512  # bytes of fields
 
 
 class _Compressor(Protocol):
@@ -93,17 +100,26 @@ class _Compressing:
     def __reduce__(self) -> tuple[Any, ...]:
         return _Compressing, self._given
 
-    async def __call__(self, request: Request, response: ResponseWriter) -> None:
+    # A plain function: a coroutine for each request would cost more than this.
+    def __call__(self, request: Request, response: ResponseWriter) -> Awaitable[None]:
         _, minimum_size, level = self._given
-        values = request.headers.get_all("Accept-Encoding") or ()
-        wanted = accepted_codings(", ".join(values)) if values else ()
-        coding = next((name for name in wanted if name in _COMPRESSORS or name == "identity"), "identity")
-        plan = None if coding == "identity" else coding, max(1, minimum_size), level
+        memo = request.headers.memo
+        coding = memo[_coding_of] if _coding_of in memo else _coding_of(request.headers)
+        plan = coding, max(1, minimum_size), level
         if isinstance(response.encoder, _CompressingEncoder):
             response.encoder.offer(*plan)  # there is one around this one already: it is compressed once
         else:
             response.encode_with(_CompressingEncoder(response.encoder, *plan))
-        return await self._inner(request, response)
+        return self._inner(request, response)
+
+
+def _coding_of(headers: Headers) -> str | None:
+    """The coding that a client takes; None if there is none. It is remembered with the fields."""
+    values = headers.get_all("Accept-Encoding") or ()
+    wanted = accepted_codings(", ".join(values)) if values else ()
+    coding = next((name for name in wanted if name in _COMPRESSORS or name == "identity"), "identity")
+    found = headers.memo[_coding_of] = None if coding == "identity" else coding
+    return found
 
 
 class _CompressingEncoder(EncoderWrapper):
@@ -157,9 +173,11 @@ class _CompressingEncoder(EncoderWrapper):
         if head.own_chunks or (head.request.method == "CONNECT" and head.status < 300):
             return
         fields = _copy(head.fields)  # those of a handler may be shared
-        if not _is_suitable(head.status, fields, self._minimum):
+        key = head.status, self._minimum, b"".join(fields)
+        lines = _known_plans[key] if key in _known_plans else _new_plan(key, fields)
+        if lines is None:
             return
-        _vary(fields)
+        fields[:] = lines
         self._head = _changed(head, fields)
         if head.status == 304:
             self._tell_unchanged(fields)
@@ -336,6 +354,20 @@ def _copy(fields: ResponseFields) -> ResponseFields:
     copy = ResponseFields(fields)
     copy.deciding = None if fields.deciding is None else dict(fields.deciding)
     return copy
+
+
+def _new_plan(key: tuple[int, int, bytes], fields: ResponseFields) -> list[bytes] | None:
+    """The fields of an answer that would be compressed for a client that takes it, with Vary; None for others."""
+    status, minimum, text = key
+    lines = None
+    if _is_suitable(status, fields, minimum):
+        _vary(fields)
+        lines = list(fields)
+    if len(text) <= _LONGEST_KNOWN:
+        if len(_known_plans) >= _KNOWN_PLANS:
+            _known_plans.clear()
+        _known_plans[key] = lines
+    return lines
 
 
 def _is_suitable(status: int, fields: ResponseFields, minimum: int) -> bool:

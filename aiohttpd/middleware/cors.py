@@ -7,12 +7,12 @@ import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ResponseHead
 from ..errors import HTTPError
 from ..wire.headers import is_token, list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import AddedHead, Layer, add_vary, missing, on_head
+from .layer import Layer, add_vary, on_head
 
 __all__ = ["CORS"]
 
@@ -84,13 +84,14 @@ class CORS(Layer):
             self.refusal_fields = (("Access-Control-Allow-Origin", "*"),)
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
-        origin = request.headers.get("Origin")
+        origin = request.headers.peek("origin")
         if origin is not None and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return self._answer_preflight(request, response, origin)
         allowed = "*" if self._any else origin if origin is not None and self._allows(origin) else None
 
-        def add(head: AddedHead, fields: ResponseFields) -> None:
-            if not missing(fields, ((_ALLOW_ORIGIN, b""),)):
+        def add(head: ResponseHead, fields: ResponseFields) -> None:
+            text = (b"\n" + b"".join(fields)).lower()
+            if _ALLOW_ORIGIN in text:
                 return  # the App has said it itself
             if allowed is not None:
                 fields.add("Access-Control-Allow-Origin", allowed)
@@ -100,7 +101,10 @@ class CORS(Layer):
                     fields.add("Access-Control-Expose-Headers", self._expose)
             if not self._any:
                 # Also for requests without Origin, or a cache would give their answers to pages.
-                add_vary(fields, "Origin")
+                if b"\nvary:" in text:
+                    add_vary(fields, "Origin")
+                else:
+                    fields.append(b"Vary: Origin\r\n")
 
         on_head(response, add)
         return app(request, response)

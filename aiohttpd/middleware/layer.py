@@ -4,6 +4,7 @@ Owns what all layers have in common: an App with a layer can be handed to worker
 in it on, and lets the errors of the connection look like those of the App.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,10 +17,10 @@ from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
-__all__ = ["AddedHead", "HeadHook", "Layer", "add_vary", "copy_fields", "layers", "missing", "on_head"]
+__all__ = ["HeadHook", "Layer", "add_vary", "copy_fields", "layers", "missing", "on_head"]
 
 # Called with the head of an answer and a copy of its fields, which it may change. Fields of framing are not its to set.
-HeadHook = Callable[["AddedHead", ResponseFields], None]
+HeadHook = Callable[[ResponseHead, ResponseFields], None]
 
 
 def layers(app: App, *layers: Callable[[App], App]) -> App:
@@ -135,26 +136,43 @@ def on_head(response: ResponseWriter, hook: HeadHook) -> None:
         response.encode_with(_HeadEncoder(encoder, hook))
 
 
-def missing(fields: ResponseFields, lines: tuple[tuple[bytes, bytes], ...]) -> list[bytes]:
+def missing(fields: ResponseFields, lines: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
     """Those of some field lines whose names are not among the fields.
 
     Args:
         fields: of an answer.
         lines: each with ``b"\\nname:"`` in lower case before it.
     """
-    text = (b"\n" + b"".join(fields)).lower()
-    return [line for name, line in lines if name not in text]
+    text = b"\n" + b"".join(fields)
+    return (_missing if len(text) <= _LONGEST_KNOWN else _missing.__wrapped__)(text, lines)
+
+
+_LONGEST_KNOWN = 512  # bytes of fields that are remembered, since many answers have the same
+
+
+@functools.lru_cache(256)
+def _missing(text: bytes, lines: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
+    text = text.lower()
+    return tuple(line for name, line in lines if name not in text)
 
 
 def add_vary(fields: ResponseFields, *names: str) -> None:
     """Add names to Vary (RFC 9110 section 12.5.5), unless they or ``*`` are in it."""
-    values = [value for name, value in fields.pairs() if name.lower() == "vary" and value]
+    lines = [line for line in fields if line[:5].lower() == b"vary:"]
+    whole = _vary_line(tuple(lines), names)
+    if whole is not None:
+        for line in lines:
+            fields.remove(line)
+        fields.append(whole)
+
+
+@functools.lru_cache(256)
+def _vary_line(lines: tuple[bytes, ...], names: tuple[str, ...]) -> bytes | None:
+    """The line that takes the place of all of Vary; None if they stay."""
+    values = [value for line in lines if (value := str(line[5:], "latin-1").strip())]
     known = {element.lower() for value in values for element in list_elements(value)}
     more = [name for name in names if name.lower() not in known]
-    if more and "*" not in known:
-        if values:
-            fields.drop("vary")
-        fields.add("Vary", ", ".join([*values, *more]))
+    return f"Vary: {', '.join([*values, *more])}\r\n".encode("latin-1") if more and "*" not in known else None
 
 
 def copy_fields(fields: ResponseFields) -> ResponseFields:
@@ -165,13 +183,6 @@ def copy_fields(fields: ResponseFields) -> ResponseFields:
     return copy
 
 
-class AddedHead(ChangedHead):
-    """The head of an answer, with fields of layers."""
-
-    def __init__(self, head: ResponseHead, fields: ResponseFields) -> None:
-        super().__init__(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)
-
-
 class _HeadEncoder(EncoderWrapper):
     """Has functions change the fields of an answer. See `Encoder`."""
 
@@ -179,12 +190,12 @@ class _HeadEncoder(EncoderWrapper):
         super().__init__(inner)
         self.hooks = [hook]
         self._given: ResponseHead | None = None
-        self._changed: AddedHead
+        self._changed: ChangedHead
         self._has_framed = False
 
-    def _change(self, head: ResponseHead) -> AddedHead:
+    def _change(self, head: ResponseHead) -> ChangedHead:
         fields = copy_fields(head.fields)
-        changed = AddedHead(head, fields)
+        changed = ChangedHead(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)
         for hook in reversed(self.hooks):
             hook(changed, fields)
         self._given, self._changed = head, changed

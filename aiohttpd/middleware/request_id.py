@@ -3,17 +3,17 @@
 Owns where the id comes from, and what an id of a client may look like.
 """
 
-import os
 import re
 from collections.abc import Awaitable
 from contextvars import ContextVar
+from random import getrandbits
 from typing import Any
 
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ResponseHead
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import AddedHead, Layer, on_head
+from .layer import Layer, on_head
 
 __all__ = ["RequestID", "current_request_id"]
 
@@ -46,12 +46,12 @@ class RequestID(Layer):
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         name = self._trusted(request) if self._trust else None
         if name is None:
-            name = os.urandom(16).hex()
+            name = f"{getrandbits(128):032x}"  # no secret; seeded anew in each process
         current_request_id.set(name)  # each request has a context of its own
         request.log_fields["request_id"] = name
         line = f"{self._header}: {name}\r\n".encode("latin-1")
 
-        def add(head: AddedHead, fields: ResponseFields) -> None:
+        def add(head: ResponseHead, fields: ResponseFields) -> None:
             fields.append(line)
 
         on_head(response, add)

@@ -6,10 +6,10 @@ Owns their defaults. They are sent with errors, too, also with those that the co
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ResponseHead
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import AddedHead, Layer, missing, on_head
+from .layer import Layer, missing, on_head
 
 __all__ = ["ResponseHeaders", "SecurityHeaders"]
 
@@ -43,7 +43,7 @@ class ResponseHeaders(Layer):
         on_head(response, self._add)
         return app(request, response)
 
-    def _add(self, head: AddedHead, fields: ResponseFields) -> None:
+    def _add(self, head: ResponseHead, fields: ResponseFields) -> None:
         fields += missing(fields, self._lines)
 
 
@@ -109,7 +109,7 @@ class SecurityHeaders(ResponseHeaders):
         on_head(response, self._add_secure if self._hsts and request.scheme == "https" else self._add)
         return app(request, response)
 
-    def _add_secure(self, head: AddedHead, fields: ResponseFields) -> None:
+    def _add_secure(self, head: ResponseHead, fields: ResponseFields) -> None:
         fields += missing(fields, self._hsts + self._lines)
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ResponseHead
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import AddedHead, Layer, on_head
+from .layer import Layer, on_head
 
 __all__ = ["ServerTiming", "timing"]
 
@@ -31,7 +31,7 @@ class ServerTiming(Layer):
         spans: dict[str, float] = {}
         request.state.server_timing = spans
 
-        def add(head: AddedHead, fields: ResponseFields) -> None:
+        def add(head: ResponseHead, fields: ResponseFields) -> None:
             spent = [*spans.items(), ("total", perf_counter() - began)]
             fields.add("Server-Timing", ", ".join(f"{name};dur={seconds * 1e3:.1f}" for name, seconds in spent))
 

@@ -10,14 +10,14 @@ import time
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ResponseHead
 from ..errors import ContractError
 from ..handlers.session import Session
 from ..wire.cookies import read_cookies, set_cookie_value
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import AddedHead, Layer, add_vary, missing, on_head
+from .layer import Layer, add_vary, missing, on_head
 
 __all__ = ["Session", "Sessions"]
 
@@ -155,7 +155,7 @@ class _OpenSession:
             self._before = _snapshot(session)
         return self._session
 
-    def close(self, head: AddedHead, fields: ResponseFields) -> None:
+    def close(self, head: ResponseHead, fields: ResponseFields) -> None:
         """Add what the answer has to say of the session."""
         session = self._session
         if session is None or self._failed:

@@ -18,6 +18,9 @@ __all__ = ["TrustedHosts"]
 
 _is_name = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]").fullmatch
 
+_REMEMBERED = 256  # values
+_LONGEST_REMEMBERED = 64  # characters of one of them
+
 
 class TrustedHosts(Layer):
     """Answer 421 (RFC 9110 section 15.5.20) to requests whose Host is none of some names.
@@ -42,12 +45,19 @@ class TrustedHosts(Layer):
         if not given:
             raise ValueError("TrustedHosts: name at least one host")
         self._names = frozenset(name.lower().removesuffix(".") for name in given)
+        self._known: set[str | None] = set()  # values that are allowed, so that they are not parsed again
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         # Of a target in absolute form, `Request.host` is the name in it, and a program may look at the field.
-        if not self._includes(request.host) or not (request.target[0] == "/" or self._includes(request.framing.host)):
+        is_path = request.target[0] == "/"
+        host = request.host
+        if is_path and host in self._known:
+            return app(request, response)
+        if not self._includes(host) or not (is_path or self._includes(request.framing.host)):
             response.head_mirrors_get = True
             raise HTTPError(421, None, "this server has other names")
+        if host is not None and len(self._known) < _REMEMBERED and len(host) < _LONGEST_REMEMBERED:
+            self._known.add(host)
         return app(request, response)
 
     def _includes(self, host: str | None) -> bool:
