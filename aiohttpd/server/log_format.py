@@ -313,18 +313,26 @@ def _json_template(fields: dict[str, str], *, own: bool = False) -> str:
 
 def _json_fields(fields: dict[str, Any]) -> str:
     """The program's own fields as more members; what the line has itself is not overwritten."""
-    more = {str(name): value for name, value in fields.items() if name not in _JSON and name != "aborted"}
+    more = {str(name): value for name, value in fields.copy().items() if name not in _JSON and name != "aborted"}
     try:
-        text = json.dumps(more, default=str, separators=(",", ":"))
-    except (TypeError, ValueError):  # a key that is no text in a dictionary, or a circle
-        text = json.dumps({name: str(value) for name, value in more.items()}, separators=(",", ":"))
+        text = json.dumps(more, default=_told, allow_nan=False, separators=(",", ":"))
+    except Exception:  # a key that is no text in a dictionary, NaN, a circle
+        text = json.dumps({name: _told(value) for name, value in more.items()}, separators=(",", ":"))
     return f",{text[1:-1]}" if more else ""
 
 
 def _own_field(fields: dict[str, Any] | None, name: str) -> str:
     """A field of the program's own, for a line of text."""
     value = None if fields is None else fields.get(name)
-    return "-" if value is None else str(value).encode("ascii", "backslashreplace").decode().translate(_ESCAPES)
+    return "-" if value is None else _told(value).encode("ascii", "backslashreplace").decode().translate(_ESCAPES)
+
+
+def _told(value: object) -> str:
+    """The text of a value of the program's own; the log goes on whatever it does."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def _encode_or_null(text: str | None) -> str:

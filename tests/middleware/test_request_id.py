@@ -110,16 +110,24 @@ def test_templates_are_checked(field: str) -> None:
 
 
 async def test_values_that_are_no_json_do_not_stop_the_log() -> None:
+    class Silent:
+        def __str__(self) -> str:
+            raise RuntimeError
+
     class Odd(aiohttpd.BaseHTTPRequestHandler):
         async def do_GET(self) -> None:
             circle: list[Any] = []
             circle.append(circle)
             self.log_fields["circle"] = circle
             self.log_fields["object"] = object
+            self.log_fields["silent"] = Silent()
+            self.log_fields["nan"] = float("nan")
             self.log_fields["surrogate"] = "\udc80"
             self.send_text("ok")
 
-    assert json.loads(await logged(Odd, get(), "json"))["circle"] == "[[...]]"
+    fields = json.loads(await logged(Odd, get(), "json"))
+    assert (fields["circle"], fields["silent"], fields["nan"]) == ("[[...]]", "<Silent>", "nan")
+    assert await logged(Odd, get(), "{log_fields[silent]}") == "<Silent>\n"
     assert await logged(Odd, get(), "{log_fields[surrogate]}") == "\\\\udc80\n"
 
 
