@@ -6,24 +6,6 @@ Subclass `BaseHTTPRequestHandler`, write ``async def do_GET``, call ``send_respo
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import (
-    BodyTimeout,
-    ClientDisconnected,
-    ConnectionClosed,
-    ContentTooLarge,
-    ContractError,
-    HTTPError,
-    IncompleteBody,
-    InvalidData,
-    MissingField,
-    WireError,
-    WriteBufferFull,
-)
-from .handlers.base import BaseHTTPRequestHandler
-from .wire.headers import Headers
-from .wire.product import __version__
-from .wire.request import Request
-
 if TYPE_CHECKING:
     from . import asgi as asgi
     from . import compat as compat
@@ -34,7 +16,21 @@ if TYPE_CHECKING:
     from .engine.body import StreamReader
     from .engine.interfaces import App
     from .engine.response import StreamWriter
+    from .errors import (
+        BodyTimeout,
+        ClientDisconnected,
+        ConnectionClosed,
+        ContentTooLarge,
+        ContractError,
+        HTTPError,
+        IncompleteBody,
+        InvalidData,
+        MissingField,
+        WireError,
+        WriteBufferFull,
+    )
     from .fileserver.handler import SimpleHTTPRequestHandler
+    from .handlers.base import BaseHTTPRequestHandler
     from .handlers.blocking import BlockingHTTPRequestHandler
     from .handlers.forms import FormData, UploadedFile
     from .handlers.routing import Converter, Router, handle_errors, route
@@ -45,6 +41,9 @@ if TYPE_CHECKING:
     from .runner.run import run
     from .server.server import HTTPServer
     from .threads.legacy import blocking
+    from .wire.headers import Headers
+    from .wire.product import __version__
+    from .wire.request import Request
 
 __all__ = [
     "App",
@@ -84,27 +83,43 @@ __all__ = [
     "wsgi",
 ]
 
-# A module that only defines handlers needs no server, so what makes one is imported when it is asked for.
+# Each name is imported when it is asked for: a module that only defines handlers needs no server, and the plugin for
+# pytest, which every run of pytest imports, needs nothing.
 _LATER = {
+    "__version__": "wire.product",
     "App": "engine.interfaces",
+    "BaseHTTPRequestHandler": "handlers.base",
     "BindError": "net.sockets",
+    "blocking": "threads.legacy",
     "BlockingHTTPRequestHandler": "handlers.blocking",
+    "BodyTimeout": "errors",
     "Certificates": "net.tls",
+    "ClientDisconnected": "errors",
     "Config": "config",
+    "ConnectionClosed": "errors",
+    "ContentTooLarge": "errors",
+    "ContractError": "errors",
     "Converter": "handlers.routing",
     "FormData": "handlers.forms",
+    "handle_errors": "handlers.routing",
+    "Headers": "wire.headers",
+    "HTTPError": "errors",
     "HTTPServer": "server.server",
+    "IncompleteBody": "errors",
+    "InvalidData": "errors",
+    "layers": "middleware.layer",
+    "MissingField": "errors",
+    "Request": "wire.request",
+    "route": "handlers.routing",
     "Router": "handlers.routing",
+    "run": "runner.run",
     "SimpleHTTPRequestHandler": "fileserver.handler",
     "StreamReader": "engine.body",
     "StreamWriter": "engine.response",
     "UnixAddress": "net.sockets",
     "UploadedFile": "handlers.forms",
-    "blocking": "threads.legacy",
-    "handle_errors": "handlers.routing",
-    "layers": "middleware.layer",
-    "route": "handlers.routing",
-    "run": "runner.run",
+    "WireError": "errors",
+    "WriteBufferFull": "errors",
     "wsgi": "handlers.wsgi",
 }
 

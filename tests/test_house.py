@@ -23,8 +23,9 @@ ORDER = [
     *("compression", "middleware"),
     "fileserver",
     "server",
+    "testing",
     "runner",
-    *("testing", "compat", "__main__"),
+    *("compat", "__main__"),
 ]
 # Files that may have more than 600 lines.
 LONGER = {
@@ -42,6 +43,9 @@ OUTSIDE = {
     "handlers.typed_state": {"typing_extensions"},
     "middleware.sessions": {"itsdangerous"},
     "middleware.opentelemetry": {"opentelemetry"},
+    "testing.certificates": {"trustme"},
+    "testing.httpx_client": {"httpcore", "httpx"},
+    "testing.plugin": {"pytest"},
 }
 
 

@@ -1,7 +1,7 @@
 """ServerContext: what all connections of one server share.
 
-Owns no socket: `aiohttpd.server.server` puts one on the network, `aiohttpd.testing` feeds one from memory. It is made
-once, by `aiohttpd.server.layers`, and is only told then that the server stops.
+Owns no socket: `aiohttpd.server.server` puts one on the network, `aiohttpd.testing.memory` feeds one from memory. It
+is made once, by `aiohttpd.server.layers`, and is only told then that the server stops.
 """
 
 import asyncio

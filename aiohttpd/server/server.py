@@ -361,6 +361,22 @@ class HTTPServer:
         await loop.connect_accepted_socket(lambda: connection, sock, ssl=ssl, **options)
         return connection
 
+    def serve_transport(self, transport: asyncio.Transport) -> HTTPConnection:
+        """Serve a connection on a transport that the program has made, one in memory for example.
+
+        Args:
+            transport: it calls the methods of the connection that is returned, an ``asyncio.Protocol``, from
+                ``data_received`` on; ``connection_made`` has been called.
+
+        Raises:
+            RuntimeError: the server is not running.
+        """
+        if self._context is None or self.shutting_down.is_set():
+            raise RuntimeError("the server is not running")
+        connection = HTTPConnection(self._context)
+        connection.connection_made(transport)
+        return connection
+
     async def closed(self, connection: HTTPConnection) -> None:
         """Wait until a connection has been closed."""
         while self._context is not None and connection in self._context.registry.connections:

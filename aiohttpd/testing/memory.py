@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager, nullcontext
 from ssl import SSLContext
 from typing import Any, cast
 
-from .asgi.host import hosted
-from .config import Config
-from .engine.context import ServerContext
-from .engine.interfaces import AccessLogger, App
-from .handlers.app import Lifespan, enter_lifespan, lifespan_of, prepare
-from .server.layers import connection_factory, make_recorder
-from .server.server import HTTPServer
+from ..asgi.host import hosted
+from ..config import Config
+from ..engine.context import ServerContext
+from ..engine.interfaces import AccessLogger, App
+from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, prepare
+from ..server.layers import connection_factory, make_recorder
+from ..server.server import HTTPServer
 
 __all__ = ["MemoryTransport", "exchange", "running"]
 
@@ -55,6 +55,11 @@ class MemoryTransport(asyncio.Transport):
         """Connect a protocol, whose ``connection_made`` is called."""
         self._protocol = protocol
         protocol.connection_made(self)
+
+    @property
+    def protocol(self) -> asyncio.Protocol:
+        """The protocol that is connected."""
+        return cast(asyncio.Protocol, self._protocol)
 
     def feed(self, data: bytes) -> None:
         """Send bytes as the client. While the server has paused reading they wait."""

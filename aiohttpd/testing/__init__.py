@@ -1,0 +1,57 @@
+"""Servers for tests: of handlers, and of HTTP clients.
+
+`TestServer` listens on a free port, for synchronous and for asynchronous tests, records what is asked, answers what is
+expected, and misbehaves where a test wants it to. `client` and `exchange` serve an App in memory. The plugin for
+pytest has all of it as fixtures. Nothing here is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .expectations import Expectation
+    from .faults import Faults
+    from .httpx_client import client
+    from .memory import MemoryTransport, exchange, running
+    from .ports import closed_port
+    from .recording import Connection, RecordedRequest
+    from .server import TestServer
+
+__all__ = [
+    "Connection",
+    "Expectation",
+    "Faults",
+    "MemoryTransport",
+    "RecordedRequest",
+    "TestServer",
+    "client",
+    "closed_port",
+    "exchange",
+    "running",
+]
+
+_LATER = {
+    "Connection": "recording",
+    "Expectation": "expectations",
+    "Faults": "faults",
+    "MemoryTransport": "memory",
+    "RecordedRequest": "recording",
+    "TestServer": "server",
+    "client": "httpx_client",
+    "closed_port": "ports",
+    "exchange": "memory",
+    "running": "memory",
+}
+
+if not TYPE_CHECKING:  # a type checker would take every name then
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,195 @@
+"""Matching: whether a request is the one that is expected, and if not, in what it differs.
+
+Owns the comparisons and their words. A mismatch is told as lines of a diff: ``-`` is what was
+expected, ``+`` what came.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..handlers.routing.pattern import NO_MATCH, End, Param, Pattern, split_path
+from ..wire.headers import Headers
+
+__all__ = ["ANYTHING", "Mismatch", "RequestMatcher"]
+
+ANYTHING: Any = ...  # of an argument that has not been given
+
+Pairs = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+
+class Mismatch(NamedTuple):
+    """One thing in which a request is not the expected one.
+
+    Attributes:
+        what: ``method``, ``path``, ``query``, a header field, ``json`` or ``body``.
+        weight: how far this is from the expectation.
+        lines: the diff.
+    """
+
+    what: str
+    weight: float
+    lines: list[str]
+
+
+class RequestMatcher:
+    """What is expected of a request. The arguments are those of `TestServer.expect`."""
+
+    def __init__(
+        self,
+        method: str | None,
+        path: str | re.Pattern[str],
+        *,
+        query: str | Pairs | None = None,
+        headers: Mapping[str, Any] | None = None,
+        json: Any = ANYTHING,
+        body: bytes | str | re.Pattern[Any] | None = None,
+    ) -> None:
+        if json is not ANYTHING and body is not None:
+            raise ValueError("an expectation has json= or body=, not both: they are the same bytes")
+        self.method = method
+        self.path = path
+        self._pattern = Pattern.of(_checked(path)) if isinstance(path, str) else None
+        self._query = None if query is None else _pairs(query)
+        self._headers = dict(headers or {})
+        self._json = json
+        self._body = body.encode() if isinstance(body, str) else body
+
+    def __str__(self) -> str:
+        path = self.path if isinstance(self.path, str) else f"/{self.path.pattern}/"
+        return f"{self.method or 'any method'} {path}"
+
+    def params(self, target_path: str) -> dict[str, Any] | None:
+        """The parameters of a path as it was sent; None if it is another path."""
+        if self._pattern is None:
+            assert isinstance(self.path, re.Pattern)
+            match = self.path.fullmatch(target_path)
+            return None if match is None else match.groupdict()
+        return _match_path(self._pattern, split_path(target_path))
+
+    def mismatches(
+        self, method: str, target_path: str, query: list[tuple[str, str]], headers: Headers, body: bytes
+    ) -> list[Mismatch]:
+        """In what a request is not the expected one; empty if it is."""
+        found: list[Mismatch] = []
+        if self.method is not None and method != self.method:
+            found.append(Mismatch("method", 2, [f"- {self.method}", f"+ {method}"]))
+        if self.params(target_path) is None:
+            text = str(self.path) if isinstance(self.path, str) else self.path.pattern
+            likeness = difflib.SequenceMatcher(None, text, target_path).ratio()
+            found.append(Mismatch("path", 4 - 2 * likeness, [f"- {text}", f"+ {target_path}"]))
+        if self._query is not None and not _same_pairs(self._query, query):
+            lines = [f"- {name}={_shown(value)}" for name, value in self._query if (name, value) not in query]
+            lines += [f"+ {name}={value}" for name, value in query if (name, value) not in self._query]
+            found.append(Mismatch("query", 1, lines or ["- (the same fields, another number of times)"]))
+        for name, wanted in self._headers.items():
+            values = headers.get_all(name) or []
+            if not _header_matches(wanted, values):
+                came = [f"+ {name}: {value}" for value in values] or [f"+ (no field {name})"]
+                lines = [f"- (no field {name})" if wanted is None else f"- {name}: {_shown(wanted)}", *came]
+                found.append(Mismatch(f"header {name}", 1, lines))
+        found += self._content_mismatch(body)
+        return found
+
+    def _content_mismatch(self, body: bytes) -> Iterable[Mismatch]:
+        if self._json is not ANYTHING:
+            try:
+                value = json.loads(body)
+            except ValueError:
+                yield Mismatch("json", 1, [f"- {json.dumps(self._json)}", f"+ (no JSON) {_shown(body)}"])
+                return
+            if value != self._json:
+                yield Mismatch("json", 1, _diff(_pretty(self._json), _pretty(value)))
+        elif isinstance(self._body, re.Pattern):
+            text: Any = body if isinstance(self._body.pattern, bytes) else body.decode("utf-8", "replace")
+            if not self._body.search(text):
+                yield Mismatch("body", 1, [f"- matches {self._body.pattern!r}", f"+ {_shown(body)}"])
+        elif self._body is not None and body != self._body:
+            yield Mismatch("body", 1, [f"- {_shown(self._body)}", f"+ {_shown(body)}"])
+
+
+def _checked(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"the path {path!r} of an expectation begins with a slash: '/{path}'")
+    if "?" in path:
+        raise ValueError(f"the path {path!r} has a query: give it as query={path.partition('?')[2]!r}")
+    return path
+
+
+def _match_path(pattern: Pattern, parts: list[str]) -> dict[str, Any] | None:
+    count = len(pattern.segments)
+    rest = parts[count:]
+    if len(parts) < count or not _end_matches(pattern.end, rest):
+        return None
+    params: dict[str, Any] = {}
+    for segment, part in zip(pattern.segments, parts, strict=False):
+        if isinstance(segment, Param):
+            value = segment.converter.read(part)
+            if value is NO_MATCH:
+                return None
+            params[segment.name] = value
+        elif segment != part:
+            return None
+    if pattern.rest:
+        params[pattern.rest] = "/".join(rest)
+    return params
+
+
+def _end_matches(end: End, rest: list[str]) -> bool:
+    if end is End.NOTHING:
+        return not rest
+    return bool(rest) if end is End.REST else rest == [""]  # a slash at the end is no mount here: no App is meant
+
+
+def _pairs(query: str | Pairs) -> list[tuple[str, Any]]:
+    if isinstance(query, str):
+        from urllib.parse import parse_qsl
+
+        return list(parse_qsl(query.removeprefix("?"), keep_blank_values=True))
+    items = query.items() if isinstance(query, Mapping) else query
+    pairs: list[tuple[str, Any]] = []
+    for name, value in items:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        pairs += [(name, one if isinstance(one, re.Pattern) or callable(one) else str(one)) for one in values]
+    return pairs
+
+
+def _same_pairs(wanted: list[tuple[str, Any]], came: list[tuple[str, str]]) -> bool:
+    left = list(came)
+    for name, value in wanted:
+        found = next((pair for pair in left if pair[0] == name and _value_matches(value, pair[1])), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return not left
+
+
+def _value_matches(wanted: str | re.Pattern[str] | Callable[[str], bool], value: str) -> bool:
+    if isinstance(wanted, re.Pattern):
+        return wanted.search(value) is not None
+    return bool(wanted(value)) if callable(wanted) else wanted == value
+
+
+def _header_matches(wanted: Any, values: list[str]) -> bool:
+    if wanted is None:
+        return not values
+    if not callable(wanted) and not isinstance(wanted, re.Pattern):
+        wanted = str(wanted)
+    return any(_value_matches(wanted, value) for value in values)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, re.Pattern):
+        return f"(matches {value.pattern!r})"
+    text = repr(value) if not isinstance(value, str) else value
+    return text if len(text) <= 500 else f"{text[:500]}... ({len(value)} in all)"
+
+
+def _pretty(value: Any) -> list[str]:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+def _diff(wanted: list[str], came: list[str]) -> list[str]:
+    return [line.rstrip("\n") for line in difflib.ndiff(wanted, came) if not line.startswith("?")][:200]

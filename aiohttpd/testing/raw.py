@@ -1,0 +1,204 @@
+"""Raw answers: what an App has answered, as bytes; and the sending of bytes that are no proper answer.
+
+Owns the way past the contract of `StreamWriter`. It exists in tests only.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple, cast
+
+from ..engine.encoder import EncoderWrapper
+from ..engine.interfaces import App, Encoder, FileSource, HTTP1Sink, ResponseHead, ResponseWriter
+from ..engine.response import StreamWriter
+from ..wire.request import Request
+from ..wire.response import ResponseFields
+
+__all__ = ["RawAnswer", "RawConnection", "answer_of"]
+
+_DELIVERY = 5.0  # seconds for the client to take what comes before a reset
+_PIECE = 64 * 1024
+
+
+class RawAnswer(NamedTuple):
+    """An answer on the wire.
+
+    Attributes:
+        head: status line and fields, up to the empty line.
+        body: what follows, with its framing.
+    """
+
+    head: bytes
+    body: bytes
+
+    @property
+    def content(self) -> bytes:
+        """The body without chunks."""
+        if b"\r\ntransfer-encoding: chunked\r\n" not in self.head.lower():
+            return self.body
+        parts: list[bytes] = []
+        at = 0
+        while at < len(self.body):
+            line = self.body.index(b"\r\n", at)
+            size = int(self.body[at:line], 16)
+            parts.append(self.body[line + 2 : line + 2 + size])
+            at = line + 4 + size
+        return b"".join(parts)
+
+    def without(self, *names: str) -> "RawAnswer":
+        """The same without the fields of these names."""
+        lower = tuple(name.lower().encode() + b":" for name in names)
+        status, *lines = self.head.split(b"\r\n")
+        kept = [line for line in lines if not line.lower().startswith(lower)]
+        return self._replace(head=b"\r\n".join([status, *kept]))
+
+    def having(self, *lines: bytes) -> "RawAnswer":
+        """The same with more lines at the end of the head, whatever is in them."""
+        return self._replace(head=self.head[:-2] + b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+
+    def with_content(self, content: bytes, *lines: bytes) -> "RawAnswer":
+        """An answer with other content and its right length."""
+        bare = self.without("Content-Length", "Transfer-Encoding", "Content-Encoding")
+        return bare.having(*lines, b"Content-Length: %d" % len(content))._replace(body=content)
+
+
+async def answer_of(app: App, request: Request, response: ResponseWriter) -> RawAnswer:
+    """Let an App answer, and return the bytes in place of sending them.
+
+    Raises what the App raises; nothing has been sent then, so that the error can be answered as ever.
+    """
+    capture = _Capture(response.encoder)
+    response.encode_with(capture)
+    await app(request, response)
+    response.finish()
+    head, _, body = capture.all.partition(b"\r\n\r\n")
+    return RawAnswer(head + b"\r\n\r\n", body)
+
+
+class _Capture(EncoderWrapper):
+    """Keeps the bytes of an answer."""
+
+    begun = False  # nothing leaves, so the answer can be replaced
+
+    def __init__(self, inner: Encoder) -> None:
+        super().__init__(inner)
+        self._parts: list[bytes] = []
+
+    @property
+    def all(self) -> bytes:
+        """All bytes of the answer."""
+        return b"".join(self._parts)
+
+    def send(self, parts: list[bytes]) -> None:
+        """Take encoded bytes, as an `Out`."""
+        self._parts += parts
+
+    def __enter__(self) -> None:
+        self.inner.redirect(self)
+
+    def __exit__(self, *error: object) -> None:
+        self.inner.redirect(None)
+
+    def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+        with self:
+            return self.inner.whole(head, parts, size)
+
+    def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
+        with self:
+            return self.inner.begin(head, parts, size, push=push)
+
+    def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
+        with self:
+            return self.inner.data(parts, size, push=push)
+
+    def end(self, parts: list[bytes], size: int) -> int:
+        with self:
+            return self.inner.end(parts, size)
+
+    def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
+        self.inner.interim(head, status, fields, reason)  # it is no part of the answer, and may be waited for
+
+    def file(self, descriptor: int) -> FileSource:
+        return _ReadFile(self, descriptor)
+
+    def restart(self) -> Encoder:
+        return self.inner.restart()
+
+
+class _ReadFile:
+    """A file that is read into the answer. See `FileSource`."""
+
+    def __init__(self, capture: _Capture, descriptor: int) -> None:
+        self._capture = capture
+        self._descriptor = descriptor
+
+    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+        data = os.pread(self._descriptor, count, offset)
+        if len(data) < count or (check is not None and not check()):
+            raise EOFError("the file has become shorter")
+        self._capture.data([data], count, push=True)
+        yield count
+
+    def close(self) -> None:
+        """The descriptor is not ours."""
+
+
+class RawConnection:
+    """The connection of a request, to send anything and to end it in any way.
+
+    Args:
+        response: of the request; its App has been called.
+    """
+
+    def __init__(self, response: ResponseWriter) -> None:
+        self._response = cast(StreamWriter, response)
+        self._encoder = response.encoder
+
+    @property
+    def _sink(self) -> HTTP1Sink:
+        return cast(HTTP1Sink, self._response.sink)
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes, and wait while the client is slow."""
+        for start in range(0, len(data), _PIECE):
+            self._encoder.framed([data[start : start + _PIECE]])
+            await self._encoder.drain()
+
+    async def delivered(self) -> None:
+        """Wait until the client has everything, or for some seconds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _DELIVERY
+        while self._sink.out.undelivered and loop.time() < end:
+            await asyncio.sleep(0.001)
+
+    async def reset(self) -> None:
+        """End by RST; what has been sent arrives before."""
+        await self.delivered()
+        self._sink.cut(reset=True)
+
+    def close(self) -> None:
+        """End by FIN, with TLS after close_notify."""
+        self._response.close_connection = True
+        self._sink.cut(reset=False)
+
+    async def close_without_notify(self) -> None:
+        """End TLS by FIN without close_notify, as an attacker would who cuts an answer short."""
+        await self.delivered()
+        sock: socket.socket | None = self._response.get_extra_info("socket")
+        if sock is not None:
+            sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DELIVERY):
+                await self._response.wait_closed()
+        self._sink.cut(reset=True)
+
+    async def wait_closed(self) -> None:
+        """Wait until the client has gone."""
+        await self._response.wait_closed()
+
+    @property
+    def peer(self) -> Any:
+        """The connection itself."""
+        return self._response.request.peer

@@ -1,0 +1,75 @@
+"""TLS handshakes that are slow, or that end by a reset.
+
+Owns a listening socket in front of a server, which gets a connection when its time has come.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Coroutine
+from typing import Any
+
+from ..server.server import HTTPServer
+
+__all__ = ["TLSFront"]
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds; close() sends RST
+
+
+class TLSFront:
+    """Accepts connections for a server.
+
+    Args:
+        server: serves those that are not reset.
+        context: of TLS.
+        delay: seconds before the handshake; None: reset the connection in place of it.
+    """
+
+    def __init__(self, server: HTTPServer, context: ssl.SSLContext, delay: float | None) -> None:
+        self._server = server
+        self._context = context
+        self._delay = delay
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start(self._accept())
+
+    @property
+    def url(self) -> str:
+        """Of the listening socket."""
+        return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            sock, _ = await loop.sock_accept(self._listener)
+            sock.setblocking(False)
+            self._start(self._serve(sock))
+
+    async def _serve(self, sock: socket.socket) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(sock.close)
+            if self._delay is None:
+                await asyncio.get_running_loop().sock_recv(sock, 1)  # the handshake has begun
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                return
+            await asyncio.sleep(self._delay)
+            stack.pop_all()  # it is the server's from now on
+            with contextlib.suppress(OSError, RuntimeError):  # the client has given up, or the server stops
+                await self._server.serve_connection(sock, self._context)
+
+    async def close(self) -> None:
+        """Stop."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._listener.close()
