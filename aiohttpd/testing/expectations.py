@@ -186,6 +186,7 @@ class Book:
         self.expectations: list[Expectation] = []
         self.failures: list[str] = []
         self._order: list[Expectation] = []
+        self._answering: dict[Any, Expectation] = {}  # by connection
 
     def add(self, matcher: RequestMatcher) -> Expectation:
         """Expect one more request."""
@@ -211,11 +212,23 @@ class Book:
             self.failures.append(text)
             await _answer_app(500, [("Content-Type", "text/plain; charset=utf-8")], text.encode())(request, response)
             return
+        await self.answer(found, request, response)
+
+    async def answer(self, expectation: Expectation, request: Request, response: ResponseWriter) -> None:
+        """Answer a request that has met an expectation."""
+        self._answering[request.peer] = expectation
         try:
-            await found.serve(request, response)
+            await expectation.serve(request, response)
         except Exception as error:
-            self.failures.append(f"the answer to {request.method} {request.target} has failed: {error!r}")
+            self.failed(request, error)
             raise
+        finally:
+            del self._answering[request.peer]
+
+    def failed(self, request: Request, error: BaseException) -> None:
+        """Note an exception, if it comes from the answer of an expectation and not from the App that is tested."""
+        if request.peer in self._answering:
+            self.failures.append(f"the answer to {self._answering[request.peer]} has failed: {error!r}")
 
     async def find(self, request: Request, recorded: RecordedRequest) -> Expectation | None:
         """The expectation that a request meets, or None; it counts as met. The body of the request is read."""

@@ -157,8 +157,8 @@ class Faults:
         """Send neither Content-Length nor chunks: the body ends where the connection is closed."""
         return self._lengths()
 
-    def lying_chunk(self, more: int = 5) -> Self:
-        """Send the content as one chunk that says that it is larger by so many bytes; then the last chunk."""
+    def lying_chunk(self, more: int = 1) -> Self:
+        """Send the content as one chunk that says that it is larger by so many bytes, or smaller; then the last one."""
 
         def edit(answer: RawAnswer, request: Request) -> RawAnswer:
             chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(answer.content) + more, answer.content)
@@ -232,11 +232,8 @@ class Faults:
 
     def gzip_bomb(self, size: int = 100 * 1024 * 1024) -> Self:
         """Send about a thousandth of ``size`` bytes, that gzip makes ``size`` of, by default 100 MiB."""
-
-        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
-            return answer.with_content(_zeros(size), b"Content-Encoding: gzip")
-
-        return self._edit(edit)
+        data = _zeros(size)
+        return self._edit(lambda answer, request: answer.with_content(data, b"Content-Encoding: gzip"))
 
     def mislabelled_gzip(self) -> Self:
         """Send the content as it is, with ``Content-Encoding: gzip``."""

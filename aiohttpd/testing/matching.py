@@ -79,17 +79,17 @@ class RequestMatcher:
         if self.params(target_path) is None:
             text = str(self.path) if isinstance(self.path, str) else self.path.pattern
             likeness = difflib.SequenceMatcher(None, text, target_path).ratio()
-            found.append(Mismatch("path", 4 - 2 * likeness, [f"- {text}", f"+ {target_path}"]))
+            found.append(Mismatch("path", 8 - 6 * likeness, [f"- {text}", f"+ {target_path}"]))
         if self._query is not None and not _same_pairs(self._query, query):
             lines = [f"- {name}={_shown(value)}" for name, value in self._query if (name, value) not in query]
             lines += [f"+ {name}={value}" for name, value in query if (name, value) not in self._query]
-            found.append(Mismatch("query", 1, lines or ["- (the same fields, another number of times)"]))
+            found.append(Mismatch("query", 0.5, lines or ["- (the same fields, another number of times)"]))
         for name, wanted in self._headers.items():
             values = headers.get_all(name) or []
             if not _header_matches(wanted, values):
                 came = [f"+ {name}: {value}" for value in values] or [f"+ (no field {name})"]
                 lines = [f"- (no field {name})" if wanted is None else f"- {name}: {_shown(wanted)}", *came]
-                found.append(Mismatch(f"header {name}", 1, lines))
+                found.append(Mismatch(f"header {name}", 0.5, lines))
         found += self._content_mismatch(body)
         return found
 
@@ -98,16 +98,16 @@ class RequestMatcher:
             try:
                 value = json.loads(body)
             except ValueError:
-                yield Mismatch("json", 1, [f"- {json.dumps(self._json)}", f"+ (no JSON) {_shown(body)}"])
+                yield Mismatch("json", 0.5, [f"- {json.dumps(self._json)}", f"+ (no JSON) {_shown(body)}"])
                 return
             if value != self._json:
-                yield Mismatch("json", 1, _diff(_pretty(self._json), _pretty(value)))
+                yield Mismatch("json", 0.5, _diff(_pretty(self._json), _pretty(value)))
         elif isinstance(self._body, re.Pattern):
             text: Any = body if isinstance(self._body.pattern, bytes) else body.decode("utf-8", "replace")
             if not self._body.search(text):
-                yield Mismatch("body", 1, [f"- matches {self._body.pattern!r}", f"+ {_shown(body)}"])
+                yield Mismatch("body", 0.5, [f"- matches {self._body.pattern!r}", f"+ {_shown(body)}"])
         elif self._body is not None and body != self._body:
-            yield Mismatch("body", 1, [f"- {_shown(self._body)}", f"+ {_shown(body)}"])
+            yield Mismatch("body", 0.5, [f"- {_shown(self._body)}", f"+ {_shown(body)}"])
 
 
 def _checked(path: str) -> str:

@@ -170,7 +170,7 @@ class RawConnection:
         """Wait until the client has everything, or for some seconds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _DELIVERY
-        while self._sink.out.undelivered and loop.time() < end:
+        while self._sink.out.undelivered and loop.time() < end:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.001)
 
     async def reset(self) -> None:

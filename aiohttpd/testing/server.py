@@ -31,6 +31,20 @@ from .tls_front import TLSFront
 
 __all__ = ["TestServer"]
 
+
+class _Server(HTTPServer):
+    """A server that tells the book what has failed."""
+
+    def __init__(self, book: Book, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._book = book
+
+    def handle_error(self, error: BaseException, request: Request) -> None:
+        """Note it, and log it as ever."""
+        self._book.failed(request, error)
+        super().handle_error(error, request)
+
+
 _ORDERLY = 0.002  # seconds for connections to be closed in good order, before they are aborted
 
 
@@ -155,7 +169,8 @@ class TestServer:
             self._ca_file = write_authority()
             self._stack.callback(os.unlink, self._ca_file)
         fronted = self._tls in ("slow", "reset")
-        self._server = HTTPServer(
+        self._server = _Server(
+            self._book,
             [] if fronted else self._address(),
             self._recorder.recording(self._serve),
             config=self._config,
@@ -198,7 +213,7 @@ class TestServer:
         if self._app is None:
             await self._book.serve(request, response, recorded)
         elif self._book.expectations and (found := await self._book.find(request, recorded)) is not None:
-            await found.serve(request, response)
+            await self._book.answer(found, request, response)
         else:
             await self._app(request, response)
 

@@ -34,6 +34,7 @@ class TLSFront:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[socket.socket] = set()  # accepted, and not the server's yet
         self._start(self._accept())
 
     @property
@@ -51,19 +52,19 @@ class TLSFront:
         while True:
             sock, _ = await loop.sock_accept(self._listener)
             sock.setblocking(False)
+            self._waiting.add(sock)
             self._start(self._serve(sock))
 
     async def _serve(self, sock: socket.socket) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(sock.close)
+        with contextlib.suppress(OSError, RuntimeError):  # the client has given up, or the server stops
             if self._delay is None:
                 await asyncio.get_running_loop().sock_recv(sock, 1)  # the handshake has begun
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                sock.close()
                 return
             await asyncio.sleep(self._delay)
-            stack.pop_all()  # it is the server's from now on
-            with contextlib.suppress(OSError, RuntimeError):  # the client has given up, or the server stops
-                await self._server.serve_connection(sock, self._context)
+            self._waiting.discard(sock)
+            await self._server.serve_connection(sock, self._context)
 
     async def close(self) -> None:
         """Stop."""
@@ -72,4 +73,5 @@ class TLSFront:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._listener.close()
+        for sock in (self._listener, *self._waiting):
+            sock.close()

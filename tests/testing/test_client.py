@@ -1,0 +1,126 @@
+"""A client in memory: streams both ways, lifespan, what is left, errors."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+import aiohttpd
+from aiohttpd.testing import client
+
+
+class Site(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            while True:
+                self.wfile.write(b"x" * 1000)
+                await self.wfile.drain()
+        self.send_json({"path": self.path, "host": self.headers["Host"], "word": getattr(self.server, "word", None)})
+
+    async def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        async for piece in self.rfile:
+            self.wfile.write(piece.upper())
+            await self.wfile.drain()
+
+
+async def test_get() -> None:
+    async with client(Site) as asking:
+        answer = await asking.get("/a?b=1")
+        assert answer.json() == {"path": "/a?b=1", "host": "testserver", "word": None}
+        assert answer.headers["Server"].startswith("aiohttpd/")
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_lifespan_and_options() -> None:
+    left = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(server: Any) -> AsyncIterator[None]:
+        server.word = "hello"
+        yield
+        left.append(True)
+
+    async with client(Site, lifespan=lifespan, base_url="http://example.org", server_header=False) as asking:
+        answer = await asking.get("/")
+        assert answer.json() == {"path": "/", "host": "example.org", "word": "hello"}
+        assert "Server" not in answer.headers
+        assert not left
+    assert left
+
+
+async def test_an_endless_answer() -> None:
+    async with client(Site) as asking, asking.stream("GET", "/endless") as answer:
+        got = 0
+        async for piece in answer.aiter_raw():
+            got += len(piece)
+            if got > 1_000_000:
+                break
+
+
+async def test_both_ways_at_once() -> None:
+    """The request goes on only after the first of the answer has come."""
+    heard = asyncio.Event()
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    async with client(Site) as asking, asking.stream("POST", "/", content=content()) as answer:
+        got = b"".join([piece async for piece in answer.aiter_raw()])
+        heard.set()
+    assert got == b"ONETWO"
+
+
+async def test_a_large_body_and_back_pressure() -> None:
+    async with client(Site) as asking:
+        answer = await asking.post("/", content=b"a" * 5_000_000)
+        assert answer.content == b"A" * 5_000_000
+
+
+async def test_connections_are_used_again() -> None:
+    async with client(Site) as asking:
+        for number in range(50):
+            assert (await asking.get(f"/{number}")).status_code == 200
+        answers = await asyncio.gather(*(asking.get(f"/{number}") for number in range(50)))
+        assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_errors() -> None:
+    class Cut(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "10")
+            self.end_headers()
+            self.wfile.write(b"12")
+            self.wfile.flush()
+            self.wfile.abort()
+
+    async with client(Cut) as asking:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asking.get("/")
+        with pytest.raises(httpx.UnsupportedProtocol, match="http://"):
+            await asking.get("https://testserver/")
+
+
+async def test_timeouts() -> None:
+    class Waiting(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            await asyncio.Event().wait()
+
+    async with client(Waiting) as asking:
+        with pytest.raises(httpx.ReadTimeout):
+            await asking.get("/", timeout=0.01)
+
+
+async def test_outside_of_async_with() -> None:
+    asking = client(Site)
+    with pytest.raises(httpx.ConnectError, match="async with"):
+        await asking.get("/")
+    await asking.aclose()
