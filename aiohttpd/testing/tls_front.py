@@ -8,8 +8,6 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Coroutine
-from typing import Any
 
 from ..server.server import HTTPServer
 
@@ -35,30 +33,27 @@ class TLSFront:
         self._listener.setblocking(False)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[socket.socket] = set()  # accepted, and not the server's yet
-        self._start(self._accept())
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._listener, self._accept)  # a task that awaits may lose what it has accepted
 
     @property
     def url(self) -> str:
         """Of the listening socket."""
         return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(self._listener)
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone already
+            sock, _ = self._listener.accept()
             sock.setblocking(False)
             self._waiting.add(sock)
-            self._start(self._serve(sock))
+            task = self._loop.create_task(self._serve(sock))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError, RuntimeError):  # the client has given up, or the server stops
             if self._delay is None:
-                await asyncio.get_running_loop().sock_recv(sock, 1)  # the handshake has begun
+                await self._loop.sock_recv(sock, 1)  # the handshake has begun
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 sock.close()
                 return
@@ -68,6 +63,7 @@ class TLSFront:
 
     async def close(self) -> None:
         """Stop."""
+        self._loop.remove_reader(self._listener)
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
