@@ -35,6 +35,7 @@ from .process import open_standard_streams, say
 from .run import serve as serve_app
 from .run import serve_many
 from .stderr import own_stderr
+from .testing_commands import COMMANDS
 
 __all__ = ["main"]
 
@@ -458,6 +459,10 @@ def routes(target: str) -> None:
         click.echo(route_table(app))
     else:
         _fail(f"{target} is no Router: it has no table of routes", 2)
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 def _is_taken(error: BindError) -> bool:

@@ -180,9 +180,14 @@ class Expectation(Faults):
 
 
 class Book:
-    """The expectations of one server."""
+    """The expectations of one server.
 
-    def __init__(self) -> None:
+    Args:
+        reads_all: read the bodies of all requests, even if nothing is expected.
+    """
+
+    def __init__(self, *, reads_all: bool) -> None:
+        self.reads_all = reads_all
         self.expectations: list[Expectation] = []
         self.failures: list[str] = []
         self._order: list[Expectation] = []
@@ -204,15 +209,11 @@ class Book:
         if expectation not in self._order:
             self._order.append(expectation)
 
-    async def serve(self, request: Request, response: ResponseWriter, recorded: RecordedRequest) -> None:
-        """Answer a request by the first expectation that it meets; else with 500 and the reason."""
-        found = await self.find(request, recorded)
-        if found is None:
-            text = self._explain(request, recorded)
-            self.failures.append(text)
-            await _answer_app(500, [("Content-Type", "text/plain; charset=utf-8")], text.encode())(request, response)
-            return
-        await self.answer(found, request, response)
+    async def refuse(self, request: Request, response: ResponseWriter, recorded: RecordedRequest) -> None:
+        """Answer a request that nobody expects, with 500 and the reason."""
+        text = self._explain(request, recorded)
+        self.failures.append(text)
+        await _answer_app(500, [("Content-Type", "text/plain; charset=utf-8")], text.encode())(request, response)
 
     async def answer(self, expectation: Expectation, request: Request, response: ResponseWriter) -> None:
         """Answer a request that has met an expectation."""
@@ -232,6 +233,8 @@ class Book:
 
     async def find(self, request: Request, recorded: RecordedRequest) -> Expectation | None:
         """The expectation that a request meets, or None; it counts as met. The body of the request is read."""
+        if not self.expectations and not self.reads_all:
+            return None  # what serves the request reads its body itself
         if request.known_body is not None:
             request.body.limit = None
             await request.body.read()  # which is recorded

@@ -188,7 +188,8 @@ class RawConnection:
         await self.delivered()
         sock: socket.socket | None = self._response.get_extra_info("socket")
         if sock is not None:
-            sock.shutdown(socket.SHUT_WR)
+            with socket.socket(fileno=os.dup(sock.fileno())) as own:  # that of uvloop cannot do it
+                own.shutdown(socket.SHUT_WR)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DELIVERY):
                 await self._response.wait_closed()

@@ -27,9 +27,12 @@ from .loop_thread import LoopThread
 from .matching import ANYTHING, Pairs, RequestMatcher
 from .ports import bound_socket
 from .recording import Connection, RecordedRequest, Recorder
+from .tapes import Replay
 from .tls_front import TLSFront
 
 __all__ = ["TestServer"]
+
+_ORDERLY = 0.002  # seconds for connections to be closed in good order, before they are aborted
 
 
 class _Server(HTTPServer):
@@ -43,9 +46,6 @@ class _Server(HTTPServer):
         """Note it, and log it as ever."""
         self._book.failed(request, error)
         super().handle_error(error, request)
-
-
-_ORDERLY = 0.002  # seconds for connections to be closed in good order, before they are aborted
 
 
 class TestServer:
@@ -104,7 +104,8 @@ class TestServer:
         self._tls_delay = tls_delay
         self._config = Config(**{"timeout_drain_idle": 0, "access_log": False, **options})
         self._unix = unix
-        self._book = Book()
+        self._book = Book(reads_all=app is None)
+        self._replays: list[Replay] = []
         self._recorder = Recorder()
         self._server: HTTPServer | None = None
         self._front: TLSFront | None = None
@@ -210,12 +211,18 @@ class TestServer:
     async def _serve(self, request: Request, response: ResponseWriter, recorded: RecordedRequest) -> None:
         if refused_for_reuse(request, response):
             return
-        if self._app is None:
-            await self._book.serve(request, response, recorded)
-        elif self._book.expectations and (found := await self._book.find(request, recorded)) is not None:
-            await self._book.answer(found, request, response)
-        else:
+        book = self._book
+        if (found := await book.find(request, recorded)) is not None:
+            await book.answer(found, request, response)
+        elif (tape := self._tape_of(request)) is not None:
+            tape.answer(request, response, recorded.body)
+        elif self._app is not None:
             await self._app(request, response)
+        else:
+            await book.refuse(request, response, recorded)
+
+    def _tape_of(self, request: Request) -> Replay | None:
+        return next((tape for tape in self._replays if tape.has(request.method, request.target)), None)
 
     # Where it is.
 
@@ -339,6 +346,17 @@ class TestServer:
         """
         return self._book.add(RequestMatcher(method, path, query=query, headers=headers, json=json, body=body))
 
+    def replay(self, folder: str | os.PathLike[str]) -> None:
+        """Answer what has been recorded in a folder by ``aiohttpd record``, unless it meets an expectation.
+
+        A request that has been recorded several times gets the answers in that order, and the last one again.
+
+        Raises:
+            FileNotFoundError, ValueError: there is nothing recorded, or what cannot be read.
+        """
+        self._replays.append(Replay(folder))
+        self._book.reads_all = True  # since a tape compares them
+
     def verify(self) -> None:
         """See whether everything has been as expected; the fixtures and the ``with`` statement do it at the end.
 
@@ -352,8 +370,9 @@ class TestServer:
             raise AssertionError(verdict)
 
     def clear(self) -> None:
-        """Forget expectations, failures and records; connections stay open."""
+        """Forget expectations, tapes, failures and records; connections stay open."""
         self._book.clear()
+        self._replays.clear()
         self._recorder.clear()
 
     # What has come.

@@ -1,0 +1,91 @@
+"""The commands ``aiohttpd faults``, ``record`` and ``replay``: servers for those who test HTTP clients.
+
+Owns their options. What they serve is `aiohttpd.testing`'s, which is imported when one of them is called.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..config import Config
+from ..engine.interfaces import App
+from ..net.sockets import BindError
+from .process import open_standard_streams, say
+from .run import serve
+
+__all__ = ["COMMANDS"]
+
+_port = click.option("-p", "--port", type=click.IntRange(0, 65535), default=8000, help="0 takes a free port  [8000]")
+_bind = click.option("-b", "--bind", metavar="ADDRESS", default="127.0.0.1", help="[127.0.0.1]")
+
+
+@click.command(short_help="Serve answers that are wrong, for tests of HTTP clients.")
+@_port
+@_bind
+def faults(port: int, bind: str) -> None:
+    """Serve every fault that aiohttpd.testing has, each at a path of its own; / lists them.
+
+    \b
+      aiohttpd faults
+      curl http://127.0.0.1:8000/reset/in-body
+    """
+    from ..testing.fault_site import fault_site
+
+    app, lifespan = fault_site()
+    _serve(app, bind, port, lifespan)
+
+
+@click.command(short_help="Pass requests on to a server, and write what passes to a folder.")
+@click.argument("url")
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="a header field whose value is not written; "
+              "repeatable  [Authorization, Proxy-Authorization, Cookie, Set-Cookie, X-Api-Key]")  # fmt: skip
+@_port
+@_bind
+def record(url: str, folder: str, secrets: tuple[str, ...], port: int, bind: str) -> None:
+    """Pass requests on to the server at URL, and write requests and answers to FOLDER.
+
+    \b
+      aiohttpd record https://api.example.org tests/tape
+    """
+    from ..testing.tapes import SECRETS, recording_app
+
+    _serve(_made(recording_app, url, folder, secrets=(*SECRETS, *secrets)), bind, port)
+
+
+@click.command(short_help="Answer requests from a folder that `record` has written.")
+@click.argument("folder", type=click.Path(file_okay=False))
+@_port
+@_bind
+def replay(folder: str, port: int, bind: str) -> None:
+    """Answer requests as they have been recorded in FOLDER; 404 to others.
+
+    \b
+      aiohttpd replay tests/tape
+    """
+    from ..testing.tapes import replaying_app
+
+    _serve(_made(replaying_app, folder), bind, port)
+
+
+COMMANDS = (faults, record, replay)
+
+
+def _made(make: Callable[..., App], *arguments: Any, **options: Any) -> App:
+    try:
+        return make(*arguments, **options)
+    except (ValueError, OSError) as error:
+        say(f"aiohttpd: {error}")
+        sys.exit(2)
+
+
+def _serve(app: App, bind: str, port: int, lifespan: Any = None) -> None:
+    open_standard_streams()
+    try:
+        serve(app, (bind, port), Config.from_options({}, os.environ), lifespan=lifespan)
+    except BindError as error:
+        say(f"aiohttpd: {error}")
+        sys.exit(1)
