@@ -34,8 +34,7 @@ def faults(port: int, bind: str) -> None:
     """
     from ..testing.fault_site import fault_site
 
-    app, lifespan = fault_site()
-    _serve(app, bind, port, lifespan)
+    _serve(fault_site(), bind, port)
 
 
 @click.command(short_help="Pass requests on to a server, and write what passes to a folder.")
@@ -82,10 +81,10 @@ def _made(make: Callable[..., App], *arguments: Any, **options: Any) -> App:
         sys.exit(2)
 
 
-def _serve(app: App, bind: str, port: int, lifespan: Any = None) -> None:
+def _serve(app: App, bind: str, port: int) -> None:
     open_standard_streams()
     try:
-        serve(app, (bind, port), Config.from_options({}, os.environ), lifespan=lifespan)
+        serve(app, (bind, port), Config.from_options({}, os.environ))
     except BindError as error:
         say(f"aiohttpd: {error}")
         sys.exit(1)

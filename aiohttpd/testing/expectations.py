@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from ..asgi.host import hosted
 from ..engine.body import StreamReader
 from ..engine.interfaces import App, ResponseWriter
 from ..handlers.app import resolve_app
@@ -331,4 +332,4 @@ def _app_of(responder: Any, method: str | None) -> App:
             made = type("Answer", (BaseHTTPRequestHandler,), {})
             add_function(made, "/", [method] if method else _METHODS, responder)
             return resolve_app(made)
-    return resolve_app(responder)
+    return resolve_app(hosted(responder))

@@ -97,6 +97,11 @@ class _Site:
         self._ca_file = ""
 
     async def __call__(self, request: Request, response: ResponseWriter) -> None:
+        """The App, which has a lifespan; `answer` has none."""
+        await self.answer(request, response)
+
+    async def answer(self, request: Request, response: ResponseWriter) -> None:
+        """Answer a request, here or on one of the servers beside it."""
         if refused_for_reuse(request, response):
             return
         app = self._apps.get(request.path)
@@ -117,9 +122,9 @@ class _Site:
             self._elsewhere.append(("refused", "connections are refused: nobody listens on the port", url))
             try:
                 for name, text in TLS_FAULTS.items():
-                    app: App = Faults().no_close_notify().around(self) if name == "no_close_notify" else self
+                    app: App = Faults().no_close_notify().around(self.answer) if name == "no_close_notify" else self.answer
                     kind: Any = True if name == "no_close_notify" else name
-                    beside = await stack.enter_async_context(TestServer(app, tls=kind, tls_delay=5, lifespan=_no_life))
+                    beside = await stack.enter_async_context(TestServer(app, tls=kind, tls_delay=5))
                     self._elsewhere.append((f"tls/{name}", text, f"{beside.url}/ok"))
                     self._ca_file = beside.ca_file
             except ImportError as error:
@@ -154,15 +159,9 @@ td {{ padding: .2em 1em .2em 0; vertical-align: top }}</style></head><body>
 """
 
 
-def fault_site() -> tuple[App, Callable[[Any], Any]]:
-    """The App of the site, and its lifespan."""
-    site = _Site()
-    return site, site.lifespan
-
-
-@contextlib.asynccontextmanager
-async def _no_life(server: Any) -> AsyncIterator[None]:
-    yield  # the servers beside the site do not start others
+def fault_site() -> App:
+    """The App of the site; its lifespan starts the servers beside it."""
+    return _Site()
 
 
 def _answering(fault: Fault) -> App:

@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Callable
 from typing import Self
 
+from ..asgi.host import hosted
 from ..engine.interfaces import App, ResponseWriter
-from ..handlers.app import resolve_app
+from ..handlers.app import copy_error_format, resolve_app
 from ..wire.request import Request
 from ..wire.response import status_line
 from .raw import RawAnswer, RawConnection, answer_of
@@ -285,11 +286,13 @@ class Faults:
         Raises:
             TypeError: ``app`` is no App.
         """
+        app = hosted(app)
         resolved = resolve_app(app)
 
         async def faulty(request: Request, response: ResponseWriter) -> None:
             await self.answer(resolved, request, response)
 
+        copy_error_format(app, faulty)
         return faulty
 
     async def answer(self, app: App, request: Request, response: ResponseWriter) -> None:

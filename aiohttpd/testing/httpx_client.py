@@ -15,7 +15,8 @@ import httpx
 
 from ..config import Config
 from ..engine.interfaces import App
-from ..server.server import HTTPServer, Lifespan
+from ..handlers.app import Lifespan
+from ..server.server import HTTPServer
 from .memory import MemoryTransport
 
 __all__ = ["client"]
@@ -37,8 +38,8 @@ def client(
     entered and left with the ``async with`` of the client; without it there is no server.
 
     Args:
-        app: a handler class, or another App.
-        lifespan: as for `HTTPServer`; by default the attribute ``lifespan`` of the App, if it has one.
+        app: a handler class, another App, or an ASGI application.
+        lifespan: as for `HTTPServer`; that of the App is entered, too.
         base_url: of the client; its host is what the App finds in ``Host``.
         options: fields of `Config`.
 
@@ -47,7 +48,7 @@ def client(
         TypeError, ValueError: an option is unknown or out of its range.
     """
     config = Config(**{"timeout_drain_idle": 0, "access_log": False, **options})
-    server = HTTPServer([], app, config=config, lifespan=lifespan or getattr(app, "lifespan", None))
+    server = HTTPServer([], app, config=config, lifespan=lifespan)
     return httpx.AsyncClient(transport=_Transport(server), base_url=base_url, trust_env=False)
 
 

@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
+from ..asgi.host import hosted
 from ..config import Config
 from ..engine.interfaces import App, ResponseWriter
-from ..handlers.app import resolve_app
-from ..server.server import HTTPServer, Lifespan
+from ..handlers.app import Lifespan, copy_error_format, resolve_app
+from ..server.server import HTTPServer
 from ..wire.request import Request
 from .certificates import TLSKind, server_context, write_authority
 from .expectations import Book, Expectation
@@ -70,12 +71,12 @@ class TestServer:
     and something was not as expected, leaving it raises AssertionError.
 
     Args:
-        app: a handler class, or another App, for all requests that meet no expectation.
+        app: a handler class, another App, or an ASGI application, for all requests that meet no expectation.
         tls: True for HTTPS, with a certificate of `ca_file`; needs ``aiohttpd[testing]``. Or a fault: ``expired``,
             ``wrong_name`` and ``unknown_authority`` are certificates that a client has to refuse; ``slow`` begins the
             handshake after ``tls_delay``; ``reset`` resets the connection in place of it.
         unix: listen on a unix socket, `unix_path`, in place of a port.
-        lifespan: as for `HTTPServer`; by default the attribute ``lifespan`` of the App, if it has one.
+        lifespan: as for `HTTPServer`; that of the App is entered, too.
         tls_delay: seconds, for ``slow``.
         options: fields of `Config`. The access log is off by default.
 
@@ -98,8 +99,9 @@ class TestServer:
     ) -> None:
         if tls and unix:
             raise ValueError("TestServer has tls or unix, not both")
-        self._app = None if app is None else resolve_app(app)
-        self._lifespan = lifespan or getattr(app, "lifespan", None)
+        self._given = hosted(app)
+        self._app = None if app is None else resolve_app(self._given)
+        self._lifespan = lifespan
         self._tls: TLSKind | None = ("good" if tls is True else tls) or None
         self._tls_delay = tls_delay
         self._config = Config(**{"timeout_drain_idle": 0, "access_log": False, **options})
@@ -169,11 +171,14 @@ class TestServer:
         if context is not None:
             self._ca_file = write_authority()
             self._stack.callback(os.unlink, self._ca_file)
+        served = self._recorder.recording(self._serve)
+        if self._given is not None:
+            copy_error_format(self._given, served)
         fronted = self._tls in ("slow", "reset")
         self._server = _Server(
             self._book,
             [] if fronted else self._address(),
-            self._recorder.recording(self._serve),
+            served,
             config=self._config,
             lifespan=self._lifespan,
             ssl=None if fronted else context,

@@ -19,8 +19,7 @@ from ..support.programs import program
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[TestServer]:
-    app, lifespan = fault_site()
-    with TestServer(app, lifespan=lifespan) as server:
+    with TestServer(fault_site()) as server:
         yield server
 
 

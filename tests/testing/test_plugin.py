@@ -1,13 +1,13 @@
 """The plugin for pytest: fixtures in tests of all kinds, what they say when something is unexpected, what it costs."""
 
-import os
 import subprocess
 import sys
-import textwrap
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from ..support.suites import pytest_run
 
 PLAIN = """
 import urllib.request
@@ -17,13 +17,6 @@ def test_sync(httpd):
     assert b"Ada" in urllib.request.urlopen(httpd.url_for("/users/3")).read()
     assert len(httpd.requests) == 1
 """
-
-
-def pytest_run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_it.py").write_text(textwrap.dedent(text))
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "aiohttpd.testing.plugin", *arguments]
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_entry_point() -> None:
