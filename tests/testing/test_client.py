@@ -124,3 +124,13 @@ async def test_outside_of_async_with() -> None:
     with pytest.raises(httpx.ConnectError, match="async with"):
         await asking.get("/")
     await asking.aclose()
+
+
+async def test_asgi() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    async with client(application) as asking:
+        assert (await asking.get("/a")).text == "/a"

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.testing import TestServer
+from aiohttpd.testing import Faults, TestServer
 
 
 class Echo(aiohttpd.BaseHTTPRequestHandler):
@@ -266,3 +266,24 @@ class TestRecords:
             async with httpx.AsyncClient(base_url=server.url) as client:
                 await client.get("/")
                 assert len(await server.arrived(1)) == 1
+
+
+async def asgi_application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            scope["state"]["word"] = "ready"
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["state"]["word"].encode()})
+
+
+class TestApplications:
+    def test_asgi(self) -> None:
+        with TestServer(asgi_application) as server:
+            assert fetch(server.url_for("/")) == "ready"
+
+    def test_lifespan_of_an_app_under_faults(self) -> None:
+        with TestServer(Faults().drip(100_000).around(asgi_application)) as server:  # type: ignore[arg-type]
+            assert fetch(server.url_for("/")) == "ready"
