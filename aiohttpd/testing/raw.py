@@ -120,6 +120,9 @@ class _Capture(EncoderWrapper):
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         self.inner.interim(head, status, fields, reason)  # it is no part of the answer, and may be waited for
 
+    def framed(self, parts: list[bytes]) -> None:
+        self._parts += parts
+
     def file(self, descriptor: int) -> FileSource:
         return _ReadFile(self, descriptor)
 

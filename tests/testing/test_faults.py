@@ -2,11 +2,13 @@
 
 import asyncio
 import gzip
+import http.server
 import socket
 import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -315,6 +317,29 @@ class Streamed(aiohttpd.BaseHTTPRequestHandler):
             await self.wfile.drain()
 
 
+class OldHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "10")
+        self.end_headers()
+        self.wfile.write(CONTENT.encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class PlainMethod(aiohttpd.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_text(CONTENT)
+
+
+def wsgi_application(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [CONTENT.encode()]
+
+
 class Failing(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         self.send_error(404)
@@ -351,6 +376,16 @@ class TestAroundApps:
             _, _, body = peer.rest().partition(b"\r\n\r\n")
             peer.sock.close()
         assert body == CONTENT[:7].encode()
+
+    @pytest.mark.parametrize("app", [OldHandler, PlainMethod, aiohttpd.wsgi(wsgi_application)])
+    def test_code_in_threads(self, app: Any) -> None:
+        with TestServer(Faults().reset(after=4).around(app)) as server:
+            peer = Peer(server)
+            peer.send(GET)
+            head, _, body = peer.rest().partition(b"\r\n\r\n")
+            peer.sock.close()
+        assert b"Content-Length: 10" in head
+        assert (body, peer.end) == (CONTENT[:4].encode(), "RST")
 
     def test_errors_of_a_handler_go_wrong_too(self) -> None:
         with TestServer(Faults().reset(after=0).around(Failing)) as server:
