@@ -31,7 +31,7 @@ class OpenTelemetry(Layer):
 
     def __init__(self, tracer_provider: Any = None) -> None:
         try:
-            from opentelemetry import trace
+            import opentelemetry.trace as trace
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
                 "OpenTelemetry needs the API of OpenTelemetry: pip install 'aiohttpd[opentelemetry]'"
@@ -43,7 +43,8 @@ class OpenTelemetry(Layer):
         return OpenTelemetry, (self._provider,)
 
     async def serve(self, app: App, request: Request, response: Any) -> None:
-        from opentelemetry import propagate, trace
+        import opentelemetry.propagate as propagate
+        import opentelemetry.trace as trace
 
         method = request.method if request.method in _KNOWN_METHODS else "_OTHER"
         with self._tracer.start_as_current_span(
