@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..engine.answer import ResponseState
+from ..engine.error_body import error_fields
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ConnectionClosed, ContractError
 from ..wire.request import Request
@@ -121,7 +122,7 @@ class WebSocketExchange:
             self._answered.set()
         elif kind == "websocket.close":
             self._denied = self._response.close_connection = True
-            self._response.send_head(403, [("Content-Type", "text/plain; charset=utf-8")])
+            self._response.send_head(403, error_fields(403, "text/plain; charset=utf-8"))
             self._response.write(b"Forbidden\n")
             self._response.end()
             self._answered.set()

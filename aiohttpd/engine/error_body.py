@@ -46,15 +46,21 @@ a { color: #0b57d0; margin-right: 1rem }
 
 
 def error_fields(
-    content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
+    status: int, content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """The header fields of an error response.
+    """The header fields of an error response that the server itself words.
 
-    All errors use it: `BaseHTTPRequestHandler.send_error`, errors of Apps that are no handler classes, and refusals of
-    the connection (400, 408, 431, 503 and so on). A field that every error response has is added here. Content-Length
-    and the fields of framing are not here: they are added where the response is sent.
+    A field that all of these have is added here. Its callers are: `BaseHTTPRequestHandler.send_error`, errors of Apps
+    that are no handler classes, refusals of the connection (400, 408, 431, 503 and so on), the traceback page, the
+    health page, and the refusal of a WebSocket by an ASGI application. It is not used for what an App sends itself with
+    a status of 400 or more (``send_text(text, 404)``, functions of ``error_handlers``, ASGI and WSGI applications,
+    unmodified handlers of http.server).
+
+    Content-Length and the fields of framing are not here: they are added where the response is sent. A field with a
+    value that differs each time is better appended as a line of its own: `ResponseFields.add` remembers lines.
 
     Args:
+        status: the status code; `send_error` can also be called with one below 400.
         content_type: of the content; None if the status allows none.
         more: the fields of this error, such as Allow; fields that the App adds.
     """

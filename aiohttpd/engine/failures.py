@@ -82,7 +82,7 @@ def _overdue(error: BaseException) -> TimeoutError:
 def _answer(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
     content_type, content = content_of(error, error_body)
     response.restart()
-    response.send_head(error.status, error_fields(content_type, error.headers, more), error.message)
+    response.send_head(error.status, error_fields(error.status, content_type, error.headers, more), error.message)
     response.write(content)
     response.finish()
 
@@ -101,7 +101,7 @@ def refusal(
     """
     content_type, content = content_of(error, error_body)
     framing = ("Content-Length", len(content)), ("Connection", "close")
-    fields = ResponseFields.of((*error_fields(content_type, error.headers, more), *framing))
+    fields = ResponseFields.of((*error_fields(error.status, content_type, error.headers, more), *framing))
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
 
 

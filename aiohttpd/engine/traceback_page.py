@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..config.hosts import AllowedHosts, is_loopback
 from ..wire.negotiation import accepts_html
 from ..wire.request import Request
+from .error_body import error_fields
 
 if TYPE_CHECKING:
     from traceback import FrameSummary, TracebackException
@@ -58,7 +59,7 @@ def send_traceback(error: BaseException, response: "ResponseWriter") -> bool:
     else:
         kind, text = "text/plain; charset=utf-8", "".join(told.format())
     response.restart()
-    response.send_head(500, (("Content-Type", kind), *_FIELDS))
+    response.send_head(500, error_fields(500, kind, _FIELDS))
     response.write(text.encode("utf-8", "backslashreplace"))
     return True
 

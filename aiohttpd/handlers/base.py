@@ -667,7 +667,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         if code >= 200 and code not in (204, 205, 304):
             content_type, content = checked(self.error_body(code, message, explain))
         self.send_response(code, message if is_field_value(message) else phrase)
-        for name, value in error_fields(content_type, headers):
+        for name, value in error_fields(code, content_type, headers):
             self.send_header(name, value)
         if content_type is not None:
             self.send_header("Content-Length", len(content))

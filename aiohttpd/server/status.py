@@ -6,6 +6,7 @@ Owns their answers, and how they are put in front of an App. What is counted is 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from ..engine.error_body import error_fields
 from ..engine.interfaces import App, ServedApp
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
@@ -21,6 +22,7 @@ __all__ = ["Snapshots", "add_pages", "health_page", "is_path", "metrics_page", "
 Snapshots = Callable[[], Awaitable[list[Snapshot]]]
 
 _PLAIN = "text/plain; charset=utf-8"
+_NO_STORE = ("Cache-Control", "no-store")
 
 
 def is_path(text: str) -> bool:
@@ -62,7 +64,7 @@ def metrics_page(snapshots: Snapshots) -> App:
 
     async def metrics(request: Request, response: StreamWriter) -> None:
         text = prometheus_text(merge(await snapshots()))
-        response.send_head(200, (("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store")))
+        response.send_head(200, (("Content-Type", CONTENT_TYPE), _NO_STORE))
         response.write(text.encode())
 
     return metrics
@@ -72,9 +74,12 @@ def health_page(is_ready: Callable[[], bool]) -> App:
     """An App that answers 200 while the server is ready, and 503 when it is not."""
 
     async def health(request: Request, response: StreamWriter) -> None:
-        ready = is_ready()
-        response.send_head(200 if ready else 503, (("Content-Type", _PLAIN), ("Cache-Control", "no-store")))
-        response.write(b"ready\n" if ready else b"draining\n")
+        if is_ready():
+            response.send_head(200, (("Content-Type", _PLAIN), _NO_STORE))
+            response.write(b"ready\n")
+        else:
+            response.send_head(503, error_fields(503, _PLAIN, [_NO_STORE]))
+            response.write(b"draining\n")
 
     return health
 

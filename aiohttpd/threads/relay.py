@@ -352,7 +352,7 @@ def _why_no_field(line: bytes) -> str:
     return f"{line[:80]!r} in the head of an answer is no field: {why}"
 
 
-# Most answers of a second have the same head.
+# Most answers of a second have the same head. The result depends on the bytes alone.
 _read_known_head = functools.lru_cache(64)(_read_head)
 
 

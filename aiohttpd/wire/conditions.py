@@ -14,7 +14,8 @@ from .headers import Headers
 __all__ = ["CONDITIONAL_FIELDS", "Outcome", "Validators", "evaluate", "range_applies"]
 
 # Fields that make a request conditional, RFC 9110 section 13.1. A request with none of them is not evaluated. If-Range
-# is not here: it has an effect only together with Range.
+# is not here: it has an effect only together with Range. A request with one of these, or with Range, gets no prepared
+# response from the cache of small files (`handlers.files.store`).
 CONDITIONAL_FIELDS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
 # RFC 9110 section 8.8.3, and the list of section 5.6.1, which may hold empty elements.

@@ -73,7 +73,7 @@ class ResponseFields(list[bytes]):
         return made
 
     def add(self, name: str, value: str | int) -> None:
-        """Append a field.
+        """Append a field. Short lines are remembered, for the next response that has the same field.
 
         Raises:
             ValueError: the name is not a token, or the value has CR, LF, NUL or another control character.

@@ -1,6 +1,8 @@
-"""A header field that is added to `error_fields` is in every error response, whoever sends it."""
+"""A header field that is added to `error_fields` is in every error response that the server words."""
 
 import asyncio
+import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,15 +10,22 @@ import pytest
 
 import aiohttpd
 from aiohttpd import App, BaseHTTPRequestHandler, HTTPError, Request, StreamWriter
-from aiohttpd.engine import error_body, failures
+from aiohttpd.engine import error_body
 from aiohttpd.fileserver.folder import FolderOptions, folder_app
-from aiohttpd.handlers import base
 from aiohttpd.middleware.auth import basic_auth
+from aiohttpd.server.status import health_page
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to, fetch
 
 ADDED = ("X-Everywhere", "yes")
+CALLERS = {
+    "aiohttpd.asgi.websocket",
+    "aiohttpd.engine.failures",
+    "aiohttpd.engine.traceback_page",
+    "aiohttpd.handlers.base",
+    "aiohttpd.server.status",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +34,15 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
     original = error_body.error_fields
 
     def with_one_more(
-        content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
+        status: int, content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
     ) -> list[tuple[str, str]]:
-        return [*original(content_type, *more), ADDED]
+        return [*original(status, content_type, *more), ADDED]
 
-    for module in (error_body, failures, base):
+    for name in CALLERS:
+        importlib.import_module(name)
+    users = [module for module in sys.modules.values() if vars(module).get("error_fields") is original]
+    assert {module.__name__ for module in users} == {"aiohttpd.engine.error_body", *CALLERS}
+    for module in users:
         monkeypatch.setattr(module, "error_fields", with_one_more)
 
 
@@ -110,3 +123,23 @@ async def test_of_overload() -> None:
 
 async def test_not_of_others() -> None:
     assert (await fetch(Handler, "/"))[ADDED[0]] is None
+
+
+async def test_of_the_health_page_and_the_traceback_page(caplog: pytest.LogCaptureFixture) -> None:
+    request = b"GET /crash HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = await answer_to(Handler, request, config=aiohttpd.Config(debug=True, access_log=False))
+    assert (answer.status, answer[ADDED[0]]) == (500, "yes")
+    assert b"LookupError" in answer.body
+    caplog.clear()
+    answer = await answer_to(health_page(lambda: False), request)
+    assert (answer.status, answer[ADDED[0]]) == (503, "yes")
+
+
+class Own(BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        self.send_text("worded by the program", 404)
+
+
+async def test_what_a_program_words_itself_is_its_own() -> None:
+    answer = await fetch(Own, "/")
+    assert (answer.status, answer[ADDED[0]]) == (404, None)

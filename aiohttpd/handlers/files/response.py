@@ -1,7 +1,7 @@
 """The response to a request for one file: 200, 206, 304, 412 or 416 (RFC 9110 sections 13 to 15).
 
 Owns the choice of the status, by conditions (`wire.conditions`) and ranges (`wire.ranges`), and the header fields. The
-file server finds the file itself; `send_path` is for other handlers.
+file server finds the file itself, other handlers call `send_path` (``send_file``); both end in `send_file_head`.
 """
 
 import os

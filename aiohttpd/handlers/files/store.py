@@ -36,7 +36,8 @@ _LOOK_UP_INTERVAL: Final = 1.0  # seconds after which a path is looked up again
 _UNUSED_AFTER: Final = 5.0  # seconds without a request after which an entry is dropped
 _OPEN_FILE_COST: Final = 512 * 1024  # bytes of the cache that an open file counts as
 _ENTRY_COST: Final = 4096  # bytes of the cache for an entry, without its content, paths and key
-_NOT_PLAIN: Final = (*CONDITIONAL_FIELDS, "range")  # fields of requests that a prepared response does not fit
+# Fields of requests that a prepared response does not fit. If-Range has an effect only together with Range.
+_NOT_PLAIN: Final = (*CONDITIONAL_FIELDS, "range")
 _READ_ATTEMPTS: Final = 3  # for a file that changes while it is read
 _CHARSET_SAMPLE: Final = 64 * 1024  # bytes of a large text file that are read to detect UTF-8
 

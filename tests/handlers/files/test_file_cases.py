@@ -63,7 +63,7 @@ FILES = {
     "plain/a.txt": b"a\n",
 }
 CODED = {".br": "br", ".zst": "zstd", ".gz": "gzip"}
-RANGE = ("range", "if-range")
+RANGE_FIELDS = ("range", "if-range")  # without these a request is for the whole file
 AS_IN_200 = ("Cache-Control", "Content-Location", "ETag", "Expires", "Vary")  # of 206 and 304
 
 Fields = list[tuple[str, str]]
@@ -159,7 +159,7 @@ def filled(text: str, name: str, etags: dict[str, str]) -> str:
 def requests_of(case: dict[str, Any], etags: dict[str, str]) -> list[tuple[str, Fields]]:
     """The request of a case, twice; with HEAD, and with GET without ranges; with neither conditions nor ranges."""
     fields = [(name, filled(value, file_of(case), etags)) for name, value in case["fields"]]
-    without_range = [field for field in fields if field[0].lower() not in RANGE]
+    without_range = [field for field in fields if field[0].lower() not in RANGE_FIELDS]
     plain = [field for field in fields if field[0] == "Accept-Encoding"]
     method = case["method"]
     return [(method, fields), (method, fields), ("HEAD", fields), ("GET", without_range), ("GET", plain)]
