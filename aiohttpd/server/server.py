@@ -31,7 +31,7 @@ from .status import Snapshots
 
 if TYPE_CHECKING:
     from ..handlers.routing.errors import ErrorHandler
-    from .cpu_pool import ProcessPool
+    from ..threads.cpu_pool import ProcessPool
 
 __all__ = ["HTTPServer", "Lifespan"]
 
@@ -321,7 +321,7 @@ class HTTPServer:
             What the function returns. `ProcessPool.run` says what is raised.
         """
         if self._processes is None:
-            from .cpu_pool import ProcessPool  # it imports multiprocessing
+            from ..threads.cpu_pool import ProcessPool  # it imports multiprocessing
 
             self._processes = ProcessPool(self.config.processes)
         return await self._processes.run(function, *args)

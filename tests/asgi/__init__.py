@@ -1,1 +1,1 @@
-"""Applications of ASGI hosted: the specification row by row, lifespans, and what a server makes of an application."""
+"""ASGI, both ways: the specification row by row, lifespans, what becomes of applications; Apps exported."""

@@ -391,6 +391,11 @@ class Router:
 
     # The life of a server.
 
+    @property
+    def has_lifespan(self) -> bool:
+        """Whether there is anything to enter: a lifespan of its own, or of an App in it."""
+        return next(self._lives(), None) is not None
+
     @asynccontextmanager
     async def lifespan(self, server: Any) -> AsyncIterator[None]:
         """The lifespan of the application: its own, and within it those of the Apps in it, each of them once."""

@@ -1,0 +1,297 @@
+"""ASGIEncoder: answers as messages of ASGI.
+
+Owns what of an answer another server is told: status, fields and content. Framing, Date, Server and the persistence of
+connections are that server's.
+"""
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+from ...engine.interfaces import Encoder, FileSource, Out, ResponseHead, Sink
+from ...errors import ContractError
+from ...net.sendfile import read_at
+from ...wire.response import ResponseFields, has_no_content
+from .sender import Message, Sender
+from .unframing import Unframed
+
+__all__ = ["ASGIEncoder", "Offers"]
+
+_START, _BODY = "http.response.start", "http.response.body"
+_READ = 256 * 1024  # bytes of a file in one message
+
+# RFC 9110 section 7.6.1, and what the server outside says itself.
+_ITS_OWN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"date", b"server"))
+
+_NO_UPGRADE = (
+    "this App is exported as ASGI, which has no upgrade of a connection: of its protocols only WebSocket "
+    "(self.websocket()) is available there; CONNECT and others want aiohttpd's own server"
+)
+
+
+class Offers(NamedTuple):
+    """What the server outside can do beyond the interface itself.
+
+    Attributes:
+        http1: the client speaks HTTP/1, where ``Connection: close`` and Upgrade have a meaning.
+        early_hint, pathsend, trailers: extensions.
+    """
+
+    http1: bool
+    early_hint: bool
+    pathsend: bool
+    trailers: bool
+
+    @classmethod
+    def of(cls, scope: dict[str, Any]) -> "Offers":
+        """Read them from a scope."""
+        extensions = scope.get("extensions") or {}
+        names = ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")
+        return cls(scope.get("http_version", "1.1").startswith("1"), *[name in extensions for name in names])
+
+
+class ASGIEncoder:
+    """Makes messages of one answer. See `Encoder`.
+
+    Args:
+        sink: the peer, as answers know it.
+        sender: takes the messages.
+        offers: what the server outside can do.
+    """
+
+    begun = True  # what has been given to the server outside cannot be taken back
+
+    def __init__(self, sink: Sink, sender: Sender, offers: Offers) -> None:
+        self._sink = sink
+        self._sender = sender
+        self._offers = offers
+        self._left: int | None = None  # bytes of content up to its Content-Length
+        self._trailers: ResponseFields | None = None  # those that are announced
+        self._ended = False  # the last message of the content has been given
+        self._unframed: Unframed | None = None  # takes apart what a handler of http.server has framed
+        # Of messages that are made in a thread: their content goes by way of the outbox, a byte for each message before
+        # it, and what else is in them by this queue.
+        self._out: Out | None = None
+        self._carried: deque[tuple[Message, int]] = deque()
+        self._arrived = bytearray()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that Content-Length says has been given."""
+        return self._ended or (self._left is not None and self._left <= 0)
+
+    def takes_early(self, head: ResponseHead) -> bool:
+        """It has no work to do on content."""
+        return False
+
+    def keeps_chunks(self, head: ResponseHead) -> bool:
+        """The server outside makes chunks of its own, or frames of HTTP/2."""
+        return False
+
+    def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+        """Send a whole answer: its length is known, RFC 9110 section 8.6."""
+        length = None
+        if head.length is None and not has_no_content(head.request.method, head.status):
+            length = size if head.has_content or size or head.head_mirrors_get else None
+        self._start(head, length)
+        self._end(parts)
+        return size if parts else 0
+
+    def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
+        """Send the head, and the first content."""
+        self._start(head, None)
+        return self.data(parts, size, push=push) if parts else 0
+
+    def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
+        """Send more content."""
+        if parts and size:
+            self._count(size)
+            self._put({"type": _BODY, "more_body": True}, b"".join(parts))
+        return size
+
+    def end(self, parts: list[bytes], size: int) -> int:
+        """Send the last of the content."""
+        self._end(parts)
+        return size
+
+    def trail(self, fields: ResponseFields) -> None:
+        """Keep fields for the end; they are sent if the head has announced some by Trailer, RFC 9110 section 6.6.2."""
+        if self._trailers is not None:
+            self._trailers = fields
+
+    def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
+        """Send 103 (Early Hints) where that can be. 100 the server outside sends itself; there are no others."""
+        if status == 100:
+            self._sink.continued()
+        elif status == 103 and self._offers.early_hint:
+            links = [value.encode("latin-1") for name, value in fields.pairs() if name.lower() == "link"]
+            if links:
+                self._put({"type": "http.response.early_hint", "links": links})
+
+    def upgrade(self, head: ResponseHead) -> None:
+        """Say that it cannot be done."""
+        raise ContractError(_NO_UPGRADE)
+
+    def file(self, descriptor: int) -> FileSource:
+        """Make the way of a file: the server outside opens it by its path, or it is read here."""
+        return _File(self, self._sender, descriptor)
+
+    def framed(self, parts: list[bytes]) -> None:
+        """Take apart what somebody else has framed, and send it.
+
+        Raises:
+            ContractError: it leads to another protocol.
+        """
+        if self._unframed is None:
+            self._unframed = Unframed(self._sink.check_chunks)
+        unframed = self._unframed
+        content = unframed.take(parts)
+        if unframed.status == 101:
+            raise ContractError(_NO_UPGRADE)
+        if (fields := unframed.new_fields()) is not None:
+            self._begin_message(unframed.status, self._headers(fields, unframed.status))
+        if content:
+            self._put({"type": _BODY, "more_body": True}, content)
+
+    def finish_framed(self) -> None:
+        """The handler that frames itself has written all."""
+        if self._unframed is not None and self._unframed.status and not self._ended:
+            self._end([])
+
+    def redirect(self, out: Out | None) -> None:
+        """Have content go somewhere else, in the thread that encodes."""
+        self._out = out
+
+    def deliver(self, parts: list[bytes]) -> None:
+        """Send what has been redirected."""
+        arrived = self._arrived
+        for part in parts:
+            arrived += part
+        while self._carried and len(arrived) >= self._carried[0][1]:
+            message, size = self._carried.popleft()
+            if message["type"] == _BODY:
+                message["body"] = bytes(memoryview(arrived)[1:size])
+            del arrived[:size]
+            self._sender.put(message, size - 1)
+
+    def drain(self) -> Awaitable[None]:
+        """Wait while the server outside, or its client, is slow."""
+        return self._sink.writable()
+
+    def restart(self) -> Encoder:
+        """There is nothing to forget."""
+        return self
+
+    def abort(self) -> None:
+        """Have the answer end in a way that cannot be taken for its end."""
+        self._sink.cut(reset=True)
+
+    def send_path(self, path: str) -> None:
+        """Have the server outside send a whole file, which is all of the content."""
+        self._left = 0
+        self._ended = True
+        self._put({"type": "http.response.pathsend", "path": path})
+
+    def takes_path(self, count: int) -> bool:
+        """Whether a file of this size can be all of the content, and the server outside opens files."""
+        return self._offers.pathsend and self._left == count and self._trailers is None
+
+    # The inner side.
+
+    def _start(self, head: ResponseHead, length: int | None) -> None:
+        headers = self._headers(head.fields, head.status)
+        if length is None and head.status == 205 and head.request.method != "CONNECT":
+            length = 0  # RFC 9110 section 15.3.6
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        self._left = head.length if head.has_content else 0
+        if head.close_connection and self._offers.http1:
+            headers.append((b"connection", b"close"))
+        self._begin_message(head.status, headers)
+
+    def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        message: Message = {"type": _START, "status": status, "headers": headers}
+        if self._offers.trailers and any(name == b"trailer" for name, _ in headers):
+            self._trailers = ResponseFields()
+            message["trailers"] = True
+        self._put(message)
+
+    def _headers(self, fields: list[bytes], status: int) -> list[tuple[bytes, bytes]]:
+        """The fields of the handler without those that are for the server outside to send."""
+        headers = []
+        for line in fields:
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name in _ITS_OWN or (name == b"upgrade" and not self._offers.http1):
+                continue
+            if name == b"content-length" and status == 304:
+                continue  # servers take it for the length of what follows
+            headers.append((name, value.strip(b" \t\r\n")))
+        return headers
+
+    def _end(self, parts: list[bytes]) -> None:
+        if not self._ended:
+            self._ended = True
+            self._put({"type": _BODY, "more_body": False}, b"".join(parts))
+            if self._trailers is not None:
+                headers = self._headers(self._trailers, 200)
+                self._put({"type": "http.response.trailers", "headers": headers, "more_trailers": False})
+
+    def _count(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+
+    def _put(self, message: Message, content: bytes = b"") -> None:
+        """Send a message now, or by way of the outbox of a thread."""
+        if self._out is None:
+            if message["type"] == _BODY:
+                message["body"] = content
+            self._sender.put(message, len(content))
+        else:
+            self._carried.append((message, 1 + len(content)))
+            self._out.send([b".", content])
+
+
+class _File:
+    """A file on its way: by its path if it is all of the answer, else read in pieces."""
+
+    def __init__(self, encoder: ASGIEncoder, sender: Sender, descriptor: int) -> None:
+        self._encoder = encoder
+        self._sender = sender
+        self._descriptor = descriptor
+
+    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+        """See `FileSource`."""
+        if offset == 0 and self._encoder.takes_path(count) and (path := _path_of(self._descriptor, count)) is not None:
+            if check is not None and not check():
+                raise EOFError("the file has changed before it was sent")
+            self._encoder.send_path(path)
+            await self._sender.drain()
+            yield count
+            return
+        left = count
+        while left:
+            data = await read_at(self._descriptor, offset, min(left, _READ))
+            last = len(data) == left
+            if not data or (last and check is not None and not check()):
+                raise EOFError(f"the file has ended or changed at {offset} bytes, before all was sent")
+            self._encoder.data([data], len(data), push=True)
+            await self._sender.drain()
+            offset += len(data)
+            left -= len(data)
+            yield len(data)
+
+    def close(self) -> None:
+        """There is nothing to release."""
+
+
+def _path_of(descriptor: int, size: int) -> str | None:
+    """The path of an open file, if it is still the same file there; None where that cannot be told."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        here, there = os.fstat(descriptor), os.stat(path)
+    except OSError:
+        return None
+    same = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+    return path if same and there.st_size == size else None

@@ -1,0 +1,150 @@
+"""Intake: what ``receive`` gives for one request: its body, and the end of its client.
+
+Owns when the server outside is asked for more: while a handler wants it or may want to know that its client has gone,
+and not while more waits than a handler has read.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ...config import Config
+from ...engine.body import StreamReader
+from ...engine.error_log import error_logger
+from ...errors import ClientDisconnected
+from ...wire.body import LengthDecoder, Unframed
+from ...wire.parser import RequestParser
+from ...wire.request import Request
+
+__all__ = ["Intake"]
+
+Message = dict[str, Any]
+
+
+class Intake:
+    """Receives the messages of one request; it is the `Source` of its body.
+
+    Args:
+        receive: what the server outside has given.
+        loop: the running loop.
+        config: the options.
+        lost: called once when the client is gone.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[], Awaitable[Message]],
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        lost: Callable[[], None],
+    ) -> None:
+        self._receive = receive
+        self._loop = loop
+        self._config = config
+        self._tell_lost = lost
+        self._first: Message | None = None
+        self._body: StreamReader | None = None  # while it is not complete
+        self._bytes = RequestParser(config)  # what has come of it, for its decoder
+        self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None  # until the handler has read
+        self.owes_100 = False
+        self.waiting = False  # a handler waits for content
+
+    async def has_body(self) -> bool:
+        """Whether a request has a body whose fields do not tell: the first message does."""
+        first = self._first = await self._receive()
+        if first["type"] == "http.disconnect":
+            self._lose()
+        return bool(first.get("body") or first.get("more_body"))
+
+    def begin_body(self, request: Request) -> None:
+        """Make the body of a request that has one."""
+        length = request.framing.content_length
+        decoder = Unframed() if length is None else LengthDecoder(length)
+        body = self._body = StreamReader(self, decoder, self._config.limit_body, self._loop)
+        request.body = body
+        self.owes_100 = request.framing.expects_continue
+        if self._first is not None:
+            self._take(self._first)
+
+    def empty_body(self) -> StreamReader:
+        """The body of a request that has none."""
+        return StreamReader(self, LengthDecoder(0), None, self._loop)
+
+    def listen(self) -> None:
+        """Receive what comes, unless the client waits for the handler to want its body (RFC 9110 section 10.1.1)."""
+        if self._task is None and not self.owes_100:
+            self._task = self._loop.create_task(self._run())
+
+    async def close(self) -> None:
+        """Receive nothing more."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def cancel(self) -> None:
+        """`close` without waiting for it."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def fail(self, error: Exception) -> None:
+        """The rest of the body is not wanted."""
+        if self._body is not None:
+            self._body.fail(error)
+
+    # What the body calls.
+
+    def pause_body(self) -> None:
+        """More waits than the handler reads; `_run` looks at that."""
+
+    def resume_body(self) -> None:
+        """The handler has read."""
+        room, body = self._room, self._body
+        if room is not None and not room.done() and (body is None or not body.crowded):
+            room.set_result(None)
+
+    def body_wanted(self) -> None:
+        """The handler waits for content. With the first `receive` the server outside sends 100 (Continue)."""
+        self.waiting = True
+        self.owes_100 = False
+        self.listen()
+        self.resume_body()
+
+    def body_arrived(self) -> None:
+        """The handler waits no longer."""
+        self.waiting = False
+
+    # The inner side.
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                while self._body is not None and self._body.crowded:
+                    self._room = self._loop.create_future()
+                    await self._room
+                if not self._take(await self._receive()):
+                    return
+        except Exception as error:
+            error_logger.error("the ASGI server has failed in receive()", exc_info=error)
+            self._lose()
+
+    def _take(self, message: Message) -> bool:
+        """Take a message; False after the last one."""
+        kind = message["type"]
+        if kind == "http.disconnect":
+            self._lose()
+            return False
+        body = self._body
+        if kind != "http.request" or body is None:
+            return True
+        if data := message.get("body"):
+            self._bytes.feed(data if type(data) is bytes else bytes(data))
+            body.feed(self._bytes)
+        if not message.get("more_body", False):
+            self._body = None
+            body.feed_eof()
+        return True
+
+    def _lose(self) -> None:
+        self.fail(ClientDisconnected("the client is gone"))
+        self._tell_lost()

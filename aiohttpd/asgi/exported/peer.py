@@ -1,0 +1,251 @@
+"""ASGIPeer: the client behind a server of ASGI, as requests, answers and handlers know it.
+
+Owns what is told of it. What is received is `intake`'s, what is sent is the encoder's and the sender's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ...config import Config
+from ...engine.answer import Cause
+from ...engine.body import StreamReader
+from ...engine.context import ServerContext
+from ...engine.interfaces import Closable
+from ...engine.response import StreamWriter
+from ...errors import ClientDisconnected, ContractError
+from ...wire.body import ChunkedDecoder, LengthDecoder
+from ...wire.headers import Headers
+from ...wire.request import Address, Request
+from .encoder import ASGIEncoder, Offers
+from .intake import Intake
+from .request import Scope
+from .sender import Message, Sender
+
+__all__ = ["ASGIPeer"]
+
+T = TypeVar("T", bound=Closable)
+
+_UNKNOWN = ("-", 0)  # a client whose address the server outside does not tell
+_NO_SOCKET = (
+    "this App is exported as ASGI: the sockets belong to the server outside, so there is no self.connection; addresses "
+    "are in self.client_address and self.request.server_address"
+)
+
+
+class ASGIPeer:
+    """What stands for the connection of one request.
+
+    Args:
+        context: what all requests share.
+        scope: of the request.
+        receive: the first of the two functions of ASGI.
+        send: the second.
+
+    Attributes:
+        encoder: makes messages of the answer.
+        sender: sends them.
+        intake: receives.
+        http1: the client speaks HTTP/1.
+        was_cut: the answer cannot be completed.
+        cancelling: the server outside has cancelled the request.
+    """
+
+    def __init__(
+        self,
+        context: ServerContext,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        self._service = context
+        self._scope = scope
+        self.scheme = {"ws": "http", "wss": "https"}.get(scheme := scope.get("scheme") or "http", scheme)
+        self.sender = Sender(send, context.loop, context.config.limit_unsent)
+        self.intake = Intake(receive, context.loop, context.config, self._lose)
+        offers = Offers.of(scope)
+        self.http1 = offers.http1
+        self.encoder = ASGIEncoder(self, self.sender, offers)
+        self._lost = False
+        self._gone: asyncio.Event | None = None
+        self._response: StreamWriter | None = None  # while its handler waits
+        self._task: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._listens: asyncio.Handle | None = None
+        self.was_cut = False
+        self.cancelling = False
+
+    # A handler that waits.
+
+    def wait_for(self, task: asyncio.Task[None], response: StreamWriter) -> None:
+        """The handler waits: look out for its client, and for its deadline."""
+        self._task, self._response = task, response
+        self.intake.listen()
+        if self.config.timeout_handler:
+            self._deadline = self._service.loop.call_later(self.config.timeout_handler, self._overdue)
+
+    def end(self) -> None:
+        """The handler has returned."""
+        self._task = self._response = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._tell_gone()
+
+    def _overdue(self) -> None:
+        assert self._response is not None
+        if self.intake.waiting:  # it is the client that is slow
+            self._deadline = self._service.loop.call_later(self.config.timeout_handler, self._overdue)
+        elif self._response.replaceable():
+            self._cancel(Cause.DEADLINE)
+
+    def _cancel(self, cause: Cause) -> None:
+        if self._task is not None and self._response is not None and self._response.cancelled is None:
+            self._response.cancelled = cause
+            self._task.cancel()
+
+    def _lose(self) -> None:
+        """The client is gone."""
+        self._lost = True
+        self.sender.lose()
+        self._tell_gone()
+        if self._response is not None and self._response.cancel_on_disconnect:
+            self._cancel(Cause.DISCONNECT)
+
+    def _tell_gone(self) -> None:
+        if self._gone is not None:
+            self._gone.set()
+
+    # What a request asks of it.
+
+    @property
+    def client_address(self) -> Address:
+        """``(host, port)`` of the client, as the server outside tells it."""
+        client = self._scope.get("client")
+        return (client[0], client[1] or 0) if client else _UNKNOWN
+
+    @property
+    def server_address(self) -> Address:
+        """``(host, port)`` of the server outside, or the path of its unix socket."""
+        server = self._scope.get("server")
+        if not server:
+            return _UNKNOWN
+        return str(server[0]) if server[1] is None else (server[0], server[1])
+
+    @property
+    def config(self) -> Config:
+        """The options."""
+        return self._service.config
+
+    @property
+    def server(self) -> Any:
+        """What handlers know as ``self.server``."""
+        return self._service.server
+
+    def shared(self, kind: Callable[[Config, asyncio.AbstractEventLoop], T]) -> T:
+        """See `ServerContext.shared`."""
+        return self._service.shared(kind)
+
+    def message(self, line: str) -> None:
+        """Write a line of a handler's own into the log."""
+        self._service.message(line)
+
+    def server_field(self) -> bytes:
+        """The server outside sends that field."""
+        return b""
+
+    def empty_body(self) -> StreamReader:
+        """The body of a request that has none."""
+        return self.intake.empty_body()
+
+    silence: float | None = None
+
+    def set_silence(self, seconds: float | None) -> None:
+        """The deadlines of connections are the server's outside."""
+
+    def open_tunnel(self, *, last: bool) -> StreamReader:
+        """What follows a request: nothing, as if the client had closed its side."""
+        return StreamReader(self.intake, LengthDecoder(0), None, self._service.loop)
+
+    def close_tunnel(self, unread: bytes) -> None:
+        """There has been nothing to read."""
+
+    # What an answer asks of it.
+
+    @property
+    def context(self) -> "ASGIPeer":
+        """Who cancels handlers: the server outside does so for each request."""
+        return self
+
+    @property
+    def persists(self) -> bool:
+        """Whether the connection persists is for the server outside to say."""
+        return True
+
+    @property
+    def lost(self) -> bool:
+        """Whether nobody takes the answer."""
+        return self._lost or self.sender.lost
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the server outside has said that the client is gone."""
+        return self._lost
+
+    async def writable(self) -> None:
+        """Wait while the client is slow."""
+        if self.lost:
+            raise ClientDisconnected("the client is gone")
+        await self.sender.drain()
+
+    async def wait_closed(self) -> None:
+        """Wait until the client is gone, or its answer is complete."""
+        if self._gone is None:
+            self._gone = asyncio.Event()
+            if self.lost:
+                self._gone.set()
+        self.intake.listen()
+        await self._gone.wait()
+
+    wait_lost = wait_closed
+
+    def continued(self) -> bool:
+        """The server outside sends 100 (Continue) once the body is wanted."""
+        owed = self.intake.owes_100
+        if owed:
+            self.intake.owes_100 = False
+            self.intake.listen()
+        return owed
+
+    def check_chunks(self) -> ChunkedDecoder:
+        """A decoder to hold a handler's own chunks against."""
+        return ChunkedDecoder(self.config, Headers())
+
+    def set_timeout(self, seconds: float) -> None:
+        """The deadlines of transfers are the server's outside."""
+
+    def report(self, error: BaseException, request: Request) -> None:
+        """Have an unhandled exception logged."""
+        self._service.report(error, request)
+
+    def cut(self, *, reset: bool) -> None:
+        """The answer cannot be completed: the server outside learns it by an exception."""
+        self.was_cut = True
+
+    def answered(self, response: Any) -> None:
+        """The handler has ended its answer and goes on; nothing more is to come for who waits for the client."""
+        self._tell_gone()
+        self.intake.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
+
+    def upgrade(self, protocol: Any) -> None:
+        """The encoder has refused it."""
+        raise ContractError("ASGI has no upgrade of a connection")
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known: ``peername``, ``sockname``, and the ``asgi_scope`` itself."""
+        if name == "peername":
+            return self.client_address
+        if name == "sockname":
+            return self.server_address
+        if name == "asgi_scope":
+            return self._scope
+        return _NO_SOCKET if name == "no_socket" else default

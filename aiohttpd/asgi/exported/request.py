@@ -1,0 +1,138 @@
+"""Requests made of scopes.
+
+Owns the step from the scope of another server to a `Request`: what that server lets pass is checked by the rules of
+our own parser, since handlers rely on them. Versions 2 and 3 of HTTP look like 1.1 to handlers.
+"""
+
+import re
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from ...config import Config
+from ...errors import WireError
+from ...wire.framing import DECIDING, framing_of
+from ...wire.headers import FIELD_LINE, OWS, Headers, is_token
+from ...wire.refusals import check_elements, check_limits
+from ...wire.request import Request, RequestFraming
+
+__all__ = ["Scope", "empty_request", "request_of", "with_body"]
+
+Scope = dict[str, Any]
+
+_fields = re.compile(rf"\n(?:{FIELD_LINE})*+").fullmatch
+_deciding = re.compile(rf"\n((?:{DECIDING}):[^\r]*+)").findall
+_odd = re.compile(r"[^\x21-\x7e]").search
+_PATH = "/!$&'()*+,;=:@~"  # beside letters, digits and -._, what RFC 3986 lets stand in a path
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+_NO_HOST = "host: unknown"  # stands in for one that is missing, while the others are looked at
+_NOTHING = RequestFraming(False, None, None, False, True, False, None, True)
+
+
+class Head(NamedTuple):
+    """The head of a request.
+
+    Attributes:
+        request: the request.
+        framed: whether its fields say if there is a body; else only the messages can tell.
+    """
+
+    request: Request
+    framed: bool
+
+
+def request_of(scope: Scope, config: Config) -> Head:
+    """Make the request of a scope of type ``http`` or ``websocket``.
+
+    Raises:
+        WireError: there is something in it that our own parser would not have taken, either.
+    """
+    method = scope.get("method", "GET")
+    if not is_token(method):
+        raise WireError(400, "malformed method")
+    block = _block(scope)
+    headers = Headers(block)
+    target = _target(scope)
+    check_limits(f"{method} {target} HTTP/1.1\r\n{block[1:]}\r\n", config)
+    check_elements(block, config.limit_elements)
+    version = "HTTP/1.0" if scope.get("http_version") == "1.0" else "HTTP/1.1"
+    framing = _framing(block, version)
+    request = Request(method, target, version, headers, framing)
+    framed = framing.has_body or framing.content_length is not None
+    return Head(_below_root(request, scope.get("root_path") or ""), framed)
+
+
+def empty_request(scope: Scope) -> Request:
+    """What stands for a request whose head is refused."""
+    method = scope.get("method", "GET")
+    return Request(method if is_token(method) else "GET", "/", "HTTP/1.1", Headers(), _NOTHING)
+
+
+def with_body(request: Request) -> None:
+    """Note that there is a body, of unknown length; to handlers that is one in chunks."""
+    request.framing = request.framing._replace(chunked=True, ordinary=False)
+
+
+def _block(scope: Scope) -> str:
+    """The fields in the form that `Headers` takes.
+
+    Raises:
+        WireError: a name or a value holds what may not stand there.
+    """
+    lines = []
+    cookies = []
+    authority = None
+    for name, value in scope.get("headers", ()):
+        key, text = str(name, "latin-1"), str(value, "latin-1").strip(OWS)
+        if key.lower() == "cookie":
+            cookies.append(text)
+        elif key[:1] != ":":
+            lines.append(f"{key}: {text}\r\n")
+        elif key == ":authority":
+            authority = text
+    if cookies:
+        lines.append(f"cookie: {'; '.join(cookies)}\r\n")  # RFC 9113 section 8.2.3
+    if authority is not None and not any(line[:5].lower() == "host:" for line in lines):
+        lines.insert(0, f"host: {authority}\r\n")
+    block = "\n" + "".join(lines)
+    # A line end within a value would be one more line.
+    if block.count("\n") != len(lines) + 1 or _fields(block) is None:
+        raise WireError(400, "malformed header field")
+    return block
+
+
+def _framing(block: str, version: str) -> RequestFraming:
+    """What the fields say of the framing. The server outside has taken it off; what contradicts itself is refused."""
+    lines = _deciding(block)
+    if any(line[:5].lower() == "host:" for line in lines):
+        return framing_of(version, lines)
+    return framing_of(version, [_NO_HOST, *lines])._replace(host=None)
+
+
+def _target(scope: Scope) -> str:
+    """The target as it was sent, as far as the server outside tells."""
+    raw = scope.get("raw_path")
+    target = quote(scope["path"], safe=_PATH) if not raw else str(raw, "latin-1").partition("?")[0]
+    if not target.startswith("/") and target != "*":
+        target = "/" + target
+    query = scope.get("query_string")
+    if query:
+        target = f"{target}?{str(query, 'latin-1')}"
+    return quote(target, safe=_VISIBLE, encoding="latin-1") if _odd(target) else target
+
+
+def _below_root(request: Request, root: str) -> Request:
+    """The request as the App sees it that is mounted at ``root_path``.
+
+    The path of the scope begins with it; servers of older versions of the interface have left it out.
+    """
+    root = root.rstrip("/")
+    if not root:
+        return request
+    root = quote(root, safe=_PATH)
+    target = request.target
+    if not target.startswith(root) or target[len(root) : len(root) + 1] not in ("", "/", "?"):
+        request.root_path = root
+        return request
+    if target[len(root) : len(root) + 1] != "/":
+        request.target = f"{root}/{target[len(root) :]}"
+    return request.mounted(root)

@@ -1,0 +1,143 @@
+"""Sender: the messages of one answer, on their way to the server outside.
+
+Owns their order and the back-pressure: the engine gives messages without waiting, ASGI takes them one at a time by
+``await send(message)``. What messages mean is the encoder's.
+"""
+
+import asyncio
+import sys
+from asyncio import Task
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ...errors import ClientDisconnected, WriteBufferFull
+
+__all__ = ["Message", "Sender"]
+
+Message = dict[str, Any]
+
+
+class Sender:
+    """The queue of messages before ``send``.
+
+    Args:
+        send: what the server outside has given.
+        loop: the running loop.
+        limit: bytes of content that may wait.
+
+    Attributes:
+        lost: nothing more is sent: the client is gone, or the server outside takes nothing more.
+        error: what the server outside has raised, if that was no `OSError`.
+    """
+
+    def __init__(self, send: Callable[[Message], Awaitable[None]], loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        self._send = send
+        self._loop = loop
+        self._limit = limit
+        self._queue: deque[tuple[Message, int]] = deque()
+        self._unsent = 0  # bytes of content
+        self._task: asyncio.Task[None] | None = None  # sends what waits
+        self._soon: asyncio.Handle | None = None  # begins that task
+        self.lost = False
+        self.error: Exception | None = None
+
+    def put(self, message: Message, size: int = 0) -> None:
+        """Have a message sent, in order. It leaves soon, even if nobody waits for that.
+
+        Args:
+            message: the message.
+            size: bytes of content in it.
+
+        Raises:
+            WriteBufferFull: more bytes than the limit wait already. Nothing more is sent.
+        """
+        if self.lost:
+            return
+        # One piece of any size may wait, as on our own connections.
+        if self._unsent and self._unsent + size > self._limit:
+            self.lose()
+            raise WriteBufferFull(self._limit)
+        self._queue.append((message, size))
+        self._unsent += size
+        if self._soon is None and not self._is_sending:
+            self._soon = self._loop.call_soon(self._begin)
+
+    def lose(self) -> None:
+        """Drop what waits: nobody takes it."""
+        self.lost = True
+        self._queue.clear()
+        self._unsent = 0
+
+    async def drain(self) -> None:
+        """Wait until everything has been taken.
+
+        Raises:
+            ClientDisconnected: nothing more is taken.
+        """
+        while self._queue or self._is_sending:
+            if not self._is_sending:
+                self._begin()
+            if self._is_sending:
+                assert self._task is not None
+                # It goes on if its waiter is cancelled: a message must not be cut out of the answer.
+                await asyncio.wait([self._task])
+        if self.lost:
+            raise ClientDisconnected("the client is gone")
+
+    async def finish(self) -> None:
+        """Send what is left, in the task of the application itself.
+
+        Raises:
+            Exception: the server outside has raised it.
+        """
+        if self._is_sending:
+            assert self._task is not None
+            await asyncio.wait([self._task])
+        self._end_soon()
+        if self.error is not None:
+            raise self.error
+        try:
+            while self._queue:
+                message, size = self._queue.popleft()
+                await self._send(message)
+                self._unsent -= size
+        except OSError:  # as the interface has it for clients that are gone
+            self.lose()
+
+    def close(self) -> None:
+        """The request is over: nothing more is sent."""
+        self._end_soon()
+        self.lose()
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def _is_sending(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def _begin(self) -> None:
+        self._end_soon()
+        if not self._queue or self._is_sending:
+            return
+        if sys.version_info >= (3, 12):
+            self._task = Task(self._run(), loop=self._loop, eager_start=True)  # most servers take a message at once
+        else:
+            self._task = self._loop.create_task(self._run())
+
+    def _end_soon(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                message, size = self._queue.popleft()
+                await self._send(message)
+                self._unsent = max(0, self._unsent - size)
+        except OSError:
+            self.lose()
+        except Exception as error:
+            self.error = error
+            self.lose()
