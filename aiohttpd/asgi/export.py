@@ -36,8 +36,8 @@ Send = Callable[[Message], Awaitable[None]]
 # The options that mean something without connections of our own.
 _OPTIONS = frozenset(
     (
-        "debug", "limit_body", "limit_elements", "limit_field", "limit_fields", "limit_head", "limit_json",
-        "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "processes", "timeout_handler",
+        "debug", "limit_body", "limit_discard", "limit_elements", "limit_field", "limit_fields", "limit_head", "limit_json",
+        "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "processes", "timeout_handler", "timeout_linger",
         "worker_threads",
     )
 )  # fmt: skip
@@ -136,6 +136,9 @@ class Exported:
             await self._run(context, peer, response, refused)
             if not peer.was_cut:
                 peer.encoder.finish_framed()
+            if not peer.http1 and not peer.lost:
+                peer.sender.hold()
+                await peer.intake.discard()
             await peer.intake.close()
             await peer.sender.finish()
         finally:

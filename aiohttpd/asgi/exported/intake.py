@@ -5,6 +5,7 @@ and not while more waits than a handler has read.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -75,6 +76,25 @@ class Intake:
         """Receive what comes, unless the client waits for the handler to want its body (RFC 9110 section 10.1.1)."""
         if self._task is None and not self.owes_100:
             self._task = self._loop.create_task(self._run())
+
+    async def discard(self) -> None:
+        """Receive the rest of a body that nobody has read, if it is short (``limit_discard``, ``timeout_linger``).
+
+        Of HTTP/2, hypercorn ends the connection, with all its other requests, if content comes after the answer.
+        """
+        if self._body is None or self.owes_100:
+            return
+        await self.close()
+        left = self._config.limit_discard
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.timeout_linger):
+                while left >= 0:
+                    message = await self._receive()
+                    left -= len(message.get("body") or b"")
+                    if message["type"] == "http.disconnect":
+                        self._lose()
+                    if not message.get("more_body", False):
+                        return
 
     async def close(self) -> None:
         """Receive nothing more."""

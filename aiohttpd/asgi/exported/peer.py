@@ -121,7 +121,7 @@ class ASGIPeer:
     def client_address(self) -> Address:
         """``(host, port)`` of the client, as the server outside tells it."""
         client = self._scope.get("client")
-        return (client[0], client[1] or 0) if client else _UNKNOWN
+        return (client[0], int(client[1] or 0)) if client else _UNKNOWN  # granian has the port as text
 
     @property
     def server_address(self) -> Address:
@@ -129,7 +129,7 @@ class ASGIPeer:
         server = self._scope.get("server")
         if not server:
             return _UNKNOWN
-        return str(server[0]) if server[1] is None else (server[0], server[1])
+        return str(server[0]) if server[1] is None else (server[0], int(server[1]))
 
     @property
     def config(self) -> Config:

@@ -85,6 +85,10 @@ class Sender:
         if self.lost:
             raise ClientDisconnected("the client is gone")
 
+    def hold(self) -> None:
+        """Send nothing of what waits before `finish`."""
+        self._end_soon()
+
     async def finish(self) -> None:
         """Send what is left, in the task of the application itself.
 

@@ -1,0 +1,228 @@
+"""Exported Apps under servers of ASGI: uvicorn, hypercorn with HTTP/2, granian, Mangum; the same answers as ours.
+
+Each test is skipped where its server is missing; ``nox -s exported`` has them all.
+"""
+
+import asyncio
+import base64
+import importlib.util
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from aiohttpd.testing import running
+
+from ..support.exported_site import EXAMPLES, application, site
+from ..support.places import ROOT
+from ..support.programs import Program, program
+from ..support.waiting import BOUND, until
+
+SITE = "tests.support.exported_site:application"
+
+
+def needs(*modules: str) -> Any:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed: nox -s exported")
+
+
+SERVERS = [
+    pytest.param("uvicorn", marks=needs("uvicorn")),
+    pytest.param("hypercorn", marks=needs("hypercorn")),
+    pytest.param("hypercorn-h2", marks=needs("hypercorn", "h2")),
+    pytest.param("granian", marks=needs("granian")),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@asynccontextmanager
+async def served(kind: str, folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Program]]:
+    """The site under another server, and a client for it."""
+    options: dict[str, Any] = {}
+    scheme = "http"
+    if kind == "uvicorn":
+        command = ["-m", "uvicorn", SITE, "--port", "0", "--lifespan", "on"]
+    elif kind == "granian":
+        port = free_port()
+        command = ["-m", "granian", "--interface", "asgi", "--port", str(port), "--loop", "asyncio", SITE]
+    else:
+        command = ["-m", "hypercorn", SITE, "-w", "0", "-b", "127.0.0.1:0", "--keep-alive", "600"]
+        if kind == "hypercorn-h2":
+            authority = trustme.CA()
+            certificate = authority.issue_cert("127.0.0.1")
+            certificate.private_key_pem.write_to_path(folder / "key.pem")
+            for number, pem in enumerate(certificate.cert_chain_pems):
+                pem.write_to_path(folder / "cert.pem", append=number > 0)
+            authority.cert_pem.write_to_path(folder / "ca.pem")
+            command += ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
+            import ssl
+
+            options = {"verify": ssl.create_default_context(cafile=str(folder / "ca.pem")), "http2": True}
+            scheme = "https"
+    async with program(ROOT, *command) as running_program:
+        if kind == "granian":
+            await until(lambda: is_open(port), BOUND)
+        else:
+            port = int((await running_program.says(r"[Rr]unning on https?://127\.0\.0\.1:(\d+)"))[1])
+        async with httpx.AsyncClient(base_url=f"{scheme}://127.0.0.1:{port}", timeout=BOUND, **options) as client:
+            yield client, running_program
+
+
+BIG = bytes(range(256)) * 4096
+
+# What is asked for: method, path, and more for the client.
+REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("GET", "/examples/http_get/a%20b?foo=bar&x=%C3%A4", {}),
+    ("GET", "/examples/http_concurrency/", {}),
+    ("GET", "/examples/http_errors/", {}),
+    ("GET", "/examples/http_send_header/", {}),
+    ("HEAD", "/examples/http_send_header/", {}),
+    ("GET", "/examples/embedded/", {}),
+    ("POST", "/examples/http_post/", {"data": {"name": "dhellmann", "foo": "bär"}}),
+    ("POST", "/examples/http_post/", {"data": {"name": "a"}, "files": {"datafile": ("a.txt", b"\0\r\n--x" * 100_000)}}),
+    ("POST", "/examples/http_post/", {"json": {"wrong": "type"}}),
+    ("GET", "/examples/sse_clock/", {}),
+    ("HEAD", "/examples/sse_clock/", {}),
+    ("GET", "/streams", {}),
+    ("HEAD", "/streams", {}),
+    ("GET", "/small", {"headers": {"Accept-Encoding": "gzip"}}),
+    ("POST", "/streams", {"content": BIG}),
+    ("POST", "/streams", {"content": b""}),
+    ("DELETE", "/streams", {}),
+    ("PATCH", "/streams", {}),
+    ("OPTIONS", "/streams", {}),
+    ("POST", "/plain", {"content": BIG}),
+    ("GET", "/old/a?b", {}),
+    ("POST", "/old/", {"content": BIG}),
+    ("GET", "/fails", {}),
+    ("POST", "/wsgi/a%20b", {"content": b"wsgi"}),
+    ("GET", "/files/file_cases.jsonl", {}),
+    ("GET", "/files/file_cases.jsonl", {"headers": {"Range": "bytes=100-199"}}),
+    ("GET", "/files/file_cases.jsonl", {"headers": {"Range": "bytes=0-9,20-29"}}),
+    ("GET", "/files/file_cases.jsonl", {"headers": {"Range": "bytes=999999999-"}}),
+    ("HEAD", "/files/file_cases.jsonl", {}),
+    ("GET", "/files/../pyproject.toml", {}),
+    ("GET", "/files/", {}),
+    ("GET", "/files", {}),
+    ("GET", "/nowhere", {}),
+]
+THEIRS = {"date", "server", "connection", "keep-alive", "transfer-encoding"}  # what a server says for itself
+
+
+def fields(response: httpx.Response) -> list[tuple[str, str]]:
+    """The fields of an answer that are not the server's own."""
+    return sorted((name, value) for name, value in response.headers.multi_items() if name not in THEIRS)
+
+
+def content(path: str, response: httpx.Response) -> Any:
+    """The content, without what differs from request to request."""
+    text = response.text
+    if path.startswith("/examples/http_get/"):
+        lines = [line.lower() for line in text.split("\r\n")]
+        varies = re.compile(r"client_address|host=|user-agent=|connection=")
+        return sorted(line for line in lines if not varies.match(line))
+    if path.startswith(("/examples/http_concurrency", "/examples/http_post")):
+        return re.sub(r"\d+", "N", text)
+    if response.headers.get("content-type", "").startswith("multipart/byteranges"):
+        return re.sub(r"--\w+", "--boundary", text)
+    return response.content
+
+
+def length(response: httpx.Response) -> str | None:
+    return response.headers.get("content-length")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_the_same_answers_as_ours(kind: str, tmp_path: Path) -> None:
+    ours: list[httpx.Response] = []
+    async with running(site) as server, httpx.AsyncClient(base_url=server.url, timeout=BOUND) as client:
+        for method, path, more in REQUESTS:
+            ours.append(await client.request(method, path, **more))
+    async with served(kind, tmp_path) as (client, _):
+        for (method, path, more), own in zip(REQUESTS, ours, strict=True):
+            got = await client.request(method, path, **more)
+            case = f"{method} {path}"
+            assert got.status_code == own.status_code, case
+            assert got.http_version == ("HTTP/2" if kind == "hypercorn-h2" else "HTTP/1.1")
+            assert content(path, got) == content(path, own), case
+            varies = {"content-length"} if path.startswith(("/examples/http_", "/old/")) else set()
+            varies |= {"last-modified"} if "send_header" in path else set()
+            if "byteranges" in own.headers.get("content-type", ""):
+                varies |= {"content-type", "content-length"}
+            expected = [pair for pair in fields(own) if pair[0] not in varies]
+            assert [pair for pair in fields(got) if pair[0] not in varies] == expected, case
+    assert {path.split("/")[2] for _, path, _ in REQUESTS if path.startswith("/examples/")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_events_and_clients_that_go(kind: str, tmp_path: Path) -> None:
+    async with served(kind, tmp_path) as (client, outside):
+        for _ in range(3):
+            async with client.stream("GET", "/examples/sse_clock/events") as stream:
+                lines = stream.aiter_lines()
+                assert await anext(lines) == "event: tick"
+                assert (await anext(lines)).startswith("data: ")
+        assert (await client.get("/examples/sse_clock/")).status_code == 200
+    assert not [line for line in outside.lines if "Traceback" in line]
+
+
+@needs("mangum")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_mangum() -> None:
+    from mangum import Mangum
+
+    def event(method: str, path: str, body: bytes = b"", **headers: str) -> dict[str, Any]:
+        return {
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
+            "headers": {"host": "test", **headers}, "isBase64Encoded": True,
+            "body": base64.b64encode(body).decode(),
+            "requestContext": {
+                "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
+            },
+        }  # fmt: skip
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        lambda_handler = Mangum(application, lifespan="auto")
+        found: Any = lambda_handler(event("POST", "/plain", b"\0abc"), {})
+        assert found["statusCode"] == 201
+        assert base64.b64decode(found["body"]) == b"\0abc"
+        found = lambda_handler(event("GET", "/files/file_cases.jsonl", range="bytes=0-9"), {})
+        assert found["statusCode"] == 206
+        found = lambda_handler(event("GET", "/old/x"), {})
+        assert found["body"] == "GET /x"
+        assert lambda_handler(event("GET", "/nowhere"), {})["statusCode"] == 404
+    finally:
+        asyncio.set_event_loop(None)
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def test_a_client_of_httpx_without_a_server() -> None:
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.post("/plain", content=b"abc")).content == b"abc"
+        assert (await client.get("/examples/embedded/")).text == "Nobody counts the seconds here.\n"
+
+
+if sys.platform == "win32":
+    pytest.skip("programs are ended by signals here", allow_module_level=True)
