@@ -36,9 +36,9 @@ Send = Callable[[Message], Awaitable[None]]
 # The options that mean something without connections of our own.
 _OPTIONS = frozenset(
     (
-        "debug", "limit_body", "limit_discard", "limit_elements", "limit_field", "limit_fields", "limit_head", "limit_json",
-        "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "processes", "timeout_handler", "timeout_linger",
-        "worker_threads",
+        "debug", "limit_body", "limit_discard", "limit_elements", "limit_field", "limit_fields", "limit_head",
+        "limit_json", "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "processes",
+        "timeout_handler", "timeout_linger", "worker_threads",
     )
 )  # fmt: skip
 
@@ -137,7 +137,6 @@ class Exported:
             if not peer.was_cut:
                 peer.encoder.finish_framed()
             if not peer.http1 and not peer.lost:
-                peer.sender.hold()
                 await peer.intake.discard()
             await peer.intake.close()
             await peer.sender.finish()

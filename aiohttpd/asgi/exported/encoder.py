@@ -233,10 +233,12 @@ class ASGIEncoder:
     def _end(self, parts: list[bytes]) -> None:
         if not self._ended:
             self._ended = True
-            self._put({"type": _BODY, "more_body": False}, b"".join(parts))
+            content = b"".join(parts)
+            self._sender.put_last(({"type": _BODY, "body": content, "more_body": False}, len(content)))
             if self._trailers is not None:
                 headers = self._headers(self._trailers, 200)
-                self._put({"type": "http.response.trailers", "headers": headers, "more_trailers": False})
+                message = {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
+                self._sender.put_last((message, 0))
 
     def _count(self, size: int) -> None:
         if self._left is not None:

@@ -46,6 +46,7 @@ class Intake:
         self._first: Message | None = None
         self._body: StreamReader | None = None  # while it is not complete
         self._bytes = RequestParser(config)  # what has come of it, for its decoder
+        self._ended = False  # the last message of the body has come
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None  # until the handler has read
         self.owes_100 = False
@@ -80,9 +81,10 @@ class Intake:
     async def discard(self) -> None:
         """Receive the rest of a body that nobody has read, if it is short (``limit_discard``, ``timeout_linger``).
 
-        Of HTTP/2, hypercorn ends the connection, with all its other requests, if content comes after the answer.
+        Of HTTP/2, hypercorn ends the connection, with all its other requests, if the end of a body comes after the
+        answer, even of an empty one.
         """
-        if self._body is None or self.owes_100:
+        if self._ended or self.owes_100:
             return
         await self.close()
         left = self._config.limit_discard
@@ -155,12 +157,15 @@ class Intake:
             self._lose()
             return False
         body = self._body
-        if kind != "http.request" or body is None:
+        if kind != "http.request":
+            return True
+        self._ended = not message.get("more_body", False)
+        if body is None:
             return True
         if data := message.get("body"):
             self._bytes.feed(data if type(data) is bytes else bytes(data))
             body.feed(self._bytes)
-        if not message.get("more_body", False):
+        if self._ended:
             self._body = None
             body.feed_eof()
         return True

@@ -234,6 +234,7 @@ class ASGIPeer:
     def answered(self, response: Any) -> None:
         """The handler has ended its answer and goes on; nothing more is to come for who waits for the client."""
         self._tell_gone()
+        self.sender.end_now()
         self.intake.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
 
     def upgrade(self, protocol: Any) -> None:

@@ -37,6 +37,7 @@ class Sender:
         self._limit = limit
         self._queue: deque[tuple[Message, int]] = deque()
         self._unsent = 0  # bytes of content
+        self._last: list[tuple[Message, int]] = []  # what ends the answer
         self._task: asyncio.Task[None] | None = None  # sends what waits
         self._soon: asyncio.Handle | None = None  # begins that task
         self.lost = False
@@ -63,10 +64,22 @@ class Sender:
         if self._soon is None and not self._is_sending:
             self._soon = self._loop.call_soon(self._begin)
 
+    def put_last(self, *messages: tuple[Message, int]) -> None:
+        """Have messages sent that end the answer, each with its bytes of content: by `finish`, or after `end_now`."""
+        if not self.lost:
+            self._last += messages
+
+    def end_now(self) -> None:
+        """Send what ends the answer, and do not wait for `finish`."""
+        last, self._last = self._last, []
+        for message, size in last:
+            self.put(message, size)
+
     def lose(self) -> None:
         """Drop what waits: nobody takes it."""
         self.lost = True
         self._queue.clear()
+        self._last.clear()
         self._unsent = 0
 
     async def drain(self) -> None:
@@ -85,10 +98,6 @@ class Sender:
         if self.lost:
             raise ClientDisconnected("the client is gone")
 
-    def hold(self) -> None:
-        """Send nothing of what waits before `finish`."""
-        self._end_soon()
-
     async def finish(self) -> None:
         """Send what is left, in the task of the application itself.
 
@@ -101,13 +110,14 @@ class Sender:
         self._end_soon()
         if self.error is not None:
             raise self.error
+        last, self._last = self._last, []
         try:
-            while self._queue:
-                message, size = self._queue.popleft()
+            for message, _ in (*self._queue, *last):
                 await self._send(message)
-                self._unsent -= size
         except OSError:  # as the interface has it for clients that are gone
-            self.lose()
+            self.lost = True
+        self._queue.clear()
+        self._unsent = 0
 
     def close(self) -> None:
         """The request is over: nothing more is sent."""
