@@ -24,7 +24,7 @@ from ..errors import ContractError, WireError, meant_by
 from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, prepare
 from ..wire.request import Request
 from .exported.peer import ASGIPeer
-from .exported.request import Scope, empty_request, request_of, with_body
+from .exported.request import Scope, empty_request, handshake_of, request_of, with_body
 from .exported.sender import Message
 from .exported.server import ExportedServer
 
@@ -37,8 +37,9 @@ Send = Callable[[Message], Awaitable[None]]
 _OPTIONS = frozenset(
     (
         "debug", "limit_body", "limit_discard", "limit_elements", "limit_field", "limit_fields", "limit_head",
-        "limit_json", "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "processes",
-        "timeout_handler", "timeout_linger", "worker_threads",
+        "limit_json", "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "limit_websocket_frames",
+        "limit_websocket_message", "limit_websocket_queue", "processes", "timeout_handler", "timeout_linger",
+        "worker_threads",
     )
 )  # fmt: skip
 
@@ -68,7 +69,7 @@ def export(app: Any, *, lifespan: Lifespan | None = None, **options: Any) -> "Ex
         TypeError: ``app`` is no App, or there is no such option.
         ValueError: an option is for the server outside to have, or out of its range.
     """
-    config = Config(**options)
+    config = Config(**{"websocket_ping_interval": 0, **options})  # pings are the server's outside
     for name in options:
         if name not in _OPTIONS:
             raise ValueError(
@@ -102,7 +103,7 @@ class Exported:
         elif kind == "lifespan":
             await self._live(receive, send)
         elif kind == "websocket":
-            await self._refuse_websocket(receive, send)
+            await self._serve(handshake_of(scope), receive, send)
         else:
             raise ValueError(f"an App serves http, websocket and lifespan, not scopes of type {kind!r}")
 
@@ -134,7 +135,10 @@ class Exported:
             response.use_http10()
         try:
             await self._run(context, peer, response, refused)
-            if not peer.was_cut:
+            frames = peer.intake.frames
+            if frames is not None:
+                frames.end(1011 if peer.was_cut else 1000)
+            elif not peer.was_cut:
                 peer.encoder.finish_framed()
             if not peer.http1 and not peer.lost:
                 await peer.intake.discard()
@@ -143,7 +147,7 @@ class Exported:
         finally:
             peer.intake.cancel()
             peer.sender.close()
-        if peer.was_cut and not peer.is_gone:
+        if peer.was_cut and not peer.is_gone and frames is None:
             raise IncompleteAnswer(f"the answer to '{request.requestline}' cannot be completed; see the log")
 
     async def _run(
@@ -217,13 +221,6 @@ class Exported:
                 self.__name__,
             )
 
-    # WebSocket.
-
-    async def _refuse_websocket(self, receive: Receive, send: Send) -> None:
-        await receive()
-        await send({"type": "websocket.close", "code": 1011, "reason": "WebSocket is not exported"})
-        error_logger.error("%s: a WebSocket was asked for, which cannot be exported yet", self.__name__)
-
 
 async def _read(peer: ASGIPeer, scope: Scope, config: Config) -> Request:
     """Make the request, and begin its body.
@@ -231,6 +228,8 @@ async def _read(peer: ASGIPeer, scope: Scope, config: Config) -> Request:
     Raises:
         WireError: it is malformed.
     """
+    if peer.is_websocket:
+        await peer.intake.connect()
     request, framed = request_of(scope, config)
     # Of HTTP/2 and 3 a body has no length, perhaps; and some servers do not tell that of HTTP/1, either.
     if not framed and request.method not in ("GET", "HEAD") and (not peer.http1 or await peer.intake.has_body()):

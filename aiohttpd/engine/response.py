@@ -234,10 +234,10 @@ class StreamWriter:
             raise ValueError("there is no content where the protocol changes: leave out what frames it")
         self.status = status
         self.fields = fields
-        self.state = UPGRADED
         self.close_connection = True
+        self.encoder.upgrade(self)  # if it cannot, there may still be another answer
+        self.state = UPGRADED
         self._protocol = protocol
-        self.encoder.upgrade(self)
         self.sink.upgrade(protocol)
 
     def send_whole(self, status: int, fields: ResponseFields, content: bytes) -> None:

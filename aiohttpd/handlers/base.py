@@ -249,14 +249,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
     @Lazy
     def connection(self) -> Any:
-        """The socket, for ``getpeername()``, ``getsockname()`` and the like. Do not read from it or write to it.
-
-        Raises:
-            ContractError: there is none: another server has the connection, see `aiohttpd.asgi.export`.
-        """
-        if (reason := self.wfile.get_extra_info("no_socket")) is not None:
-            raise ContractError(reason)
-        return self.wfile.get_extra_info("socket")
+        """The socket, for ``getpeername()``, ``getsockname()`` and the like. Do not read from it or write to it."""
+        return reading.socket_of(self.wfile)
 
     @Lazy
     def query(self) -> MultiMap[str]:

@@ -26,6 +26,7 @@ __all__ = [
     "read_json",
     "read_json_as",
     "read_text",
+    "socket_of",
 ]
 
 T = TypeVar("T")
@@ -53,6 +54,23 @@ class FormReader(Protocol):
     max_field_size: int
     max_fields_size: int
     max_file_size: int | None
+
+
+class Knowing(Protocol):
+    """A response that knows its connection."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+
+
+def socket_of(response: Knowing) -> Any:
+    """The socket of a connection, if there is a transport that knows one.
+
+    Raises:
+        ContractError: the connection is another server's; see `aiohttpd.asgi.export`.
+    """
+    if (reason := response.get_extra_info("no_socket")) is not None:
+        raise ContractError(reason)
+    return response.get_extra_info("socket")
 
 
 class RequestContent:

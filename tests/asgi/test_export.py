@@ -540,6 +540,22 @@ class TestFailures:
         assert "exported as ASGI" in caplog.text
         caplog.clear()
 
+    @pytest.mark.parametrize("method", ["GET", "CONNECT"])
+    async def test_no_upgrade(self, method: str, caplog: pytest.LogCaptureFixture) -> None:
+        class Handler(aiohttpd.BaseHTTPRequestHandler):
+            async def do_GET(self) -> None:
+                await self.upgrade("x")
+
+            async def do_CONNECT(self) -> None:
+                await self.upgrade()
+
+        fields = [("connection", "upgrade"), ("upgrade", "x")] if method == "GET" else []
+        answer = await asked(export(Handler), method, "/", *fields)
+        assert answer.status == 500
+        assert answer.complete
+        assert "no upgrade of a connection" in caplog.text
+        caplog.clear()
+
     def test_options_that_are_for_the_server_outside(self) -> None:
         with pytest.raises(ValueError, match="'timeout_idle' has no effect"):
             export(Hello, timeout_idle=3)

@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+import websockets
 
 from aiohttpd.testing import running
 
-from ..support.exported_site import EXAMPLES, application, site
+from ..support.exported_site import EXPORTED_EXAMPLES, application, site
 from ..support.places import ROOT
 from ..support.programs import Program, program
 from ..support.waiting import BOUND, until
@@ -101,6 +102,8 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/examples/http_post/", {"json": {"wrong": "type"}}),
     ("GET", "/examples/sse_clock/", {}),
     ("HEAD", "/examples/sse_clock/", {}),
+    ("GET", "/examples/websocket_chat/", {}),
+    ("GET", "/examples/websocket_chat/chat", {}),
     ("GET", "/streams", {}),
     ("HEAD", "/streams", {}),
     ("GET", "/small", {"headers": {"Accept-Encoding": "gzip"}}),
@@ -164,12 +167,13 @@ async def test_the_same_answers_as_ours(kind: str, tmp_path: Path) -> None:
             assert got.http_version == ("HTTP/2" if kind == "hypercorn-h2" else "HTTP/1.1")
             assert content(path, got) == content(path, own), case
             varies = {"content-length"} if path.startswith(("/examples/http_", "/old/")) else set()
+            varies |= {"upgrade"} if kind == "hypercorn-h2" else set()  # HTTP/2 has no such field
             varies |= {"last-modified"} if "send_header" in path else set()
             if "byteranges" in own.headers.get("content-type", ""):
                 varies |= {"content-type", "content-length"}
             expected = [pair for pair in fields(own) if pair[0] not in varies]
             assert [pair for pair in fields(got) if pair[0] not in varies] == expected, case
-    assert {path.split("/")[2] for _, path, _ in REQUESTS if path.startswith("/examples/")} == set(EXAMPLES)
+    assert {path.split("/")[2] for _, path, _ in REQUESTS if path.startswith("/examples/")} == set(EXPORTED_EXAMPLES)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -181,6 +185,26 @@ async def test_events_and_clients_that_go(kind: str, tmp_path: Path) -> None:
                 assert await anext(lines) == "event: tick"
                 assert (await anext(lines)).startswith("data: ")
         assert (await client.get("/examples/sse_clock/")).status_code == 200
+    assert not [line for line in outside.lines if "Traceback" in line]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SERVERS if kind.values != ("hypercorn-h2",)])
+async def test_websockets(kind: str, tmp_path: Path) -> None:
+    async with served(kind, tmp_path) as (client, outside):
+        url = str(client.base_url.join("/")).replace("http", "ws", 1).rstrip("/")
+        async with websockets.connect(f"{url}/echo", subprotocols=[websockets.Subprotocol("echo")]) as socket:
+            assert socket.subprotocol == "echo"
+            for message in ("hello ä", b"\0\xff", "x" * 200_000, ""):
+                await socket.send(message)
+                assert await socket.recv() == message
+        assert socket.close_code == 1000
+        chat = f"{url}/examples/websocket_chat/chat"
+        async with websockets.connect(chat) as one, websockets.connect(chat) as two:
+            await one.send("to all")
+            assert await one.recv() == await two.recv()
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(f"{url}/nowhere")
+        assert refused.value.response.status_code in (403, 404)  # with and without denial responses
     assert not [line for line in outside.lines if "Traceback" in line]
 
 

@@ -15,7 +15,7 @@ from aiohttpd.compression import compress
 
 from .places import ROOT
 
-EXAMPLES = {
+EXPORTED_EXAMPLES = {
     "http_get": "GetHandler",
     "http_concurrency": "SlowHandler",
     "http_errors": "ErrorHandler",
@@ -23,20 +23,21 @@ EXAMPLES = {
     "embedded": "Handler",
     "http_post": "PostHandler",
     "sse_clock": "Clock",
+    "websocket_chat": "Chat",
 }
 
 
-def example(name: str) -> Any:
+def exported_example(name: str) -> Any:
     """The handler class of an example."""
     spec = importlib.util.spec_from_file_location(f"exported_{name}", ROOT / "examples" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, EXAMPLES[name])
+    return getattr(module, EXPORTED_EXAMPLES[name])
 
 
-class Streams(aiohttpd.BaseHTTPRequestHandler):
+class ReadsAndStreams(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("X-Kind", "stream")
@@ -57,7 +58,7 @@ class Streams(aiohttpd.BaseHTTPRequestHandler):
         self.end_headers()
 
 
-class Plain(aiohttpd.BaseHTTPRequestHandler):
+class PlainEcho(aiohttpd.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self.rfile.read()
         self.send_response(201)
@@ -67,7 +68,7 @@ class Plain(aiohttpd.BaseHTTPRequestHandler):
             self.wfile.write(data[start : start + 1000])
 
 
-class Old(http.server.BaseHTTPRequestHandler):
+class OldEcho(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -85,24 +86,32 @@ class Old(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-class Fails(aiohttpd.BaseHTTPRequestHandler):
+class Unavailable(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         raise aiohttpd.HTTPError(503, explain="on purpose", headers={"Retry-After": "7"})
 
 
-def legacy(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+class EchoSocket(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        async with self.websocket(subprotocols=["echo"]) as socket:
+            async for message in socket:
+                await socket.send(message)
+
+
+def legacy_application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [environ["REQUEST_METHOD"].encode(), b" ", environ["PATH_INFO"].encode(), environ["wsgi.input"].read()]
 
 
-ROUTES: dict[str, Any] = {f"/examples/{name}/": example(name) for name in EXAMPLES} | {
-    "/streams": Streams,
-    "/small": compress(Streams),
-    "/plain": Plain,
-    "/old/": Old,
-    "/fails": Fails,
-    "/wsgi/": aiohttpd.wsgi(legacy),
+EXPORTED_ROUTES: dict[str, Any] = {f"/examples/{name}/": exported_example(name) for name in EXPORTED_EXAMPLES} | {
+    "/streams": ReadsAndStreams,
+    "/small": compress(ReadsAndStreams),
+    "/plain": PlainEcho,
+    "/old/": OldEcho,
+    "/echo": EchoSocket,
+    "/fails": Unavailable,
+    "/wsgi/": aiohttpd.wsgi(legacy_application),
     "/files/": functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory=str(ROOT / "tests" / "data")),
 }
-site = aiohttpd.Router(ROUTES)
+site = aiohttpd.Router(EXPORTED_ROUTES)
 application = export(site)

@@ -16,7 +16,7 @@ from ...wire.response import ResponseFields, has_no_content
 from .sender import Message, Sender
 from .unframing import Unframed
 
-__all__ = ["ASGIEncoder", "Offers"]
+__all__ = ["ASGIEncoder", "HandshakeEncoder", "Offers"]
 
 _START, _BODY = "http.response.start", "http.response.body"
 _READ = 256 * 1024  # bytes of a file in one message
@@ -35,19 +35,21 @@ class Offers(NamedTuple):
 
     Attributes:
         http1: the client speaks HTTP/1, where ``Connection: close`` and Upgrade have a meaning.
-        early_hint, pathsend, trailers: extensions.
+        early_hint, pathsend, trailers, denial: extensions.
     """
 
     http1: bool
     early_hint: bool
     pathsend: bool
     trailers: bool
+    denial: bool
 
     @classmethod
     def of(cls, scope: dict[str, Any]) -> "Offers":
         """Read them from a scope."""
         extensions = scope.get("extensions") or {}
-        names = ("http.response.early_hint", "http.response.pathsend", "http.response.trailers")
+        names = [f"http.response.{name}" for name in ("early_hint", "pathsend", "trailers")]
+        names.append("websocket.http.response")
         return cls(scope.get("http_version", "1.1").startswith("1"), *[name in extensions for name in names])
 
 
@@ -253,6 +255,46 @@ class ASGIEncoder:
         else:
             self._carried.append((message, 1 + len(content)))
             self._out.send([b".", content])
+
+
+class HandshakeEncoder(ASGIEncoder):
+    """Makes messages of the answer to the handshake of a WebSocket: it is accepted, or denied."""
+
+    def upgrade(self, head: ResponseHead) -> None:
+        """Accept it, if it is a WebSocket that the handler has made."""
+        deciding = head.fields.deciding or {}
+        if head.status != 101 or deciding.get("upgrade", "").lower() != "websocket":
+            raise ContractError(_NO_UPGRADE)
+        accept: Message = {"type": "websocket.accept", "headers": []}
+        for name, value in self._headers(head.fields, 101):
+            if name == b"sec-websocket-protocol":
+                accept["subprotocol"] = str(value, "latin-1")
+            elif name != b"upgrade" and not name.startswith(b"sec-websocket-"):
+                accept["headers"].append((name, value))
+        self._sender.put(accept)
+
+    def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        if self._offers.denial:
+            message = {"type": f"websocket.{_START}", "status": status, "headers": headers}
+        else:
+            self._denied = True
+            message = {"type": "websocket.close", "code": 1000}  # before it is accepted: 403
+        self._put(message)
+
+    _denied = False
+
+    def _put(self, message: Message, content: bytes = b"") -> None:
+        if message["type"] == _BODY:
+            if self._denied:
+                return
+            message["type"] = f"websocket.{_BODY}"
+            message["body"] = content
+        super()._put(message, content)
+
+    def _end(self, parts: list[bytes]) -> None:
+        if not self._ended:
+            self._ended = True
+            self._put({"type": _BODY, "more_body": False}, b"".join(parts))
 
 
 class _File:

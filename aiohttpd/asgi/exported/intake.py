@@ -16,6 +16,7 @@ from ...errors import ClientDisconnected
 from ...wire.body import LengthDecoder, Unframed
 from ...wire.parser import RequestParser
 from ...wire.request import Request
+from .websocket import Frames
 
 __all__ = ["Intake"]
 
@@ -30,6 +31,11 @@ class Intake:
         loop: the running loop.
         config: the options.
         lost: called once when the client is gone.
+
+    Attributes:
+        owes_100: the client waits for its body to be wanted.
+        waiting: a handler waits for content.
+        frames: take messages of a WebSocket, once there is one.
     """
 
     def __init__(
@@ -50,7 +56,12 @@ class Intake:
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None  # until the handler has read
         self.owes_100 = False
-        self.waiting = False  # a handler waits for content
+        self.waiting = False
+        self.frames: Frames | None = None
+
+    async def connect(self) -> None:
+        """Receive the first message of a WebSocket; what comes then is received once it is accepted."""
+        await self._receive()
 
     async def has_body(self) -> bool:
         """Whether a request has a body whose fields do not tell: the first message does."""
@@ -121,8 +132,8 @@ class Intake:
 
     def resume_body(self) -> None:
         """The handler has read."""
-        room, body = self._room, self._body
-        if room is not None and not room.done() and (body is None or not body.crowded):
+        room = self._room
+        if room is not None and not room.done() and not self._is_crowded():
             room.set_result(None)
 
     def body_wanted(self) -> None:
@@ -141,7 +152,7 @@ class Intake:
     async def _run(self) -> None:
         try:
             while True:
-                while self._body is not None and self._body.crowded:
+                while self._is_crowded():
                     self._room = self._loop.create_future()
                     await self._room
                 if not self._take(await self._receive()):
@@ -150,6 +161,11 @@ class Intake:
             error_logger.error("the ASGI server has failed in receive()", exc_info=error)
             self._lose()
 
+    def _is_crowded(self) -> bool:
+        if self.frames is not None:
+            return self.frames.stalled
+        return self._body is not None and self._body.crowded
+
     def _take(self, message: Message) -> bool:
         """Take a message; False after the last one."""
         kind = message["type"]
@@ -157,6 +173,11 @@ class Intake:
             self._lose()
             return False
         body = self._body
+        if kind == "websocket.disconnect" or (kind == "websocket.receive" and self.frames is not None):
+            goes_on = self.frames is not None and self.frames.take(message)
+            if not goes_on:
+                self._lose()
+            return goes_on
         if kind != "http.request":
             return True
         self._ended = not message.get("more_body", False)

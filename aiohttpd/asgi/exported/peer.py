@@ -13,14 +13,16 @@ from ...engine.body import StreamReader
 from ...engine.context import ServerContext
 from ...engine.interfaces import Closable
 from ...engine.response import StreamWriter
-from ...errors import ClientDisconnected, ContractError
+from ...engine.upgraded import UpgradedProtocol
+from ...errors import ClientDisconnected
 from ...wire.body import ChunkedDecoder, LengthDecoder
 from ...wire.headers import Headers
 from ...wire.request import Address, Request
-from .encoder import ASGIEncoder, Offers
+from .encoder import ASGIEncoder, HandshakeEncoder, Offers
 from .intake import Intake
 from .request import Scope
 from .sender import Message, Sender
+from .websocket import Frames
 
 __all__ = ["ASGIPeer"]
 
@@ -46,6 +48,7 @@ class ASGIPeer:
         encoder: makes messages of the answer.
         sender: sends them.
         intake: receives.
+        is_websocket: it asks for a WebSocket.
         http1: the client speaks HTTP/1.
         was_cut: the answer cannot be completed.
         cancelling: the server outside has cancelled the request.
@@ -60,12 +63,14 @@ class ASGIPeer:
     ) -> None:
         self._service = context
         self._scope = scope
-        self.scheme = {"ws": "http", "wss": "https"}.get(scheme := scope.get("scheme") or "http", scheme)
+        self.scheme = scope.get("scheme") or "http"
         self.sender = Sender(send, context.loop, context.config.limit_unsent)
         self.intake = Intake(receive, context.loop, context.config, self._lose)
         offers = Offers.of(scope)
         self.http1 = offers.http1
-        self.encoder = ASGIEncoder(self, self.sender, offers)
+        self.is_websocket = scope["type"] == "websocket"
+        encoder = HandshakeEncoder if self.is_websocket else ASGIEncoder
+        self.encoder = encoder(self, self.sender, offers)
         self._lost = False
         self._gone: asyncio.Event | None = None
         self._response: StreamWriter | None = None  # while its handler waits
@@ -237,9 +242,14 @@ class ASGIPeer:
         self.sender.end_now()
         self.intake.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
 
-    def upgrade(self, protocol: Any) -> None:
-        """The encoder has refused it."""
-        raise ContractError("ASGI has no upgrade of a connection")
+    def upgrade(self, protocol: UpgradedProtocol) -> None:
+        """A WebSocket has been accepted; the encoder has refused what else it could be."""
+        frames = Frames(self._service, self.sender, protocol, self.get_extra_info, self.intake.resume_body)
+        self.intake.frames = frames
+        protocol.connection_made(frames)
+        self.intake.listen()
+        if self.lost:
+            protocol.connection_lost(None)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What is known: ``peername``, ``sockname``, and the ``asgi_scope`` itself."""

@@ -15,7 +15,7 @@ from ...wire.headers import FIELD_LINE, OWS, Headers, is_token
 from ...wire.refusals import check_elements, check_limits
 from ...wire.request import Request, RequestFraming
 
-__all__ = ["Scope", "empty_request", "request_of", "with_body"]
+__all__ = ["Scope", "empty_request", "handshake_of", "request_of", "with_body"]
 
 Scope = dict[str, Any]
 
@@ -25,6 +25,12 @@ _odd = re.compile(r"[^\x21-\x7e]").search
 _PATH = "/!$&'()*+,;=:@~"  # beside letters, digits and -._, what RFC 3986 lets stand in a path
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 _NO_HOST = "host: unknown"  # stands in for one that is missing, while the others are looked at
+_HANDSHAKE = [
+    (b"connection", b"Upgrade"),
+    (b"upgrade", b"websocket"),
+    (b"sec-websocket-version", b"13"),
+    (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),  # the server outside has answered that of the client
+]
 _NOTHING = RequestFraming(False, None, None, False, True, False, None, True)
 
 
@@ -59,6 +65,21 @@ def request_of(scope: Scope, config: Config) -> Head:
     request = Request(method, target, version, headers, framing)
     framed = framing.has_body or framing.content_length is not None
     return Head(_below_root(request, scope.get("root_path") or ""), framed)
+
+
+def handshake_of(scope: Scope) -> Scope:
+    """The scope of a WebSocket as one of the request that opens it, as HTTP/1.1 has it (RFC 6455 section 4.1)."""
+    own = (b"connection", b"upgrade", b"content-length", b"transfer-encoding", b"expect")
+    fields = [
+        (name, value)
+        for name, value in scope.get("headers", ())
+        if name.lower() not in own and not name.lower().startswith(b"sec-websocket-")
+    ]
+    fields += _HANDSHAKE
+    if protocols := scope.get("subprotocols"):
+        fields.append((b"sec-websocket-protocol", ", ".join(protocols).encode("latin-1")))
+    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "ws"), "http")
+    return {**scope, "method": "GET", "http_version": "1.1", "scheme": scheme, "headers": fields}
 
 
 def empty_request(scope: Scope) -> Request:

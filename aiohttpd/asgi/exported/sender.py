@@ -28,6 +28,8 @@ class Sender:
 
     Attributes:
         lost: nothing more is sent: the client is gone, or the server outside takes nothing more.
+        unsent: bytes of content that wait.
+        emptied: called when nothing waits any more.
         error: what the server outside has raised, if that was no `OSError`.
     """
 
@@ -36,7 +38,8 @@ class Sender:
         self._loop = loop
         self._limit = limit
         self._queue: deque[tuple[Message, int]] = deque()
-        self._unsent = 0  # bytes of content
+        self.unsent = 0
+        self.emptied: Callable[[], None] | None = None
         self._last: list[tuple[Message, int]] = []  # what ends the answer
         self._task: asyncio.Task[None] | None = None  # sends what waits
         self._soon: asyncio.Handle | None = None  # begins that task
@@ -56,11 +59,11 @@ class Sender:
         if self.lost:
             return
         # One piece of any size may wait, as on our own connections.
-        if self._unsent and self._unsent + size > self._limit:
+        if self.unsent and self.unsent + size > self._limit:
             self.lose()
             raise WriteBufferFull(self._limit)
         self._queue.append((message, size))
-        self._unsent += size
+        self.unsent += size
         if self._soon is None and not self._is_sending:
             self._soon = self._loop.call_soon(self._begin)
 
@@ -80,7 +83,7 @@ class Sender:
         self.lost = True
         self._queue.clear()
         self._last.clear()
-        self._unsent = 0
+        self.unsent = 0
 
     async def drain(self) -> None:
         """Wait until everything has been taken.
@@ -117,7 +120,7 @@ class Sender:
         except OSError:  # as the interface has it for clients that are gone
             self.lost = True
         self._queue.clear()
-        self._unsent = 0
+        self.unsent = 0
 
     def close(self) -> None:
         """The request is over: nothing more is sent."""
@@ -149,7 +152,9 @@ class Sender:
             while self._queue:
                 message, size = self._queue.popleft()
                 await self._send(message)
-                self._unsent = max(0, self._unsent - size)
+                self.unsent = max(0, self.unsent - size)
+                if not self._queue and self.emptied is not None:
+                    self.emptied()
         except OSError:
             self.lose()
         except Exception as error:
