@@ -21,12 +21,12 @@ import websockets
 
 from aiohttpd.testing import running
 
-from ..support.exported_site import EXPORTED_EXAMPLES, application, site
+from ..support.exported_site import EXPORTED_EXAMPLES, exported_application, site
 from ..support.places import ROOT
 from ..support.programs import Program, program
 from ..support.waiting import BOUND, until
 
-SITE = "tests.support.exported_site:application"
+SITE = "tests.support.exported_site:exported_application"
 
 
 def needs(*modules: str) -> Any:
@@ -226,7 +226,7 @@ def test_mangum() -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        lambda_handler = Mangum(application, lifespan="auto")
+        lambda_handler = Mangum(exported_application, lifespan="auto")
         found: Any = lambda_handler(event("POST", "/plain", b"\0abc"), {})
         assert found["statusCode"] == 201
         assert base64.b64decode(found["body"]) == b"\0abc"
@@ -242,7 +242,7 @@ def test_mangum() -> None:
 
 
 async def test_a_client_of_httpx_without_a_server() -> None:
-    transport = httpx.ASGITransport(application)
+    transport = httpx.ASGITransport(exported_application)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.post("/plain", content=b"abc")).content == b"abc"
         assert (await client.get("/examples/embedded/")).text == "Nobody counts the seconds here.\n"

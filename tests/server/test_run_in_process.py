@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.server.cpu_pool import ProcessPool
 from aiohttpd.testing import running
+from aiohttpd.threads.cpu_pool import ProcessPool
 
 from ..support.programs import gone
 from ..support.waiting import until

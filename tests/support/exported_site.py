@@ -1,6 +1,6 @@
-"""A site of every kind of App and of each example, served by us and, as ``application``, by servers of ASGI.
+"""A site of every kind of App and of each example, served by us and, as ``exported_application``, by servers of ASGI.
 
-``python -m uvicorn tests.support.exported_site:application``, say, from the root of the repository.
+``python -m uvicorn tests.support.exported_site:exported_application``, say, from the root of the repository.
 """
 
 import functools
@@ -114,4 +114,4 @@ EXPORTED_ROUTES: dict[str, Any] = {f"/examples/{name}/": exported_example(name) 
     "/files/": functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory=str(ROOT / "tests" / "data")),
 }
 site = aiohttpd.Router(EXPORTED_ROUTES)
-application = export(site)
+exported_application = export(site)

@@ -6,10 +6,12 @@ Owns what of our own server an App may rely on there: the options, the attribute
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...config import Config
-from ...threads.cpu_pool import ProcessPool
+
+if TYPE_CHECKING:
+    from ...threads.cpu_pool import ProcessPool
 
 __all__ = ["ExportedServer"]
 
@@ -51,6 +53,8 @@ class ExportedServer:
     async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in another process; see ``HTTPServer.run_in_process``."""
         if self._processes is None:
+            from ...threads.cpu_pool import ProcessPool  # it imports multiprocessing
+
             self._processes = ProcessPool(self.config.processes)
         return await self._processes.run(function, *args)
 
