@@ -67,6 +67,11 @@ class Host:
     def __reduce__(self) -> tuple[Any, ...]:
         return Host, self._given
 
+    @property
+    def has_lifespan(self) -> bool:
+        """Whether the application is known to have one; with ``"auto"`` it is asked, and may have none."""
+        return self._given[2] == "on"
+
     def lifespan(self, server: Any) -> AbstractAsyncContextManager[None]:
         """Tell the application of the beginning and the end of a server."""
         application, _, mode = self._given

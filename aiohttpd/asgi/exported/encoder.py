@@ -69,7 +69,8 @@ class ASGIEncoder:
         self._sender = sender
         self._offers = offers
         self._left: int | None = None  # bytes of content up to its Content-Length
-        self._trailers: ResponseFields | None = None  # those that are announced
+        self._announced = False  # trailers are, by the head
+        self._trailers: list[bytes] = []
         self._ended = False  # the last message of the content has been given
         self._unframed: Unframed | None = None  # takes apart what a handler of http.server has framed
         # Of messages that are made in a thread: their content goes by way of the outbox, a byte for each message before
@@ -119,8 +120,7 @@ class ASGIEncoder:
 
     def trail(self, fields: ResponseFields) -> None:
         """Keep fields for the end; they are sent if the head has announced some by Trailer, RFC 9110 section 6.6.2."""
-        if self._trailers is not None:
-            self._trailers = fields
+        self._trailers = fields
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         """Send 103 (Early Hints) where that can be. 100 the server outside sends itself; there are no others."""
@@ -197,7 +197,7 @@ class ASGIEncoder:
 
     def takes_path(self, count: int) -> bool:
         """Whether a file of this size can be all of the content, and the server outside opens files."""
-        return self._offers.pathsend and self._left == count and self._trailers is None
+        return self._offers.pathsend and self._left == count and not self._announced
 
     # The inner side.
 
@@ -215,8 +215,7 @@ class ASGIEncoder:
     def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         message: Message = {"type": _START, "status": status, "headers": headers}
         if self._offers.trailers and any(name == b"trailer" for name, _ in headers):
-            self._trailers = ResponseFields()
-            message["trailers"] = True
+            self._announced = message["trailers"] = True
         self._put(message)
 
     def _headers(self, fields: list[bytes], status: int) -> list[tuple[bytes, bytes]]:
@@ -237,7 +236,7 @@ class ASGIEncoder:
             self._ended = True
             content = b"".join(parts)
             self._sender.put_last(({"type": _BODY, "body": content, "more_body": False}, len(content)))
-            if self._trailers is not None:
+            if self._announced:
                 headers = self._headers(self._trailers, 200)
                 message = {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
                 self._sender.put_last((message, 0))
