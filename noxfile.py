@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint asgi wire autobahn bench idle soak uploads rolls proxied]
+usage: nox [-s tests lint asgi exported ray wire autobahn bench idle soak uploads rolls proxied]
 """
 
 import shutil
@@ -57,6 +57,20 @@ def asgi(session: nox.Session) -> None:
     install(session, "asgi")
     session.run("python", "-m", "pytest", "tests/asgi", "tests/outside/test_asgi_sites.py", *session.posargs)
     session.run("python", "-m", "tests.asgi.table")
+
+
+@nox.session
+def exported(session: nox.Session) -> None:
+    """Apps exported as ASGI: each example and each kind of App under uvicorn, hypercorn (HTTP/2), granian, Mangum."""
+    install(session, "exported")
+    session.run("python", "-m", "pytest", "-n", "1", "tests/outside/test_exported.py", *session.posargs)
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """A handler class in two replicas of Ray Serve; one is killed under load, and failures are counted."""
+    install(session, "ray")
+    session.run("python", "benchmarks/ray_replicas.py", *session.posargs)
 
 
 @nox.session
