@@ -16,7 +16,7 @@ from ray import serve
 
 FOLDER = str(Path(__file__).resolve().parent.parent / "examples" / "deploy")
 sys.path.insert(0, FOLDER)
-import ray_serve
+import ray_serve  # noqa: E402  # which stands in that folder
 
 CLIENTS = 8
 SECONDS = 20.0

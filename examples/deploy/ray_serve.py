@@ -42,7 +42,12 @@ class Site(aiohttpd.BaseHTTPRequestHandler):
         self.send_json({"size": size})
 
 
-@serve.deployment(num_replicas=2, max_ongoing_requests=100, graceful_shutdown_timeout_s=20)
+@serve.deployment(
+    num_replicas=2,
+    max_ongoing_requests=100,
+    health_check_period_s=1,  # a replica that has died is replaced soon; Ray's default is 10
+    graceful_shutdown_timeout_s=20,
+)
 @serve.ingress(aiohttpd.asgi.export(Site))
 class Replica:
     """Each replica has the whole site; Ray shares requests out."""

@@ -50,6 +50,15 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+def test_the_autoscaler_is_for_the_deployment_and_knows_its_request() -> None:
+    text, deployment = text_of("kubernetes-autoscale.yaml"), text_of("kubernetes.yaml")
+    (name,) = re.findall(r"scaleTargetRef: \{apiVersion: apps/v1, kind: Deployment, name: (\w+)\}", text)
+    assert re.search(rf"kind: Deployment\nmetadata:\n  name: {name}\n", deployment)
+    assert re.search(r"resources:\n +requests: \{cpu: \d+m", deployment)
+    assert f"matchLabels: {{app: {name}}}" in text
+    assert f"matchLabels: {{app: {name}}}" in deployment
+
+
 # What the files say, the command takes.
 
 
