@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount
 
 import aiohttpd
 from aiohttpd.asgi import export
 from aiohttpd.asgi.export import IncompleteAnswer
 
 from ..support.asgi import OuterServer, asked, http_scope
+from ..support.waiting import until
 
 
 class Hello(aiohttpd.BaseHTTPRequestHandler):
@@ -239,3 +244,30 @@ class TestOldHandlers:
         answer = await asked(export(handler), "GET", "/f")
         assert answer.content == b"x" * 300_000
         assert answer.complete
+
+    async def test_nothing_is_left_of_a_handler_of_connections(self) -> None:
+        application = export(OldByConnection)
+        for _ in range(3):
+            assert (await asked(application)).content == b"hello"
+        await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+class TestMounted:
+    async def test_in_starlette(self) -> None:
+        """Another framework around it: the path of the mount is the root path."""
+        routes = [Mount("/mnt", export(aiohttpd.Router({"/a b/{n:int}": Root, "/": Root})))]
+        site = Starlette(routes=routes)
+        assert (await asked(site, "GET", "/mnt/a%20b/3")).content == b"/mnt"
+        assert (await asked(site, "GET", "/mnt/")).content == b"/mnt"
+        assert (await asked(site, "GET", "/mnt/a%20b/x")).status == 404
+
+    async def test_a_middleware_that_reads_the_answer(self) -> None:
+        async def passes(request: Any, call_next: Any) -> Any:
+            response = await call_next(request)
+            response.headers["x-seen"] = "yes"
+            return response
+
+        site = Starlette(routes=[Mount("/", export(Hello))], middleware=[Middleware(BaseHTTPMiddleware, passes)])
+        answer = await asked(site, "POST", "/", body=b"x" * 300_000)
+        assert answer.content == b"300000"
+        assert answer.field("x-seen") == "yes"

@@ -6,6 +6,7 @@ and not while more waits than a handler has read.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from .websocket import Frames
 __all__ = ["Intake"]
 
 Message = dict[str, Any]
+
+_TURNS = 64  # messages after which others have their turn: `receive` does not wait if there are some
 
 
 class Intake:
@@ -151,7 +154,9 @@ class Intake:
 
     async def _run(self) -> None:
         try:
-            while True:
+            for received in itertools.count(1):
+                if received % _TURNS == 0:
+                    await asyncio.sleep(0)
                 while self._is_crowded():
                     self._room = self._loop.create_future()
                     await self._room
