@@ -166,14 +166,11 @@ class Exported:
         if not task.done():
             peer.wait_for(task, response)
             try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                peer.cancelling = True
-                task.cancel()
-                await asyncio.wait([task])
-                raise
+                await task  # a cancellation of ours goes on to it
             finally:
                 peer.end()
+            if peer.cancelling:
+                raise asyncio.CancelledError
         task.result()
 
     # The lifespan.

@@ -70,7 +70,9 @@ class PreparedResponse(NamedTuple):
 class Cancelling(Protocol):
     """A server that may cancel its handlers."""
 
-    cancelling: bool  # the grace is over: who is cancelled now is cancelled by us
+    @property
+    def cancelling(self) -> bool:
+        """The grace is over: who is cancelled now is cancelled by us."""
 
 
 class Preludes(Cancelling, Protocol):

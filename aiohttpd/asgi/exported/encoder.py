@@ -97,7 +97,7 @@ class ASGIEncoder:
         length = None
         if head.length is None and not has_no_content(head.request.method, head.status):
             length = size if head.has_content or size or head.head_mirrors_get else None
-        self._start(head, length)
+        self._start(head, length, whole=True)
         self._end(parts)
         return size if parts else 0
 
@@ -201,7 +201,7 @@ class ASGIEncoder:
 
     # The inner side.
 
-    def _start(self, head: ResponseHead, length: int | None) -> None:
+    def _start(self, head: ResponseHead, length: int | None, *, whole: bool = False) -> None:
         headers = self._headers(head.fields, head.status)
         if length is None and head.status == 205 and head.request.method != "CONNECT":
             length = 0  # RFC 9110 section 15.3.6
@@ -210,13 +210,16 @@ class ASGIEncoder:
         self._left = head.length if head.has_content else 0
         if head.close_connection and self._offers.http1:
             headers.append((b"connection", b"close"))
-        self._begin_message(head.status, headers)
+        self._begin_message(head.status, headers, whole=whole)
 
-    def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]], *, whole: bool = False) -> None:
         message: Message = {"type": _START, "status": status, "headers": headers}
         if self._offers.trailers and any(name == b"trailer" for name, _ in headers):
             self._announced = message["trailers"] = True
-        self._put(message)
+        if whole:
+            self._sender.put_last((message, 0))
+        else:
+            self._put(message)
 
     def _headers(self, fields: list[bytes], status: int) -> list[tuple[bytes, bytes]]:
         """The fields of the handler without those that are for the server outside to send."""
@@ -272,7 +275,7 @@ class HandshakeEncoder(ASGIEncoder):
                 accept["headers"].append((name, value))
         self._sender.put(accept)
 
-    def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _begin_message(self, status: int, headers: list[tuple[bytes, bytes]], *, whole: bool = False) -> None:
         if self._offers.denial:
             message = {"type": f"websocket.{_START}", "status": status, "headers": headers}
         else:

@@ -54,7 +54,7 @@ class Intake:
         self._tell_lost = lost
         self._first: Message | None = None
         self._body: StreamReader | None = None  # while it is not complete
-        self._bytes = RequestParser(config)  # what has come of it, for its decoder
+        self._bytes: RequestParser  # what has come of it, for its decoder
         self._ended = False  # the last message of the body has come
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None  # until the handler has read
@@ -75,6 +75,7 @@ class Intake:
 
     def begin_body(self, request: Request) -> None:
         """Make the body of a request that has one."""
+        self._bytes = RequestParser(self._config)
         length = request.framing.content_length
         decoder = Unframed() if length is None else LengthDecoder(length)
         body = self._body = StreamReader(self, decoder, self._config.limit_body, self._loop)

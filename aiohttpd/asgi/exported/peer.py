@@ -51,7 +51,6 @@ class ASGIPeer:
         is_websocket: it asks for a WebSocket.
         http1: the client speaks HTTP/1.
         was_cut: the answer cannot be completed.
-        cancelling: the server outside has cancelled the request.
     """
 
     def __init__(
@@ -77,23 +76,27 @@ class ASGIPeer:
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._listens: asyncio.Handle | None = None
+        self._outer: asyncio.Task[Any] | None = None  # that of the server outside
+        self._cancelled_before = 0
         self.was_cut = False
-        self.cancelling = False
 
     # A handler that waits.
 
     def wait_for(self, task: asyncio.Task[None], response: StreamWriter) -> None:
-        """The handler waits: look out for its client, and for its deadline."""
+        """The handler waits: look out for its client, unless it ends at once, and for its deadline."""
         self._task, self._response = task, response
-        self.intake.listen()
+        self._outer = asyncio.current_task()
+        self._cancelled_before = self._outer.cancelling() if self._outer is not None else 0
+        self._listens = self._service.loop.call_soon(self.intake.listen)
         if self.config.timeout_handler:
             self._deadline = self._service.loop.call_later(self.config.timeout_handler, self._overdue)
 
     def end(self) -> None:
         """The handler has returned."""
         self._task = self._response = None
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for handle in (self._deadline, self._listens):
+            if handle is not None:
+                handle.cancel()
         self._tell_gone()
 
     def _overdue(self) -> None:
@@ -175,6 +178,11 @@ class ASGIPeer:
         """There has been nothing to read."""
 
     # What an answer asks of it.
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether the server outside has cancelled the request."""
+        return self._outer is not None and self._outer.cancelling() > self._cancelled_before
 
     @property
     def context(self) -> "ASGIPeer":

@@ -58,13 +58,26 @@ def request_of(scope: Scope, config: Config) -> Head:
     block = _block(scope)
     headers = Headers(block)
     target = _target(scope)
-    check_limits(f"{method} {target} HTTP/1.1\r\n{block[1:]}\r\n", config)
-    check_elements(block, config.limit_elements)
+    _check_size(method, target, block, config)
     version = "HTTP/1.0" if scope.get("http_version") == "1.0" else "HTTP/1.1"
     framing = _framing(block, version)
     request = Request(method, target, version, headers, framing)
     framed = framing.has_body or framing.content_length is not None
     return Head(_below_root(request, scope.get("root_path") or ""), framed)
+
+
+def _check_size(method: str, target: str, block: str, config: Config) -> None:
+    """Hold a head to the limits; most are so small that nothing has to be counted.
+
+    Raises:
+        WireError: 414 or 431.
+    """
+    size = len(method) + len(target) + len(block) + 12
+    lines = block.count("\n")
+    if size > min(config.limit_request_line, config.limit_field, config.limit_head) or lines > config.limit_fields:
+        check_limits(f"{method} {target} HTTP/1.1\r\n{block[1:]}\r\n", config)
+    if block.count(",") + block.count(";") + lines > config.limit_elements:
+        check_elements(block, config.limit_elements)
 
 
 def handshake_of(scope: Scope) -> Scope:
