@@ -38,8 +38,8 @@ _OPTIONS = frozenset(
     (
         "debug", "limit_body", "limit_discard", "limit_elements", "limit_field", "limit_fields", "limit_head",
         "limit_json", "limit_queue", "limit_request_line", "limit_spools", "limit_unsent", "limit_websocket_frames",
-        "limit_websocket_message", "limit_websocket_queue", "processes", "timeout_handler", "timeout_linger",
-        "worker_threads",
+        "limit_websocket_message", "limit_websocket_queue", "max_background", "processes", "timeout_grace",
+        "timeout_handler", "timeout_linger", "worker_threads",
     )
 )  # fmt: skip
 
@@ -114,6 +114,7 @@ class Exported:
         if context is None:
             server = ExportedServer(self._given[0], self._config)
             context = self._contexts[loop] = ServerContext(self._served, self._config, loop, server=server)
+            server.attach(context)
         return context
 
     # HTTP.
@@ -193,6 +194,7 @@ class Exported:
                 await receive()
                 step = "shutdown"
                 server.shutting_down.set()
+                await server.drain()
         except Exception as error:
             if step == "serving":
                 raise

@@ -146,3 +146,49 @@ async def test_what_a_server_has() -> None:
         assert answer.content.replace(b" ", b"") == b'["127.0.0.1",8000,true,true]'
     finally:
         await told.shutdown()
+
+
+async def test_work_that_outlives_its_answer() -> None:
+    steps: list[str] = []
+    goes_on = asyncio.Event()
+
+    async def work(name: str) -> None:
+        await goes_on.wait()
+        steps.append(name)
+
+    class Starts(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.server.background(work("background"))
+            self.after(work("after"))
+            self.server.state.seen = True
+            self.send_text("answer")
+
+    @asynccontextmanager
+    async def around(server: Any) -> AsyncIterator[None]:
+        yield
+        steps.append(f"lifespan {server.state.seen}")
+
+    application = export(Starts, lifespan=around)
+    told = Told(application)
+    await told.startup()
+    assert (await asked(application)).content == b"answer"
+    assert steps == []
+    asyncio.get_running_loop().call_later(0.01, goes_on.set)
+    await told.shutdown()
+    assert sorted(steps[:2]) == ["after", "background"]
+    assert steps[2:] == ["lifespan True"]
+
+
+async def test_work_that_does_not_end_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    class Starts(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.server.background(asyncio.Event().wait())
+            self.send_text("answer")
+
+    application = export(Starts, timeout_grace=0.01)
+    told = Told(application)
+    await told.startup()
+    await asked(application)
+    assert await told.shutdown() == {"type": "lifespan.shutdown.complete"}
+    assert "is cancelled" in caplog.text
+    caplog.clear()

@@ -4,7 +4,7 @@ Owns what is told of it. What is received is `intake`'s, what is sent is the enc
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ...config import Config
@@ -152,6 +152,10 @@ class ASGIPeer:
     def shared(self, kind: Callable[[Config, asyncio.AbstractEventLoop], T]) -> T:
         """See `ServerContext.shared`."""
         return self._service.shared(kind)
+
+    def background(self, work: Coroutine[Any, Any, Any], *, after: bool = False) -> asyncio.Task[None]:
+        """See `ServerContext.background`."""
+        return self._service.background(work, after=after)
 
     def message(self, line: str) -> None:
         """Write a line of a handler's own into the log."""

@@ -5,12 +5,16 @@ Owns what of our own server an App may rely on there: the options, the attribute
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...config import Config
+from ...engine.error_log import error_logger
 
 if TYPE_CHECKING:
+    from ...engine.context import ServerContext
     from ...threads.cpu_pool import ProcessPool
 
 __all__ = ["ExportedServer"]
@@ -25,6 +29,7 @@ class ExportedServer:
         app: the App.
         config: the options that the export has been given.
         shutting_down: an ``asyncio.Event``, set when the server outside ends the lifespan.
+        state: for the program, as that of `HTTPServer`.
         server_address: ``(host, port)`` of the last request, as the server outside tells it.
     """
 
@@ -33,7 +38,13 @@ class ExportedServer:
         self.config = config
         self.shutting_down = asyncio.Event()
         self.server_address: Any = ("", 0)
+        self.state: Any = SimpleNamespace()
+        self._context: ServerContext | None = None
         self._processes: ProcessPool | None = None
+
+    def attach(self, context: "ServerContext") -> None:
+        """Give it what its requests share."""
+        self._context = context
 
     @property
     def server_name(self) -> str:
@@ -49,6 +60,27 @@ class ExportedServer:
     def ready(self) -> bool:
         """Whether its shutdown has not begun."""
         return not self.shutting_down.is_set()
+
+    def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
+        """Start work that outlives the answer; see ``HTTPServer.background``."""
+        if self._context is None:
+            work.close()
+            raise RuntimeError("the server is not running")
+        return self._context.background(work)
+
+    async def drain(self) -> None:
+        """Wait for work in the background, ``timeout_grace`` at most, and cancel what is left."""
+        assert self._context is not None
+        tasks = self._context.registry.background
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_grace):
+                while tasks:
+                    await asyncio.wait(tuple(tasks))
+        for task in tuple(tasks):
+            error_logger.warning("%s is cancelled: it has not ended within timeout_grace", task.get_name())
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tuple(tasks), timeout=1)
 
     async def run_in_process(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in another process; see ``HTTPServer.run_in_process``."""
