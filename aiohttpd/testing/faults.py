@@ -302,13 +302,14 @@ class Faults:
             return
         if refused_for_reuse(request, response):
             return
-        answer = await answer_of(app, request, response)
+        captured = await answer_of(app, request, response)
+        answer = captured.raw
         for edit in self._edits:
             answer = edit(answer, request)
         data = answer.head + answer.body
         if self._cut is not None:
             data = data[: self._cut(answer)]
-        connection = RawConnection(response)
+        connection = RawConnection(response, captured.status, closes=captured.closes)
         await self._send(connection, self._interim * bool(data) + data)
         await self._finish(connection)
 

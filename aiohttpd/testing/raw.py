@@ -16,7 +16,7 @@ from ..engine.response import StreamWriter
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
-__all__ = ["RawAnswer", "RawConnection", "answer_of"]
+__all__ = ["CapturedAnswer", "RawAnswer", "RawConnection", "answer_of"]
 
 _DELIVERY = 5.0  # seconds for the client to take what comes before a reset
 _PIECE = 64 * 1024
@@ -64,17 +64,34 @@ class RawAnswer(NamedTuple):
         return bare.having(*lines, b"Content-Length: %d" % len(content))._replace(body=content)
 
 
-async def answer_of(app: App, request: Request, response: ResponseWriter) -> RawAnswer:
+class CapturedAnswer(NamedTuple):
+    """What an App has answered.
+
+    Attributes:
+        raw: the bytes.
+        status: the status code.
+        closes: whether the connection is to be closed after it.
+    """
+
+    raw: RawAnswer
+    status: int
+    closes: bool
+
+
+async def answer_of(app: App, request: Request, response: ResponseWriter) -> CapturedAnswer:
     """Let an App answer, and return the bytes in place of sending them.
 
-    Raises what the App raises; nothing has been sent then, so that the error can be answered as ever.
+    The App gets a writer of its own, so that for the connection nothing has been answered yet. Raises what the App
+    raises; that can be answered as ever.
     """
     capture = _Capture(response.encoder)
-    response.encode_with(capture)
-    await app(request, response)
-    response.finish()
+    writer = StreamWriter(cast(StreamWriter, response).sink, capture, request)
+    if response.http10:
+        writer.use_http10()
+    await app(request, writer)
+    writer.finish()
     head, _, body = capture.all.partition(b"\r\n\r\n")
-    return RawAnswer(head + b"\r\n\r\n", body)
+    return CapturedAnswer(RawAnswer(head + b"\r\n\r\n", body), writer.status, writer.close_connection)
 
 
 class _Capture(EncoderWrapper):
@@ -148,16 +165,41 @@ class _ReadFile:
         """The descriptor is not ours."""
 
 
+class _Silent(EncoderWrapper):
+    """Sends nothing of an answer whose bytes are sent beside it."""
+
+    begun = True  # something may have left, so no other answer may take its place
+    complete = False
+
+    def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+        return size
+
+    def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
+        return size
+
+    def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
+        return size
+
+    def end(self, parts: list[bytes], size: int) -> int:
+        return size
+
+
 class RawConnection:
-    """The connection of a request, to send anything and to end it in any way.
+    """The connection of a request, to send anything and to end it in any way. The answer counts as begun.
 
     Args:
-        response: of the request; its App has been called.
+        response: of the request; nothing has been answered.
+        status: for the access log.
+        closes: whether the connection is closed when the App has returned.
     """
 
-    def __init__(self, response: ResponseWriter) -> None:
+    def __init__(self, response: ResponseWriter, status: int, *, closes: bool) -> None:
         self._response = cast(StreamWriter, response)
         self._encoder = response.encoder
+        response.encode_with(_Silent(self._encoder))
+        response.close_connection = response.close_connection or closes
+        response.send_head(status)
+        response.flush()
 
     @property
     def _sink(self) -> HTTP1Sink:

@@ -36,6 +36,14 @@ class Peer:
             got += piece
         return got
 
+    def read_until(self, end: bytes) -> bytes:
+        got = b""
+        while not got.endswith(end):
+            piece = self.sock.recv(1)
+            assert piece, got
+            got += piece
+        return got
+
     def rest(self) -> bytes:
         got = b""
         try:
@@ -118,10 +126,25 @@ class TestEnds:
     def test_stall(self, server: TestServer, peer: Peer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).stall(after=3)
         peer.send(GET)
-        got = b""
-        while b"\r\n\r\n012" not in got:
-            got += peer.read(1)
+        peer.read_until(b"\r\n\r\n012")
         assert peer.is_quiet()
+
+    @pytest.mark.parametrize("count", [None, 3])
+    def test_nothing_follows_when_the_server_stops_meanwhile(self, count: int | None) -> None:
+        with TestServer() as server:
+            expected = server.expect("GET", "/").respond(text=CONTENT)
+            if count is None:
+                expected.never_answer()
+            else:
+                expected.stall(after=count)
+            peer = Peer(server)
+            peer.send(GET)
+            if count is not None:
+                peer.read_until(b"\r\n\r\n012")
+            while not server.requests:
+                pass
+        assert peer.rest() == b""
+        peer.sock.close()
 
     def test_never_answer(self, server: TestServer, peer: Peer) -> None:
         server.expect("GET", "/").never_answer()
@@ -141,8 +164,7 @@ class TestEnds:
     def test_close_when_the_connection_is_used_again(self, server: TestServer, peer: Peer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).close_on_reuse()
         peer.send(GET)
-        while peer.read(1) != b"9":
-            pass
+        peer.read_until(CONTENT.encode())
         assert peer.is_quiet()
         peer.send(GET)
         assert peer.rest() == b""
@@ -170,8 +192,7 @@ class TestPace:
         server.expect("GET", "/").respond(text=CONTENT).drip(400)
         begun = time.monotonic()
         peer.send(GET)
-        while peer.read(1) != b"9":
-            pass
+        peer.read_until(CONTENT.encode())
         assert time.monotonic() - begun > 0.2  # at least 100 bytes: it cannot be faster
 
     def test_what_drips_can_be_cut(self, server: TestServer) -> None:
@@ -185,9 +206,7 @@ class TestPace:
     def test_interim(self, server: TestServer, peer: Peer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).interim(100, 103, 103, fields={"Link": "</a>"})
         peer.send(GET)
-        got = b""
-        while not got.endswith(b"9"):
-            got += peer.read(1)
+        got = peer.read_until(CONTENT.encode())
         statuses = [line.split()[1] for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1")]
         assert statuses == [b"100", b"103", b"103", b"200"]
         assert got.count(b"Link: </a>\r\n") == 3
