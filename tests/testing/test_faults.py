@@ -419,7 +419,48 @@ class TestAroundApps:
             Faults().around(3)  # type: ignore[arg-type]
 
 
+def ask_with_tls(server: TestServer) -> tuple[bytes, str]:
+    """The end of what comes, and how the connection ends; OpenSSL on a socket says EOF for RST."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cafile=server.ca_file)
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection((server.host, server.port), timeout=10) as sock:
+        got = b""
+        steps: list[Callable[[], object]] = [tls.do_handshake, lambda: tls.write(GET)]
+        while True:
+            try:
+                if steps:
+                    steps[0]()
+                    del steps[0]
+                elif piece := tls.read(65536):
+                    got += piece
+                else:
+                    return got[-5:], "close_notify"
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                try:
+                    data = sock.recv(65536)
+                except ConnectionResetError:
+                    return got[-5:], "RST"
+                if not data:
+                    return got[-5:], "FIN"
+                incoming.write(data)
+
+
 class TestTLS:
+    @pytest.mark.parametrize(
+        ("break_it", "seen"),
+        [
+            (lambda it: it.reset(after=5), (b"01234", "RST")),
+            (lambda it: it.truncate(5), (b"01234", "close_notify")),
+            (lambda it: it.no_close_notify(), (b"56789", "FIN")),
+        ],
+    )
+    def test_ends(self, break_it: Callable[[Expectation], object], seen: tuple[bytes, str]) -> None:
+        with TestServer(tls=True) as server:
+            break_it(server.expect("GET", "/").respond(text=CONTENT))
+            assert ask_with_tls(server) == seen
+
     def test_no_close_notify(self) -> None:
         with TestServer(tls=True) as server:
             server.expect("GET", "/").respond(text=CONTENT).no_close_notify()
