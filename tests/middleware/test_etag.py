@@ -1,5 +1,6 @@
 """ETag: which answers have a tag, 304, and that no more waits than it may."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ async def test_a_flushed_answer_does_not_wait() -> None:
 
 async def test_files_keep_their_own(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"text" * 100_000)
+    os.utime(tmp_path / "a.txt", (10**9, 10**9))  # the tag of a file that has just changed is another one soon
 
     class Sending(aiohttpd.BaseHTTPRequestHandler):
         async def do_GET(self) -> None:
