@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from ssl import SSLContext
+from types import SimpleNamespace
 from typing import Any, cast
 
 from ..asgi.host import hosted
@@ -156,11 +157,19 @@ async def exchange(
     server = None if lifespan is None else _Server()
     async with nullcontext() if lifespan is None else enter_lifespan(lifespan, server):
         loop, recorder = asyncio.get_running_loop(), make_recorder(config, access_log)
-        return await _exchange(ServerContext(prepare(app), config, loop, server=server, recorder=recorder), data)
+        context = ServerContext(prepare(app), config, loop, server=server, recorder=recorder)
+        if server is not None:
+            server.background = context.background
+        return await _exchange(context, data)
 
 
 class _Server:
     """What a lifespan sets attributes on where there is no server."""
+
+    background: Any  # see `HTTPServer.background`
+
+    def __init__(self) -> None:
+        self.state: Any = SimpleNamespace()
 
 
 async def _exchange(context: ServerContext, data: bytes | Iterable[bytes]) -> bytes:

@@ -367,6 +367,26 @@ async def test_the_state_of_the_server_is_seen_by_handlers() -> None:
         assert (await ask(server)).endswith(b"42")
 
 
+async def test_in_memory_there_is_a_state_where_there_is_a_lifespan() -> None:
+    work = Work()
+    work.release.set()
+
+    class Own(aiohttpd.BaseHTTPRequestHandler):
+        @staticmethod
+        @asynccontextmanager
+        async def lifespan(server: Any) -> AsyncIterator[None]:
+            server.state.count = 42
+            yield
+            work.done.append("left")
+
+        async def do_GET(self) -> None:
+            self.server.background(work.wait())
+            self.send_text(str(self.server.state.count))
+
+    assert (await fetch(Own)).body == b"42"
+    assert work.done == ["work", "left"]
+
+
 def test_a_type_parameter_costs_nothing() -> None:
     class State: ...
 
