@@ -103,6 +103,7 @@ class _LayeredApp:
     """An App with a layer around it."""
 
     def __init__(self, layer: Layer, app: App) -> None:
+        app = hosted(app)
         self._given = layer, app
         self._serve = layer.serve
         self._inner = layer.prepare(app)

@@ -51,6 +51,11 @@ async def test_an_asgi_application() -> None:
     assert answer["X-Request-ID"] and answer["Server-Timing"] and answer["X-Frame-Options"] == "DENY"
 
 
+async def test_a_single_layer_takes_one_too() -> None:
+    answer = await fetch(middleware.RequestID()(application), "/")  # type: ignore[arg-type]
+    assert answer.body == b"part part part " and answer["X-Request-ID"]
+
+
 async def test_its_error(caplog: pytest.LogCaptureFixture) -> None:
     answer = await fetch(aiohttpd.layers(application, *ALL), "/fail")  # type: ignore[arg-type]
     assert (answer.status, answer["Content-Type"]) == (500, "application/problem+json")
