@@ -14,7 +14,7 @@ from typing import Any
 from ..engine.answer import Cause
 from ..engine.interfaces import App
 from ..errors import ContentTooLarge, HTTPError
-from ..wire.request import Address, Request
+from ..wire.request import Request
 from .layer import Layer
 
 __all__ = ["BodyLimit", "ConcurrencyLimit", "Deadline", "RateLimit", "client_key"]
@@ -29,16 +29,16 @@ def client_key(request: Request) -> str:
     IPv4 address that is mapped into IPv6 is that IPv4 address. All clients of a unix socket are one, unless a trusted
     proxy names them.
     """
-    return _key_of(request.client_address)
-
-
-@functools.lru_cache(4096)
-def _key_of(address: Address) -> str:
+    address = request.client_address
     if isinstance(address, str):
         return "unix"
     host = str(address[0])
-    if ":" not in host:
-        return host
+    return _key_of(host) if ":" in host else host
+
+
+@functools.lru_cache(1024)
+def _key_of(host: str) -> str:
+    """What counts for an address of IPv6."""
     import ipaddress  # needed only for IPv6
 
     try:
