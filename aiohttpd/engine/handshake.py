@@ -12,7 +12,7 @@ from ssl import SSLContext
 from typing import cast
 
 from ..net.clock import log_date
-from ..net.half_closing import half_closable, hold_end
+from ..net.tls_half_close import half_closable, hold_end
 from ..net.transport import peer_of
 from .context import ServerContext
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from ..config.trust import TrustedProxies, read_fields
 from ..errors import WireError
-from ..net.half_closing import half_closable, hold_end
+from ..net.tls_half_close import half_closable, hold_end
 from ..net.transport import GONE_PEER
 from ..wire.forwarded import elements, last_item, list_items, read_node, read_port, read_scheme
 from ..wire.framing import is_host

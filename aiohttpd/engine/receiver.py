@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..errors import BodyTimeout, ClientDisconnected
 from ..net.outgoing import Outgoing
-from ..net.pace import TransferRate
+from ..net.transfer_rate import TransferRate
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from ..wire.parser import RequestParser
 from ..wire.request import Request

@@ -4,7 +4,7 @@ import math
 
 from ..config import Config
 from ..net.deadlines import FINEST, Deadlines, Fifo
-from ..net.pace import Silence
+from ..net.transfer_rate import Silence
 
 __all__ = ["Timeouts", "resolution"]
 

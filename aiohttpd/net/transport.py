@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, cast
 
 from ..wire.address import Address
 from .deadlines import Deadlines, Fifo
-from .half_closing import HalfClosable
 from .outgoing import Outgoing
-from .pace import TransferRate, peer_has_closed
 from .sendfile import FileTransfer, file_transfer
+from .tls_half_close import HalfClosable
+from .transfer_rate import TransferRate, peer_has_closed
 
 __all__ = ["GONE_PEER", "TransferLimits", "TransportProtocol", "peer_of"]
 

@@ -7,17 +7,20 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import Any
 
+from ..config import Config
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger
+from ..engine.handshake import SHUTDOWN
 from ..engine.overload import ProtocolFactory
 from ..net.forking import keep_from_children
-from ..net.listener import EXHAUSTED
-from .layers import accept
+from ..net.listener import EXHAUSTED, Listener
 
-__all__ = ["Acceptor", "turns"]
+__all__ = ["Acceptor", "tls_options", "turns"]
 
 _REST = 1.0  # seconds to pause when there are no descriptors left
 _WARNING_INTERVAL = 60.0  # seconds between two warnings about that
@@ -74,7 +77,7 @@ class Acceptor:
         async with self._turn:
             if not self._servers and not self._ended:
                 for sock in self._sockets:
-                    self._servers.append(await accept(self._context, sock, self._make, self._exhausted))
+                    self._servers.append(await _accept(self._context, sock, self._make, self._exhausted))
 
     async def pause(self) -> None:
         """Stop accepting; connections wait in the kernel, or are accepted by other processes."""
@@ -167,3 +170,22 @@ async def turns(count: int) -> None:
     """Wait for a number of turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def tls_options(config: Config) -> dict[str, float]:
+    """The timeouts of TLS in seconds, as arguments of the loop's methods."""
+    return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": SHUTDOWN}
+
+
+async def _accept(
+    context: ServerContext, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
+) -> asyncio.Server:
+    """Begin to accept connections on a listening socket; ``exhausted`` is called when there are no descriptors left."""
+    options: dict[str, Any] = {"backlog": context.config.backlog}
+    unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
+    if unix and sys.version_info >= (3, 13):
+        options["cleanup_socket"] = False  # the server removes the socket's file itself; others may listen on it, too
+    make: Any = context.loop.create_unix_server if unix else context.loop.create_server
+    # The loop closes the socket that it is given, but the server needs its address for longer.
+    acceptor: asyncio.Server = await make(factory, sock=Listener(sock, exhausted), **options)
+    return acceptor

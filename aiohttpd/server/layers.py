@@ -9,8 +9,6 @@ the App::
 import asyncio
 import contextvars
 import functools
-import socket
-import sys
 from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 from typing import Any
@@ -19,18 +17,18 @@ from ..config import Config
 from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext
 from ..engine.error_log import ErrorReporter
-from ..engine.handshake import SHUTDOWN, Handshake
+from ..engine.handshake import Handshake
 from ..engine.interfaces import AccessLogger, App, ServedApp
 from ..engine.overload import ProtocolFactory, limit_connections, limit_in_flight
 from ..engine.recorder import Recorder
 from ..handlers.app import prepare
-from ..net.listener import Listener
 from ..wire.request import Request
+from .acceptor import tls_options
 from .access_log import LoggingAccessLog, access_logger, is_configured
 from .metrics import Metrics
 from .status import add_pages, health_page, is_path, metrics_page
 
-__all__ = ["accept", "connection_factory", "make_context", "make_recorder", "tls_options"]
+__all__ = ["connection_factory", "make_context", "make_recorder"]
 
 
 def make_context(
@@ -127,22 +125,3 @@ def connection_factory(context: ServerContext, tls_context: Callable[[], SSLCont
         return Handshake(context, current, connection)
 
     return limit_connections(handshake, context, silent=True, handshakes=True)
-
-
-def tls_options(config: Config) -> dict[str, float]:
-    """The deadlines of TLS, as the methods of loops take them."""
-    return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": SHUTDOWN}
-
-
-async def accept(
-    context: ServerContext, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
-) -> asyncio.Server:
-    """Begin to accept connections on a socket that listens; ``exhausted`` is called if that cannot be."""
-    options: dict[str, Any] = {"backlog": context.config.backlog}
-    unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
-    if unix and sys.version_info >= (3, 13):
-        options["cleanup_socket"] = False  # it is for us, and others may listen on it too
-    make: Any = context.loop.create_unix_server if unix else context.loop.create_server
-    # The loop closes the socket that it is given, and its name is asked for longer than that.
-    acceptor: asyncio.Server = await make(factory, sock=Listener(sock, exhausted), **options)
-    return acceptor

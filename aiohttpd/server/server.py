@@ -21,11 +21,11 @@ from ..engine.context import ServerContext
 from ..engine.error_log import error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, resolve_app
-from ..net.half_closing import half_closable
 from ..net.sockets import ServerAddress, check_address, listen, url_of
+from ..net.tls_half_close import half_closable
 from ..wire.request import Address, Request
-from .acceptor import Acceptor
-from .layers import connection_factory, make_context, tls_options
+from .acceptor import Acceptor, tls_options
+from .layers import connection_factory, make_context
 from .metrics import Metrics, Snapshot
 from .status import Snapshots
 

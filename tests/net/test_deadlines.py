@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aiohttpd.net.deadlines import Deadlines
-from aiohttpd.net.pace import TransferRate
+from aiohttpd.net.transfer_rate import TransferRate
 
 from ..support.waiting import until
 
