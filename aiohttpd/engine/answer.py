@@ -1,6 +1,6 @@
-"""What an answer can be, how far it has come, and what is checked of its content.
+"""Types and checks of responses, without I/O: states, causes of cancellation, prepared responses, content checks.
 
-Owns the words that `response` decides with; it decides nothing itself.
+`response` uses them.
 """
 
 import enum
@@ -33,37 +33,37 @@ class HasFileno(Protocol):
 
 
 class ResponseState(enum.Enum):
-    """How far an answer has come."""
+    """The state of a response."""
 
-    START = "no head has been given"
-    HELD = "the head is known, nothing has left"
-    SENT = "the encoder has been given the head, and content"
-    UPGRADED = "the head has left, and another protocol is spoken after it"
-    DONE = "complete, or given up"
+    START = "no head has been set"
+    HELD = "the head is set; nothing has been given to the encoder"
+    SENT = "the encoder has been given the head, and perhaps content"
+    UPGRADED = "the head has been sent, and the connection has switched to another protocol"
+    DONE = "complete, or aborted"
 
 
 class Cause(enum.Enum):
-    """Why we have cancelled a handler."""
+    """Why the server has cancelled a handler."""
 
-    DEADLINE = "it has not begun its answer within timeout_handler"
-    DISCONNECT = "its client has gone, and it has asked for that"
-    SHUTDOWN = "the server stops, and the grace is over"
+    DEADLINE = "it has not begun its response within timeout_handler"
+    DISCONNECT = "its client has disconnected, and it has set cancel_on_disconnect"
+    SHUTDOWN = "the server stops, and the grace period is over"
 
 
 class PreparedResponse(NamedTuple):
-    """An answer that an App has in memory, whole: no task, no handler and no writer is made for it.
+    """A complete response in memory: it is sent without a task, a handler or a `StreamWriter`.
 
-    A handler class gives them by a class method ``instant(request)``, asked for requests without a body on connections
-    that go on. It does not wait, and says None where the answer is not to be had like that.
+    A handler class returns it from a class method ``instant(request)``, which is called for requests without a body on
+    connections that are kept alive. The method must not block; it returns None if the handler has to be called.
     """
 
     status: int
-    rest: bytes  # what follows status line, Server and Date: fields, Content-Length, empty line, content
+    rest: bytes  # everything after status line, Server and Date: fields, Content-Length, empty line, content
     size: int  # bytes of content
 
     @property
     def aborted(self) -> bool:
-        """It leaves at once, if anybody is there."""
+        """Always False: it is written by one call."""
         return False
 
 
@@ -72,11 +72,11 @@ class Cancelling(Protocol):
 
     @property
     def cancelling(self) -> bool:
-        """The grace is over: who is cancelled now is cancelled by us."""
+        """The grace period is over: from now on a cancelled handler was cancelled by the server."""
 
 
 class Preludes(Cancelling, Protocol):
-    """The beginnings of answers, made once a second for all connections."""
+    """Status line, Server and Date of responses, made once a second for all connections."""
 
     server_field: bytes
 
@@ -85,11 +85,11 @@ class Preludes(Cancelling, Protocol):
 
 
 def to_bytes(data: Any) -> bytes:
-    """Copy what a handler writes that is not ``bytes``.
+    """Copy content that is not ``bytes``.
 
     Raises:
-        ContractError: it is a coroutine that somebody forgot to await.
-        TypeError: it is text, or no buffer at all.
+        ContractError: it is a coroutine: an ``await`` is missing.
+        TypeError: it is text, or not a bytes-like object.
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
@@ -102,7 +102,7 @@ def to_bytes(data: Any) -> bytes:
 
 
 def check_length(size: int, length: int) -> None:
-    """Hold content to the Content-Length of the handler.
+    """Check content against the Content-Length that the handler has set.
 
     Raises:
         ContractError: ``size`` bytes are more than ``length``.
@@ -110,20 +110,20 @@ def check_length(size: int, length: int) -> None:
     if size > length:
         raise ContractError(
             f"{size} bytes of content, but Content-Length says {length}: "
-            "correct it, or leave it out and it is worked out"
+            "correct it, or leave it out: the server sets it"
         )
 
 
 def check_chunks(checker: ChunkedDecoder, data: bytes, *, keep: bool) -> bytes:
-    """Hold chunks of the handler's own to the grammar.
+    """Check the chunks that a handler has written itself, RFC 9112 section 7.1.
 
     Args:
-        checker: what has seen the chunks before.
+        checker: the decoder that has checked the chunks before.
         data: the next bytes.
-        keep: let them be; otherwise they are taken apart, for HTTP/1.0, which has none.
+        keep: return the bytes as they are; otherwise return the decoded content, for HTTP/1.0.
 
     Raises:
-        ContractError: they are no chunks, or come after the last one.
+        ContractError: the bytes are not valid chunks, or follow the last chunk.
     """
     content = bytearray()
     try:

@@ -1,10 +1,10 @@
-"""HTTPConnection: one client, from its first byte to its last.
+"""HTTPConnection: the server side of one HTTP/1.1 connection.
 
-Owns every transition between the states of a connection (`states`). What bytes mean is `wire`'s, what
-an answer looks like is `response`'s, what handlers do is theirs: it awaits an App and knows no more.
+Owns the state of the connection and every transition between states (see `states`). It uses the parser of `wire` for
+requests, a `StreamWriter` for each response, and calls the App of the server. It knows nothing of handlers.
 
-A request whose handler never waits is served within one call of `data_received`: parser, eager task,
-one write.
+A request whose handler never waits is served within one call of `data_received`: one pass of the parser, one eager
+task, one write to the transport.
 """
 
 import asyncio
@@ -38,24 +38,24 @@ from .upgraded import UpgradedProtocol
 
 __all__ = ["ConnectionState", "HTTPConnection"]
 
-_PIPELINED = 64 * 1024  # bytes that wait in a connection before it is not read from; one read more may come
-_PIPELINE = 32  # requests served in one callback, before others have their turn
-_HEAVY = 8  # of them, for which one counts that may have a body or has a large head
+_PIPELINED = 64 * 1024  # unparsed bytes after which reading is paused; one more read may arrive
+_PIPELINE = 32  # pipelined requests served in one callback; then other connections are served
+_HEAVY = 8  # a request with a large head, or that may have a body, counts as so many of these
 _BETWEEN_REQUESTS = IDLE, HEAD, NEW
-_LINGER_BYTES = 1024 * 1024  # that are thrown away after a refusal
+_LINGER_BYTES = 1024 * 1024  # bytes that are discarded during a lingering close
 
 
 class HTTPConnection(TransportProtocol):
     """The server side of one connection.
 
     Args:
-        context: of the server.
-        forwarding: finds the clients behind the proxies that the server trusts; None if there are none.
+        context: what the connections of the server share.
+        forwarding: finds the client behind trusted proxies; None if no proxy is trusted.
 
     Attributes:
-        state: what it waits for.
-        handler: the handler that waits; None if none does.
-        upgraded: the protocol that is spoken after an upgrade; None while that is HTTP.
+        state: the state of the connection.
+        handler: the handler that runs in a task of its own since it waits; None if there is none.
+        upgraded: the protocol after an upgrade; None while the connection is HTTP.
     """
 
     __slots__ = (
@@ -74,19 +74,19 @@ class HTTPConnection(TransportProtocol):
         self._body: BodyReceiver | None = None  # of the current request, while it arrives or waits to be read
         self.handler: HandlerTask | None = None
         self.upgraded: UpgradedProtocol | None = None
-        self._encoder: HTTP1Encoder | None = None  # of all answers, while there is a transport
-        self._delivery: Delivery | None = None  # since the client has closed its side
+        self._encoder: HTTP1Encoder | None = None  # for all responses; None while there is no transport
+        self._delivery: Delivery | None = None  # set when the client has closed its side
 
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected; or TLS has begun, where something else came before."""
+        """A client has connected. It is called a second time if TLS begins after a PROXY protocol preamble."""
         super().connection_made(transport)
         self._encoder = HTTP1Encoder(self)
         context = self.context
         context.registry.connections.add(self)
         if context.recorder.access_log is not None or self._forwarding is not None:
-            address = self.client_address  # now: once it is closed, nobody knows
+            address = self.client_address  # remember it: the transport does not have it after the close
             if self._forwarding is not None:
                 self._forwarding.connected(address)
         if context.silence is not None:
@@ -100,7 +100,7 @@ class HTTPConnection(TransportProtocol):
             parser = self._parser
             if parser.buffer:
                 parser.feed(data)
-                if self._process_scheduled:  # it has its turn already, and this is not another
+                if self._process_scheduled:  # `_process` will serve it
                     self.regulate_reading()
                     return
             else:
@@ -112,7 +112,7 @@ class HTTPConnection(TransportProtocol):
             if self._process_scheduled or body is None or body.reader.complete:
                 self.regulate_reading()
             elif state is SERVING:
-                body.owes_continue = False  # the client has not waited for it
+                body.owes_continue = False  # the client sends the body without waiting for 100 (Continue)
                 body.feed()
             else:
                 self._discard(body)
@@ -122,13 +122,13 @@ class HTTPConnection(TransportProtocol):
             self.upgraded.data_received(data)
 
     def eof_received(self) -> bool:
-        """The peer has closed its side; the answers that it is owed are still sent."""
+        """The peer has closed its side (half-close). Responses to requests that have arrived are still sent."""
         if self.handler is not None:
             self.handler.mark()
         self._delivery = Delivery(self.out, self.context.recorder)
         stays_open = super().eof_received()
         if self.state is SERVING:
-            if self._body is not None and not self._process_scheduled:  # else what waits comes first
+            if self._body is not None and not self._process_scheduled:  # else `_process` feeds the pending bytes first
                 self._body.reader.feed_eof()
         elif self.state is LINGERING:
             self.out.close()
@@ -142,7 +142,7 @@ class HTTPConnection(TransportProtocol):
         return stays_open
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is closed, whichever side has closed it."""
+        """The connection is closed, by either side."""
         self.state = CLOSED
         if self.handler is not None:
             self.handler.mark()
@@ -155,20 +155,24 @@ class HTTPConnection(TransportProtocol):
         if self.upgraded is not None:
             self.upgraded.connection_lost(error)
         self.context.closed(self)
-        self._encoder = None  # answers that go on have it; they would keep each other alive
+        self._encoder = None  # breaks a reference cycle; handlers that still run have their own reference
 
     def resume_writing(self) -> None:
-        """The transport takes more."""
+        """The write buffer of the transport has drained."""
         super().resume_writing()
         if self.upgraded is not None:
             self.upgraded.resume_writing()
         elif self.state in _BETWEEN_REQUESTS:
-            self.process_later()  # it may close, which asyncio does not expect within this call
+            self.process_later()  # processing may close the transport, which asyncio does not expect in this call
 
     # From the bytes to the next request, and from its answer to the next.
 
     def _serve_pending(self) -> None:
-        """Serve what has arrived, in order, until a handler waits, the peer is slow or the bytes run out."""
+        """Serve the requests that have arrived, in order.
+
+        It stops when a handler waits, when the peer does not read, when the buffer has no complete head, or after
+        `_PIPELINE` requests.
+        """
         parser = self._parser
         out = self.out
         served = 0
@@ -200,7 +204,7 @@ class HTTPConnection(TransportProtocol):
             self._yield_after_large_head()
         if self.state is IDLE and not parser.buffer and not self.eof:
             idle = self._timeouts.idle
-            if self._fifo is not idle or idle[self] is not None:  # else the next sweep will see to it
+            if self._fifo is not idle or idle[self] is not None:  # else the next sweep sets the deadline
                 self.arm(idle)
         elif self.state in _BETWEEN_REQUESTS:
             self._wait_for_head()
@@ -208,14 +212,14 @@ class HTTPConnection(TransportProtocol):
             self.regulate_reading()
 
     def _yield_after_large_head(self) -> None:
-        """Others have their turn before more is read: uvloop reads 32 times in a row."""
+        """Let other connections be served before more is read: uvloop reads up to 32 times in a row."""
         self._parser.heavy = False
         if self.state is IDLE:
             self.pause_reading()
             self.process_later()
 
     def _process(self) -> None:
-        """Go on with what waits in the parser, if nobody else has done so before."""
+        """Process the bytes that are pending in the parser."""
         if self.state in _BETWEEN_REQUESTS:
             self._serve_pending()
             if self.state is IDLE:
@@ -227,9 +231,9 @@ class HTTPConnection(TransportProtocol):
                 self._discard(self._body)
 
     def _wait_for_head(self) -> None:
-        """There is no whole head to serve: wait for one, or do not."""
+        """The buffer has no complete head: arm the deadline for one, or close if the peer has closed its side."""
         if self.out.paused:
-            self.disarm()  # it is the peer that has to read now, and that is measured
+            self.disarm()  # the peer has to read first, and `check_transfer` measures its rate
             self.regulate_reading()
         elif self.eof:
             if self._parser.buffer:
@@ -237,7 +241,7 @@ class HTTPConnection(TransportProtocol):
             else:
                 self._close()
         elif not self._parser.buffer:
-            if self.state is HEAD:  # it was nothing but an empty line
+            if self.state is HEAD:  # the bytes were only an empty line (RFC 9112 section 2.2)
                 self.state = IDLE
             if self.state is IDLE:
                 self.arm(self._timeouts.idle)
@@ -245,7 +249,7 @@ class HTTPConnection(TransportProtocol):
             self.resume_reading()  # the rest of a head is bounded by limit_head
             if self.state is HEAD:
                 return
-            # The time for the first head runs from the beginning of the connection, and has begun to.
+            # The deadline of the first head was armed when the client connected.
             if self.state is not NEW:
                 self.arm(self._timeouts.head)
                 if self._timeouts.silence is not None:
@@ -253,7 +257,7 @@ class HTTPConnection(TransportProtocol):
             self.state = HEAD
 
     def _begin(self, request: Request) -> None:
-        """Call the App; what waits in it goes on in a task."""
+        """Call the App for a request. If it waits, its task becomes `handler`."""
         context = self.context
         if self._forwarding is not None:
             request = self._forwarding.forwarded(request, self)
@@ -271,7 +275,7 @@ class HTTPConnection(TransportProtocol):
         started = perf_counter() if context.timed else 0.0
         coroutine = self._serve(request, response, started)
         if sys.version_info >= (3, 12):
-            # It runs until it first waits; only if it does, the loop hears of it.
+            # The task runs at once until it first waits; it is scheduled in the loop only if it does.
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy(), eager_start=True)
         else:
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy())
@@ -281,7 +285,7 @@ class HTTPConnection(TransportProtocol):
                 self.answered(response)
 
     def answered(self, response: StreamWriter) -> None:
-        """A handler has ended its answer; unless it returns at once, the connection goes on without it."""
+        """A handler has called `StreamWriter.end`. If it does not return at once, the next request need not wait."""
         handler = self.handler
         if handler is not None and handler.response is response:
             self.context.loop.call_soon(self._go_on_without, handler)
@@ -299,7 +303,7 @@ class HTTPConnection(TransportProtocol):
             self.context.record(request, answer, perf_counter() if self.context.timed else 0.0)
 
     def _prepare(self, request: Request, response: StreamWriter) -> None:
-        """See to what most requests have not: a body, an old version, the wish to close."""
+        """Prepare for what most requests do not have: a body, HTTP/1.0, ``Connection: close``."""
         framing = request.framing
         if framing.content_length or framing.chunked:
             self._body = begin_body(self, self._parser, request, response)
@@ -321,12 +325,12 @@ class HTTPConnection(TransportProtocol):
             response.finish()
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever it was, the next request must not suffer
+        except BaseException as error:  # no error of a handler may break the connection or the server
             meant = meant_by(error)
-            # The rest of a body that is wrong cannot be trusted; one whom we cancel is the last.
+            # After a malformed body the next request cannot be found; after a cancellation the connection is closed.
             self._last_request = self._last_request or isinstance(meant, WireError) or response.is_ours(meant)
             answer_failure(meant, response, context.error_body, context.refusal_fields)
-            del meant  # its traceback has this frame, and would keep alive all that the handler has seen
+            del meant  # its traceback refers to this frame: a reference cycle with the handler's objects
         if response.released:
             context.registry.remove_orphan(asyncio.current_task())
         elif self.handler is None and self._body is None and not self._last_request and not response.close_connection:
@@ -334,12 +338,12 @@ class HTTPConnection(TransportProtocol):
             if record is not None:
                 record(request, response, started)
             if self.state is SERVING:
-                self.state = IDLE  # the straight path: _serve_pending goes on by itself
+                self.state = IDLE  # the fast path: `_serve_pending` continues its loop
         else:
             self._complete(request, response, started)
 
     def _complete(self, request: Request, response: StreamWriter, started: float) -> None:
-        """The answer is complete: record it, and go on to what follows."""
+        """The response is complete: log it, then close, discard the rest of the body, or serve the next request."""
         self._record(request, response, started)
         handler, self.handler = self.handler, None
         if handler is not None:
@@ -361,11 +365,11 @@ class HTTPConnection(TransportProtocol):
             return
         self.state = IDLE
         self.regulate_reading()
-        if handler is not None:  # else _serve_pending goes on by itself
+        if handler is not None:  # else `_serve_pending` continues its loop
             self._wait_for_next()
 
     def _wait_for_next(self) -> None:
-        """Go on to the next request, which may be here already."""
+        """Serve the next request, which may have arrived already."""
         if self._parser.buffer:
             self.process_later()
         else:
@@ -378,7 +382,7 @@ class HTTPConnection(TransportProtocol):
         return complete_body(b"", None, self.context.loop)
 
     def _end_body(self, body: BodyReceiver, *, closes: bool) -> None:
-        """The handler has not read all of a body that has not all arrived."""
+        """The response is complete, but the request body has not completely arrived: discard the rest, or close."""
         body.release_waiter()
         if closes or body.reader.failed or body.owes_continue:
             self._linger()
@@ -389,7 +393,7 @@ class HTTPConnection(TransportProtocol):
         self.regulate_reading()
 
     def _discard(self, body: BodyReceiver) -> None:
-        """Throw away the rest of a body that the handler did not read, if it is short."""
+        """Discard the rest of an unread body; begin a lingering close if it is longer than ``limit_discard``."""
         body.discard()
         if body.reader.complete:
             self._body = None
@@ -400,24 +404,24 @@ class HTTPConnection(TransportProtocol):
             self._linger()
 
     def regulate_reading(self) -> None:
-        """Read from the peer, or do not: what waits decides, whatever the state."""
+        """Pause reading while too many bytes wait in the parser or the body, in any state; else resume it."""
         body = self._body
         if self._parser.pending > _PIPELINED or (body is not None and body.reader.crowded):
             self.pause_reading()
         else:
             self.resume_reading()
 
-    # What may follow HTTP on the connection.
+    # Tunnels and other protocols after an upgrade.
 
     def open_tunnel(self, *, last: bool) -> StreamReader:
-        """What arrives from now on may be no HTTP, and is given as it comes.
+        """Stop parsing HTTP: return a reader of the bytes as they arrive.
 
         Args:
-            last: it is none, for as long as the connection lasts; else `close_tunnel` may follow.
+            last: no HTTP follows on this connection; otherwise `close_tunnel` may return to HTTP.
         """
         if last:
             self._last_request = True
-            self.set_timeout(math.inf)  # nobody knows whose turn it is
+            self.set_timeout(math.inf)  # in an unknown protocol either side may be silent, so no rate is measured
         self._body = tunnel = TunnelReceiver(self, self._parser, self._body)
         tunnel.feed()
         if self.out.lost:
@@ -425,7 +429,11 @@ class HTTPConnection(TransportProtocol):
         return tunnel.reader
 
     def close_tunnel(self, unread: bytes) -> None:
-        """What arrives is HTTP after all, what nobody has read included."""
+        """Parse HTTP again, beginning with the bytes that the reader of the tunnel has not been asked for.
+
+        Args:
+            unread: bytes that were read from it, but not used.
+        """
         body, self._body = self._body, None
         if body is not None:
             unread += body.reader.take_back()
@@ -433,9 +441,9 @@ class HTTPConnection(TransportProtocol):
             self._parser.feed(unread + self._parser.take())
 
     def upgrade(self, protocol: UpgradedProtocol) -> None:
-        """Have another protocol spoken from now on; the head of the answer has been sent.
+        """Switch to another protocol, after the head of the response has been sent (RFC 9110 section 7.8).
 
-        What followed the request belongs to that protocol.
+        Bytes that followed the request belong to that protocol.
         """
         self.state = UPGRADED
         self._last_request = True
@@ -452,31 +460,35 @@ class HTTPConnection(TransportProtocol):
             protocol.drain()
 
     def hang_up(self) -> None:
-        """See `Carrier`: the protocol has had its end."""
+        """See `Carrier.hang_up`."""
         if self.state is UPGRADED:
             self._linger()
 
-    # What a response asks of its `Sink`.
+    # The `Sink` of responses.
 
     @property
     def persists(self) -> bool:
-        """Whether another request may follow, as far as is known now."""
+        """Whether the connection can be kept alive for another request, as far as is known now."""
         return not self._last_request and (self._body is None or self._body.may_persist())
 
     def continued(self) -> bool:
-        """The handler sends 100 (Continue) itself; say whether the client has waited for it."""
+        """The handler sends 100 (Continue) itself; return whether the client waits for it."""
         return self._body is not None and self._body.take_continue()
 
     def check_chunks(self) -> ChunkedDecoder:
-        """A decoder to hold a handler's own chunks against."""
+        """Return a decoder that checks the chunks of a handler that chunks its content itself."""
         return ChunkedDecoder(self.context.config, Headers())
 
     report: Callable[[BaseException, Request], None] = property(attrgetter("context.report"))  # type: ignore[assignment]
 
     def cut(self, *, reset: bool) -> None:
-        """End an answer that cannot be completed; by a reset where closing would look like its end."""
+        """Close the connection within a response that cannot be completed.
+
+        Args:
+            reset: reset it by RST, since the client would take a normal close for the end of the content.
+        """
         if self.state is LINGERING:
-            return  # the protocol after an upgrade has had its end
+            return  # the upgraded protocol has already closed the connection
         if not reset:
             self._last_request = True
             self._parser.take()
@@ -485,7 +497,7 @@ class HTTPConnection(TransportProtocol):
         self.out.prepare_reset()
         self.abort()
 
-    # What a request asks of its `Peer`.
+    # The `Peer` of requests.
 
     @property
     def scheme(self) -> str:
@@ -499,22 +511,26 @@ class HTTPConnection(TransportProtocol):
     message: Callable[[str], None] = property(attrgetter("context.message"))  # type: ignore[assignment]
 
     def server_field(self) -> bytes:
-        """The Server field, with its CRLF; empty if it is not to be sent."""
+        """The Server field with its CRLF; empty if none is to be sent."""
         return self.context.server_field
 
     @property
     def silence(self) -> float | None:
-        """What `set_silence` has set."""
+        """The timeout in seconds that `set_silence` has set; None if there is none."""
         silence = self._timeouts.silence
         return None if silence is None else silence.seconds
 
     def set_silence(self, seconds: float | None) -> None:
-        """Replace the deadlines of this connection by the timeout of a socket; with None the options hold again."""
+        """Use a timeout for each wait for bytes, as a blocking socket has it, in place of the configured deadlines.
+
+        Args:
+            seconds: the timeout; None for the configured deadlines.
+        """
         self._timeouts = self.context.timeouts if seconds is None else self.context.timeouts.of_socket(seconds)
         if self._fifo is not None and self.state in _BETWEEN_REQUESTS:
             self.arm(self._timeouts.idle if self.state is IDLE else self._timeouts.head)
 
-    # The handler, if it waits.
+    # A handler that waits.
 
     def _wait_for_handler(self, task: Task[None], request: Request, response: StreamWriter, started: float) -> None:
         self.handler = HandlerTask(
@@ -524,7 +540,7 @@ class HTTPConnection(TransportProtocol):
         self.restart_handler_deadline()
 
     def restart_handler_deadline(self) -> None:
-        """The time of the handler begins, or begins anew since it does not wait for the client any longer."""
+        """Start ``timeout_handler``, or restart it after the handler has waited for its client."""
         deadline = self._timeouts.handler
         if self.handler is not None and deadline is not None and not self.out.lost:
             self.handler.begin_deadline(self.context.deadlines, deadline)
@@ -535,7 +551,7 @@ class HTTPConnection(TransportProtocol):
             self.handler.client_gone()
 
     def _record(self, request: Request, response: StreamWriter, started: float) -> None:
-        """Make the record of an answer, or have it wait until it is known whether the answer has been delivered."""
+        """Log a response; after a half-close of the client, once it is known whether it has been delivered."""
         if self.out.lost or (response.cancelled is Cause.DISCONNECT and response.replaceable()):
             response.lose()
         if self._delivery is None:
@@ -546,13 +562,13 @@ class HTTPConnection(TransportProtocol):
                 self.watch()
 
     def _is_settled(self) -> bool:
-        """Make the record that waits for the delivery of an answer, if that is known now; say whether it was."""
+        """Log the response whose delivery was unknown, if it is known now; return whether it is."""
         return self._delivery is not None and self._delivery.settle_early()
 
     # The end.
 
     def refuse(self, error: WireError) -> None:
-        """Answer what is no request: one answer, then close."""
+        """Respond to a malformed request, then close."""
         context = self.context
         line, body, more = self._parser.refused, context.error_body, context.refusal_fields
         self.out.send(refusal(context.prelude(error.status), error, line=line, error_body=body, more=more))
@@ -560,13 +576,13 @@ class HTTPConnection(TransportProtocol):
         self._linger()
 
     def refuse_preamble(self, data: bytes, error: WireError) -> None:
-        """Answer what came instead of a preamble of the PROXY protocol."""
+        """Respond to bytes that are not a preamble of the PROXY protocol, then close."""
         self._parser.feed(data)
         self._parser.give_up()
         self.refuse(error)
 
     def _close(self) -> None:
-        """Close, and linger if bytes may be in flight that would destroy the answer (RFC 9112 section 9.6)."""
+        """Close; by a lingering close if bytes in flight could reset the connection (RFC 9112 section 9.6)."""
         if self.state is CLOSED or self.state is LINGERING:
             return
         if self.state is UPGRADED or (self._parser.buffer and not self.eof) or self._is_owed():
@@ -575,7 +591,7 @@ class HTTPConnection(TransportProtocol):
             self._end()
 
     def _is_owed(self) -> bool:
-        """Whether the peer has still to read what is not left to the kernel, or what tells whether it is there."""
+        """Whether the close must wait: output is not in the kernel yet, or the delivery of a response is unknown."""
         return self.out.lags or (self._delivery is not None and self._delivery.is_open)
 
     def _end(self) -> None:
@@ -584,7 +600,7 @@ class HTTPConnection(TransportProtocol):
         self.close_transport(self._timeouts.linger)
 
     def _linger(self) -> None:
-        """Close our side, and throw away what comes until the peer has closed its own."""
+        """Begin a lingering close: close our side, and discard input until the peer has closed its side."""
         self._parser.take()
         if self.eof and not self._is_owed():
             self._end()
@@ -601,13 +617,13 @@ class HTTPConnection(TransportProtocol):
         super().abort()
 
     def drain(self) -> None:
-        """The server stops: the current request, or the one that may be on its way already, is the last."""
+        """The server drains: the current request, or else the next one, is the last on this connection."""
         self._last_request = True
         if self.upgraded is not None:
             self.upgraded.drain()
 
     def close_if_idle(self) -> None:
-        """Close a connection on which nothing happens."""
+        """Close the connection if it is between two requests and nothing of the next one has arrived."""
         if self.state is IDLE or self.state is NEW:
             self._close()
 
@@ -622,7 +638,7 @@ class HTTPConnection(TransportProtocol):
     # Deadlines.
 
     def check_transfer(self, now: float) -> None:
-        """Measure what is transferred; see whether a peer that has closed its side has got its answer."""
+        """Measure the transfer rates; after a half-close of the peer, check whether its response is delivered."""
         if self._is_settled() and self.state is LINGERING:
             self.out.close()
         if self._body is not None:
@@ -630,14 +646,14 @@ class HTTPConnection(TransportProtocol):
         super().check_transfer(now)
 
     def transfer_timeout(self, usual: float) -> float:
-        """See `TransportProtocol.transfer_timeout`; the timeout of a socket comes before an option."""
+        """See `TransportProtocol.transfer_timeout`; the timeout of `set_silence` comes before the options."""
         return super().transfer_timeout(self.silence or usual)
 
     def _is_receiving(self) -> bool:
         return self._body is not None and self._body.reader.waiting
 
     def deadline_expired(self, now: float) -> None:
-        """What the state waits for has not come in time."""
+        """The deadline of the current state has passed: refuse the head by 408, or close."""
         super().deadline_expired(now)
         if self.state is HEAD:
             self._head_overdue()

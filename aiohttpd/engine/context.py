@@ -1,7 +1,7 @@
 """ServerContext: what all connections of one server share.
 
-Owns no socket: `aiohttpd.server.server` puts one on the network, `aiohttpd.testing.memory` feeds one from memory. It
-is made once, by `aiohttpd.server.layers`, and is only told then that the server stops.
+It has no sockets: `aiohttpd.server.server` uses it with listening sockets, `aiohttpd.testing.memory` with connections
+in memory. `aiohttpd.server.layers` makes it. After that only the drain and the end of the server change it.
 """
 
 import asyncio
@@ -29,31 +29,31 @@ T = TypeVar("T", bound=Closable)
 
 
 class ServerContext:
-    """The part of a server that its connections know.
+    """The state of a server that its connections use.
 
     Args:
         served: the App, and how it is served.
         config: the options.
-        loop: of the server.
-        server: what ``Request.server`` gives, opaque here.
-        recorder: is told what happens; by default nobody is.
-        lifespan_context: the contextvars of the lifespan, those of the caller by default. Each request gets a copy, so
-            no request sees what another has set.
+        loop: the event loop of the server.
+        server: the value of ``Request.server``; it is not used here.
+        recorder: writes the access log and the metrics; by default there are none.
+        lifespan_context: the context variables that the lifespan has set, by default those of the caller. Each request
+            gets a copy, so requests do not see each other's variables.
 
     Attributes:
         app, instant, error_body, refusal_fields, silence: see `ServedApp`.
         record: `Recorder.answered`.
         timed: `Recorder.timed`.
-        report: takes what a handler has raised, and its request.
+        report: logs an exception of a handler, with its request.
         deadlines: the timer of all deadlines.
         timeouts: the queues of deadlines.
-        transfer_limits: for peers that read slowly.
-        registry: what is open.
-        prelude: gives the beginning of a response by its status: status line, Server and Date.
-        date_field: makes the Date field.
-        server_field: the Server field with its CRLF; empty if it is not to be sent.
-        draining: no request may follow on any connection.
-        cancelling: the grace is over: a handler that is cancelled now is cancelled by us.
+        transfer_limits: the limits for peers that read slowly.
+        registry: the open connections, handshakes and handlers.
+        prelude: returns status line, Server and Date of a response by its status.
+        date_field: returns the Date field with its CRLF.
+        server_field: the Server field with its CRLF; empty if none is to be sent.
+        draining: the server drains: the current request of each connection is its last.
+        cancelling: the grace period is over: from now on a cancelled handler was cancelled by the server.
     """
 
     __slots__ = (
@@ -91,10 +91,14 @@ class ServerContext:
         self.draining = False
         self.cancelling = False
         self._shared: dict[Any, Closable] = {}
-        self._ident = threading.get_ident()  # of the thread with the loop
+        self._ident = threading.get_ident()  # of the thread that runs the loop
 
     def shared(self, kind: Callable[[Config, asyncio.AbstractEventLoop], T]) -> T:
-        """The one object of a class that all requests share: made when it is first asked for, closed at the end."""
+        """Return an object that all requests share. It is made at the first call, and closed with the server.
+
+        Args:
+            kind: its class, which is called with the options and the loop.
+        """
         found = self._shared.get(kind)
         if found is None:
             found = self._shared[kind] = kind(self.config, self.loop)
@@ -106,34 +110,40 @@ class ServerContext:
         return start(work, self.registry, self.config.max_background)
 
     def message(self, line: str) -> None:
-        """Write a line of a handler's own into the log. May be called from any thread."""
+        """Write a line of a handler to the access log. It may be called from any thread."""
         if threading.get_ident() != self._ident:
             self.loop.call_soon_threadsafe(self.message, line)
         else:
             self.recorder.message(line)
 
     def refused(self, client_address: Address, line: bytes, error: WireError) -> None:
-        """Tell that something has been refused that is no request, but began with ``line``."""
-        tell = getattr(self.app, "aiohttpd_refused", None)  # an App that knows what its program meant
+        """Log and count a malformed request.
+
+        Args:
+            client_address: the client.
+            line: the first line of what it has sent.
+            error: the error, with the status that was sent.
+        """
+        tell = getattr(self.app, "aiohttpd_refused", None)  # logs a hint, see `threads.legacy`
         if tell is not None:
             tell(line)
         self.recorder.refused(client_address, line, error)
 
     def closed(self, connection: OpenConnection) -> None:
-        """A connection has been closed; its handler may still be at work."""
+        """A connection has been closed; its handler may still be running."""
         self.registry.remove_connection(connection)
         self.recorder.closed(connection.out.total)
 
     # The end of the server.
 
     def drain(self) -> None:
-        """From now on the request under way on a connection, or the next, is its last."""
+        """Drain: the current request of each connection, or else the next one, is its last."""
         self.draining = True
         for connection in self.registry.connections:
             connection.drain()
 
     def begin_cancelling(self) -> None:
-        """From now on a handler that is cancelled is cancelled by the server, which is no fault of the handler's."""
+        """The grace period is over: from now on a `CancelledError` of a handler is not an error of the handler."""
         self.cancelling = True
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
-"""Delivery: whether an answer has reached a client that had closed its side before the answer was complete.
+"""Delivery: whether a response has reached a client that had closed its side before the response was complete.
 
-Such a client may be gone, or wait for the end of the answer. The record of the answer waits until that is known.
+Such a client has either disconnected, or waits for the response (half-close). Both look alike until TCP acknowledges
+the response or resets the connection. The access log entry waits until then.
 """
 
 from ..net.outgoing import Outgoing
@@ -12,11 +13,11 @@ __all__ = ["Delivery"]
 
 
 class Delivery:
-    """Makes the records of answers on a connection whose client has closed its side.
+    """Logs the responses on a connection whose client has closed its side.
 
     Args:
-        out: tells what the client has acknowledged.
-        recorder: takes the records.
+        out: the output, which knows what the client has acknowledged.
+        recorder: logs the responses.
     """
 
     __slots__ = ("_answer", "_out", "_recorder")
@@ -24,15 +25,15 @@ class Delivery:
     def __init__(self, out: Outgoing, recorder: Recorder) -> None:
         self._out = out
         self._recorder = recorder
-        self._answer: tuple[Request, StreamWriter, float] | None = None  # the last one, if its record waits
+        self._answer: tuple[Request, StreamWriter, float] | None = None  # the last one, until it is logged
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not known yet if the last answer has been delivered."""
+        """Whether the delivery of the last response is unknown."""
         return self._answer is not None
 
     def record(self, request: Request, response: StreamWriter, started: float) -> None:
-        """Make the record of an answer, now or later."""
+        """Log a response, now or when its delivery is known."""
         self.settle()
         if response.aborted:
             self._recorder.record(request, response, started)
@@ -41,14 +42,14 @@ class Delivery:
             self.settle_early()
 
     def settle_early(self) -> bool:
-        """Make the record that waits if all has been acknowledged, or refused by RST; say whether it was made."""
+        """Log the last response if all of it has been acknowledged, or refused by RST; return whether it was logged."""
         if self._answer is None or not (self._out.refused or not self._out.undelivered):
             return False
         self.settle()
         return True
 
     def settle(self) -> None:
-        """Make the record that waits by what is known now."""
+        """Log the last response, if it is not logged yet, by what is known now."""
         answer, self._answer = self._answer, None
         if answer is not None:
             if self._out.refused:

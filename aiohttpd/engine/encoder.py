@@ -1,9 +1,9 @@
-"""HTTP1Encoder: answers as bytes of HTTP/1.1, RFC 9112 sections 6, 7 and 9.
+"""HTTP1Encoder: encodes responses as HTTP/1.1 messages, RFC 9112 sections 6, 7 and 9.
 
-Owns how the end of the content is told (Content-Length, chunks, closing the connection), what HTTP/1.0 has of that,
-and whether the head says that the connection persists. What an answer may be is `response`'s; it has been checked.
+Owns the framing of the content (Content-Length, chunked, close), the rules for HTTP/1.0 clients, and the Connection
+field. `response` has checked before that the handler keeps the contract.
 
-`EncoderWrapper` and `ChangedHead` are what encoders around an encoder are made of; compression is one.
+`EncoderWrapper` and `ChangedHead` are base classes for encoders around an encoder, such as that of compression.
 """
 
 import enum
@@ -17,7 +17,7 @@ __all__ = ["ChangedHead", "EncoderWrapper", "HTTP1Encoder", "ResponseFraming"]
 
 
 class ResponseFraming(enum.Enum):
-    """How the end of the content is told, RFC 9112 section 6."""
+    """How the client finds the end of the content, RFC 9112 section 6."""
 
     LENGTH = "Content-Length"
     CHUNKED = "chunked by us"
@@ -33,7 +33,7 @@ _EMPTY_FIELD = b"Content-Length: 0\r\n"
 
 
 class HTTP1Encoder:
-    """Frames the answers of one connection, one after the other. See `Encoder`.
+    """Encodes the responses of one connection, one after the other. See `Encoder`.
 
     Args:
         sink: the connection.
@@ -41,34 +41,34 @@ class HTTP1Encoder:
 
     __slots__ = ("_chunked", "_context", "_framing", "_left", "_out", "_sink", "_trailers")
 
-    begun = True  # whatever it is given leaves at once
+    begun = True  # it buffers nothing
 
     def __init__(self, sink: HTTP1Sink) -> None:
         self._sink = sink
         self._context = sink.context
         self._out: Out = sink.out
-        # Of the answer that has begun last.
+        # These are of the response that has begun last.
         self._framing = NONE
-        self._chunked = False  # there is content, and we chunk it
-        self._left = 0  # bytes of content up to its Content-Length
+        self._chunked = False  # there is content, and this encoder chunks it
+        self._left = 0  # bytes of content that are missing to Content-Length
         self._trailers: ResponseFields | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether all that Content-Length says has left."""
+        """Whether all bytes of Content-Length have been sent."""
         return self._framing is LENGTH and self._left <= 0
 
     def takes_early(self, head: ResponseHead) -> bool:
-        """It has no work to do on content."""
+        """False: content may be buffered before it is given to this encoder."""
         return False
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
-        """HTTP/1.0 knows no chunks, RFC 9112 section 6.1."""
+        """False for HTTP/1.0, which has no chunked coding, RFC 9112 section 6.1."""
         return not head.http10
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
-        """Send a whole answer: its length is known, RFC 9110 section 8.6."""
-        if head.plain and self._sink.persists:  # the straight path
+        """Send a complete response: its length is known, RFC 9110 section 8.6."""
+        if head.plain and self._sink.persists:  # the fast path
             fields = head.fields
             line = b"Content-Length: %d\r\n\r\n" % size if fields.deciding is None else b"\r\n"
             self._out.send([self._context.prelude(head.status), *fields, line, *parts])
@@ -78,12 +78,12 @@ class HTTP1Encoder:
         if framing is NONE:
             line = _empty_field(head)
         elif framing is LENGTH and head.length is None and (head.has_content or size or head.head_mirrors_get):
-            line = b"Content-Length: %d\r\n" % size  # else a do_HEAD does not say how long the answer to GET would be
+            line = b"Content-Length: %d\r\n" % size  # a do_HEAD that writes nothing does not know the length for GET
         self._out.send([*self._head(head, line), *parts])
         return size if parts else 0
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
-        """Send the head, and the first content."""
+        """Send the head and the first part of the content."""
         framing = _known_framing(head)
         line = _empty_field(head) if framing is NONE else b""
         if framing is None:
@@ -103,7 +103,7 @@ class HTTP1Encoder:
         return size
 
     def end(self, parts: list[bytes], size: int) -> int:
-        """Send the last content, and the end where bytes tell it."""
+        """Send the last part of the content; if it is chunked, also the last chunk and the trailers."""
         last = self._framed(parts, size)
         if self._chunked:
             last += [b"0\r\n", *self._trailers, b"\r\n"] if self._trailers else [LAST_CHUNK]
@@ -112,11 +112,11 @@ class HTTP1Encoder:
         return size
 
     def trail(self, fields: ResponseFields) -> None:
-        """Keep fields for the end of chunks, RFC 9112 section 7.1.2."""
+        """Keep trailer fields for the end of chunked content, RFC 9112 section 7.1.2."""
         self._trailers = fields
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
-        """Send an interim head; HTTP/1.0 has none, RFC 9110 section 15.2."""
+        """Send an interim (1xx) head; not to HTTP/1.0 clients, RFC 9110 section 15.2."""
         if head.http10:
             return
         if status == 100:
@@ -124,50 +124,50 @@ class HTTP1Encoder:
         self._out.send([status_line(status, reason), *fields, b"\r\n"])
 
     def upgrade(self, head: ResponseHead) -> None:
-        """Send a head that ends HTTP on the connection; its fields are those of the handler, RFC 9110 section 7.8."""
-        self._framing = CLOSE  # so that `abort` does not look like a regular end
+        """Send the head of an upgrade, with the fields of the handler, RFC 9110 section 7.8."""
+        self._framing = CLOSE  # so `abort` resets the connection
         self._sink.out.release()
         self._out.send([*self._first_lines(head), b"\r\n"])
 
     def file(self, descriptor: int) -> FileSource:
-        """Make the way of a file, by the kernel's ``sendfile`` where there is no TLS."""
+        """Return a `FileSource` that sends the file by the kernel's ``sendfile``, or reads it if there is TLS."""
         return _FramedFile(self, self._sink.file_transfer(descriptor))
 
     def framed(self, parts: list[bytes]) -> None:
-        """Send bytes that somebody else has framed."""
+        """Send bytes that are framed already."""
         self._sink.out.send(parts)
 
     def redirect(self, out: Out | None) -> None:
-        """Have what is encoded go somewhere else."""
+        """Write encoded bytes to another output; None: to the connection again."""
         self._out = self._sink.out if out is None else out
 
     def deliver(self, parts: list[bytes]) -> None:
-        """Send what has been redirected."""
+        """Send bytes that were encoded for another output."""
         self._sink.out.send(parts)
 
     def drain(self) -> Awaitable[None]:
-        """Wait while the peer is slow."""
+        """Wait until the peer has read enough (back-pressure)."""
         return self._sink.writable()
 
     def restart(self) -> Encoder:
-        """There is nothing to forget."""
+        """Return itself: it buffers nothing that would have to be dropped."""
         return self
 
     def abort(self) -> None:
-        """Cut the connection; by a reset where closing it is how the content would end."""
+        """Close the connection; by RST if the client would take a normal close for the end of the content."""
         self._sink.cut(reset=self._framing is CLOSE)
 
     def open_chunk(self, size: int) -> None:
-        """Content of this size is about to go past the encoder, by `passed`."""
+        """Begin a chunk of ``size`` bytes whose content is sent without this encoder (sendfile)."""
         if self._chunked:
             self._out.send([b"%x\r\n" % size])
 
     def passed(self, size: int) -> None:
-        """So many bytes of it have left."""
+        """Count bytes of content that were sent without this encoder."""
         self._left -= size
 
     def close_chunk(self) -> None:
-        """All of it has left."""
+        """End the chunk that `open_chunk` has begun."""
         if self._chunked:
             self._out.send([b"\r\n"])
 
@@ -178,7 +178,7 @@ class HTTP1Encoder:
         return parts
 
     def _head(self, head: ResponseHead, framing_line: bytes) -> list[bytes]:
-        """The head, as lines; now it is decided whether the connection persists, RFC 9112 section 9.3."""
+        """The lines of the head. They say whether the connection persists, RFC 9112 section 9.3."""
         deciding = head.fields.deciding
         lines = self._first_lines(head)
         if head.close_connection or self._framing is CLOSE or not self._sink.persists:
@@ -193,7 +193,7 @@ class HTTP1Encoder:
         return lines
 
     def _first_lines(self, head: ResponseHead) -> list[bytes]:
-        """The status line, Server and Date if the handler has none of its own, and the handler's fields."""
+        """The status line, Server and Date unless the handler has set them, and the fields of the handler."""
         context, fields = self._context, head.fields
         deciding = fields.deciding
         if head.reason is None and (deciding is None or not ("server" in deciding or "date" in deciding)):
@@ -207,7 +207,7 @@ class HTTP1Encoder:
 
 
 def _known_framing(head: ResponseHead) -> ResponseFraming | None:
-    """How the end is told, as far as the handler has decided it; None if it is the encoder's to choose."""
+    """The framing that the response requires or the handler has chosen; None if the encoder may choose."""
     if not head.has_content and has_no_content(head.request.method, head.status):
         return NONE
     if head.own_chunks and not head.http10:
@@ -216,12 +216,12 @@ def _known_framing(head: ResponseHead) -> ResponseFraming | None:
 
 
 def _empty_field(head: ResponseHead) -> bytes:
-    """The field of an answer without content that a client would else wait for, RFC 9110 section 15.3.6."""
+    """``Content-Length: 0`` for 205, whose content a client would wait for otherwise, RFC 9110 section 15.3.6."""
     return _EMPTY_FIELD if head.status == 205 and head.request.method != "CONNECT" else b""
 
 
 class _FramedFile:
-    """A file on its way past the encoder, as one chunk if the content is chunked."""
+    """A `FileSource` that sends a file part by ``sendfile``, as one chunk if the content is chunked."""
 
     __slots__ = ("_encoder", "_transfer")
 
@@ -238,15 +238,17 @@ class _FramedFile:
         self._encoder.close_chunk()
 
     def close(self) -> None:
-        """End it."""
+        """Close the transfer."""
         self._transfer.close()
 
 
 class EncoderWrapper:
-    """An encoder that passes everything on: derive from it to change some of it. See `Encoder`.
+    """An encoder that passes every call to another encoder. Derive from it to change content or fields.
+
+    `Encoder` documents the methods.
 
     Args:
-        inner: the encoder behind it.
+        inner: the encoder that gets the calls.
     """
 
     def __init__(self, inner: Encoder) -> None:
@@ -254,28 +256,28 @@ class EncoderWrapper:
 
     @property
     def begun(self) -> bool:
-        """Whether anything has left."""
+        """Whether any byte of the response has been sent."""
         return self.inner.begun
 
     @property
     def complete(self) -> bool:
-        """Whether the client can tell that it has everything."""
+        """Whether the client can tell that it has all of the content."""
         return self.inner.complete
 
     def takes_early(self, head: ResponseHead) -> bool:
-        """Whether content is given as it is written."""
+        """Whether content has to be given to this encoder without buffering."""
         return self.inner.takes_early(head)
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
-        """Whether a handler's own chunks stay."""
+        """Whether chunks of the handler are sent as they are."""
         return self.inner.keeps_chunks(head)
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
-        """Send a whole answer."""
+        """Send a complete response."""
         return self.inner.whole(head, parts, size)
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
-        """Begin an answer."""
+        """Send the head and the first part of the content."""
         return self.inner.begin(head, parts, size, push=push)
 
     def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
@@ -283,59 +285,59 @@ class EncoderWrapper:
         return self.inner.data(parts, size, push=push)
 
     def end(self, parts: list[bytes], size: int) -> int:
-        """Send the last of the content, and the end."""
+        """Send the last part of the content, and end the response."""
         return self.inner.end(parts, size)
 
     def trail(self, fields: ResponseFields) -> None:
-        """Have fields follow the content."""
+        """Set the trailer fields."""
         self.inner.trail(fields)
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
-        """Send an interim head."""
+        """Send an interim (1xx) head."""
         self.inner.interim(head, status, fields, reason)
 
     def upgrade(self, head: ResponseHead) -> None:
-        """Send a head that ends HTTP on the connection."""
+        """Send the head of an upgrade."""
         self.inner.upgrade(head)
 
     def file(self, descriptor: int) -> FileSource:
-        """Make the way of a file. An encoder that changes content has to read it."""
+        """Return a `FileSource`. An encoder that changes content has to return one that reads the file."""
         return self.inner.file(descriptor)
 
     def framed(self, parts: list[bytes]) -> None:
-        """Send bytes that somebody else has framed."""
+        """Send bytes that are framed already."""
         self.inner.framed(parts)
 
     def redirect(self, out: Out | None) -> None:
-        """Have what is encoded go somewhere else."""
+        """Write encoded bytes to another output."""
         self.inner.redirect(out)
 
     def deliver(self, parts: list[bytes]) -> None:
-        """Send what has been redirected."""
+        """Send bytes that were encoded for another output."""
         self.inner.deliver(parts)
 
     def drain(self) -> Awaitable[None]:
-        """Wait while the peer is slow."""
+        """Wait until the peer has read enough (back-pressure)."""
         return self.inner.drain()
 
     def restart(self) -> Encoder:
-        """Forget an answer that has not begun."""
+        """Drop a response of which nothing has been sent."""
         self.inner = self.inner.restart()
         return self
 
     def abort(self) -> None:
-        """Have the answer end in a way that cannot be taken for its end."""
+        """End the response so that the client does not take it for complete."""
         self.inner.abort()
 
 
 class ChangedHead:
-    """The head of an answer with other fields. See `ResponseHead`.
+    """A `ResponseHead` like another one, with other fields.
 
     Args:
-        head: whose status, reason and persistence it has.
-        fields: in place of its own.
-        length: the Content-Length among them, if there is one.
-        mirrors_get: see ``head_mirrors_get``.
+        head: the other head: its request, status, reason and ``close_connection`` are used.
+        fields: the fields in place of those of ``head``.
+        length: the value of Content-Length in ``fields``; None if it is not there.
+        mirrors_get: the value of ``head_mirrors_get``.
     """
 
     plain = False
@@ -354,7 +356,7 @@ class ChangedHead:
 
     @property
     def close_connection(self) -> bool:
-        """Whether the connection is closed after the answer."""
+        """Whether the connection is closed after the response."""
         return self._head.close_connection
 
     @close_connection.setter

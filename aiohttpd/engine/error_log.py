@@ -1,4 +1,4 @@
-"""What handlers raise and nobody catches: where it is reported, and how it is logged."""
+"""Logging of exceptions that handlers raise and do not catch."""
 
 import logging
 import os
@@ -13,14 +13,14 @@ error_logger = logging.getLogger("aiohttpd.error")
 
 
 class ErrorReporter:
-    """Has unhandled exceptions logged, by ``server.handle_error(error, request)`` if there is one."""
+    """Reports unhandled exceptions: to ``server.handle_error(error, request)`` if there is one, else to the log."""
 
     def __init__(self, server: Any = None) -> None:
         self._server = server
         self._pid = os.getpid()
 
     def __call__(self, error: BaseException, request: Request) -> None:
-        """Report what a handler has raised; end the process if it is a child that the handler has forked."""
+        """Report an exception; if the handler has forked and this is the child, end the process."""
         end_child(error, self._pid)
         handle = getattr(self._server, "handle_error", None) or log_error
         try:
@@ -31,5 +31,5 @@ class ErrorReporter:
 
 
 def log_error(error: BaseException, request: Request) -> None:
-    """Log an unhandled exception, one traceback with the request line, on ``aiohttpd.error``."""
+    """Log an unhandled exception with its traceback and the request line on the logger ``aiohttpd.error``."""
     error_logger.error("unhandled exception in '%s'", request.requestline, exc_info=error)

@@ -1,7 +1,7 @@
-"""HandlerTask: the handler of a request, once it waits.
+"""HandlerTask: the task of a handler that waits.
 
-Owns its task, its deadline, why it is cancelled, and what its client can have received of its response. A handler that
-never waits has none.
+Owns its deadline (``timeout_handler``), its cancellation, and how much of its response the client can have received.
+A handler that returns without waiting has no `HandlerTask`.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ class HandlerTask:
     """A handler that waits.
 
     Args:
-        task: it runs in.
-        request: it is at work on.
-        response: it gives.
-        out: the content of the response goes there.
-        started: when it began, of ``perf_counter``: uvloop's own time stands still within a callback.
-        waits_for_client: says whether it waits for content of its client, whose rate is measured.
+        task: the task of the handler.
+        request: the request.
+        response: the response.
+        out: the output of the connection.
+        started: when the handler was called, by ``perf_counter`` (``loop.time`` of uvloop is constant in a callback).
+        waits_for_client: returns whether the handler waits for the request body, whose rate is measured instead.
     """
 
     __slots__ = (
@@ -48,49 +48,49 @@ class HandlerTask:
         self.response = response
         self.started = started
         self._out = out
-        self._sent_before = out.total - response.size  # on the connection, before the content
+        self._sent_before = out.total - response.size  # bytes sent on the connection before the content
         self._waits_for_client = waits_for_client
         self._deadlines: Deadlines | None = None
         self._deadline: Fifo | None = None
 
-    # How long it may take to begin its answer.
+    # The deadline for the beginning of the response.
 
     def begin_deadline(self, deadlines: Deadlines, deadline: Fifo) -> None:
-        """Cancel it, unless its answer has begun by then; the time begins anew if there is a deadline already."""
+        """Start the deadline, or restart it. The handler is cancelled if it has not begun its response by then."""
         self._deadlines, self._deadline = deadlines, deadline
         deadlines.arm(deadline, self)
 
     def end_deadline(self) -> None:
-        """It has ended."""
+        """The handler has ended: remove the deadline."""
         if self._deadline is not None:
             self._deadline.pop(self, None)
 
     def deadline_expired(self, now: float) -> None:
-        """It has not begun its answer in time; one that has may take what it needs."""
+        """Cancel the handler if nothing of its response has been sent. A response that has begun has no deadline."""
         if self._waits_for_client():
             assert self._deadlines is not None
             assert self._deadline is not None
-            self._deadlines.arm(self._deadline, self)  # it is the client that is slow, and that is measured
+            self._deadlines.arm(self._deadline, self)  # the client is slow; `check_rate` measures the body
         elif self.response.replaceable():
             self.cancel(Cause.DEADLINE)
 
     def check_transfer(self, now: float) -> None:
-        """The connection measures transfers."""
+        """Do nothing: the connection measures transfers."""
 
-    # Its end.
+    # The end of the handler or of its client.
 
     def mark(self) -> None:
-        """The client goes, or may: what has been sent by now may be all that it gets of the response."""
+        """The client may have disconnected: remember how much of the response has reached the kernel."""
         self.response.mark(self._out.total - self._out.unsent - self._sent_before)
 
     def cancel(self, cause: Cause) -> None:
-        """Cancel it; the first cause counts."""
+        """Cancel the handler. If it is cancelled several times, the first cause is kept."""
         if self.response.cancelled is None:
             self.response.cancelled = cause
         self.task.cancel()
 
     def client_gone(self) -> None:
-        """Cancel it, once, if it has asked for that."""
+        """The client has disconnected: cancel the handler, once, if it has set ``cancel_on_disconnect``."""
         if self.response.cancel_on_disconnect:
             self.response.cancel_on_disconnect = False
             self.cancel(Cause.DISCONNECT)

@@ -1,8 +1,8 @@
-"""Handshake: a connection until both sides have agreed on TLS.
+"""Handshake: the protocol of a connection during its TLS handshake.
 
-Owns what the loop's own TLS servers do not show: how many handshakes are under way, and when one fails. So a
-server that stops can wait for them, and a context can take the place of another from one connection to the next.
-Nothing of it is left once the connection is HTTP.
+Event loops can serve TLS themselves, but do not show the handshakes. Here each handshake is in the registry, so a
+server that stops can wait for it, and each connection can get another TLS context, so certificates can be reloaded.
+After the handshake the connection gets the protocol of HTTP, and this object is dropped.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from .context import ServerContext
 
 __all__ = ["SHUTDOWN", "Handshake", "pass_to_tls"]
 
-# Seconds for the loop to end TLS: for ever, since a connection has deadlines of its own for that, which tell a slow
-# peer from one that does not read.
+# The loop's timeout for the end of TLS, in seconds. It is so long that it has no effect: a connection has its own
+# deadlines for its end, which distinguish a slow peer from one that does not read.
 SHUTDOWN = 24 * 60 * 60.0
 
 
 class Handshake(asyncio.Protocol):
-    """The protocol of a plain connection that becomes a TLS one.
+    """The protocol of a TCP connection until its TLS handshake is complete.
 
     Args:
-        context: of the server, whose registry has it while it lasts.
-        tls: the context of TLS.
-        make: makes the protocol that takes over.
+        context: the context of the server.
+        tls: the TLS context.
+        make: makes the protocol for the connection after the handshake.
     """
 
     __slots__ = ("_context", "_eof", "_lost", "_make", "_received", "_task", "_tls", "_transport")
@@ -40,8 +40,8 @@ class Handshake(asyncio.Protocol):
         self._context = context
         self._tls = half_closable(tls)
         self._make = make
-        # What comes while nobody is there to take it: before TLS is told that it has a connection, encrypted;
-        # and after hands have been shaken until start_tls() returns, in clear.
+        # Bytes that arrive here: encrypted ones before start_tls() has set its own protocol, and decrypted ones
+        # after the handshake until start_tls() returns.
         self._received: list[bytes] = []
         self._eof = False
         self._lost = False
@@ -52,19 +52,19 @@ class Handshake(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._context.registry.handshakes.add(self)
         loop = self._context.loop
-        # Not by loop.create_task: it may begin a task at once, and the order of what follows counts.
+        # Not by loop.create_task: with an eager task factory the task would run at once, in the wrong order.
         self._task = asyncio.Task(self._shake_hands(loop), loop=loop)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes while neither TLS nor HTTP can take it."""
+        """Keep bytes that arrive before TLS or HTTP has its protocol on the transport."""
         self._received.append(data)
 
     def eof_received(self) -> None:
-        """Remember that nothing more will come."""
+        """Remember that the peer has closed its side."""
         self._eof = True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """There is no connection that could be handed over."""
+        """Remember that the connection is lost."""
         self._lost = True
 
     def abort(self) -> None:
@@ -74,18 +74,19 @@ class Handshake(asyncio.Protocol):
     async def _shake_hands(self, loop: asyncio.AbstractEventLoop) -> None:
         beginning = asyncio.Task(self._start_tls(loop), loop=loop)
         await asyncio.sleep(0)
-        # Now start_tls() waits, and the loop is about to tell TLS of its connection, then to read: this is between.
+        # Now start_tls() waits. The loop has scheduled the connection_made() of TLS, then reading. The call below runs
+        # between these two.
         loop.call_soon(self._pass_on)
         transport, failure = None, None
         try:
             transport = await beginning
-        except Exception as error:  # the peer has gone, speaks no TLS that we do, or was too slow; loops differ in it
+        except Exception as error:  # disconnected, no common TLS version, or timeout; the class depends on the loop
             failure = error
         try:
-            # uvloop gives a transport also where the connection has been lost.
+            # uvloop returns a transport even if the connection has been lost.
             if transport is not None and not self._lost and not self._transport.is_closing():
                 self._hand_over(transport)
-            elif getattr(failure, "reason", None) == "HTTP_REQUEST":  # OpenSSL knows one by its first letters
+            elif getattr(failure, "reason", None) == "HTTP_REQUEST":  # OpenSSL recognizes an HTTP request without TLS
                 self._log("HTTP without TLS, where URLs begin with https://")
         finally:
             self._context.registry.remove_handshake(self)
@@ -109,7 +110,7 @@ class Handshake(asyncio.Protocol):
         return transport
 
     def _pass_on(self) -> None:
-        """Give TLS what has come before it: uvloop reads at once, whether we want it or not."""
+        """Give TLS the bytes that arrived before it was on the transport: uvloop reads at once."""
         if not self._received or self._transport.get_protocol() is self:
             return
         data = b"".join(self._received)
@@ -127,10 +128,15 @@ class Handshake(asyncio.Protocol):
 
 
 def pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:
-    """Give what has come before TLS to the protocol that ``start_tls`` has put in, as a transport would."""
+    """Give bytes to the protocol that ``start_tls`` has set on a transport, as the transport would.
+
+    Args:
+        transport: the TCP transport.
+        data: encrypted bytes that arrived before TLS was on the transport.
+    """
     protocol = cast(asyncio.BufferedProtocol | None, transport.get_protocol())
     view = memoryview(data)
-    while view and protocol is not None and not transport.is_closing():  # the peer may have gone by now
+    while view and protocol is not None and not transport.is_closing():  # invalid bytes close it
         space = memoryview(protocol.get_buffer(len(view)))
         size = min(len(space), len(view))
         space[:size] = view[:size]

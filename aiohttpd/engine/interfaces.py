@@ -1,6 +1,6 @@
-"""Interfaces: what the layers of a server know of each other.
+"""Interfaces: the protocols (`typing.Protocol`) through which the parts of a server use each other.
 
-Owns the types that a layer is handed, so that none imports one above it.
+They are in one module so that no module has to import a higher layer.
 """
 
 import asyncio
@@ -22,58 +22,64 @@ __all__ = [
     "WaitingHandler",
 ]  # fmt: skip
 
-# The second argument is a `ResponseWriter`. Its type is left open, so that an App may name `StreamWriter`.
+# The second argument is a `ResponseWriter`. It is Any here, so that an App may annotate it as `StreamWriter`.
 App = Callable[[Request, Any], Awaitable[None]]
-AnswerRecorder = Callable[[Request, "Answer", float], None]  # the last is when the request began, of perf_counter
+AnswerRecorder = Callable[[Request, "Answer", float], None]  # request, response, start of the request by perf_counter
 
 
 class Closable(Protocol):
-    """Something to be closed."""
+    """An object with ``close()``."""
 
     def close(self) -> None: ...
 
 
 class Abortable(Protocol):
-    """Something that can be cut at once."""
+    """An object with ``abort()``."""
 
     def abort(self) -> None: ...
 
 
 class Answer(Protocol):
-    """What a record needs of an answer that is complete."""
+    """A response that has ended, as the access log and the metrics see it."""
 
     @property
     def status(self) -> int:
-        """The status code; 0 if there was none."""
+        """The status code; 0 if none was sent."""
 
     @property
     def size(self) -> int:
-        """Bytes of content that have left."""
+        """Bytes of content that have been sent."""
 
     @property
     def aborted(self) -> bool:
-        """Whether the client has gone, or has been cut off, before the end of it."""
+        """Whether the response is incomplete: the client has disconnected, or the connection was closed."""
 
 
 class AccessLogger(Protocol):
-    """Takes one record for each answer.
+    """An access log: it gets each response.
 
-    One with an attribute ``direct`` that is true never raises and is called without a guard; its ``timed`` says whether
-    it wants to know when a request began.
+    If it has an attribute ``direct`` that is true, its methods must not raise, and are called without ``try``. Its
+    attribute ``timed`` says whether it needs the argument ``started``.
     """
 
     def answered(self, request: Request, answer: Answer, started: float) -> None:
-        """A request has been answered that has been begun at ``started``, of ``time.perf_counter``."""
+        """A response has ended.
+
+        Args:
+            request: the request.
+            answer: the response.
+            started: when the request began, by ``time.perf_counter``.
+        """
 
     def refused(self, client_address: Address, line: str, status: int) -> None:
-        """Something that is no request has been refused; ``line`` is what began it, escaped."""
+        """A malformed request has been refused; ``line`` is its first line."""
 
     def message(self, text: str) -> None:
-        """A line of a handler's own."""
+        """Write a line for a handler (``log_message``)."""
 
 
 class Meter(MessageMeter, Protocol):
-    """Counts what connections do: `aiohttpd.server.metrics.Metrics` is one."""
+    """The metrics, as connections use them; `aiohttpd.server.metrics.Metrics` is one."""
 
     def answered(self, request: Request, answer: Answer, started: float) -> None: ...
     def aborted(self) -> None: ...
@@ -84,7 +90,7 @@ class Meter(MessageMeter, Protocol):
 
 
 class WaitingHandler(Protocol):
-    """A handler that waits: what is known of it from outside of its connection."""
+    """A handler that waits, as other modules than `connection` see it."""
 
     @property
     def task(self) -> asyncio.Task[None]: ...
@@ -92,11 +98,11 @@ class WaitingHandler(Protocol):
     def request(self) -> Request: ...
     @property
     def started(self) -> float:
-        """When it began, of ``time.perf_counter``."""
+        """When it was called, by ``time.perf_counter``."""
 
 
 class OpenConnection(Protocol):
-    """What a server does with a connection that is open."""
+    """An open connection, as the server uses it."""
 
     out: Outgoing
 
@@ -110,24 +116,24 @@ class OpenConnection(Protocol):
 
 
 class Forwarding(Protocol):
-    """What the proxies in front of one connection say of its clients; a connection without proxies has none."""
+    """Finds the client of each request on a connection that may come from a trusted proxy."""
 
     def connected(self, client_address: Address) -> None:
-        """A peer has connected."""
+        """A peer has connected: ``client_address`` is that of the proxy, if it is one."""
 
     def forwarded(self, request: Request, peer: Peer) -> Request:
-        """The request as the client has sent it to the first proxy."""
+        """Return the request with client, scheme and host as the client has used them with the first proxy."""
 
 
 class ServedApp(NamedTuple):
-    """An App, and how connections treat it.
+    """An App, and how connections serve it.
 
     Attributes:
         app: the App.
-        instant: how it answers at once what it can; None if it has no such way.
-        error_body: makes the content of errors that no handler answers; None for plain text.
-        refusal_fields: added to what is answered without the App, or for it: 400, 401, 413, 503 and so on.
-        silence: seconds that a peer may say nothing, if it has a timeout as sockets have it.
+        instant: returns a `PreparedResponse` for a request, or None; None if the App has no such function.
+        error_body: makes the content of error responses of the server; None for plain text.
+        refusal_fields: fields that are added to error responses of the server (400, 401, 413, 503 and so on).
+        silence: the socket timeout in seconds: how long the server waits for bytes of the peer; None for the options.
     """
 
     app: App
@@ -138,7 +144,7 @@ class ServedApp(NamedTuple):
 
 
 class Responder(Protocol):
-    """What answers by ``send_response``, ``send_header`` and ``end_headers``: a handler."""
+    """A handler that sends its response by ``send_response``, ``send_header`` and ``end_headers``."""
 
     command: str
     request: Request
@@ -156,10 +162,10 @@ class Responder(Protocol):
 
 
 class ResponseWriter(Protocol):
-    """One answer, as Apps and the connection use it; `StreamWriter` says what each of these does.
+    """A response, as Apps and the connection use it. `StreamWriter` documents the methods.
 
-    A wrapper around an answer has the same names. A wrapper that changes fields or content is better put behind it, as
-    an `Encoder`: it also gets the answers that the connection gives when an App has failed.
+    A wrapper around a response has the same methods. To change fields or content, write an `Encoder` instead: it also
+    gets the error responses that the connection sends when an App has failed.
     """
 
     request: Request
@@ -222,22 +228,22 @@ class ResponseWriter(Protocol):
 
 
 class ResponseHead(Protocol):
-    """What an `Encoder` is told of an answer. `StreamWriter` is one.
+    """The head of a response, as an `Encoder` gets it. `StreamWriter` is one.
 
     Attributes:
-        request: what is answered.
+        request: the request.
         status: the final status code.
         reason: the reason phrase; None for the standard one.
-        fields: those of the handler; neither Server nor Date are added.
-        plain: there is no need to look further: there is content, its length is not promised, no field decides the
-            framing, HTTP/1.1, the connection persists as far as the handler goes.
-        has_content: False for HEAD, 204, 205, 304 and for 2xx to CONNECT: no content is given to the encoder then.
-        length: the Content-Length that the handler has promised; None if it has not.
-        own_chunks: the handler chunks the content itself. The chunks have been checked; the encoder is given them as
-            they are if it says so by `Encoder.keeps_chunks`, else what is in them.
-        http10: the rules of HTTP/1.0 hold.
-        head_mirrors_get: to HEAD, the size that the encoder is given is that of the answer to GET, even if it is 0.
-        close_connection: whether the connection is closed after the answer; the encoder may decide that it is.
+        fields: the fields of the handler, without Server and Date of the server.
+        plain: a summary for the fast path: the response has content, the handler has set no field about framing, the
+            request is HTTP/1.1, and the handler keeps the connection alive. The other attributes need not be read.
+        has_content: False for HEAD, 204, 205, 304 and 2xx to CONNECT; then the encoder gets no content.
+        length: the Content-Length that the handler has set; None if it has not.
+        own_chunks: the handler chunks the content itself. The chunks have been checked. The encoder gets them as they
+            are if its `Encoder.keeps_chunks` returns True, else decoded.
+        http10: the rules of HTTP/1.0 apply.
+        head_mirrors_get: for HEAD: the size that the encoder gets is the size of the response to GET, even if it is 0.
+        close_connection: whether the connection is closed after the response; the encoder may set it.
     """
 
     close_connection: bool
@@ -265,131 +271,133 @@ class ResponseHead(Protocol):
 
 
 class FileSource(Protocol):
-    """The way of one file's parts through an `Encoder`."""
+    """Sends parts of one open file through an `Encoder`."""
 
     def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
-        """Send ``count`` bytes of the file from ``offset`` on; yields how many bytes of content have left.
+        """Send ``count`` bytes of the file from ``offset`` on. Yields the bytes of content sent by each step.
 
         Raises:
-            EOFError: the file ends before, or ``check``, asked before the last bytes leave, says no.
-            ClientDisconnected: the peer is gone.
+            EOFError: the file ends before ``count`` bytes, or ``check``, called before the last bytes are sent, has
+                returned False.
+            ClientDisconnected: the connection is lost.
         """
 
     def close(self) -> None:
-        """End it, on every path."""
+        """Release what it uses. It is called after success and after errors."""
 
 
 class Out(Protocol):
-    """Where encoded bytes go."""
+    """An output for encoded bytes."""
 
     def send(self, parts: list[bytes]) -> None: ...
 
 
 class Encoder(Protocol):
-    """Turns answers into what leaves: behind a `StreamWriter`, which keeps the contract.
+    """Encodes responses as bytes. A `StreamWriter` calls it, and has checked the contract before.
 
-    For each answer it is called in this order: `takes_early` (only of an encoder that was put there by
+    For each response the methods are called in this order: `takes_early` (only for an encoder that was set by
     `StreamWriter.encode_with`); then either `whole`, or `begin`, any number of `data` and `file`, and `end`. `interim`
-    may come before all of them, `restart` as long as nothing has `begun`, `abort` at any time and last. `upgrade` comes
+    may be called before these, `restart` as long as `begun` is false, `abort` at any time and last. `upgrade` is called
     alone.
 
-    ``parts`` may be kept. ``size`` is the sum of their lengths; to HEAD there are no parts, and the size is that of the
-    content that is left out. What takes content returns how many bytes of content have left with the call.
+    The encoder may keep ``parts``. ``size`` is the sum of their lengths; for HEAD there are no parts, and the size is
+    that of the content that is left out. Methods that take content return how many bytes of content they have sent.
     Each of them may raise `WriteBufferFull`.
     """
 
     @property
     def begun(self) -> bool:
-        """Asked after `begin`: whether anything has left, so that the answer can no longer be replaced."""
+        """After `begin`: whether any byte has been sent, so that the response can no longer be replaced."""
 
     @property
     def complete(self) -> bool:
-        """Asked after `begin`: whether the client can tell that it has all of the content, before `end`."""
+        """After `begin`, before `end`: whether the client can tell that it has all of the content."""
 
     def takes_early(self, head: ResponseHead) -> bool:
-        """Whether it works on the content of this answer, so that it is given each piece as it is written."""
+        """Whether the content of this response has to be given to this encoder without buffering."""
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
-        """Whether a handler's own chunks are passed as they are; else it is given what is in them."""
+        """Whether the chunks of a handler that chunks its content itself are given as they are; else decoded."""
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
-        """Send a whole answer."""
+        """Send a complete response."""
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
-        """Begin an answer of which more content may follow.
+        """Send the head and the first part of the content; more may follow.
 
         Args:
             head: status and fields.
-            parts: the first of the content.
-            size: bytes of it.
-            push: let everything leave now: the handler has flushed. Else it may be kept, to be replaced perhaps.
+            parts: the content.
+            size: the size of the content in bytes.
+            push: send everything now, since the handler has flushed. Otherwise the encoder may buffer it, so that the
+                response can still be replaced.
         """
 
     def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
         """Send more content."""
 
     def trail(self, fields: ResponseFields) -> None:
-        """Have these fields follow the content, RFC 9110 section 6.5; without chunks there is no room for them."""
+        """Set the trailer fields, RFC 9110 section 6.5. They are dropped if the content is not chunked."""
 
     def end(self, parts: list[bytes], size: int) -> int:
-        """Send the last of the content, and the end."""
+        """Send the last part of the content, and end the response."""
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
         """Send an interim head (1xx) at once, RFC 9110 section 15.2."""
 
     def upgrade(self, head: ResponseHead) -> None:
-        """Send a head after which another protocol is spoken on the connection: 101, or 2xx to CONNECT.
+        """Send the head of an upgrade: 101, or 2xx to CONNECT.
 
-        It is sent alone and at once, and nothing else of this answer comes to the encoder but `abort`.
+        It is sent at once. Of the other methods only `abort` is called for this response.
 
         Raises:
-            ContractError: that cannot be done here.
+            ContractError: this encoder does not support upgrades.
         """
 
     def file(self, descriptor: int) -> FileSource:
-        """Make the way of a file; `begin` has been called before its first part is sent."""
+        """Return a `FileSource` for an open file; `begin` is called before its first part is sent."""
 
     def framed(self, parts: list[bytes]) -> None:
         """Send bytes that a handler of ``http.server`` has framed itself, as they are.
 
         Raises:
-            ContractError: that cannot be done here.
+            ContractError: this encoder does not support it.
         """
 
     def redirect(self, out: Out | None) -> None:
-        """Have what is encoded go somewhere else, in the thread that encodes; None: to the client again."""
+        """Write encoded bytes to another output, for a worker thread that encodes; None: to the connection again."""
 
     def deliver(self, parts: list[bytes]) -> None:
-        """Send what has been redirected, in order; called in the loop."""
+        """Send bytes that were encoded for another output, in order; called in the event loop."""
 
     def drain(self) -> Awaitable[None]:
-        """Wait while the peer is slow.
+        """Wait until the peer has read enough (back-pressure).
 
         Raises:
-            ClientDisconnected: the peer is gone.
+            ClientDisconnected: the connection is lost.
         """
 
     def restart(self) -> "Encoder":
-        """Forget an answer that has not begun; returns the encoder of the one that takes its place."""
+        """Drop a response of which nothing has been sent; return the encoder for the response that replaces it."""
 
     def abort(self) -> None:
-        """Have the answer end in a way that cannot be taken for its end."""
+        """End the response so that the client does not take it for complete."""
 
 
 class Sink(Protocol):
-    """The connection, as answers know it."""
+    """The connection, as a response uses it."""
 
     @property
     def context(self) -> Cancelling:
-        """Whether the server cancels its handlers."""
+        """The context of the server, which knows whether the server cancels its handlers."""
 
     @property
     def persists(self) -> bool:
-        """Whether another request may follow, as far as the connection knows."""
+        """Whether the connection can be kept alive for another request, as far as is known now."""
 
     @property
     def lost(self) -> bool:
-        """Whether the peer can no longer be written to."""
+        """Whether the connection is lost."""
 
     async def writable(self) -> None: ...
     async def wait_closed(self) -> None: ...
@@ -404,12 +412,12 @@ class Sink(Protocol):
 
 
 class HTTP1Sink(Sink, Protocol):
-    """The connection, as `encoder.HTTP1Encoder` knows it."""
+    """The connection, as `encoder.HTTP1Encoder` uses it."""
 
     out: Outgoing
 
     @property
     def context(self) -> Preludes:
-        """What all answers of a server begin with."""
+        """The context of the server, which has status line, Server and Date of responses."""
 
     def file_transfer(self, descriptor: int) -> FileTransfer: ...

@@ -1,7 +1,4 @@
-"""Overload: connections and requests over a limit are turned away, cheaply, with 503.
-
-Owns the two limits, ``max_connections`` and ``max_in_flight``, and the answers to what is over them.
-"""
+"""Overload: connections over ``max_connections`` and requests over ``max_in_flight`` get 503, at little cost."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,13 +22,13 @@ _BUSY = HTTPError(503, None, "the server is busy", headers=[("Retry-After", "1")
 def limit_connections(
     factory: ProtocolFactory, context: ServerContext, *, silent: bool = False, handshakes: bool = False
 ) -> ProtocolFactory:
-    """A factory around a factory of protocols, which accepts at most ``max_connections``.
+    """Wrap a protocol factory: connections over ``max_connections`` get a `TurnedAway` protocol.
 
     Args:
         factory: makes the protocol of a connection.
-        context: of the server.
-        silent: TLS comes first, so no answer can be sent.
-        handshakes: what is made is a handshake; these are counted, and the connections that they become by another.
+        context: the context of the server.
+        silent: the client expects TLS first, so the connection is closed without a response.
+        handshakes: the factory makes handshakes: count these. Open connections are counted by another wrapper.
     """
     most, registry = context.config.max_connections, context.registry
 
@@ -43,9 +40,10 @@ def limit_connections(
 
 
 def limit_in_flight(served: ServedApp, most: int, recorder: Recorder) -> ServedApp:
-    """An App around an App that runs at most ``most`` times at once; requests over the limit get 503.
+    """Wrap an App: at most ``most`` of its handlers run at the same time; requests over the limit get 503.
 
-    Handlers whose client is gone count. Files that are answered from memory do not.
+    A handler counts until it ends, even if its client has disconnected. Responses from memory (`PreparedResponse`) do
+    not count.
     """
     app, running = served.app, 0
 
@@ -66,14 +64,14 @@ def limit_in_flight(served: ServedApp, most: int, recorder: Recorder) -> ServedA
 
 
 class TurnedAway(asyncio.Protocol):
-    """A connection over the limit: it gets an answer and is closed; nothing is parsed."""
+    """The protocol of a connection over the limit: it sends 503 and closes, and parses nothing."""
 
     def __init__(self, context: ServerContext, *, silent: bool) -> None:
         self._context = context
         self._silent = silent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer, and wait for the peer to close: what it has sent would else destroy the answer (RFC 9112 9.6)."""
+        """Send 503, and begin a lingering close, so that unread bytes do not reset the connection (RFC 9112 9.6)."""
         context = self._context
         self._transport = cast(asyncio.Transport, transport)
         context.registry.turned_away.add(self)
@@ -90,7 +88,7 @@ class TurnedAway(asyncio.Protocol):
         context.deadlines.arm(context.timeouts.linger, self)
 
     def eof_received(self) -> None:
-        """The peer has read it."""
+        """The peer has closed its side: close the connection."""
         self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -99,12 +97,12 @@ class TurnedAway(asyncio.Protocol):
         self._context.timeouts.linger.pop(self, None)
 
     def deadline_expired(self, now: float) -> None:
-        """The peer does not close by itself."""
+        """The peer has not closed its side in time."""
         self._transport.abort()
 
     def check_transfer(self, now: float) -> None:
-        """Nothing is measured."""
+        """Do nothing: no transfer is measured."""
 
     def close(self) -> None:
-        """The server stops."""
+        """The server stops: close the connection at once."""
         self._transport.abort()

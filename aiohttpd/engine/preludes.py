@@ -1,4 +1,4 @@
-"""Preludes: what every response begins with, status line, Server and Date, made once a second."""
+"""Preludes: status line, Server and Date, with which each response begins; made once a second."""
 
 import asyncio
 
@@ -10,10 +10,10 @@ __all__ = ["Preludes"]
 
 
 class Preludes(dict[int, bytes]):
-    """The beginnings of responses by status. One that is missing is made, and kept until the second ends.
+    """A dictionary of preludes by status. A missing one is made, and kept until the end of the current second.
 
     Args:
-        loop: its timer is used, and only while there is something to be dropped.
+        loop: runs the timer that drops them. The timer runs only while there are preludes.
         server_header: whether there is a Server field.
 
     Attributes:
@@ -38,7 +38,7 @@ class Preludes(dict[int, bytes]):
         return b"Date: %b\r\n" % self._clock.date.encode()
 
     def close(self) -> None:
-        """Drop the timer, and all that has been made."""
+        """Cancel the timer, and drop all preludes."""
         if self._timer is not None:
             self._timer.cancel()
             self._end_second()

@@ -1,7 +1,7 @@
-"""Behind a proxy: who the client is, where a trusted proxy says so.
+"""Behind trusted proxies: client address, scheme and host of requests as the client has used them.
 
-Owns what is believed, and of whom: connections that a preamble of the PROXY protocol introduces, and
-requests whose fields tell of the client. Nothing of this is loaded while no proxy is trusted.
+Owns which data is trusted: the preamble of the PROXY protocol before a connection, and Forwarded or X-Forwarded-*
+fields of requests. This module is imported only if a proxy is trusted.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ _has_port = re.compile(r":[0-9]*$").search
 
 
 class Origin(NamedTuple):
-    """What a client has asked its first proxy, as far as it is known.
+    """How the client has addressed the first trusted proxy.
 
     Attributes:
-        client_address: ``(host, port)`` of the client; port 0 if nobody said.
+        client_address: ``(host, port)`` of the client; port 0 if it is not known.
         scheme: ``http`` or ``https``.
-        host: the Host that it named; None: the one in the request.
-        port: what it connected to; None if nobody said.
+        host: the Host that the client has sent; None: that of the request.
+        port: the port that the client has connected to; None if it is not known.
     """
 
     client_address: Address
@@ -46,7 +46,11 @@ class Origin(NamedTuple):
     port: int | None = None
 
     def authority(self, asked: str | None) -> str | None:
-        """Host and port for a request that has ``asked`` for a host itself."""
+        """Return host and port.
+
+        Args:
+            asked: the Host field of the request, for an origin without a host.
+        """
         host = self.host or asked
         if host is None or self.port is None or self.port == _USUAL_PORTS[self.scheme] or _has_port(host):
             return host
@@ -54,16 +58,17 @@ class Origin(NamedTuple):
 
 
 def find_origin(headers: Headers, fields: frozenset[str], proxies: TrustedProxies, peer: Origin) -> Origin:
-    """Find out who has asked first.
+    """Find the client of a request that came from a trusted proxy.
 
-    The walk begins at the right and goes on while the one who has written a part is trusted. It ends at the first
-    address that is not, at what is ``unknown``, hidden or malformed, or with the list.
+    The addresses in the fields are read from right to left, since each proxy appends the address of its peer. The first
+    address that is not a trusted proxy is that of the client. The search also ends at an element that is ``unknown``,
+    an obfuscated identifier (RFC 7239 section 6.3) or malformed.
 
     Args:
-        headers: of the request.
-        fields: names in lower case of the fields that the proxies set.
-        proxies: who is trusted.
-        peer: what is known of the nearest one, who is trusted.
+        headers: the fields of the request.
+        fields: the names, in lower case, of the fields that the proxies set.
+        proxies: the trusted proxies.
+        peer: the origin of the request as the connection knows it: that of the nearest proxy.
     """
     if "forwarded" in fields:
         return _by_forwarded(headers, proxies, peer)
@@ -76,7 +81,7 @@ def find_origin(headers: Headers, fields: frozenset[str], proxies: TrustedProxie
             address = node
             if not proxies.includes(node[0]):
                 break
-    # Of these the last word counts: whoever has added to X-Forwarded-For need not have added to them, too.
+    # Of these fields the last value is used: they need not have as many values as X-Forwarded-For.
     if "x-forwarded-proto" in fields:
         scheme = read_scheme(last_item(headers, "X-Forwarded-Proto")) or scheme
     if "x-forwarded-host" in fields and is_host(named := last_item(headers, "X-Forwarded-Host")):
@@ -87,7 +92,7 @@ def find_origin(headers: Headers, fields: frozenset[str], proxies: TrustedProxie
 
 
 def _by_forwarded(headers: Headers, proxies: TrustedProxies, peer: Origin) -> Origin:
-    """RFC 7239: each element has been written by the one whom the element to its right is about."""
+    """RFC 7239 section 4: each element was added by the proxy whose address is in the element to its right."""
     address, scheme, host, port = peer
     for element in elements(headers):
         if element is None:
@@ -105,11 +110,11 @@ def _by_forwarded(headers: Headers, proxies: TrustedProxies, peer: Origin) -> Or
 
 
 class ForwardedRequest(Request):
-    """A request that proxies may have passed on for somebody.
+    """A request on a connection from a trusted proxy.
 
     Args:
-        request: as it has been read.
-        proxies: what is known of the proxies on its connection.
+        request: the request as parsed.
+        proxies: finds the client.
     """
 
     def __init__(self, request: Request, proxies: "ProxiedPeer") -> None:
@@ -118,22 +123,22 @@ class ForwardedRequest(Request):
 
     @property
     def client_address(self) -> Address:
-        """``(host, port)`` of the client before all trusted proxies."""
+        """``(host, port)`` of the client, in front of all trusted proxies."""
         return self._origin.client_address
 
     @property
     def server_address(self) -> Address:
-        """``(host, port)`` that the client has connected to, if a preamble has said so; else of our side."""
+        """``(host, port)`` that the client has connected to, from a PROXY preamble; else that of our socket."""
         return self._proxies.destination or super().server_address
 
     @property
     def scheme(self) -> str:
-        """What the client speaks with the first trusted proxy."""
+        """``http`` or ``https``: what the client uses with the first trusted proxy."""
         return self._origin.scheme
 
     @property
     def host(self) -> str | None:
-        """Host and port that the client has asked the first trusted proxy for."""
+        """Host and port that the client has sent to the first trusted proxy."""
         return self._origin.authority(super().host)
 
     @property
@@ -142,14 +147,14 @@ class ForwardedRequest(Request):
 
 
 class ProxiedPeer:
-    """What is known of the proxies in front of one connection; the connection's `Forwarding`.
+    """The `Forwarding` of one connection.
 
     Args:
-        proxies: who is trusted.
-        fields: names in lower case of the fields that the proxies set.
+        proxies: the trusted proxies.
+        fields: the names, in lower case, of the fields that the proxies set.
 
     Attributes:
-        trusted: whether the peer on the wire is a trusted proxy.
+        trusted: whether the TCP peer is a trusted proxy.
     """
 
     __slots__ = ("_fields", "_fields_count", "_headers", "_origin", "_preamble", "_proxies", "trusted")
@@ -157,28 +162,29 @@ class ProxiedPeer:
     def __init__(self, proxies: TrustedProxies, fields: frozenset[str]) -> None:
         self._proxies = proxies
         self._fields = fields
-        self._fields_count = False  # who sends the requests is trusted, so their fields are believed
+        self._fields_count = False  # the sender of the requests is trusted, so their fields are used
         self._preamble: Preamble | None = None
-        self._headers: Headers | None = None  # what _origin has been found in
+        self._headers: Headers | None = None  # the fields in which _origin was found
         self._origin: Origin
         self.trusted = False
 
     def connected(self, client_address: Address) -> None:
-        """A peer has connected, or TLS has begun after its preamble."""
+        """A peer has connected, or TLS has begun after a preamble."""
         if self._preamble is None:
             self.trusted = self._fields_count = self._proxies.includes(str(client_address[0]))
 
     def introduce(self, preamble: Preamble) -> None:
-        """Take over what a preamble says of the client.
+        """Use the addresses of a preamble.
 
-        From now on it is as if that one were connected itself: its fields count only if it is trusted, too.
+        From now on the source in the preamble counts as the peer. So fields of requests are used only if this source is
+        a trusted proxy, too.
         """
         self._preamble = preamble
         self._fields_count = preamble.source is not None and self._proxies.includes(preamble.source[0])
 
     @property
     def destination(self) -> Address | None:
-        """What the client has connected to, if a preamble has said so."""
+        """The address that the client has connected to, from the preamble; None if there is none."""
         return self._preamble and self._preamble.destination
 
     def forwarded(self, request: Request, peer: Peer) -> Request:
@@ -186,7 +192,7 @@ class ProxiedPeer:
         return ForwardedRequest(request, self) if self._fields_count or self._preamble is not None else request
 
     def origin(self, headers: Headers, peer: Peer) -> Origin:
-        """Find out who has asked first; requests that repeat their fields are looked at once."""
+        """Find the origin of a request. The result is kept for the next request if it has the same fields."""
         if headers is not self._headers:
             tls_before = self._preamble is not None and self._preamble.tls
             origin = Origin(peer.client_address, "https" if tls_before else peer.scheme)
@@ -196,11 +202,12 @@ class ProxiedPeer:
 
 
 class ProxyPreface(asyncio.Protocol):
-    """What comes before HTTP on a connection: the preamble of a trusted proxy, then TLS. It hands over to HTTP then.
+    """The protocol of a connection before HTTP: it receives the PROXY preamble, then begins TLS.
 
     Args:
-        connection: takes over. It is open from the beginning, so its deadlines and the draining of the server hold.
-        proxied: is told what the preamble says.
+        connection: the connection that gets the transport afterwards. It is open from the beginning, so its deadline
+            and the drain of the server apply.
+        proxied: gets the preamble.
         tls: arguments of ``loop.start_tls``; None without TLS.
     """
 
@@ -208,21 +215,21 @@ class ProxyPreface(asyncio.Protocol):
         self._connection = connection
         self._proxied = proxied
         self._tls = tls
-        self._received = b""  # of the preamble and what follows; later, what TLS has decrypted
+        self._received = b""  # the preamble and bytes after it; later, bytes that TLS has decrypted
         self._handshake: Task[None] | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A peer has connected; one that is no trusted proxy sends no preamble."""
+        """A peer has connected. A preamble is expected only if it is a trusted proxy."""
         self._transport = cast(asyncio.Transport, transport)
         self._connection.connection_made(transport)
         if self._connection.client_address == GONE_PEER:
-            self._transport.abort()  # some health checks end so; what they have sent is not worth a line in the log
+            self._transport.abort()  # health checks reset their connection; nothing is logged for them
         elif not self._proxied.trusted:
             self._preamble_ended()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of the preamble, or more."""
+        """A part of the preamble has arrived, or all of it and bytes that follow."""
         self._received += data
         if self._handshake is not None:
             return
@@ -248,7 +255,7 @@ class ProxyPreface(asyncio.Protocol):
             self._hand_over(self._transport)
         else:
             self._connection.disarm()  # TLS has a deadline of its own
-            # Not by loop.create_task: that may begin it at once, and the order of what follows counts.
+            # Not by loop.create_task: with an eager task factory the task would run at once, in the wrong order.
             self._handshake = Task(self._begin_tls(self._tls), loop=self._connection.context.loop)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
@@ -260,11 +267,11 @@ class ProxyPreface(asyncio.Protocol):
         loop = self._connection.context.loop
         started = Task(loop.start_tls(self._transport, self, server_side=True, **tls), loop=loop)
         await asyncio.sleep(0)
-        # By now TLS stands between, and the loop is about to tell it so; next it gets what has come before.
+        # By now start_tls() has scheduled the connection_made() of TLS. The call below runs after it.
         loop.call_soon(self._pass_to_tls)
         try:
             transport = cast(asyncio.Transport, await started)
-        except Exception:  # there are many ways for it to fail, and none of them is ours
+        except Exception:  # the handshake has failed; the class of the exception depends on the loop
             transport = None
             self._transport.abort()
         if transport is None or self._transport.is_closing() or transport.is_closing():
@@ -275,9 +282,9 @@ class ProxyPreface(asyncio.Protocol):
         self._hand_over(transport)
 
     def _pass_to_tls(self) -> None:
-        """Give to TLS what has come before it, as a transport would."""
+        """Give TLS the bytes that have arrived after the preamble."""
         if self._transport.get_protocol() is self or self._transport.is_closing():
-            return  # TLS could not be begun, or has nobody to speak with
+            return  # start_tls() has failed, or the connection is lost
         data, self._received = self._received, b""
         pass_to_tls(self._transport, data)
 
@@ -285,15 +292,15 @@ class ProxyPreface(asyncio.Protocol):
 def behind_proxies(
     context: ServerContext, tls_context: Callable[[], SSLContext | None], tls: dict[str, Any]
 ) -> tuple[Callable[[], asyncio.Protocol], bool]:
-    """How a server makes connections that trusts proxies.
+    """Make the protocol factory of a server that trusts proxies.
 
     Args:
-        context: of the server; its options say whom it trusts.
-        tls_context: gives the context of TLS, that of the moment; None without TLS.
+        context: the context of the server; its options name the trusted proxies.
+        tls_context: returns the current TLS context; None without TLS.
         tls: other arguments of ``loop.start_tls``.
 
     Returns:
-        What makes a protocol, and whether it sees to TLS itself, since the preamble comes before it.
+        The factory, and whether its protocols begin TLS themselves (after the preamble).
     """
     config = context.config
     proxies, fields = TrustedProxies(config.trusted_proxies), read_fields(config.trusted_fields)

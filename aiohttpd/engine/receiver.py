@@ -1,7 +1,7 @@
-"""BodyReceiver: receives the body of one request, from the parser into a `StreamReader`.
+"""BodyReceiver: receives the body of one request: takes bytes from the parser, and feeds a `StreamReader`.
 
-Owns what is decoded in one callback, when the client is asked for the body by 100 (Continue), and whether it keeps up
-with the minimum rate. A request whose body has come together with its head needs none of this.
+Owns the bound on the chunks that one callback decodes, the sending of 100 (Continue), and the check of ``min_rate``.
+A request whose body has arrived together with its head has no `BodyReceiver`.
 """
 
 import asyncio
@@ -19,36 +19,36 @@ from .response import StreamWriter
 
 __all__ = ["BodyReceiver", "TunnelReceiver", "complete_body", "begin_body"]
 
-_CHUNKS = 256  # that one callback decodes, before others have their turn; of tiny ones, 64 KiB
+_CHUNKS = 256  # chunks that one callback decodes, then other connections are served
 
 _ENDED = LengthDecoder(0)
 
 
 class Receiving(Protocol):
-    """The connection, as far as a body needs it."""
+    """The connection, as a `BodyReceiver` uses it."""
 
     context: ServerContext
     out: Outgoing
     eof: bool
 
     def regulate_reading(self) -> None:
-        """Read from the peer or do not, by what waits."""
+        """Pause or resume reading, by the number of bytes that wait."""
 
     def process_later(self) -> None:
-        """Go on with what waits in the parser, in a later turn of the loop."""
+        """Process the bytes that are pending in the parser in a later turn of the loop."""
 
     def restart_handler_deadline(self) -> None:
-        """The handler has what it has waited for: its own time begins anew."""
+        """Restart ``timeout_handler``: the handler no longer waits for the client."""
 
     def watch(self) -> None:
-        """Have transfers measured."""
+        """Measure transfer rates, from the next sweep of the deadlines on."""
 
 
 class _Nothing:
-    """The source of a body that has come whole."""
+    """The `Source` of a body that has completely arrived."""
 
     def pause_body(self) -> None:
-        """There is nothing to come."""
+        """Do nothing."""
 
     resume_body = body_wanted = body_arrived = pause_body
 
@@ -57,24 +57,30 @@ _NOTHING = _Nothing()
 
 
 def complete_body(content: bytes, limit: int | None, loop: asyncio.AbstractEventLoop) -> StreamReader:
-    """A body that has come whole."""
+    """Return the reader of a body that has completely arrived.
+
+    Args:
+        content: the body.
+        limit: see `StreamReader`.
+        loop: the event loop.
+    """
     return StreamReader(_NOTHING, _ENDED, limit, loop, content)
 
 
 class BodyReceiver:
-    """Receives one body; it is the `Source` of the reader.
+    """Receives one body. It is the `Source` of its reader.
 
     Args:
-        connection: it is received on.
-        parser: has the bytes.
-        decoder: decodes them.
+        connection: the connection.
+        parser: the parser, which buffers the bytes.
+        decoder: removes the framing of the body.
         limit: see `StreamReader`.
-        response: of the request; nothing of it must have left when 100 (Continue) is sent.
+        response: the response to the request; 100 (Continue) is only sent before it has begun.
 
     Attributes:
-        reader: the body.
+        reader: the reader of the body.
         owes_continue: the client waits for 100 (Continue).
-        discard_left: bytes that may still be thrown away; less than 0 if they were too many.
+        discard_left: bytes that may still be discarded; negative if the client has sent more.
     """
 
     __slots__ = ("_connection", "_parser", "_rate", "_response", "discard_left", "owes_continue", "reader")
@@ -93,12 +99,12 @@ class BodyReceiver:
         self._connection = connection
         self._parser = parser
         self._response = response
-        self._rate: TransferRate | None = None  # once a handler has waited
+        self._rate: TransferRate | None = None  # set when the handler first waits for content
         self.owes_continue = False
         self.reader = StreamReader(self, decoder, limit, connection.context.loop)
 
     def feed(self) -> int:
-        """Take what the parser holds, or as much as one callback may decode; return the bytes that are taken."""
+        """Decode the bytes in the parser, up to the limit for one callback; return how many bytes were taken."""
         reader, parser, connection = self.reader, self._parser, self._connection
         waiting = parser.pending
         reader.feed(parser)
@@ -112,36 +118,41 @@ class BodyReceiver:
         return waiting - left
 
     def may_persist(self) -> bool:
-        """Whether another request can follow the body, of which the handler may leave ``limit_discard`` bytes."""
+        """Whether the connection can be kept alive after this body: at most ``limit_discard`` bytes are missing."""
         reader = self.reader
         if reader.complete:
             return True
         if self.owes_continue or reader.failed:
-            return False  # the client may send the body or not: nobody could tell it from a request
+            return False  # without 100 (Continue) the client may send the body or not, RFC 9110 section 10.1.1
         return reader.remaining is None or reader.remaining <= self._connection.context.config.limit_discard
 
     def release_waiter(self) -> None:
-        """The answer is complete: who still waits for content gets no more of it."""
+        """The response is complete: fail a read that still waits for content."""
         if self.reader.waiting:
             self.reader.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
 
     def begin_discarding(self) -> None:
-        """The handler did not read all: throw away what is here, and up to ``limit_discard`` bytes that are to come."""
+        """The handler has not read all of the body: discard the rest, up to ``limit_discard`` bytes."""
         self.discard_left = self._connection.context.config.limit_discard
         self.reader.discard()
 
     def discard(self) -> None:
-        """Throw away what has come; its framing counts, too, which is most of tiny chunks."""
+        """Discard the bytes that have arrived. Their framing is counted, too: tiny chunks consist mostly of framing."""
         self.discard_left -= self.feed()
         self.reader.discard()
 
     def take_continue(self) -> bool:
-        """Say whether 100 (Continue) is owed; whoever asks sends it."""
+        """Return whether the client waits for 100 (Continue); the caller sends it."""
         owed, self.owes_continue = self.owes_continue, False
         return owed
 
     def check_rate(self, now: float, *, window: float) -> None:
-        """Fail a body for which a handler waits if the client sends less than ``min_rate`` over a window (seconds)."""
+        """If the handler waits for content and the client is too slow, raise `BodyTimeout` in the handler.
+
+        Args:
+            now: the time of the loop in seconds.
+            window: the client has to send ``min_rate * window`` bytes in so many seconds.
+        """
         reader = self.reader
         if not reader.waiting or self._rate is None:
             return
@@ -149,18 +160,18 @@ class BodyReceiver:
         if self._rate.too_slow(now, reader.received, window=window, rate=rate):
             reader.fail(BodyTimeout())
 
-    # What the reader calls.
+    # The `Source` of the reader.
 
     def pause_body(self) -> None:
-        """The handler reads more slowly than the client sends."""
+        """The reader has buffered enough (back-pressure)."""
         self._connection.regulate_reading()
 
     def resume_body(self) -> None:
-        """The handler has read."""
+        """The reader can take more."""
         self._connection.regulate_reading()
 
     def body_wanted(self) -> None:
-        """The handler waits for content: now 100 (Continue) is due, RFC 9110 section 10.1.1."""
+        """The handler waits for content: send 100 (Continue) if the client waits for it, RFC 9110 section 10.1.1."""
         if self.owes_continue:
             self.owes_continue = False
             if self._response is None or self._response.replaceable():
@@ -173,14 +184,14 @@ class BodyReceiver:
         self._connection.watch()
 
     def body_arrived(self) -> None:
-        """The handler waits no longer."""
+        """The handler no longer waits for content."""
         if self._rate is not None:
             self._rate.end(self._connection.context.loop.time())
         self._connection.restart_handler_deadline()
 
 
 class TunnelReceiver(BodyReceiver):
-    """Receives what is no HTTP: it has no framing, and the client may be silent for as long as it likes."""
+    """Receives bytes of another protocol than HTTP: without framing, without a minimum rate."""
 
     __slots__ = ()
 
@@ -189,16 +200,16 @@ class TunnelReceiver(BodyReceiver):
         self.owes_continue = before is not None and before.owes_continue
 
     def body_wanted(self) -> None:
-        """No rate is measured."""
+        """Do nothing: no rate is measured."""
 
     def body_arrived(self) -> None:
-        """No rate is measured."""
+        """Do nothing: no rate is measured."""
 
 
 def begin_body(
     connection: Receiving, parser: RequestParser, request: Request, response: StreamWriter
 ) -> BodyReceiver | None:
-    """Give a request its body; return what receives the rest of it, None if all of it has come with the head."""
+    """Set ``request.known_body``; return the receiver of the body, or None if all of it has arrived with the head."""
     config, loop = connection.context.config, connection.context.loop
     length = request.framing.content_length
     decoder: ChunkedDecoder | LengthDecoder

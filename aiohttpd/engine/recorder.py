@@ -1,4 +1,4 @@
-"""Recorder: tells the access log and the metrics what has been answered, refused and closed."""
+"""Recorder: passes responses, refusals and closed connections on to the access log and the metrics."""
 
 import logging
 
@@ -11,17 +11,17 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """What happens on the connections of one server goes through here.
+    """The access log and the metrics of one server, as its connections use them.
 
     Args:
-        access_log: takes a record for each answer, if somebody wants them.
-        metrics: counts, if somebody wants that.
-        handlers_log: whether handlers that log their answers themselves may.
-        report: takes what an access log of somebody else's raises.
+        access_log: the access log; None if there is none.
+        metrics: the metrics; None if there are none.
+        handlers_log: whether handlers may log their responses themselves (``log_request``).
+        report: logs exceptions that the access log of a program raises.
 
     Attributes:
-        answered: takes the record of an answer that is complete; None if nobody wants to know.
-        timed: whether ``answered`` needs to know when a request began, for which a clock is read before each handler.
+        answered: called with each complete response; None if there is neither an access log nor metrics.
+        timed: whether ``answered`` needs the start of the request; then a clock is read before each handler.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Recorder:
         self._log(request, answer, started)
 
     def _log(self, request: Request, answer: Answer, started: float) -> None:
-        """Log an answer; an access log of somebody else's may raise."""
+        """Log a response; report an exception that the access log raises."""
         assert self.access_log is not None
         try:
             self.access_log.answered(request, answer, started)
@@ -60,7 +60,7 @@ class Recorder:
             self._report(error, request)
 
     def record(self, request: Request, response: ResponseWriter, started: float) -> None:
-        """Take the record of an answer, whoever logs it and whether its end has left or not."""
+        """Log and count a response, complete or aborted."""
         if response.aborted:
             self._aborted(request, response, started)
         elif response.log is not None:
@@ -69,7 +69,7 @@ class Recorder:
             self.answered(request, response, started)
 
     def logged_by_handler(self, request: Request, response: ResponseWriter, started: float) -> None:
-        """Take the record of an answer that its handler logs itself, by ``response.log``."""
+        """Count a response, and have its handler log it by ``response.log``."""
         if self.metrics is not None:
             self.metrics.answered(request, response, started)
         if self._handlers_log and response.log is not None:
@@ -79,7 +79,7 @@ class Recorder:
                 self._report(error, request)
 
     def _aborted(self, request: Request, response: ResponseWriter, started: float) -> None:
-        """Take the record of an answer whose end has not left."""
+        """Log and count a response that is incomplete."""
         if self.metrics is not None:
             self.metrics.aborted()
         if response.log is not None:
@@ -89,30 +89,30 @@ class Recorder:
             self.metrics.answered(request, response, started)
         if self.access_log is not None:
             try:
-                # An access log without a method for it can ask the answer.
+                # An access log without this method can read ``answer.aborted``.
                 getattr(self.access_log, "aborted", self.access_log.answered)(request, response, started)
             except Exception as error:
                 self._report(error, request)
 
     def refused(self, client_address: Address, line: bytes, error: WireError) -> None:
-        """Log and count the refusal of what is no request, but began with ``line``."""
+        """Log and count a malformed request; ``line`` is its first line."""
         if self.metrics is not None:
             self.metrics.refused(error.status)
         if self.access_log is not None:
             self.access_log.refused(client_address, str(line, "latin-1"), error.status)
 
     def turned_away(self, limit: str) -> None:
-        """Count a connection or a request over the limit of this name."""
+        """Count a connection or a request over a limit; ``limit`` is the name of the option."""
         if self.metrics is not None:
             self.metrics.turned_away(limit)
 
     def closed(self, sent: int) -> None:
-        """Count a connection that has been closed, and the bytes that it was sent."""
+        """Count a closed connection, and the bytes that were sent on it."""
         if self.metrics is not None:
             self.metrics.closed(sent)
 
     def message(self, line: str) -> None:
-        """Write a line of a handler's own where the access log goes; without one, to ``aiohttpd.access``."""
+        """Write a line of a handler to the access log; without one, to the logger ``aiohttpd.access``."""
         if self.access_log is not None:
             self.access_log.message(line)
         else:

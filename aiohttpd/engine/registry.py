@@ -1,4 +1,4 @@
-"""Registry: what is open on one server."""
+"""Registry: the open connections, TLS handshakes and running handlers of one server."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,15 +11,16 @@ __all__ = ["Registry"]
 
 @dataclass(slots=True)
 class Registry:
-    """The connections of a server, and what comes before and after them.
+    """The registry of a server.
 
     Attributes:
-        handshakes: what becomes a connection once TLS is agreed upon.
-        connections: the connections that are open.
+        handshakes: the TLS handshakes.
+        connections: the open connections.
         turned_away: connections over ``max_connections``, until they are closed.
-        orphans: handlers at work whose client is gone, or has its answer; asyncio itself holds tasks only weakly.
-        background: work that nobody waits for, see `background`; the server does when it stops.
-        changed: is set whenever something has been removed.
+        orphans: tasks of handlers that still run after their connection is closed or their response is complete. They
+            are kept here because asyncio has only weak references to tasks.
+        background: tasks of `background`, which no request waits for; the server waits for them when it stops.
+        changed: an event that is set whenever something has been removed.
     """
 
     handshakes: set[Abortable] = field(default_factory=set)
@@ -31,27 +32,27 @@ class Registry:
 
     @property
     def in_use(self) -> bool:
-        """Whether there is a handshake, a connection, a handler at work, or work in the background."""
+        """Whether there is a handshake, a connection, a running handler or background work."""
         return bool(self.handshakes or self.connections or self.orphans or self.background)
 
     def remove_handshake(self, handshake: Abortable) -> None:
-        """A handshake has ended, by a connection or without."""
+        """A handshake has ended, successfully or not."""
         self.handshakes.discard(handshake)
         self.changed.set()
 
     def remove_connection(self, connection: OpenConnection) -> None:
-        """A connection has been closed; its handler may still be at work, and becomes an orphan."""
+        """A connection has been closed. If its handler still runs, it becomes an orphan."""
         self.connections.discard(connection)
         if connection.handler is not None:
             self.orphans.add(connection.handler.task)
         self.changed.set()
 
     def add_orphan(self, handler: asyncio.Task[None]) -> None:
-        """A handler goes on after its answer, and its connection without it."""
+        """A handler still runs after its response is complete, and its connection serves the next request."""
         self.orphans.add(handler)
 
     def remove_orphan(self, handler: asyncio.Task[Any] | None) -> None:
-        """A handler has ended whose client had gone before, or had its answer."""
+        """The handler of an orphan has ended."""
         self.orphans.discard(handler)
         self.changed.set()
 

@@ -1,10 +1,10 @@
-"""StreamWriter: the contract of one answer, whoever frames it.
+"""StreamWriter: what a handler writes a response to.
 
-Owns what a handler may do to an answer, in what order, and what of it can still be replaced: one head, the length that
-was promised, no content where there may be none, back-pressure from the peer. Status, fields and content go to an
-`Encoder`, which makes bytes of them: `encoder.HTTP1Encoder`, unless something else is put before it or in its place.
+Owns the contract of a response: one head, content of exactly the declared length, no content where HTTP allows none,
+back-pressure, and until when the response can be replaced by another one. Status, fields and content are given to an
+`Encoder`, which frames them: `encoder.HTTP1Encoder`, unless `StreamWriter.encode_with` sets another one.
 
-An answer that is complete before anything has left is given to the encoder in one piece.
+A response that is complete before any byte has been sent is given to the encoder by one call, and so needs one write.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from .upgraded import UpgradedProtocol
 
 __all__ = ["CLIENT_CLOSED", "StreamWriter"]
 
-CLIENT_CLOSED = 499  # in records, as nginx has it: the client has gone before there was an answer
-_TURNS = 64  # calls of drain() after which others have their turn
-BUFFER = 64 * 1024  # bytes that a handler may write before they leave
+CLIENT_CLOSED = 499  # the status in the access log if the client has disconnected before the response, as in nginx
+_TURNS = 64  # calls of drain() after which the task yields to the loop once
+BUFFER = 64 * 1024  # bytes of content that are buffered before they are sent
 
 START, HELD, SENT, UPGRADED, DONE = ResponseState
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
@@ -33,35 +33,43 @@ _IN_FILE = "a file is being sent, or has not been sent to its end: nothing can f
 
 
 class StreamWriter:
-    """The answer to one request; asyncio's names.
+    """The response to one request. The methods are named as those of `asyncio.StreamWriter`.
 
     It is also the `ResponseHead` that its encoder is given.
 
+    ::
+
+        async def app(request, response):
+            response.send_head(200, [("Content-Type", "text/plain")])
+            for part in parts:
+                response.write(part)
+                await response.drain()
+
     Args:
         sink: the connection.
-        encoder: makes bytes of the answer.
-        request: what is answered.
+        encoder: frames the response.
+        request: the request.
 
     Attributes:
-        request: what is answered.
-        sink: the connection, as answers know it.
-        encoder: what makes bytes of the answer; see `encode_with`.
-        status: the status code, 0 before the head has been given.
+        request: the request.
+        sink: the connection.
+        encoder: the encoder that frames the response; see `encode_with`.
+        status: the status code; 0 before `send_head`.
         reason: the reason phrase; None for the standard one.
         fields: the fields of the head.
-        size: bytes of content that have left the buffers; in the end all of them, 0 if none are sent (HEAD, 204).
-        state: how far the answer has come.
-        plain: see `ResponseHead`, as ``has_content``, ``length``, ``own_chunks``.
-        head_mirrors_get: the handler answers HEAD as it would GET, so the head can be the same.
-        log: takes the record of this answer instead of the access log: status and bytes.
-        cancel_on_disconnect: whether the handler is cancelled once the client is gone.
-        cancelled: why the connection has cancelled the handler; None if it has not.
-        released: the handler goes on after its answer, and the connection without it; see `end`.
-        aborted: the client has gone, or has been cut off, before the end: ``status`` and ``size`` say in the end what
-            has left, and `CLIENT_CLOSED` that nothing has.
+        size: bytes of content that have been sent so far; 0 if the response has no content (HEAD, 204).
+        state: the state of the response.
+        plain, has_content, length, own_chunks: see `ResponseHead`.
+        head_mirrors_get: the handler answers HEAD as it would GET, so both heads can be the same.
+        log: called with status and size when the response is complete, in place of the access log.
+        cancel_on_disconnect: whether the handler is cancelled when the client disconnects.
+        cancelled: why the server has cancelled the handler; None if it has not.
+        released: the handler still runs after `end`, and the connection already serves the next request.
+        aborted: the response is incomplete, since the client has disconnected or the connection was closed. Then
+            ``status`` and ``size`` are those of the part that was sent; ``status`` is `CLIENT_CLOSED` if nothing was.
     """
 
-    # What an answer begins with; most of it stays as it is.
+    # Defaults as class attributes: most responses never set them.
     head_mirrors_get = False
     cancel_on_disconnect = False
     cancelled: Cause | None = None
@@ -74,18 +82,18 @@ class StreamWriter:
     own_chunks = False
     reason: str | None = None
     size = 0
-    _left: tuple[int, int] | None = None  # status and bytes that had left when the client was last seen to go
+    _left: tuple[int, int] | None = None  # status and size of what had been sent at the last `mark`
     _closes = False
     _http10 = False
-    _first: Encoder | None = None  # the encoder that another one has taken the place of
-    _early = False  # the encoder is given content as it is written
-    _in_file = False  # a file is being sent, or has not been sent to its end
-    _chunks: ChunkedDecoder | None = None  # checks a handler's own
+    _first: Encoder | None = None  # the encoder of the connection, once `encode_with` has set another one
+    _early = False  # content is given to the encoder without buffering
+    _in_file = False  # sendfile() runs, or has failed
+    _chunks: ChunkedDecoder | None = None  # checks the chunks of a handler that chunks its content itself
     _keeps_chunks = False
     _protocol: UpgradedProtocol | None = None  # after an upgrade
     _drains = 0
-    _taken = 0  # bytes of content that the encoder has been given, or would have been if it were wanted
-    _cap = BUFFER  # what _room is while the buffer is empty
+    _taken = 0  # bytes of content given to the encoder; content that HEAD leaves out counts, too
+    _cap = BUFFER  # the value of _room while the buffer is empty
 
     def __init__(self, sink: Sink, encoder: Encoder, request: Request) -> None:
         self.sink = sink
@@ -95,16 +103,16 @@ class StreamWriter:
         self.status = 0
         self.fields: ResponseFields = _NO_FIELDS
         self._parts: list[bytes] = []
-        self._room = -1  # bytes that may still be buffered without a further thought
+        self._room = -1  # bytes that `write` may buffer on the fast path; negative: always the slow path
 
     # What handlers call.
 
     def send_head(
         self, status: int, fields: "ResponseFields | Iterable[tuple[str, str | int]]" = (), reason: str | None = None
     ) -> None:
-        """Give status and fields; they leave with the first bytes of the content.
+        """Set status and fields. They are sent with the first bytes of the content.
 
-        An interim status (103, say) leaves at once, and the head of the answer is still to come.
+        An interim head (a status below 200, such as 103) is sent at once; the final head has to follow.
 
         Args:
             status: 100 to 999.
@@ -112,8 +120,8 @@ class StreamWriter:
             reason: the reason phrase, by default the standard one.
 
         Raises:
-            ContractError: the head has been given already.
-            ValueError: a name, a value or the reason holds what may not stand there.
+            ContractError: the head has been set already.
+            ValueError: the name or value of a field, or the reason, has a character that RFC 9110 does not allow there.
         """
         if self.state is not START:
             raise ContractError(
@@ -122,7 +130,7 @@ class StreamWriter:
         if not isinstance(fields, ResponseFields):
             fields = ResponseFields.of(fields)
         if reason is not None or status < 200:
-            status_line(status, reason)  # which sees whether they may stand there
+            status_line(status, reason)  # raises ValueError if they are not valid
             if status < 200:
                 self._send_interim(status, fields, reason)
                 return
@@ -141,14 +149,14 @@ class StreamWriter:
             self._decide(status, fields)
 
     def write(self, data: Buffer) -> None:
-        """Append content. It leaves at the end of the handler, at `flush` or `drain`, or past 64 KiB.
+        """Append content. It is sent when the handler returns, by `flush` or `drain`, or when 64 KiB are buffered.
 
         ``bytes`` are kept by reference, any other buffer is copied.
 
         Raises:
-            ContractError: no head has been given, or more than Content-Length has been written.
-            WriteBufferFull: far ahead of a slow peer; ``await drain()`` between writes.
-            TypeError: this is no bytes-like object.
+            ContractError: `send_head` has not been called, or the content is longer than Content-Length.
+            WriteBufferFull: more than ``limit_unsent`` bytes wait for a slow peer; ``await drain()`` between writes.
+            TypeError: ``data`` is not a bytes-like object.
         """
         if type(data) is bytes and (room := self._room - len(data)) >= 0:
             self._room = room
@@ -157,23 +165,23 @@ class StreamWriter:
             self._write(data)
 
     def writelines(self, parts: Iterable[Buffer]) -> None:
-        """`write` each of the parts."""
+        """Call `write` for each of the parts."""
         for part in parts:
             self.write(part)
 
     def flush(self) -> None:
-        """Let everything leave that has been written, the head included."""
+        """Send everything that has been written, the head included."""
         if self.state is START:
             raise ContractError("flush() before the head: call send_response() and end_headers() first")
         if self.state is not DONE and self.state is not UPGRADED:
             self._give(push=True)
 
     async def drain(self) -> None:
-        """`flush`, and wait while the peer is slow.
+        """Call `flush`, and wait until the peer has read enough (back-pressure).
 
         Raises:
-            ClientDisconnected: the peer is gone. After the head of an answer to HEAD has left, too: nobody
-                wants the content.
+            ClientDisconnected: the client has disconnected. Also in a response to HEAD whose head has been sent: the
+                content is not wanted, so the handler need not go on.
         """
         unwanted = self.state is SENT and self.request.method == "HEAD"
         self.flush()
@@ -183,7 +191,7 @@ class StreamWriter:
             raise ClientDisconnected("the client is gone")
         self._drains += 1
         if self._drains % _TURNS == 0:
-            await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
+            await asyncio.sleep(0)  # a client that reads fast enough never makes us wait: yield to other tasks
         await self.encoder.drain()
 
     async def sendfile(
@@ -194,15 +202,18 @@ class StreamWriter:
         *,
         check: Callable[[], bool] | None = None,
     ) -> None:
-        """Append a part of a file, and `drain`; by the kernel's ``sendfile`` where there is no TLS.
+        """Append a part of a file, and wait until it is sent; by the kernel's ``sendfile`` where there is no TLS.
 
         Args:
-            file: an open regular file, or its descriptor; its position does not count.
-            offset: where the part begins.
-            count: bytes of it, by default up to the end.
-            check: asked before the last bytes leave, whether they may.
+            file: an open regular file, or its descriptor; its position is ignored.
+            offset: the position in bytes at which the part begins.
+            count: the size of the part in bytes, by default up to the end of the file.
+            check: called before the last bytes are sent; False if they must not be sent, since the file has changed.
 
-        Raises what `write` and `drain` do; EOFError if the file ends before, or the check says no.
+        Raises:
+            EOFError: the file ends before ``count`` bytes, or ``check`` has returned False.
+            ContractError: as for `write`.
+            ClientDisconnected: as for `drain`.
         """
         descriptor = file if isinstance(file, int) else file.fileno()
         count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
@@ -215,18 +226,19 @@ class StreamWriter:
             self._taken += count
 
     def upgrade(self, status: int, fields: ResponseFields, protocol: UpgradedProtocol) -> None:
-        """End HTTP on the connection: send the head, and let another protocol have what follows.
+        """Switch the connection to another protocol (RFC 9110 section 7.8): send the head, and hand over the bytes.
 
-        The connection is closed once the handler has returned. ``size`` is then what the protocol has sent.
+        The connection is closed once the handler has returned. ``size`` is then the number of bytes that the protocol
+        has sent.
 
         Args:
             status: 101 (Switching Protocols), or 200 to CONNECT.
-            fields: of the head; ``Connection`` and ``Upgrade`` among them for 101.
-            protocol: is told what happens on the connection from now on, the bytes first that follow the request.
+            fields: the fields of the head; for 101 they have to include ``Connection`` and ``Upgrade``.
+            protocol: gets all events of the connection from now on, first the bytes that followed the request.
 
         Raises:
-            ContractError: an answer has been begun.
-            ValueError: a field that frames content, of which there is none (RFC 9110 sections 8.6, 15.2).
+            ContractError: a head has been set already.
+            ValueError: ``fields`` include Content-Length or Transfer-Encoding (RFC 9110 sections 8.6, 15.2).
         """
         if self.state is not START:
             raise ContractError(f"an answer ({self.status}) has been begun: the protocol cannot be changed any more")
@@ -241,7 +253,10 @@ class StreamWriter:
         self.sink.upgrade(protocol)
 
     def send_whole(self, status: int, fields: ResponseFields, content: bytes) -> None:
-        """Give head and content, and `end` the answer; it leaves in one piece. Raises what these do."""
+        """Set head and content, and end the response: `send_head`, `write` and `end` in one call, and one write.
+
+        Raises the errors of these methods.
+        """
         size, deciding = len(content), fields.deciding
         if (
             self.state is START
@@ -262,13 +277,13 @@ class StreamWriter:
             self.end()
 
     def end(self, trailers: ResponseFields | None = None) -> None:
-        """End the answer now, before the handler returns: all of it leaves, and the connection goes on without it.
+        """End the response before the handler returns: send all of it, and let the connection serve the next request.
 
         Args:
-            trailers: fields after the content, which only chunks have room for; without them they are dropped.
+            trailers: fields after the content (RFC 9110 section 6.5); they are dropped if the content is not chunked.
 
         Raises:
-            ContractError: no answer has been given, or less than its Content-Length.
+            ContractError: no head has been set, or the content is shorter than Content-Length.
         """
         if self.state is not DONE:
             if trailers:
@@ -277,19 +292,19 @@ class StreamWriter:
             self.sink.answered(self)
 
     def is_closing(self) -> bool:
-        """Whether the peer is gone, as far as is known."""
+        """Whether the connection is lost, as far as is known."""
         return self.sink.lost
 
     async def wait_closed(self) -> None:
-        """Wait until the client is gone, or has closed its side."""
+        """Wait until the client has disconnected, or has closed its side (half-close)."""
         await self.sink.wait_closed()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio's transport knows: ``peername sockname socket ssl_object cipher peercert``."""
+        """Information of asyncio's transport: ``peername sockname socket ssl_object cipher peercert``."""
         return self.sink.get_extra_info(name, default)
 
     def set_timeout(self, seconds: float) -> None:
-        """Set what ``timeout_body`` and ``timeout_write`` are for this connection."""
+        """Set ``timeout_body`` and ``timeout_write``, in seconds, for this connection."""
         self.sink.set_timeout(seconds)
 
     @property
@@ -297,15 +312,15 @@ class StreamWriter:
         waiting = self._cap - self._room if self.state is HELD or self.state is SENT else 0
         return self._taken + waiting
 
-    # What the connection and the handler class call.
+    # For the connection, handler classes and middleware.
 
     def encode_with(self, encoder: Encoder) -> None:
-        """Have another encoder make bytes of the answer: one around `encoder`, or in its place.
+        """Set another encoder: one around `encoder`, or one in place of it.
 
-        It stays when the answer is restarted, unless its ``restart`` gives another one.
+        It is kept when the response is restarted, unless its ``restart`` returns another one.
 
         Raises:
-            ContractError: the head has been given.
+            ContractError: the head has been set.
         """
         if self.state is not START:
             raise ContractError("encode_with() after the head: the answer has been begun")
@@ -315,17 +330,17 @@ class StreamWriter:
 
     @property
     def http10(self) -> bool:
-        """Whether the rules of HTTP/1.0 hold for the answer."""
+        """Whether the response follows the rules of HTTP/1.0."""
         return self._http10
 
     def use_http10(self) -> None:
-        """Answer by the rules of HTTP/1.0: the client, or the handler's class, knows no other."""
+        """Follow the rules of HTTP/1.0, for an HTTP/1.0 client or a handler class with that ``protocol_version``."""
         self._http10 = True
         self.plain = False
 
     @property
     def close_connection(self) -> bool:
-        """Whether the connection is closed after this answer; set it before the head leaves."""
+        """Whether the connection is closed after this response. It can be set until the head has been sent."""
         return self._closes
 
     @close_connection.setter
@@ -334,11 +349,11 @@ class StreamWriter:
         self.plain = self.plain and not closes
 
     def replaceable(self) -> bool:
-        """Whether nothing of an answer has left, so that another may take its place."""
+        """Whether no byte of the response has been sent, so that it can be replaced by another one (an error)."""
         return self.state is START or self.state is HELD or (self.state is SENT and not self.encoder.begun)
 
     def restart(self) -> None:
-        """Forget a head and content that have not left."""
+        """Drop the head and content of a response that is `replaceable`."""
         self.encoder = self.encoder.restart()
         self.state = START
         self.status = self.size = self._taken = 0
@@ -352,10 +367,10 @@ class StreamWriter:
         self.plain = not (self._http10 or self._closes or self._first is not None)
 
     def finish(self) -> None:
-        """The handler has returned: let out what is left, and end the content.
+        """The handler has returned: send what is buffered, and end the content.
 
         Raises:
-            ContractError: no answer has been given, or less than its Content-Length.
+            ContractError: no head has been set, or the content is shorter than Content-Length.
         """
         if self.plain and self.state is HELD:
             self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
@@ -368,7 +383,7 @@ class StreamWriter:
         self._room = -1
 
     def abort(self) -> None:
-        """Cut the connection, so that what has left of the answer cannot look whole."""
+        """Close the connection so that the client does not take the response for complete."""
         self._leave_protocol()
         self.aborted = True
         self._left = None
@@ -379,7 +394,7 @@ class StreamWriter:
         self._give_up_encoder()
 
     def relayed(self, status: int, size: int) -> None:
-        """Note what has left of an answer that its encoder is given by somebody else, framed already.
+        """Record what has been sent of a response that the handler has framed itself (see `threads.relay`).
 
         Args:
             status: the final status; 0 if the connection ends without one.
@@ -391,10 +406,10 @@ class StreamWriter:
         self.size += size
 
     def mark(self, most: int) -> None:
-        """The client may be gone: remember what has left by now.
+        """The client may have disconnected: remember how much of the response has been sent, for the access log.
 
         Args:
-            most: bytes of content that can have left.
+            most: bytes of content that can have reached the kernel.
         """
         if self.state is DONE:
             return
@@ -406,7 +421,7 @@ class StreamWriter:
             self._left = CLIENT_CLOSED, 0
 
     def lose(self) -> None:
-        """The client is gone: have ``status`` and ``size`` say what had left when `mark` was called last, if ever."""
+        """The client has disconnected: set ``status`` and ``size`` to those at the last `mark`, or to those of now."""
         if self._left is None:
             self.mark(self.size)
         if self._left is not None:
@@ -417,31 +432,32 @@ class StreamWriter:
 
     def _is_whole(self) -> bool:
         if self.state is UPGRADED:
-            return True  # it ends when one of them goes
+            return True  # an upgraded connection ends when either side closes it
         return self.state is SENT and self.encoder.begun and (not self.has_content or self.encoder.complete)
 
     def is_ours(self, error: BaseException) -> bool:
-        """Whether an exception that is no `Exception` is the connection's to deal with, no fault of the handler's.
+        """Whether a `BaseException` comes from the server, and is no error of the handler.
 
-        So are its own cancellations; one of somebody else's, of a task that the handler has awaited, is a fault.
+        That is a cancellation of the handler by the server, `KeyboardInterrupt` or `GeneratorExit`. A `CancelledError`
+        of another task that the handler has awaited is an error of the handler.
         """
         if isinstance(error, asyncio.CancelledError):
             return self.cancelled is not None or self.sink.context.cancelling
         return isinstance(error, (KeyboardInterrupt, GeneratorExit))
 
     def report(self, error: BaseException) -> None:
-        """Have an error logged that the handler did not catch, once."""
+        """Log an error that the handler did not catch."""
         self.sink.report(error, self.request)
 
     @property
     def empty(self) -> bool:
-        """Whether there may be content, and none has been written."""
+        """Whether content is allowed, and none has been written."""
         return self.has_content and not (self._taken or self._parts)
 
-    # The inner side.
+    # Internals.
 
     def _decide(self, status: int, fields: ResponseFields) -> None:
-        """Look at what is not plain: fields that decide framing, methods and statuses without content."""
+        """Set the attributes of a head that is not plain: fields for framing, methods and statuses without content."""
         self.plain = False
         deciding = fields.deciding or {}
         method = self.request.method
@@ -468,9 +484,9 @@ class StreamWriter:
         self._empty_buffer()
 
     def _empty_buffer(self) -> None:
-        """There is nothing in the buffer: say what may be put there."""
+        """The buffer is empty: set how many bytes may be put into it."""
         if not self.has_content:
-            room = -1  # not even empty pieces
+            room = -1  # even empty parts take the slow path
         elif self._early or self._chunks is not None:
             room = 0
         else:
@@ -483,7 +499,7 @@ class StreamWriter:
         self.encoder.interim(self, status, fields, reason)
 
     def _write(self, data: Buffer) -> None:
-        """`write` off the straight path."""
+        """`write` without the fast path."""
         if type(data) is not bytes:
             data = to_bytes(data)
         self._check_room(len(data))
@@ -502,7 +518,7 @@ class StreamWriter:
             self._give(push=False)
 
     def _check_room(self, count: int) -> None:
-        """See that so much content may come now."""
+        """Raise `ContractError` if ``count`` bytes of content are not allowed now."""
         if self.state is START:
             raise ContractError("content before the head: call send_response() and end_headers() first")
         if self.state is UPGRADED:
@@ -515,22 +531,22 @@ class StreamWriter:
             check_length(self._written + count, self.length)
 
     def _leave_protocol(self) -> None:
-        """The handler is done with the protocol after an upgrade: the record has what that has sent."""
+        """The handler of an upgraded connection has ended: take over the bytes that the protocol has sent."""
         if self._protocol is not None:
             self.size = self._protocol.size
             self._protocol = None
             self._give_up_encoder()
 
     def _give_up_encoder(self) -> None:
-        """Nothing more is to be encoded: an encoder that knows this answer must not keep it alive, nor the request."""
+        """Nothing more will be encoded: drop the encoder of `encode_with`, which breaks a reference cycle."""
         if self._first is not None:
             self.encoder = self._first
 
     def _give(self, *, push: bool) -> None:
-        """Give the encoder what is buffered, with the head if it has not had it.
+        """Give the buffered content to the encoder, and the head before it if it has not been given.
 
         Args:
-            push: it is to leave now, even what the encoder would keep.
+            push: everything has to be sent now, also what the encoder would buffer.
         """
         parts, size = self._parts, self._cap - self._room
         self._parts = []
@@ -548,7 +564,7 @@ class StreamWriter:
             if self._early:
                 self._give(push=False)
             else:
-                await self.drain()  # what has been written goes before
+                await self.drain()  # send what has been written before
             self._in_file = True
             self._cap = self._room = -1
             async for sent in source.parts(offset, count, check):
@@ -560,7 +576,7 @@ class StreamWriter:
             source.close()
 
     def _finish(self) -> None:
-        """End an answer that is not plain, or of which a part has been given to the encoder."""
+        """End a response that is not plain, or of which a part has been given to the encoder."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
         if self._in_file:

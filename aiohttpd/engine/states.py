@@ -13,15 +13,15 @@ __all__ = ["CLOSED", "DISCARDING", "HEAD", "IDLE", "LINGERING", "NEW", "SERVING"
 
 
 class ConnectionState(enum.Enum):
-    """What a connection waits for, and what ends the wait."""
+    """The state of a connection: what it waits for, and the timeout of the wait."""
 
     NEW = "the first byte; timeout_head"
     HEAD = "the rest of a head; timeout_head"
     SERVING = "a handler; timeout_body while it waits for content"
-    UPGRADED = "a handler; another protocol is spoken, and waits for what it likes (RFC 9110 section 7.8)"
-    DISCARDING = "the rest of a body that nobody read; timeout_linger"
+    UPGRADED = "a handler; the connection has switched protocols, and the new one has its own timeouts (RFC 9110 7.8)"
+    DISCARDING = "the rest of a body that the handler has not read; timeout_linger"
     IDLE = "the next request; timeout_idle"
-    LINGERING = "the peer to close, so that the last answer is not lost; timeout_linger"
+    LINGERING = "the peer to close its side, so that no reset destroys the last response; timeout_linger"
     CLOSED = "nothing"
 
 

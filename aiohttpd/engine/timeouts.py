@@ -1,4 +1,4 @@
-"""Timeouts: how long a connection waits, for each thing that it waits for."""
+"""Timeouts: the queues of deadlines of connections, one for each kind of wait."""
 
 import math
 
@@ -8,25 +8,25 @@ from ..net.transfer_rate import Silence
 
 __all__ = ["Timeouts", "resolution"]
 
-_COARSEST = 1.0  # seconds between two sweeps of deadlines, at most; they are a quarter of the shortest one
+_COARSEST = 1.0  # the longest interval between two sweeps of the deadlines, in seconds
 
 
 def resolution(config: Config) -> float:
-    """Seconds between two sweeps of the deadlines."""
+    """The interval between two sweeps of the deadlines in seconds: a quarter of the shortest timeout, at most 1."""
     timeouts = [config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle]
     shortest = min(*timeouts, config.timeout_linger, config.timeout_handler or config.timeout_idle)
     return max(FINEST, min(_COARSEST, shortest / 4))
 
 
 class Timeouts:
-    """The queues of deadlines in which a connection can be armed; all connections share one such object.
+    """The queues of deadlines. All connections share one object, except those with a socket timeout.
 
     Attributes:
         head: for the head of a request.
         idle: for the next request.
-        linger: for the peer to close, and for the rest of a body that nobody reads.
-        handler: for a handler that waits; None if it has no deadline.
-        silence: of a connection whose handlers have set the timeout of its socket; None if the options hold.
+        linger: for the peer to close its side, and for the rest of a body that is discarded.
+        handler: for a handler that waits; None if ``timeout_handler`` is 0.
+        silence: the socket timeout of the connection; None if there is none.
     """
 
     __slots__ = ("_config", "_deadlines", "handler", "head", "idle", "linger", "silence")
@@ -43,9 +43,12 @@ class Timeouts:
         self.silence = None
 
     def of_socket(self, seconds: float) -> "Timeouts":
-        """Those of one connection whose socket has a timeout: it is for each wait for bytes.
+        """Return the timeouts of a connection with a socket timeout, which is for each wait for bytes.
 
-        So a head that goes on to come may take longer, up to ``timeout_head``.
+        So a head whose bytes keep arriving may take longer than the socket timeout, but not than ``timeout_head``.
+
+        Args:
+            seconds: the socket timeout.
         """
         timeouts = Timeouts(self._deadlines, self._config)
         timeouts.silence = Silence(seconds, self._config.timeout_head)
@@ -56,6 +59,6 @@ class Timeouts:
 
 
 def _rounded(seconds: float) -> float:
-    """Round up to two digits: there is a queue for each duration, and handlers may ask for any."""
+    """Round up to two significant digits: each duration has its own queue, and handlers may set any duration."""
     step = 10.0 ** (math.floor(math.log10(max(seconds, FINEST))) - 1)
     return math.ceil(seconds / step - 1e-6) * step

@@ -1,10 +1,10 @@
-"""Tracebacks as error pages, for the option ``debug``: while a program is written, and on loopback only.
+"""Error pages with tracebacks, for the option ``debug``: for development, and on loopback only.
 
-Owns who may see one, and how it looks. Everything in it is escaped, and no values of variables are in it.
+All text in a page is escaped, and values of variables are not shown.
 
-It is shown if the server's own socket and the client's are on loopback, the request has a Host of this machine (a page
-of another site could read it by DNS rebinding otherwise), and no proxy has passed the request on: a proxy on this
-machine is on loopback, too, and its clients are not.
+A page is sent only if the addresses of server and client are loopback addresses, Host names this machine (otherwise a
+page of another site could read it by DNS rebinding), and the request has not passed a proxy: clients of a proxy on this
+machine may be elsewhere, while the proxy connects from loopback.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["send_traceback"]
 
-_FRAMES = 40  # of one exception, the innermost
-_CAUSES = 10  # exceptions in a chain
-_WIDTH = 2000  # characters of a message or a line
-_CONTEXT = 3  # lines of source before and after the one that raised
+_FRAMES = 40  # the innermost frames of an exception that are shown
+_CAUSES = 10  # exceptions of a chain that are shown
+_WIDTH = 2000  # characters of a message or a source line that are shown
+_CONTEXT = 3  # source lines that are shown before and after the line that raised
 _PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 _STYLE = """
@@ -44,9 +44,9 @@ _FIELDS = (
 
 
 def send_traceback(error: BaseException, response: "ResponseWriter") -> bool:
-    """Answer with the traceback of an exception, if the client may see it; say whether it may.
+    """Send the traceback of an exception if the client may see it; return whether it may.
 
-    To a client that does not name HTML in Accept it is plain text.
+    It is HTML if Accept allows HTML, else plain text.
     """
     request = response.request
     if not _may_see(request, response):
@@ -92,7 +92,7 @@ def _page(told: "TracebackException", request: Request) -> Iterator[str]:
 
 
 def _chain(told: "TracebackException") -> Iterator["TracebackException"]:
-    """An exception, and those that it was raised from, or while they were handled."""
+    """An exception, then its ``__cause__`` or ``__context__``, and so on."""
     following: TracebackException | None = told
     for _ in range(_CAUSES):
         if following is None:
@@ -103,12 +103,12 @@ def _chain(told: "TracebackException") -> Iterator["TracebackException"]:
 
 
 def _title(told: "TracebackException") -> str:
-    # Of a SyntaxError the first lines are indented, and show the source.
+    # The first lines of a SyntaxError are the source, and are indented.
     return next((line.strip() for line in told.format_exception_only() if not line.startswith(" ")), "")
 
 
 def _source(frame: "FrameSummary") -> Iterator[str]:
-    """Some lines of source, the one that was running emphasised."""
+    """The source lines around the line that raised, which is emphasised."""
     import linecache
 
     number = frame.lineno or 0

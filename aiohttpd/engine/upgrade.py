@@ -1,8 +1,7 @@
-"""Upgrade: what a request must be to end HTTP on its connection, and the streams that follow.
+"""Upgrade: checks a request that switches protocols, and gives the handler a reader and a writer for the new protocol.
 
-Owns the checks of RFC 9110 section 7.8 (Upgrade) and 9.3.6 (CONNECT), and the pair of a reader and a writer for
-protocols that are written as a coroutine. A protocol that wants callbacks is an `UpgradedProtocol` and is given to
-`StreamWriter.upgrade` itself.
+Owns the checks of RFC 9110 section 7.8 (Upgrade) and 9.3.6 (CONNECT), and the streams for protocols that are written
+as a coroutine. A protocol that is written with callbacks is an `UpgradedProtocol`, for `StreamWriter.upgrade`.
 """
 
 import asyncio
@@ -19,25 +18,30 @@ from .upgraded import Carrier
 
 __all__ = ["UpgradeWriter", "check_upgrade", "open_streams", "upgrade_required"]
 
-_READ_AHEAD = 32 * 1024  # asyncio's reader pauses the peer once more than twice of it wait
+_READ_AHEAD = 32 * 1024  # bytes; asyncio's StreamReader pauses reading when it has more than twice as many
 
 
 def upgrade_required(protocol: str, explain: str | None = None) -> HTTPError:
-    """The answer to a request that does not ask for a protocol (426), RFC 9110 section 15.5.22."""
+    """Return the error 426 for a request without the Upgrade field for a protocol, RFC 9110 section 15.5.22.
+
+    Args:
+        protocol: the protocol that is required.
+        explain: the text of the error, by default a sentence with the name of the protocol.
+    """
     return HTTPError(
         426, None, explain or f"{protocol} is spoken here", headers=[("Connection", "Upgrade"), ("Upgrade", protocol)]
     )
 
 
 def check_upgrade(request: Request, protocol: str) -> None:
-    """See whether a request asks for a protocol, and may.
+    """Check that a request asks for an upgrade to a protocol, and may get it.
 
     Args:
-        request: of any method but CONNECT and HEAD.
-        protocol: its name, with a version if it has one: ``websocket``, ``h2c``, ``IRC/6.9``.
+        request: the request; its method is not CONNECT.
+        protocol: the name of the protocol, with its version if it has one: ``websocket``, ``h2c``, ``IRC/6.9``.
 
     Raises:
-        HTTPError: 426: it does not ask for it, or is HTTP/1.0; 400: it has a body.
+        HTTPError: 426: the request does not ask for the protocol, is HTTP/1.0, or HEAD; 400: it has a body.
     """
     offered = list_elements((request.upgrade or "").lower())  # None for HTTP/1.0
     if protocol.lower() not in offered or request.method == "HEAD":
@@ -53,18 +57,18 @@ def _refuse_body(request: Request) -> None:
 def open_streams(
     request: Request, response: ResponseWriter, protocol: str | None, headers: Iterable[tuple[str, str | int]] = ()
 ) -> tuple[asyncio.StreamReader, "UpgradeWriter"]:
-    """Answer 101 (Switching Protocols), or 200 to CONNECT, and give the streams of what follows.
+    """Send 101 (Switching Protocols), or 200 to CONNECT, and return streams for the bytes that follow.
 
     Args:
         request: the request.
-        response: its answer, of which nothing has been given.
-        protocol: what it must ask for; None for CONNECT.
+        response: its response; no head has been set.
+        protocol: the protocol that the request has to ask for; None for CONNECT.
         headers: more fields of the head.
 
     Raises:
-        HTTPError: what `check_upgrade` raises.
-        ContractError: an answer has been begun; there is a protocol for CONNECT, or none for another method.
-        ValueError: a field that may not stand in this head.
+        HTTPError: as for `check_upgrade`.
+        ContractError: a head has been set; or ``protocol`` is given for CONNECT, or missing for another method.
+        ValueError: a field is not valid, or not allowed in this head.
     """
     connect = request.method == "CONNECT"
     if connect != (protocol is None):
@@ -87,7 +91,7 @@ def open_streams(
 
 
 class _Streams:
-    """An `UpgradedProtocol` that feeds a reader."""
+    """An `UpgradedProtocol` that feeds an `asyncio.StreamReader`."""
 
     reader: asyncio.StreamReader
     writer: "UpgradeWriter"
@@ -109,17 +113,17 @@ class _Streams:
             self.reader.set_exception(ClientDisconnected("the client is gone"))
 
     def resume_writing(self) -> None:
-        pass  # `drain` waits for it
+        pass  # `UpgradeWriter.drain` waits for the output itself
 
     def drain(self) -> None:
-        pass  # the handler may look at ``server.shutting_down``; it has the grace to end
+        pass  # the handler may check ``server.shutting_down``, and has the grace period to end
 
     def describe(self) -> str:
         return f"upgraded, {self.size} bytes sent"
 
 
 class UpgradeWriter:
-    """The output of a connection that has been upgraded; the names are those of `asyncio.StreamWriter`."""
+    """The output of an upgraded connection. The methods are named as those of `asyncio.StreamWriter`."""
 
     def __init__(self, carrier: Carrier, streams: _Streams) -> None:
         self._carrier = carrier
@@ -127,11 +131,11 @@ class UpgradeWriter:
         self._drains = 0
 
     def write(self, data: Buffer) -> None:
-        """Send bytes; ``await drain()`` between writes.
+        """Send bytes. Call ``await drain()`` between writes.
 
         Raises:
             WriteBufferFull: more than ``limit_unsent`` bytes wait for a slow peer.
-            ContractError: after `close` or `write_eof`.
+            ContractError: `close` or `write_eof` has been called.
         """
         content = data if type(data) is bytes else to_bytes(data)
         if self._carrier.out.closing and not self._carrier.out.lost:
@@ -141,34 +145,34 @@ class UpgradeWriter:
             self._carrier.out.send([content])
 
     def writelines(self, parts: Iterable[Buffer]) -> None:
-        """`write` each of the parts."""
+        """Send all parts by one `write`."""
         self.write(b"".join(parts))
 
     async def drain(self) -> None:
-        """Wait while the peer is slow.
+        """Wait until the peer has read enough (back-pressure).
 
         Raises:
-            ClientDisconnected: the peer is gone.
+            ClientDisconnected: the connection is lost.
         """
         self._drains += 1
         if self._drains % _TURNS == 0:
-            await asyncio.sleep(0)  # a peer that keeps up must not keep the loop from the others
+            await asyncio.sleep(0)  # a peer that reads fast enough never makes us wait: yield to other tasks
         await self._carrier.out.writable()
 
     def can_write_eof(self) -> bool:
-        """Whether our side can be closed alone: not on TLS."""
+        """Whether our side alone can be closed (half-close): not on TLS."""
         return self._carrier.get_extra_info("ssl_object") is None
 
     def write_eof(self) -> None:
-        """Close our side after what has been written; reading goes on, but on TLS."""
+        """Close our side after the written bytes (half-close). Reading continues, except on TLS."""
         self._carrier.out.write_eof()
 
     def close(self) -> None:
-        """Close the connection after what has been written; it is closed when the handler returns, too."""
+        """Close the connection after the written bytes. It is also closed when the handler returns."""
         self._carrier.hang_up()
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
+        """Whether the connection is closed or being closed."""
         return self._carrier.out.closing or self._carrier.out.lost
 
     async def wait_closed(self) -> None:
@@ -176,12 +180,12 @@ class UpgradeWriter:
         await self._carrier.wait_lost()
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Close the connection at once; unsent bytes are lost."""
         self._carrier.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio's transport knows: ``peername sockname socket ssl_object``."""
+        """Information of asyncio's transport: ``peername sockname socket ssl_object``."""
         return self._carrier.get_extra_info(name, default)
 
 
-_TURNS = 64  # calls of drain() after which others have their turn
+_TURNS = 64  # calls of drain() after which the task yields to the loop once

@@ -1,7 +1,7 @@
-"""Interfaces of an upgrade: a connection, and the protocol that it speaks once HTTP has ended on it.
+"""Interfaces for connections after an upgrade: `UpgradedProtocol`, the new protocol, and `Carrier`, its connection.
 
-Owns the two sides of it and no behaviour. The protocol is told what happens on the connection; the connection offers
-it an output with back-pressure, control over reading, and an end.
+There is no behaviour here. The protocol gets the events of the connection. The connection gives it an output with
+back-pressure, flow control for reading, and ways to close.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ __all__ = ["Carrier", "MessageMeter", "UpgradedProtocol"]
 
 
 class MessageMeter(Protocol):
-    """Counts what WebSockets do; `aiohttpd.server.metrics.Metrics` is one."""
+    """Counters of WebSockets and their messages; `aiohttpd.server.metrics.Metrics` has them."""
 
     websockets: int
     messages_received: int
@@ -23,15 +23,15 @@ class MessageMeter(Protocol):
 
 
 class Meters(Protocol):
-    """Has what counts."""
+    """An object with the metrics of the server."""
 
     @property
     def metrics(self) -> MessageMeter | None:
-        """None if nobody wants to know."""
+        """The metrics; None if the option ``metrics`` is off."""
 
 
 class CarrierContext(Protocol):
-    """What a connection has of its server."""
+    """The part of `ServerContext` that upgraded protocols use."""
 
     @property
     def config(self) -> Config: ...
@@ -44,12 +44,13 @@ class CarrierContext(Protocol):
 
 
 class Carrier(Protocol):
-    """A connection, for the protocol that has been put on it.
+    """A connection, as the protocol after an upgrade uses it.
 
     Attributes:
-        context: options, loop, deadlines and metrics of its server.
-        out: takes what is sent. ``out.paused`` says that the peer is slow, ``await out.writable()`` waits for it; a
-            peer that stays slower than ``min_rate`` for ``timeout_write`` is cut off.
+        context: options, loop, deadlines and metrics of the server.
+        out: the output. ``out.paused`` is true while the peer does not read fast enough, and ``await out.writable()``
+            waits for the peer. The connection of a peer that reads less than ``min_rate`` bytes per second over
+            ``timeout_write`` seconds is closed.
     """
 
     out: Outgoing
@@ -57,48 +58,48 @@ class Carrier(Protocol):
     @property
     def context(self) -> CarrierContext: ...
     def pause_reading(self) -> None:
-        """Read nothing from the peer until `resume_reading`; harmless if that is so already."""
+        """Read nothing from the peer until `resume_reading`. It may be called twice."""
 
     def resume_reading(self) -> None: ...
     def hang_up(self) -> None:
-        """Close our side, and the connection once the peer has closed its own, after ``timeout_linger`` at the latest.
+        """Begin a lingering close: close our side, then the connection when the peer has closed its side.
 
-        What has been sent still arrives. Nothing more is received.
+        That takes at most ``timeout_linger``. Bytes that have been sent still arrive. Nothing more is received.
         """
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Close the connection at once; unsent bytes are lost."""
 
     async def wait_lost(self) -> None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
 
 
 class UpgradedProtocol(Protocol):
-    """What a connection speaks after an upgrade; the names are those of `asyncio.Protocol`.
+    """The protocol of a connection after an upgrade. The methods are named as those of `asyncio.Protocol`.
 
     Attributes:
-        size: bytes of content that it has sent, for the record of the request.
+        size: bytes of content that it has sent, for the access log.
     """
 
     size: int
 
     def connection_made(self, carrier: Carrier) -> None:
-        """The head of the answer has been sent, and the connection belongs to this protocol."""
+        """The head of the response has been sent; from now on the connection belongs to this protocol."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have arrived; at first those that followed the request."""
+        """Bytes have arrived; the first ones may have arrived with the request."""
 
     def eof_received(self) -> None:
-        """The peer has closed its side; ours stays open, but on TLS."""
+        """The peer has closed its side. Our side stays open, except on TLS."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Nobody is there any more."""
+        """The connection is closed, by either side."""
 
     def resume_writing(self) -> None:
-        """The peer takes more."""
+        """The output has drained."""
 
     def drain(self) -> None:
-        """The server stops, or another worker takes over: end it in good order, if the protocol has a way."""
+        """The server drains: close the connection gracefully, if the protocol has a way to do so."""
 
     def describe(self) -> str:
-        """What to tell of it in the report of SIGUSR1: a few words."""
+        """Return a few words about the state of the protocol, for the report of SIGUSR1."""
