@@ -1,14 +1,17 @@
-"""Compression of answers as they are written: an App around an App, off unless somebody asks for it.
+"""Compression of responses (Content-Encoding, RFC 9110 section 8.4) by an App around an App.
 
-Owns which answers are compressed, RFC 9110 section 8.4, and their fields. Files that have been compressed
-before are `files`' own.
+Owns the choice of responses that are compressed, and the fields of such responses. Files that are stored compressed
+are served by `handlers.files`.
 
-What holds a secret beside text that an attacker chooses should not be compressed on TLS (BREACH).
+Do not compress responses on TLS that contain a secret together with text that an attacker can choose (BREACH).
 
-What cannot be done: one ``write`` is compressed at once, so large content should come in pieces, with
-``drain``. A stream takes 256 KiB of memory while it is compressed. A weak tag never matches in If-Match. A 304
-does not tell the type of what it stands for: it has Vary even if that is never compressed. HEAD gets no
-Content-Length where GET would be compressed.
+Limits:
+
+- One ``write`` is compressed in one step, which blocks the event loop. Write large content in parts, with ``drain``.
+- Compression of a stream takes 256 KiB of memory.
+- Compressed responses have weak entity tags, which never match in If-Match (RFC 9110 section 13.1.1).
+- A 304 without Content-Type has Vary even if the full response would never be compressed.
+- A response to HEAD has no Content-Length if the response to GET would be compressed.
 """
 
 import asyncio
@@ -30,18 +33,18 @@ from .wire.response import ResponseFields
 
 __all__ = ["compress"]
 
-# Text, and what is text inside; everything else is compressed already, or not known to be worth it.
+# Text formats, and some binary formats that are not compressed. Other types are compressed already, or unknown.
 _is_compressible = re.compile(
     r"text/.+|.+\+(?:json|xml)|image/bmp|font/[ot]tf"
     r"|application/(?:json|jsonl|(?:x-)?ndjson|(?:x-)?javascript|xml|wasm|rtf|sql|toml|(?:x-)?yaml|x-sh)",
     re.IGNORECASE,
 ).fullmatch
 _find_tags = re.compile(r'(?:W/)?"[^"]*+"').findall
-_PIECE = 64 * 1024  # bytes of a file that are compressed at once; bytes after which others have their turn
-_BUFFER = 64 * 1024  # bytes that have been compressed and wait: an answer that has no more can still be replaced
-_OF_ANOTHER = frozenset((206, 304))  # these tell of an answer with 200, and have some of its fields
+_PIECE = 64 * 1024  # bytes of a file that are compressed in one step; bytes after which `drain` yields to the loop
+_BUFFER = 64 * 1024  # compressed bytes that are buffered; until then the response can be replaced by an error
+_OF_ANOTHER = frozenset((206, 304))  # statuses whose fields describe the full response with 200
 
-# Fields of content that has been encoded, or that holds for these very bytes (RFC 9530).
+# Content with one of these fields is encoded already, or has a digest of its bytes (RFC 9530).
 _SETTLED = frozenset(("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"))
 
 
@@ -59,7 +62,7 @@ class _Compressor(Protocol):
 
 
 class _Nothing:
-    """Stands for a compressor where nobody wants the content."""
+    """A compressor for responses to HEAD: it drops the content."""
 
     def compress(self, data: bytes) -> bytes:
         return b""
@@ -69,19 +72,24 @@ class _Nothing:
 
 
 def compress(app: App, *, minimum_size: int = 1024, level: int = 6) -> App:
-    """Compress the answers of an App, with gzip, and with zstd where Python has it, to clients that take it.
+    """Compress the responses of an App for clients whose Accept-Encoding allows it.
 
-    A stream is flushed as its handler flushes it. Strong entity tags become weak ones, so an App that looks at
-    If-None-Match itself has to compare weakly.
+    The codings are gzip, and zstd on Python 3.14 and later. When the handler flushes, the compressor is flushed, too.
+    Strong entity tags become weak ones, so an App that evaluates If-None-Match itself has to use weak comparison
+    (RFC 9110 section 8.8.3.2).
+
+    ::
+
+        aiohttpd.run(aiohttpd.compress(Handler), port=8080)
 
     Args:
         app: a handler class, another App, or an ASGI application.
-        minimum_size: bytes below which an answer stays as it is, if its size is known in time.
+        minimum_size: responses with fewer bytes are not compressed, if the size is known before they are sent.
         level: 1 (fast) to 9 (small).
 
     Raises:
-        TypeError: this is no App.
-        ValueError: there is no such level.
+        TypeError: ``app`` is not an App.
+        ValueError: ``level`` is not 1 to 9.
     """
     if not 1 <= level <= 9:
         raise ValueError(f"the level of compression is 1 to 9, not {level}")
@@ -89,7 +97,7 @@ def compress(app: App, *, minimum_size: int = 1024, level: int = 6) -> App:
 
 
 class _Compressing:
-    """An App that compresses the answers of another one; it can be handed to workers if that can."""
+    """An App that compresses the responses of another App. It can be pickled for workers if the other App can."""
 
     def __init__(self, app: App, minimum_size: int, level: int) -> None:
         app = hosted(app)
@@ -107,7 +115,7 @@ class _Compressing:
         coding = memo[_coding_of] if _coding_of in memo else _coding_of(request.headers)
         plan = coding, max(1, minimum_size), level
         if isinstance(response.encoder, _CompressingEncoder):
-            response.encoder.offer(*plan)  # there is one around this one already: it is compressed once
+            response.encoder.offer(*plan)  # there is a compress() around this one already: compress only once
         else:
             response.encode_with(_CompressingEncoder(response.encoder, *plan))
         return self._inner(request, response)
@@ -123,33 +131,34 @@ def _coding_of(headers: Headers) -> str | None:
 
 
 class _CompressingEncoder(EncoderWrapper):
-    """Compresses the content of an answer, if it should, once it is known that it should.
+    """An encoder that compresses the content of a response if it is suitable, and passes it on to another encoder.
 
-    What has been compressed waits until it is 64 KiB, or has to leave: so long the answer can be replaced.
+    Compressed bytes are buffered until there are 64 KiB, or the handler flushes. Until then the response can be
+    replaced by an error.
 
     Args:
-        inner: frames what has been compressed.
-        coding: the coding that the client takes; None if there is none.
-        minimum: bytes below which content stays as it is, if its size is known in time.
-        level: of the compressor.
+        inner: the encoder that frames the compressed content.
+        coding: the coding that the client prefers; None for no compression.
+        minimum: content with fewer bytes is not compressed, if its size is known before it is sent.
+        level: the level of the compressor, 1 to 9.
     """
 
-    _given: ResponseHead | None = None  # the head that it has been asked about
-    _head: ResponseHead  # as it will be sent
-    _early = False  # content is taken, to be compressed
+    _given: ResponseHead | None = None  # the head for which `_plan` was called
+    _head: ResponseHead  # the head that will be sent
+    _early = False  # the content may have to be compressed
     _begun = False
-    _compressor: _Compressor | None = None  # None as long as it is not decided
-    _size = 0  # bytes of content that have come
+    _compressor: _Compressor | None = None  # None until it is decided that the content is compressed
+    _size = 0  # bytes of content received
     _ready_size = 0
-    _work = 0  # bytes compressed since others had their turn
+    _work = 0  # bytes compressed since the task last yielded to the loop
 
     def __init__(self, inner: Encoder, coding: str | None, minimum: int, level: int) -> None:
         super().__init__(inner)
-        self._ready: list[bytes] = []  # what waits: compressed once there is a compressor
+        self._ready: list[bytes] = []  # buffered content; compressed once there is a compressor
         self.offer(coding, minimum, level)
 
     def offer(self, coding: str | None, minimum: int, level: int) -> None:
-        """Say what could be done; it holds for the next head."""
+        """Set coding, minimum and level for the next head."""
         self._coding = coding
         self._minimum = minimum
         self._level = level
@@ -167,12 +176,12 @@ class _CompressingEncoder(EncoderWrapper):
         return self._early
 
     def _plan(self, head: ResponseHead) -> None:
-        """Decide what may be done with an answer."""
+        """Decide from the head whether a response may be compressed."""
         self._forget()
         self._given = self._head = head
         if head.own_chunks or (head.request.method == "CONNECT" and head.status < 300):
             return
-        fields = _copy(head.fields)  # those of a handler may be shared
+        fields = _copy(head.fields)  # a handler may use the same object for several responses
         key = head.status, self._minimum, b"".join(fields)
         lines = _known_plans[key] if key in _known_plans else _new_plan(key, fields)
         if lines is None:
@@ -185,7 +194,7 @@ class _CompressingEncoder(EncoderWrapper):
             self._early = True
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
-        if head is not self._given:  # somebody between has changed it
+        if head is not self._given:  # an encoder around this one has changed the head
             self._plan(head)
         if self._early and (head.length is not None or size >= self._minimum):
             self._begin_compressing()
@@ -230,7 +239,7 @@ class _CompressingEncoder(EncoderWrapper):
         if self._begun:
             return self.inner.end(ready, size)
         if self._compressor is None and ready and size - len(ready[-1]) >= _BUFFER:
-            # It is less than the minimum, and is framed as it would be without us: it had not waited for its end.
+            # It is shorter than the minimum, so it is not compressed. Frame it as it would be without this encoder.
             last = ready.pop()
             left = self.inner.begin(self._head, ready, size - len(last), push=False)
             return left + self.inner.end([last], len(last))
@@ -264,7 +273,7 @@ class _CompressingEncoder(EncoderWrapper):
         return self.inner.whole(self._head, parts, size)
 
     def _take(self, parts: list[bytes], size: int) -> None:
-        """Compress content; keep it while it is not decided whether it should be."""
+        """Compress content; buffer it as long as it is not decided whether it is compressed."""
         self._size += size
         if self._compressor is None:
             self._ready += parts
@@ -292,14 +301,14 @@ class _CompressingEncoder(EncoderWrapper):
         return self.inner.begin(self._head, ready, size, push=push)
 
     def _begin_compressing(self) -> None:
-        """Change the fields to those of compressed content, and compress what has waited."""
+        """Change the fields to those of compressed content, and compress the buffered content."""
         assert self._coding is not None
         fields = self._head.fields
         fields.drop("content-length")
-        fields.drop("accept-ranges")  # of what is not sent
+        fields.drop("accept-ranges")  # ranges are of the uncompressed content
         fields.add("Content-Encoding", self._coding)
         _weaken(fields)
-        # The length is not known, so HEAD does not tell it.
+        # The compressed length is not known, so HEAD gets no Content-Length.
         self._head = ChangedHead(self._head, fields, length=None, mirrors_get=False)
         self._compressor = _COMPRESSORS[self._coding](self._level) if self._head.has_content else _Nothing()
         waiting, self._ready = self._ready, []
@@ -307,9 +316,10 @@ class _CompressingEncoder(EncoderWrapper):
         self._take(waiting, size)
 
     def _tell_unchanged(self, fields: ResponseFields) -> None:
-        """Have 304 name the tag that the client has.
+        """Set the ETag of a 304 to the strong or weak form that the client has sent in If-None-Match.
 
-        A strong tag for content that the client has compressed would let it ask for the rest of something else.
+        If the client has stored compressed content, a strong tag would allow it to combine that with a range of the
+        uncompressed content.
         """
         known = set(_find_tags(", ".join(self._head.request.headers.get_all("If-None-Match") or ())))
         for name, value in list(fields.pairs()):
@@ -322,7 +332,7 @@ class _CompressingEncoder(EncoderWrapper):
 
 
 class _ReadFile:
-    """A file that is read, to be compressed."""
+    """A `FileSource` that reads a file, so that it can be compressed."""
 
     def __init__(self, encoder: _CompressingEncoder, descriptor: int) -> None:
         self._encoder = encoder
@@ -343,7 +353,7 @@ class _ReadFile:
             await self._encoder.drain()
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: the caller closes the file."""
 
 
 def _changed(head: ResponseHead, fields: ResponseFields) -> ChangedHead:
@@ -371,7 +381,7 @@ def _new_plan(key: tuple[int, int, bytes], fields: ResponseFields) -> list[bytes
 
 
 def _is_suitable(status: int, fields: ResponseFields, minimum: int) -> bool:
-    """Whether an answer would be compressed for a client that takes it; of 206 and 304, whether the whole would."""
+    """Whether a response is suitable for compression; for 206 and 304, whether the full response with 200 is."""
     deciding = fields.deciding or {}
     found: dict[str, str] = {}
     for name, value in fields.pairs():
@@ -387,7 +397,7 @@ def _is_suitable(status: int, fields: ResponseFields, minimum: int) -> bool:
         return False  # RFC 9111 section 5.2.2.6
     kind = found.get("content-type", "").partition(";")[0].strip().lower()
     if status in _OF_ANOTHER and kind in ("", "multipart/byteranges"):
-        return True  # nobody says what the whole is
+        return True  # the type of the full response is not known
     return _is_compressible(kind) is not None
 
 
@@ -403,7 +413,7 @@ def _vary(fields: ResponseFields) -> None:
 
 
 def _weaken(fields: ResponseFields) -> None:
-    """The same content, not the same bytes, RFC 9110 section 8.8.1."""
+    """Make the entity tag weak: the compressed bytes differ from the uncompressed ones, RFC 9110 section 8.8.1."""
     for name, value in list(fields.pairs()):
         if name.lower() == "etag" and not value.startswith("W/"):
             fields.drop("etag")
@@ -421,7 +431,7 @@ _FINISH = {"gzip": zlib.Z_FINISH}
 if sys.version_info >= (3, 14):
     try:
         from compression import zstd
-    except ImportError:  # this Python has been built without it
+    except ImportError:  # this Python was built without libzstd
         pass
     else:
         _COMPRESSORS["zstd"] = lambda level: zstd.ZstdCompressor(level)

@@ -1,7 +1,7 @@
-"""TransportProtocol: the transport side of a connection, whatever protocol is spoken on it.
+"""TransportProtocol: base class of protocols: the part of a connection that does not depend on the protocol.
 
-Owns the transport, the addresses of both ends, flow control both ways, the deadline that is armed, and whether the
-peer keeps up with what it is sent. A protocol derives from it and gives the bytes a meaning.
+Owns the transport, the addresses of both ends, flow control in both directions, the deadline of the connection, and
+the check that the peer reads fast enough.
 """
 
 import asyncio
@@ -18,32 +18,32 @@ from .transfer_rate import TransferRate, peer_has_closed
 
 __all__ = ["GONE_PEER", "TransferLimits", "TransportProtocol", "peer_of"]
 
-# A client on a unix socket has no address; handlers that look at client_address[0] find this.
+# The address of a client on a unix socket, which has none; handlers read client_address[0].
 UNIX_PEER = ("unix:", 0)
-# The address of a TCP client that has reset its connection before it was asked for.
+# The address of a TCP client that has reset its connection before the server has called getpeername().
 GONE_PEER = ("-", 0)
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Address:
-    """``(host, port)`` of the peer."""
-    with contextlib.suppress(OSError, ValueError):  # of uvloop, for a socket that is closed
+    """Return ``(host, port)`` of the peer; `UNIX_PEER` on unix sockets, `GONE_PEER` if it is not known any more."""
+    with contextlib.suppress(OSError, ValueError):  # uvloop raises them if the socket is closed
         peername = transport.get_extra_info("peername")
         if isinstance(peername, tuple):
             return peername
     with contextlib.suppress(OSError, ValueError):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            return GONE_PEER  # which must not pass for a peer on a unix socket: that may be a trusted one
+            return GONE_PEER  # not UNIX_PEER: peers on unix sockets may be trusted proxies
     return UNIX_PEER
 
 
 class TransferLimits(NamedTuple):
-    """What a peer may cost that reads slowly.
+    """Limits for a peer that reads slowly.
 
     Attributes:
-        unsent: bytes that may wait for it.
-        rate: bytes a second that it has to take.
-        timeout: seconds within which it has to take ``rate * timeout`` bytes.
+        unsent: bytes that may wait in the output.
+        rate: the minimum rate in bytes per second.
+        timeout: the window in seconds: the peer has to read ``rate * timeout`` bytes within it.
     """
 
     unsent: int
@@ -55,14 +55,14 @@ class TransportProtocol(asyncio.Protocol):
     """A protocol with flow control, deadlines and addresses.
 
     Args:
-        deadlines: of the loop.
-        limits: for a peer that reads slowly.
+        deadlines: the deadlines of the server.
+        limits: the limits for a peer that reads slowly.
 
     Attributes:
-        eof: the peer has closed its side.
-        tls: whether the transport is one of TLS.
-        out: what is sent.
-        secured: the ``ssl.SSLSocket`` of a program that decrypts what it gives us; None if there is none.
+        eof: whether the peer has closed its side.
+        tls: whether the transport is a TLS transport.
+        out: the output.
+        secured: the ``ssl.SSLSocket`` of a program that does TLS itself and passes decrypted bytes; None if none does.
     """
 
     __slots__ = (
@@ -78,8 +78,8 @@ class TransportProtocol(asyncio.Protocol):
     def __init__(self, deadlines: Deadlines, limits: TransferLimits) -> None:
         self._deadlines = deadlines
         self._limits = limits
-        self._fifo: Fifo | None = None  # where our deadline is armed
-        self._timeout: float | None = None  # of transfers, if one has been set
+        self._fifo: Fifo | None = None  # the queue in which the deadline is armed
+        self._timeout: float | None = None  # the timeout of transfers, if `set_timeout` has set one
         self._reading_paused = False
         self._process_scheduled = False
         self._eof_event: asyncio.Event | None = None
@@ -89,15 +89,15 @@ class TransportProtocol(asyncio.Protocol):
         self.eof = False
         self.secured: Any = None
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over the transport; a second time when TLS has been begun on it."""
+        """Take the transport. It is called a second time, with a TLS transport, if TLS begins later."""
         self._transport = cast(asyncio.Transport, transport)
         self.tls = transport.get_extra_info("sslcontext") is not None
         self.out = Outgoing(self._transport, self._limits.unsent)
         if self.tls and isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
-            # What has come before the end is given to us within this turn of the loop.
+            # In this turn of the loop the bytes before close_notify are still delivered, so wait for the next one.
             loop = asyncio.get_running_loop()
             tls.on_end(lambda: loop.call_soon(self._tls_ended))
 
@@ -106,25 +106,25 @@ class TransportProtocol(asyncio.Protocol):
             self.eof_received()
 
     def eof_received(self) -> bool:
-        """The peer has closed its side; say whether ours stays open."""
+        """The peer has closed its side; return whether our side stays open."""
         self.eof = True
         self._set_events()
-        # That of TLS, the loops do not let us hold back: this is of a peer that has only closed TCP.
+        # On TLS this is the end of TCP without close_notify: the loops close the connection then.
         return not self.tls
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is closed, whichever side has closed it."""
+        """The connection is closed, by either side."""
         self.out.lose()
         self._deadlines.unwatch(self)
         self._set_events()
 
     def pause_writing(self) -> None:
-        """The transport has enough to send for now."""
+        """The write buffer of the transport is full."""
         self.out.pause()
         self.watch()
 
     def resume_writing(self) -> None:
-        """The transport takes more."""
+        """The write buffer of the transport has drained."""
         self.out.resume()
 
     # Addresses.
@@ -142,11 +142,11 @@ class TransportProtocol(asyncio.Protocol):
 
     @property
     def server_address(self) -> Address:
-        """``(host, port)`` of our side, the path of a unix socket."""
+        """``(host, port)`` of our side; the path of a unix socket."""
         return cast(Address, self._transport.get_extra_info("sockname"))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows."""
+        """Information of the transport, as `asyncio.BaseTransport.get_extra_info`."""
         if self.secured is not None and name == "ssl_object":
             return self.secured
         return self._transport.get_extra_info(name, default)
@@ -155,25 +155,29 @@ class TransportProtocol(asyncio.Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether the peer can no longer be written to."""
+        """Whether the connection is lost, so that nothing can be sent."""
         return self.out.lost
 
     async def writable(self) -> None:
-        """Wait while the peer is slow.
+        """Wait until the peer has read enough (back-pressure).
 
         Raises:
-            ClientDisconnected: the peer is gone.
+            ClientDisconnected: the connection is lost.
         """
         if self._transport.is_closing():
-            await asyncio.sleep(0)  # a turn of the loop, for it to say that the connection is lost
+            await asyncio.sleep(0)  # one turn of the loop, in which it calls `connection_lost`
         await self.out.writable()
 
     def file_transfer(self, descriptor: int) -> FileTransfer:
-        """Make the way of a file to the peer; everything before has been handed to the transport."""
+        """Return a transfer that sends parts of an open file. Bytes before must have been given to the transport."""
         return file_transfer(self.out, self._transport, descriptor)
 
     def close_transport(self, fifo: Fifo) -> None:
-        """Close both sides once all has been sent; ``fifo`` is the deadline for the peer's end of TLS."""
+        """Close both sides after all output has been sent.
+
+        Args:
+            fifo: the deadline for the peer's close_notify on TLS.
+        """
         self.disarm()
         if self.tls:
             self.resume_reading()
@@ -183,25 +187,29 @@ class TransportProtocol(asyncio.Protocol):
             self.watch()
 
     def close_sending(self, fifo: Fifo, *, most: int) -> None:
-        """Close our side once all has been sent, and wait for the peer to close its own.
+        """Close our side after all output has been sent, and wait for the peer to close its side (lingering close).
 
         Args:
-            fifo: its deadline.
-            most: bytes that it may still send, which are to be told to `discard`.
+            fifo: the deadline for the peer.
+            most: bytes that the peer may still send; the caller passes their number to `discard`.
         """
         self._discard_left = most
-        self.resume_reading()  # before the end: TLS has only one, and cannot be told any more
+        self.resume_reading()  # before write_eof(): a TLS transport is closing afterwards, and ignores it
         self.out.write_eof()
         self.arm(fifo)
 
     def discard(self, size: int) -> None:
-        """So many bytes have come after `close_sending`, and are thrown away; close if they are too many."""
+        """Count bytes that have arrived after `close_sending` and are discarded; close if there are too many."""
         self._discard_left -= size
         if self._discard_left < 0:
             self.out.close()
 
     def extend_close(self, fifo: Fifo) -> bool:
-        """The deadline is over: say whether the peer has still to read, which is measured, and set it again then."""
+        """The deadline of a close has passed: set it again if output is not delivered yet, since its rate is measured.
+
+        Returns:
+            Whether the deadline was set again.
+        """
         if not self.out.undelivered:
             return False
         self.arm(fifo)
@@ -209,14 +217,14 @@ class TransportProtocol(asyncio.Protocol):
         return True
 
     def end_close(self) -> None:
-        """Close without waiting for the peer any longer."""
+        """Close without waiting for the peer."""
         if self.tls:
             self._transport.abort()
         else:
             self.out.close()
 
     def abort(self) -> None:
-        """Cut the connection at once, by TCP's RST: the kernel keeps nothing of what the peer has not read."""
+        """Close the connection at once, by RST on TCP. Unread output is dropped, also from the kernel's buffer."""
         self.disarm()
         self.out.drop_unread()
         self.out.lose()
@@ -229,7 +237,7 @@ class TransportProtocol(asyncio.Protocol):
         if not self._reading_paused and not self.out.lost and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
-            self.watch()  # the loop would not tell us now that the peer is gone
+            self.watch()  # the loop does not notice a disconnect while reading is paused
 
     def resume_reading(self) -> None:
         """Read from the peer again."""
@@ -239,7 +247,7 @@ class TransportProtocol(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def process_later(self) -> None:
-        """Have `_process` called in a later turn of the loop, once."""
+        """Schedule `_process` for the next turn of the loop, unless it is scheduled already."""
         if not self._process_scheduled:
             self._process_scheduled = True
             asyncio.get_running_loop().call_soon(self._process_scheduled_now)
@@ -249,7 +257,7 @@ class TransportProtocol(asyncio.Protocol):
         self._process()
 
     def _process(self) -> None:
-        """Go on with what has arrived and waits; the protocol says how."""
+        """Process bytes that have arrived and wait. Derived classes override it."""
 
     async def wait_closed(self) -> None:
         """Wait until the peer has closed its side, or the connection is lost."""
@@ -260,13 +268,13 @@ class TransportProtocol(asyncio.Protocol):
         await self._eof_event.wait()
 
     def release_waiters(self) -> None:
-        """Who waits in `wait_closed` need not wait any longer: what it waits for has become another's."""
+        """Wake tasks in `wait_closed`: their request is over, and the connection serves another one."""
         event, self._eof_event = self._eof_event, None
         if event is not None:
             event.set()
 
     async def wait_lost(self) -> None:
-        """Wait until the connection is lost, both ways."""
+        """Wait until the connection is closed in both directions."""
         if self._lost_event is None:
             self._lost_event = asyncio.Event()
             if self.out.lost:
@@ -274,7 +282,7 @@ class TransportProtocol(asyncio.Protocol):
         await self._lost_event.wait()
 
     def _set_events(self) -> None:
-        """Tell those who wait that the peer has closed its side, or is gone."""
+        """Wake the tasks in `wait_closed`, and those in `wait_lost` if the connection is lost."""
         if self._eof_event is not None:
             self._eof_event.set()
         if self._lost_event is not None and self.out.lost:
@@ -283,30 +291,30 @@ class TransportProtocol(asyncio.Protocol):
     # Deadlines.
 
     def arm(self, fifo: Fifo) -> None:
-        """Have `deadline_expired` called after the duration of this queue; there is one deadline at a time."""
+        """Set the deadline: `deadline_expired` is called after the duration of the queue. It replaces another one."""
         if self._fifo is not fifo:
             self.disarm()
             self._fifo = fifo
         self._deadlines.arm(fifo, self)
 
     def disarm(self) -> None:
-        """Have no deadline."""
+        """Remove the deadline."""
         if self._fifo is not None:
             self._fifo.pop(self, None)
             self._fifo = None
 
     def deadline_expired(self, now: float) -> None:
-        """What is waited for has not come in time; there is no deadline now. The protocol says what then."""
+        """The deadline has passed, and is removed. Derived classes decide what happens."""
         self._fifo = None
 
     # The rate of transfers.
 
     def watch(self) -> None:
-        """Have `check_transfer` called at each sweep of the deadlines, while there is a transfer."""
+        """Call `check_transfer` at each sweep of the deadlines, while there is a transfer."""
         self._deadlines.watch(self)
 
     def check_transfer(self, now: float) -> None:
-        """Measure what is being sent; find out whether a peer is gone that is not being read from."""
+        """Check the rate at which the peer reads; while reading is paused, check whether the peer has disconnected."""
         sending = self.out.paused or (self.out.closing and self.out.undelivered > 0)
         if not (sending or self._reading_paused or self._is_receiving()):
             self._deadlines.unwatch(self)
@@ -319,15 +327,19 @@ class TransportProtocol(asyncio.Protocol):
             self._set_events()
 
     def _is_receiving(self) -> bool:
-        """Whether the protocol measures something that it receives."""
+        """Whether a derived class measures a transfer from the peer."""
         return False
 
     def set_timeout(self, seconds: float | None) -> None:
-        """Set the timeout of transfers; with None the limits hold again."""
+        """Set the timeout of transfers.
+
+        Args:
+            seconds: the timeout; None for that of the limits.
+        """
         self._timeout = seconds
 
     def transfer_timeout(self, usual: float) -> float:
-        """Seconds within which a peer has to make progress where ``usual`` are those of the limits."""
+        """Return the timeout of transfers in seconds: that of `set_timeout`, or else ``usual``."""
         return self._timeout or usual
 
     def _check_sending(self, now: float) -> None:

@@ -1,7 +1,4 @@
-"""The table that ``aiohttpd routes`` prints.
-
-Owns how it looks. What is in it is the `Router`'s.
-"""
+"""The table of routes that the command ``aiohttpd routes`` prints."""
 
 from collections.abc import Sequence
 
@@ -14,9 +11,9 @@ _HEADINGS = ("METHODS", "PATH", "NAME", "LEADS TO")
 
 
 def route_table(router: Router) -> str:
-    """The routes of a router in aligned columns, in the order in which they were added; of routers in it, too.
+    """Format the routes of a router, and of routers mounted in it, in the order in which they were added.
 
-    The methods are ``any`` where only the App itself knows them.
+    The column of methods is ``any`` for an App that is not a handler class.
     """
     rows = [
         (" ".join(route.methods) or "any", text, route.name, describe(route.given)) for text, route in router.routes()

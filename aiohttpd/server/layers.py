@@ -1,7 +1,6 @@
-"""The order of the layers that the options of a server make, from the socket to the App. What is off is not there.
+"""The layers of a server and their order, from the socket to the App. A layer whose option is off is left out.
 
-On the way in, a request passes what `connection_factory` has put in front of HTTP, then what `_layers` has put around
-the App::
+`connection_factory` makes the layers in front of HTTP, `_layers` those around the App::
 
     socket ─► max_connections ─► PROXY protocol ─► TLS ─► HTTP ─► hosts ─► pages ─► max_in_flight ─► App
 """
@@ -40,15 +39,15 @@ def make_context(
     access_log: AccessLogger | None,
     lifespan_context: contextvars.Context,
 ) -> ServerContext:
-    """Make what the connections of a server share.
+    """Make the context that the connections of a server share.
 
     Args:
         app: the App.
         config: the options.
-        loop: of the server.
-        server: what ``Request.server`` gives; its ``snapshots``, ``ready`` and ``addresses`` are asked.
-        access_log: takes the records, beside a logger that somebody has configured.
-        lifespan_context: in which handlers run.
+        loop: the event loop of the server.
+        server: the value of ``Request.server``. Its ``snapshots``, ``ready``, ``replaced`` and ``addresses`` are used.
+        access_log: the access log. If the program has configured the logger ``aiohttpd.access``, that is used as well.
+        lifespan_context: the context variables that the lifespan has set.
     """
     if is_configured(access_logger):
         access_log = LoggingAccessLog(config.access_log_format, access_log)
@@ -60,7 +59,7 @@ def make_context(
 def make_recorder(
     config: Config, access_log: AccessLogger | None, metrics: Metrics | None = None, *, server: Any = None
 ) -> Recorder:
-    """Make what tells the access log and the metrics, as far as the options want them."""
+    """Make the `Recorder` for the access log and the metrics, as far as the options enable them."""
     log = access_log if config.access_log else None
     return Recorder(log, metrics, handlers_log=config.access_log, report=ErrorReporter(server))
 
@@ -82,7 +81,7 @@ def _layers(served: ServedApp, config: Config, recorder: Recorder, server: Any) 
 
 
 def _pages(config: Config, server: Any) -> dict[str, App]:
-    """The pages of the server itself, by path."""
+    """The pages of the server itself (metrics, health), by path."""
     pages: dict[str, App] = {}
     if is_path(config.metrics):
         pages[config.metrics] = metrics_page(lambda: server.snapshots())
@@ -92,7 +91,7 @@ def _pages(config: Config, server: Any) -> dict[str, App]:
 
 
 def mounted_at(root_path: str, app: App) -> App:
-    """An App whose requests know where a proxy has mounted it, by their ``root_path``."""
+    """Wrap an App: set ``root_path`` of its requests, the prefix under which a proxy has mounted the server."""
 
     def mounted(request: Request, response: Any) -> Awaitable[None]:
         request.root_path = root_path
@@ -102,11 +101,11 @@ def mounted_at(root_path: str, app: App) -> App:
 
 
 def connection_factory(context: ServerContext, tls_context: Callable[[], SSLContext | None]) -> ProtocolFactory:
-    """What makes the protocol of a connection that has been accepted.
+    """Return the factory that makes the protocol of each accepted connection.
 
     Args:
-        context: of the server.
-        tls_context: gives that of TLS, which may be another one for each connection; None for a server without TLS.
+        context: the context of the server.
+        tls_context: returns the TLS context for the next connection; None for a server without TLS.
     """
     connection: ProtocolFactory = functools.partial(HTTPConnection, context)
     if context.config.trusted_proxies:

@@ -1,7 +1,7 @@
-"""A plain ``def do_GET`` of an aiohttpd handler: run in a worker thread, with files that block.
+"""Runs a plain ``def do_GET`` of an aiohttpd handler in a worker thread, with blocking ``rfile`` and ``wfile``.
 
-Owns what stands in for ``rfile`` and ``wfile`` while the method runs. How a thread is had, and how its
-output reaches the client, is `call`'s; how an answer is framed is `response`'s, here as everywhere.
+Owns the blocking files. `call` has the threads and the way of their output to the loop. `response` keeps the contract
+of the response, as for handlers in the loop.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from .outbox import Outbox
 __all__ = ["BlockingWriter", "call_in_thread", "call_method"]
 
 
-_NUDGED = 512 * 1024  # bytes for which the loop need not wait, whatever is in the outbox already
+_NUDGED = 512 * 1024  # bytes; `nudge` flushes at most so many, since it must not block in the loop
 
 
 async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
-    """Run a plain ``do_GET`` of a handler in a thread, where its ``rfile`` and ``wfile`` are files that block.
+    """Run a plain ``do_GET`` of a handler in a worker thread. There its ``rfile`` and ``wfile`` are blocking files.
 
-    Raises what the method raises; `ContractError` if it is asynchronous after all.
+    Raises the exceptions of the method; `ContractError` if the method returns an awaitable.
     """
 
     def call(rfile: io.BufferedIOBase, wfile: BlockingWriter) -> object:
@@ -49,8 +49,8 @@ async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
-            raise  # the thread may go on, and must not get hold of the real ones
-        _give_back(handler, response)  # it is the thread that has raised it
+            raise  # this task was cancelled; the thread still runs, and must not get the files of the loop
+        _give_back(handler, response)  # the method itself has raised CancelledError
         raise
     except BaseException:
         _give_back(handler, response)
@@ -61,15 +61,15 @@ async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
 
 def _give_back(handler: Any, response: StreamWriter) -> None:
     handler.wfile = response
-    handler.__dict__.pop("rfile", None)  # looked up again if anybody asks
+    handler.__dict__.pop("rfile", None)  # the class makes it again when it is needed
 
 
 async def call_in_thread(
     request: Request, response: StreamWriter, call: Callable[[io.BufferedIOBase, "BlockingWriter"], Any]
 ) -> Any:
-    """Gather the body, then run ``call(rfile, wfile)`` in a worker thread, and return what it returns.
+    """Receive the body, then run ``call(rfile, wfile)`` in a worker thread, and return its result.
 
-    Raises what the call raises, and what reading the body raises.
+    Raises the exceptions of the call, and those of reading the body.
     """
     loop = asyncio.get_running_loop()
     incoming = await gather(request)
@@ -84,33 +84,34 @@ async def call_in_thread(
     try:
         return await threads_of(request.peer).run(run, encoder.deliver, encoder.drain, name=request.requestline)
     finally:
-        wfile.detach_response()  # a thread that is left behind, or another one that was given the file
+        wfile.detach_response()  # for a thread that still runs after a cancellation, or that the handler has started
         incoming.close()
 
 
 class BlockingWriter(io.BufferedIOBase):
-    """A `StreamWriter` for a thread: the same names, but `write` and `flush` wait while the client is far behind.
+    """A `StreamWriter` for a thread. It has the same methods, but `write` and `flush` block while the client is slow.
 
-    A file of ``io``, so ``shutil.copyfileobj`` and ``io.TextIOWrapper`` take it. What has been written leaves with
-    `flush`, at the end, past 64 KiB, or after a moment. A client that has gone raises `ClientDisconnected`.
+    It is an ``io`` file, so it can be used with ``shutil.copyfileobj`` and ``io.TextIOWrapper``. Content is sent by
+    `flush`, when the method returns, when 64 KiB are buffered, or after a short time. `write` raises
+    `ClientDisconnected` after the client has disconnected.
     """
 
     def __init__(self, response: StreamWriter) -> None:
         self._response: StreamWriter | None = response
         self._lock = threading.Lock()
         self._outbox: Outbox
-        self._stale = 0  # sweeps since something has been written that has not left, and one more
-        self._unflushed = 0  # bytes of it, at most
+        self._stale = 0  # 0: nothing is buffered; 1: content is buffered; 2: it was already there at the last `nudge`
+        self._unflushed = 0  # bytes that may be buffered, at most
 
     def __getattr__(self, name: str) -> Any:
-        # What is only asked for: status, replaceable(), get_extra_info(), and so on.
+        # Attributes and methods that only return something: status, replaceable(), get_extra_info(), and so on.
         return getattr(self._of_request(), name)
 
     def begin(self, outbox: Outbox) -> None:
-        """Have what leaves go to an outbox, from now on.
+        """Send encoded bytes to an outbox from now on.
 
         Raises:
-            ClientDisconnected: nobody waits for the thread any more.
+            ClientDisconnected: the request is over.
         """
         with self._lock:
             self._of_request().encoder.redirect(_OutboxOut(outbox))
@@ -133,26 +134,26 @@ class BlockingWriter(io.BufferedIOBase):
         return size
 
     def flush(self) -> None:
-        """Let everything leave that has been written, the head included."""
+        """Send everything that has been written, the head included."""
         with self._lock:
             if self._response is not None and self._response.status:
                 self._flush(self._response)
                 self._outbox.wake()
 
     def send_head(self, status: int, fields: Iterable[tuple[str, str | int]] = (), reason: str | None = None) -> None:
-        """Give status and fields; see `StreamWriter.send_head`."""
+        """Set status and fields; see `StreamWriter.send_head`."""
         with self._lock:
             self._of_request().send_head(status, fields, reason)
 
     def restart(self) -> None:
-        """Forget a head and content that have not left."""
+        """Drop head and content that have not been sent; see `StreamWriter.restart`."""
         with self._lock:
             self._of_request().restart()
             self._stale = self._unflushed = 0
 
     @property
     def close_connection(self) -> bool:
-        """Whether the connection is closed after this answer."""
+        """Whether the connection is closed after this response."""
         return self._of_request().close_connection
 
     @close_connection.setter
@@ -160,12 +161,12 @@ class BlockingWriter(io.BufferedIOBase):
         self._of_request().close_connection = closes
 
     def is_ours(self, error: BaseException) -> bool:
-        """Whether an exception is for the connection to deal with; once the thread is left behind, each is."""
+        """See `StreamWriter.is_ours`; True for each exception once the request is over."""
         response = self._response
         return response is None or response.is_ours(error)
 
     def nudge(self) -> None:
-        """Let content leave that has waited for a while; called by the loop."""
+        """Flush content that has been buffered since the last call. The loop calls it at intervals."""
         if not self._stale or not self._lock.acquire(blocking=False):
             return
         try:
@@ -183,7 +184,7 @@ class BlockingWriter(io.BufferedIOBase):
         self._stale = self._unflushed = 0
 
     def detach_response(self) -> None:
-        """The request is over, so nothing can be written any more."""
+        """The request is over: from now on every write raises `ClientDisconnected`."""
         with self._lock:
             if self._response is not None:
                 self._response.encoder.redirect(None)
@@ -196,7 +197,7 @@ class BlockingWriter(io.BufferedIOBase):
 
 
 class _OutboxOut:
-    """Takes what a thread encodes, for the loop to deliver."""
+    """The `Out` of an encoder in a thread: it puts bytes into the outbox, from which the loop sends them."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox

@@ -1,8 +1,8 @@
-"""RelayWriter: an answer that somebody else has framed, passed on and checked.
+"""RelayWriter: checks responses that a handler of ``http.server`` has framed itself, and sends them.
 
-Owns the question whether what a handler of ``http.server`` writes is an answer, where it ends, and whether another
-may follow on the connection (RFC 9112 sections 6.3 and 9.3). A mistake in it costs the connection, never the next
-answer.
+Owns the parsing of their heads, the search for the end of their content (RFC 9112 section 6.3), and the decision
+whether the connection persists (section 9.3). After an invalid response the connection is closed, so that the client
+cannot take its bytes for the next response.
 """
 
 import functools
@@ -28,12 +28,12 @@ LENGTH, MANUAL, CLOSE, NONE = (
     ResponseFraming.NONE,
 )
 
-_LONGEST_HEAD = 256 * 1024  # bytes; a handler that writes more before an empty line writes no head
-_SHORT_HEAD = 1024  # bytes; what is said in a longer one is not remembered
+_LONGEST_HEAD = 256 * 1024  # bytes before the empty line; a longer head is an error
+_SHORT_HEAD = 1024  # bytes; longer heads are not kept in the cache of parsed heads
 _OWS = OWS.encode()
 _LONGEST_LENGTH = 19  # digits
-# RFC 9112 sections 2.2, 4 and 5. Scripts and their like end lines by LF alone, and leave the space before an empty
-# reason out: that is put right.
+# RFC 9112 sections 2.2, 4 and 5. Some handlers end lines by LF alone, or leave out the space before an empty reason
+# phrase. Both are accepted and corrected.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])((?: %b)?)\r?\n" % FIELD_VALUE.encode("latin-1"))
 _FIELD_LINE = re.compile(rb"(%b):(%b)\r?\n" % (TOKEN.encode(), FIELD_VALUE.encode("latin-1")))
 _END = re.compile(rb"\r?\n\r?\n")
@@ -41,40 +41,41 @@ _FOLD = re.compile(rb"\r?\n[ \t]++(?=[^\r\n])")
 
 
 class _Head(NamedTuple):
-    """What of a head decides."""
+    """A parsed head: what decides about framing and persistence."""
 
     status: int
     http10: bool
     length: int | None
     chunked: bool
-    connection: list[bytes]  # lower case
-    text: bytes  # as it may be sent
-    folded: bool  # its lines were
+    connection: list[bytes]  # the options of the Connection field in lower case
+    text: bytes  # the head with corrected line ends, as it is sent
+    folded: bool  # it had folded lines (obs-fold)
 
     @property
     def closes(self) -> bool:
         if self.folded or (self.http10 and self.chunked):
-            return True  # RFC 9112 section 6.1: chunks are faulty for whoever looks at the version
+            return True  # RFC 9112 section 6.1: chunked in an HTTP/1.0 message is faulty framing
         return b"close" in self.connection or (self.http10 and b"keep-alive" not in self.connection)
 
 
 class RelayWriter(EncoderWrapper):
-    """The answer to one request, in the words of its handler.
+    """The response to one request, as bytes that its handler has framed.
 
-    It takes the place of the answer's encoder, until the answer is restarted: what the handler has written comes to
-    `deliver`, is checked, and passed on as it is. The answer is told what has left.
+    It replaces the encoder of the response until the response is restarted. `deliver` gets the bytes of the handler,
+    checks them, sends them as they are, and reports status and size to the response.
 
     Args:
-        response: the answer.
+        response: the response.
 
     Attributes:
-        tunnelled: what follows the head is no HTTP: after 101, and after 2xx to CONNECT.
-        spoken: whether the handler has read what follows its request from a socket; None if it has none.
-        hangs_up: the handler has closed the connection itself, so no answer is no mistake.
-        resets: it has, and its client is to be told by a reset.
+        tunnelled: another protocol than HTTP follows the head: after 101, and after 2xx to CONNECT.
+        spoken: returns whether the handler has read bytes that follow its request from its socket; None if the handler
+            has no socket.
+        hangs_up: the handler has closed the connection itself, so a missing response is not an error.
+        resets: the handler has closed the connection so that the client gets RST.
     """
 
-    begun = True  # what is passed on has left
+    begun = True  # it buffers nothing but an incomplete head
 
     def __init__(self, response: StreamWriter) -> None:
         super().__init__(response.encoder)
@@ -84,7 +85,7 @@ class RelayWriter(EncoderWrapper):
         self._head_bytes = b""
         self._interim = False
         self._framing = NONE
-        self._no_content = False  # what the handler writes as content is not passed on
+        self._no_content = False  # content of the handler is dropped
         self._length = 0
         self._checker: ChunkedDecoder
         self.tunnelled = False
@@ -93,16 +94,16 @@ class RelayWriter(EncoderWrapper):
         self.resets = False
         response.encode_with(self)
 
-    # What the handler's thread asks of the answer.
+    # For the thread of the handler.
 
     @property
     def status(self) -> int:
-        """The status code; 0 before the head has been given."""
+        """The status code; 0 before the head."""
         return self._response.status
 
     @property
     def close_connection(self) -> bool:
-        """Whether the connection is closed after the answer."""
+        """Whether the connection is closed after the response."""
         return self._response.close_connection
 
     @close_connection.setter
@@ -110,25 +111,25 @@ class RelayWriter(EncoderWrapper):
         self._response.close_connection = closes
 
     def is_closing(self) -> bool:
-        """Whether the peer is gone, as far as is known."""
+        """Whether the connection is lost, as far as is known."""
         return self._response.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio's transport knows."""
+        """Information of asyncio's transport."""
         return self._response.get_extra_info(name, default)
 
     def set_timeout(self, seconds: float) -> None:
-        """Set what ``timeout_body`` and ``timeout_write`` are for this connection."""
+        """Set ``timeout_body`` and ``timeout_write``, in seconds, for this connection."""
         self._response.set_timeout(seconds)
 
-    # What the handler has written.
+    # The bytes of the handler.
 
     def deliver(self, parts: list[bytes]) -> None:
-        """Pass on what the handler has written.
+        """Check bytes of the handler, and send them.
 
         Raises:
-            ContractError: it is no answer.
-            ClientDisconnected: the client is gone.
+            ContractError: they are not a valid response.
+            ClientDisconnected: the connection is lost.
         """
         if self._response.state is START:
             head, parts = self._split(parts)
@@ -138,15 +139,15 @@ class RelayWriter(EncoderWrapper):
                     self.inner.framed([*lines, *self._content_of(parts)])
                     return
                 if lines:
-                    self.inner.framed(lines)  # an interim one, and the head of the answer is still to come
+                    self.inner.framed(lines)  # an interim head; the final head has to follow
                 head, parts = self._split(parts)
         elif content := self._content_of(parts):
             self.inner.framed(content)
 
     def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
-        """Split a head off what has come; keep it, and say that there is none, as long as its end is missing."""
+        """Split a head off the bytes. As long as its end is missing, keep the bytes and return an empty head."""
         if not self._head_bytes and parts and (end := _END.search(parts[0])) and end.end() == len(parts[0]):
-            return parts[0], parts[1:]  # as the handlers of http.server write it, in one piece
+            return parts[0], parts[1:]  # handlers of http.server write the head by one call
         data = self._head_bytes + b"".join(parts)
         end = _END.search(data)
         if end is None:
@@ -158,32 +159,32 @@ class RelayWriter(EncoderWrapper):
         return data[: end.end()], [data[end.end() :]]
 
     async def writable(self) -> None:
-        """Wait while the client is slow."""
+        """Wait until the client has read enough (back-pressure)."""
         await self._sink.writable()
 
     def ended(self) -> None:
-        """The handler has returned; whether its answer is whole is looked at when the answer is finished."""
+        """The handler has returned. `end` checks later whether the response is complete."""
         if self.resets:
             self._framing = CLOSE
             self._response.abort()
         elif (self._interim or self.hangs_up) and self._response.state is START and not self._head_bytes:
-            self.close_connection = True  # 102 as an answer, say: the handler has had nothing else to say
+            self.close_connection = True  # the handler has sent only an interim head (102, for example)
             self._framing = NONE
             self._response.relayed(0, 0)
 
-    # What the answer asks of its encoder.
+    # Methods of `Encoder`.
 
     @property
     def complete(self) -> bool:
-        """Whether the client has everything; a tunnel ends when one of them goes."""
+        """Whether all of the content has been sent; a tunnel may end at any time."""
         full = self._framing is LENGTH and self._response.size >= self._length
         return self.tunnelled or self._no_content or full
 
     def end(self, parts: list[bytes], size: int) -> int:
-        """The handler has returned.
+        """The handler has returned: check that its response is complete.
 
         Raises:
-            ContractError: a part of the answer is missing.
+            ContractError: content is missing.
         """
         if self._framing is LENGTH and self._response.size < self._length:
             raise ContractError(f"{self._response.size} bytes of content, but Content-Length says {self._length}")
@@ -192,17 +193,17 @@ class RelayWriter(EncoderWrapper):
         return 0
 
     def restart(self) -> Encoder:
-        """Let somebody else answer, in the usual way."""
+        """Return the encoder that was replaced, for a response of the server (an error)."""
         return self.inner.restart()
 
     def abort(self) -> None:
-        """Cut the connection; by a reset where closing it is how the content would end."""
+        """Close the connection; by RST if the client would take a normal close for the end of the content."""
         self._sink.cut(reset=self._framing is CLOSE)
 
-    # A head.
+    # Heads.
 
     def _take_head(self, head: bytes) -> list[bytes]:
-        """Decide by a head how the answer goes on; return it as it is to be sent."""
+        """Set the framing of the response by its head; return the head as it is sent."""
         facts = _read_known_head(head) if len(head) <= _SHORT_HEAD else _read_head(head)
         head = facts.text
         if 100 <= facts.status < 200:
@@ -211,7 +212,7 @@ class RelayWriter(EncoderWrapper):
         self._response.relayed(facts.status, 0)
         close = facts.closes
         if facts.chunked and (request.http10 or facts.length is not None):
-            # RFC 9112 sections 6.1 and 6.2: an old client knows no chunks, they are taken apart for it.
+            # RFC 9112 sections 6.1 and 6.2. For an HTTP/1.0 client the chunks are decoded.
             head = _without(head, b"transfer-encoding" if request.http10 else b"content-length")
         if facts.chunked and request.http10:
             head = _without(head, b"content-length")
@@ -224,7 +225,7 @@ class RelayWriter(EncoderWrapper):
             self._no_content = True
             if facts.status == 204:
                 head = _without_framing(head)
-                # Nobody knows what a handler thinks that comes next which announces content.
+                # The handler has announced content, which 204 cannot have: what it writes next may be content.
                 close = close or facts.chunked or bool(facts.length)
         elif facts.chunked:
             self._framing = MANUAL
@@ -243,7 +244,7 @@ class RelayWriter(EncoderWrapper):
         return [head]
 
     def _take_interim(self, facts: _Head, head: bytes) -> list[bytes]:
-        """Section 15.2 of RFC 9110: 100 only if the client still waits for it; 101 is the last head."""
+        """Handle an interim head, RFC 9110 section 15.2: 100 is sent only if the client waits for it; 101 is final."""
         if facts.status == 100:
             return [head] if self._sink.continued() else []
         if facts.status == 101:
@@ -254,13 +255,13 @@ class RelayWriter(EncoderWrapper):
         return [head] if not self.request.http10 else []
 
     def _open_tunnel(self) -> None:
-        """Nobody knows where the answer ends, so it ends with the connection."""
+        """The rest of the connection is another protocol, so the response ends with the connection."""
         self.tunnelled = True
         self._framing = CLOSE
         self.close_connection = True
 
     def _content_of(self, parts: list[bytes]) -> list[bytes]:
-        """What may be passed on of content."""
+        """Return the part of the handler's content that is sent."""
         if self._no_content and not self._is_no_http():
             return []
         if self._framing is MANUAL:
@@ -275,14 +276,14 @@ class RelayWriter(EncoderWrapper):
             parts = [b"".join(parts)[: self._length - passed]]
             size = len(parts[0])
             if not self.close_connection:
-                self.close_connection = True  # the handler and its client may disagree on what is next
+                self.close_connection = True  # a handler that miscounts may do so in the next response, too
                 error = ContractError(f"more content than Content-Length says, {self._length} bytes; it is cut")
                 self._response.report(error)
         self._response.relayed(self.status, size)
         return parts if size else []
 
     def _is_no_http(self) -> bool:
-        """Whether what comes after an answer belongs to it, since the two of them have begun to speak otherwise."""
+        """Whether bytes after a complete response are another protocol: the handler has read from its socket."""
         if self.spoken is None or not self.spoken():
             return False
         self._no_content = False
@@ -291,7 +292,7 @@ class RelayWriter(EncoderWrapper):
 
 
 def _check_beginning(data: bytes) -> None:
-    """See early that this will be no head."""
+    """Raise `ContractError` if incomplete bytes cannot become a head."""
     if not data.startswith(b"HTTP/1."[: len(data)]) or len(data) > _LONGEST_HEAD:
         raise ContractError(
             f"the handler wrote {data[:40]!r} where a status line should be: call send_response() first"
@@ -299,10 +300,10 @@ def _check_beginning(data: bytes) -> None:
 
 
 def _read_head(head: bytes) -> _Head:
-    """Read what decides.
+    """Parse a head.
 
     Raises:
-        ContractError: it is no head, or contradicts itself.
+        ContractError: the head is malformed, or its fields contradict each other.
     """
     line = _STATUS_LINE.match(head)
     if line is None:
@@ -312,7 +313,7 @@ def _read_head(head: bytes) -> _Head:
     codings: list[bytes] = []
     connection: list[bytes] = []
     at = line.end()
-    # RFC 9112 section 5.2; xmlrpc.server sends tracebacks like that.
+    # Unfold lines, RFC 9112 section 5.2: xmlrpc.server sends tracebacks in folded fields.
     head, folds = _FOLD.subn(b" ", head) if head[at : at + 1] not in (b" ", b"\t") else (head, 0)
     end = len(head) - (2 if head.endswith(b"\r\n") else 1)  # the empty line
     while at < end:
@@ -324,7 +325,7 @@ def _read_head(head: bytes) -> _Head:
         if name == b"content-length":
             lengths.append(value)
             if len(lengths) > 1:
-                continue  # RFC 9110 section 8.6: the same again is left out
+                continue  # RFC 9110 section 8.6: a repeated equal Content-Length is left out
         elif name == b"connection":
             connection += [token.strip(_OWS) for token in value.lower().split(b",")]
         elif name == b"transfer-encoding":
@@ -339,7 +340,7 @@ def _read_head(head: bytes) -> _Head:
 
 
 def _why_no_field(line: bytes) -> str:
-    """Say what is wrong with a line that is no field, RFC 9112 section 5."""
+    """Return a message about a line that is not a valid field, RFC 9112 section 5."""
     name, colon, _ = line.partition(b":")
     if line[:1] in (b" ", b"\t"):
         why = "it begins with white space, as folded lines do"
@@ -352,22 +353,22 @@ def _why_no_field(line: bytes) -> str:
     return f"{line[:80]!r} in the head of an answer is no field: {why}"
 
 
-# Most answers of a second have the same head. The result depends on the bytes alone.
+# The responses of one second mostly have the same head. The result depends on the bytes alone.
 _read_known_head = functools.lru_cache(64)(_read_head)
 
 
 def _without(head: bytes, name: bytes) -> bytes:
-    """A head without the fields of a name."""
+    """Return a head without the fields of a name."""
     return re.sub(rb"(?im)^" + name + rb":[^\n]*\n", b"", head)
 
 
 def _without_framing(head: bytes) -> bytes:
-    """A head that must not announce content (RFC 9110 section 8.6): of 1xx, 204, and 2xx to CONNECT."""
+    """Return a head without framing fields: 1xx, 204, and 2xx to CONNECT must not have them, RFC 9110 section 8.6."""
     return _without(_without(head, b"content-length"), b"transfer-encoding")
 
 
 def _closing(head: bytes) -> bytes:
-    """A head that says that the connection closes."""
+    """Return a head with ``Connection: close``."""
     head = _without(head, b"connection")
     end = head.index(b"\n") + 1  # after the status line
     return head[:end] + b"Connection: close\r\n" + head[end:]

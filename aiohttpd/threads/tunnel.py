@@ -1,7 +1,8 @@
-"""Tunnel: a connection that a handler has taken over.
+"""Tunnel: raw access to a connection, for handlers of ``http.server`` that read beyond their request.
 
-Owns what happens once the bytes of a client may be no HTTP any more: they are read as they come, or pumped through a
-real socket, for code that wants one. What such code has not read in the end is HTTP after all.
+The bytes after the request may be another protocol (after CONNECT or an upgrade) or the next request. A handler reads
+them as they arrive, or through a socket pair if it uses ``self.connection``. If the handler has read none of them, they
+are parsed as the next request.
 """
 
 import asyncio
@@ -20,10 +21,14 @@ _PIECE = 64 * 1024
 
 
 class Tunnel:
-    """The bytes after a head, both ways.
+    """The bytes after a request, in both directions.
+
+    Args:
+        writer: the response.
+        request: the request.
 
     Attributes:
-        theirs: the handler's end of a pair of sockets; None if it has not asked for one.
+        theirs: the handler's end of the socket pair; None if the handler has not used its socket.
     """
 
     def __init__(self, writer: RelayWriter, request: Request) -> None:
@@ -32,27 +37,33 @@ class Tunnel:
         self._peer = request.peer
         self._reader: Body | None = None
         self._ours: socket.socket | None = None
-        self._look: socket.socket | None = None  # another one for theirs, which has no timeout, whatever they set
+        self._look: socket.socket | None = None  # a duplicate of ``theirs``, for peeking with MSG_DONTWAIT
         self._incoming: asyncio.Task[None] | None = None
         self._outgoing: asyncio.Task[None] | None = None
-        self._unsent = memoryview(b"")  # of what is being passed on
-        self._beyond = 0  # bytes that followed the request
+        self._unsent = memoryview(b"")  # bytes that are not in the socket pair yet
+        self._beyond = 0  # number of bytes that followed the request
 
     @property
     def is_open(self) -> bool:
-        """Whether what the client sends comes here."""
+        """Whether the bytes of the client come to this tunnel."""
         return self._reader is not None
 
     async def read(self, n: int) -> bytes:
-        """Read what the client sends."""
+        """Read at most ``n`` bytes of the client; the first call opens the tunnel."""
         if self._reader is None:
             self._reader = self._peer.open_tunnel(last=self._writer.tunnelled)
         return await self._reader.read(n)
 
     def pair(self, waiting: bytes, file: IO[bytes] | None, rest: Read | None) -> socket.socket:
-        """Make a pair of sockets and begin to pump: what waits already, the rest of the body, and what follows.
+        """Make a socket pair, and begin to copy bytes between it and the client.
 
-        Returns the handler's end.
+        Args:
+            waiting: bytes that have been read and come first.
+            file: the spooled part of the body, which comes next.
+            rest: reads the rest of the body. After it come the bytes that follow the request.
+
+        Returns:
+            The handler's end of the pair.
         """
         loop = asyncio.get_running_loop()
         self._ours, self.theirs = socket.socketpair()
@@ -64,32 +75,32 @@ class Tunnel:
         return self.theirs
 
     def spoken(self) -> bool:
-        """Whether the handler has read of what follows its request: then the two of them speak as they like."""
+        """Whether the handler has read bytes that follow its request; then they are not parsed as HTTP."""
         size = self._beyond - len(self._unsent)
         if size <= 0:
             return False
         try:
             assert self._look is not None
             return len(self._look.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT)) < size
-        except OSError:  # all of it, or the socket is somebody else's now
+        except OSError:  # nothing is left, or the handler has closed or detached the socket
             return True
 
     async def ended(self) -> None:
-        """The handler has returned: wait until all that it has sent has been passed on.
+        """The handler has returned: wait until all bytes that it has written to its socket have been sent.
 
         Raises:
-            ContractError: what it has sent is no answer.
+            ContractError: the bytes are not a valid response.
         """
         if self.theirs is not None:
             with contextlib.suppress(OSError):
-                self.theirs.shutdown(socket.SHUT_WR)  # whoever else still has it
-            if self._look is not None and self.theirs.fileno() < 0:  # it has been detached, and may go on
+                self.theirs.shutdown(socket.SHUT_WR)  # also if another thread or a child process has the socket
+            if self._look is not None and self.theirs.fileno() < 0:  # the handler has detached it, and may still use it
                 self._look.close()
         if self._outgoing is not None:
             await self._outgoing
 
     async def end(self) -> bytes | None:
-        """Pass nothing on any more; give what followed the request, or None if the handler has read of it."""
+        """Stop copying to the handler; return the bytes that followed the request, None if the handler has read any."""
         if self._incoming is not None:
             self._incoming.cancel()
             await asyncio.wait([self._incoming])
@@ -103,23 +114,23 @@ class Tunnel:
         return found[len(found) - self._beyond :]
 
     def give_back(self, unread: bytes) -> None:
-        """What follows the request is HTTP."""
+        """Close the tunnel: the bytes after the request, ``unread`` first, are parsed as HTTP."""
         if self._reader is not None:
             self._reader = None
             self._peer.close_tunnel(unread)
 
     def close(self) -> None:
-        """It is over."""
+        """Cancel the copying, and close the sockets."""
         self._writer.spoken = None
         for task in (self._incoming, self._outgoing):
             if task is not None and not task.cancel() and not task.cancelled():
-                task.exception()  # has been told already
+                task.exception()  # retrieve it, so that asyncio does not log it; `ended` has raised it
         for sock in (self.theirs, self._look, self._ours):
             if sock is not None:
                 sock.close()
 
     async def _pump_in(self, waiting: bytes, file: IO[bytes] | None, rest: Read | None, ours: socket.socket) -> None:
-        with contextlib.suppress(OSError, HTTPError):  # either of them has gone
+        with contextlib.suppress(OSError, HTTPError):  # the client or the handler has closed its side
             try:
                 await self._pass_on(waiting, ours)
                 while file is not None and (data := file.read(_PIECE)):
@@ -130,10 +141,10 @@ class Tunnel:
                     self._beyond += len(data)
                     await self._pass_on(data, ours)
             finally:
-                ours.shutdown(socket.SHUT_WR)  # the handler reads an end, too
+                ours.shutdown(socket.SHUT_WR)  # the handler reads the end of the stream
 
     async def _pass_on(self, data: bytes, ours: socket.socket) -> None:
-        """Send all of it; ``_unsent`` says how far that has come."""
+        """Send bytes into the socket pair; ``_unsent`` is the part that is still to be sent."""
         self._unsent = memoryview(data)
         while self._unsent:
             try:
@@ -151,7 +162,7 @@ class Tunnel:
                     self._writer.deliver([data])
                     await self._writer.writable()
             except (ClientDisconnected, ContractError):
-                ours.shutdown(socket.SHUT_RDWR)  # the handler learns of it when it reads or writes
+                ours.shutdown(socket.SHUT_RDWR)  # the next read or write of the handler fails
                 raise
 
 
