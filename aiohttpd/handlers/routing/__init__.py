@@ -1,8 +1,8 @@
-"""Routing: which App serves which path.
+"""Routing: chooses the App for a request by its path and host.
 
-``pattern`` reads the text of a route and says which of two is more specific, ``tree`` finds the route for a path,
-``functions`` makes handler classes of functions and single methods, ``errors`` answers for errors in one place, and
-``router`` is the App that puts them together.
+``pattern`` parses the text of a route and compares two routes, ``tree`` finds the route for a path, ``functions``
+makes handler classes of functions and of single methods, ``errors`` calls error handlers, and ``router`` has the App,
+`Router`.
 """
 
 from .errors import handle_errors

@@ -1,7 +1,7 @@
-"""Errors in one place: functions that answer for a status or an exception, for all of an application.
+"""Error handlers: functions that respond to a status or an exception, for all handlers of an application.
 
-Owns which function answers for which error. That a handler asks for it is written in `base`; for Apps that are no
-handlers it is done here.
+Owns the choice of the function for an error, and the calls for Apps that are not handler classes. Handler classes call
+their error handlers in `base`.
 """
 
 import functools
@@ -23,16 +23,17 @@ ErrorHandler = Callable[[Any, Any], Awaitable[None]]
 
 
 class ErrorHandlers:
-    """Functions by the status or the class of the errors that they answer for.
+    """Error handlers by status code or exception class.
 
     Args:
-        handlers: ``async def page(self, error)`` by status code or exception class. ``self`` is the handler, with the
-            whole contract.
-        outer: those of a router around; asked for what these have nothing for.
+        handlers: functions ``async def page(self, error)`` by status code or exception class. ``self`` is the handler,
+            and the function sends a response as a ``do_GET`` does.
+        outer: the error handlers of a router around, for errors that have no function here.
 
     Raises:
-        TypeError: a key is neither, or a function is not asynchronous or takes other arguments.
-        ValueError: a key is no status of an error.
+        TypeError: a key is neither a status nor an exception class; or a function is not asynchronous, or has other
+            parameters.
+        ValueError: a status is not 400 to 599.
     """
 
     def __init__(self, handlers: Mapping[Any, ErrorHandler], outer: ErrorPages | None = None) -> None:
@@ -42,7 +43,7 @@ class ErrorHandlers:
         self._outer = outer
 
     def within(self, outer: ErrorPages | None) -> "ErrorHandlers":
-        """The same, within those of a router around."""
+        """Return the same error handlers with those of a router around as ``outer``."""
         return self if outer is None or outer is self else ErrorHandlers(self._handlers, outer)
 
     def has(self, error: BaseException) -> bool:
@@ -50,9 +51,9 @@ class ErrorHandlers:
         return self._find(error) is not None or (self._outer is not None and self._outer.has(error))
 
     async def answer(self, handler: Any, error: BaseException) -> bool:
-        """Have a function answer for an error; say whether there is one.
+        """Call the function for an error, which sends a response; return False if there is none.
 
-        What no function was written for, but `Exception` or 500, is logged with its traceback as well.
+        If the function is that for `Exception` or 500, the error is unexpected, and is also logged with its traceback.
         """
         key = self._find(error)
         if key is None:
@@ -66,7 +67,11 @@ class ErrorHandlers:
         return True
 
     def _find(self, error: BaseException) -> int | type[Exception] | None:
-        """The key for an error: the nearest class; the status before `HTTPError`; `Exception` for no `HTTPError`."""
+        """Return the key for an error: the first of its classes in MRO order that is a key.
+
+        For an `HTTPError` its status is tried before the class `HTTPError`, and `Exception` is not used. For other
+        exceptions 500 is tried last.
+        """
         is_http = isinstance(error, HTTPError)
         for cls in type(error).__mro__:
             if is_http and cls is HTTPError and error.status in self._handlers:  # type: ignore[attr-defined]
@@ -96,21 +101,29 @@ def handle_errors(
     *,
     handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler,
 ) -> App:
-    """Make an App around an App, with functions that answer for its errors.
+    """Wrap an App: functions respond to its errors.
+
+    ::
+
+        async def not_found(self, error):
+            self.send_text("There is no such page.", 404)
+
+        app = aiohttpd.handle_errors(Handler, {404: not_found})
 
     Args:
         app: a handler class, or another App.
         error_handlers: as for `ErrorHandlers`.
-        handler: the class of the handler that functions get for an App that is no handler class.
+        handler: the class of ``self`` in the functions if ``app`` is not a handler class.
 
     Raises:
-        TypeError: ``app`` is no App; or as `ErrorHandlers`.
+        TypeError: ``app`` is not an App; or as for `ErrorHandlers`.
+        ValueError: as for `ErrorHandlers`.
     """
     return _Handling(app, error_handlers, handler)
 
 
 class _Handling:
-    """An App with answers for its errors; it can be handed to workers if the functions can."""
+    """An App with error handlers. It can be pickled for workers if the App and the functions can."""
 
     def __init__(
         self,
@@ -135,7 +148,12 @@ class _Handling:
 
 
 def guarded(app: Any, base: type[BaseHTTPRequestHandler]) -> App:
-    """An App whose errors ``request.error_pages`` answers: handler classes ask for it, others have an App around."""
+    """Return an App that uses ``request.error_pages``. Handler classes do that themselves; other Apps are wrapped.
+
+    Args:
+        app: an App.
+        base: the class of ``self`` in error handlers if ``app`` is not a handler class.
+    """
     inner = resolve_app(app)
     if isinstance(app, type) and is_handler_class(app) and hasattr(app, "serve"):
         return inner
@@ -159,7 +177,7 @@ def guarded(app: Any, base: type[BaseHTTPRequestHandler]) -> App:
 def answer_error(
     base: type[BaseHTTPRequestHandler], request: Request, response: StreamWriter, error: Exception
 ) -> Awaitable[None]:
-    """Answer for an error as a handler of a class does that raises it."""
+    """Respond to an error as if a handler of the class ``base`` had raised it."""
     response.restart()
     cls: Any = base
     handler: Awaitable[None] = _raising(cls)(request, response)
@@ -169,7 +187,7 @@ def answer_error(
 
 @functools.cache
 def _raising(base: Any) -> Callable[[Request, StreamWriter], Awaitable[None]]:
-    """A class of handlers that have nothing but an error to answer for."""
+    """Derive a handler class whose ``setup`` raises the attribute ``error``."""
 
     async def setup(self: Any) -> None:
         raise self.error

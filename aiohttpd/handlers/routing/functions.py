@@ -1,6 +1,6 @@
-"""Functions and single methods as routes: each becomes a handler class, so the whole contract holds for it.
+"""Functions and single methods as routes: each becomes a ``do_*`` method of a handler class made here.
 
-Owns how that class is made. Where it stands in a table is `router`'s.
+So they can use everything that handlers can. `router` adds these classes to its table.
 """
 
 import inspect
@@ -24,12 +24,12 @@ class _Mark(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """The methods of a class that are routes of their own, for one path.
+    """A route made of methods of a class that have the same path in their `route` decorator.
 
     Attributes:
         path: the text of the route.
-        name: of the route.
-        cls: a handler class that has these methods and no other ``do_*``.
+        name: the name of the route.
+        cls: a class derived from the handler class, with these methods as its only ``do_*``.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Marked(NamedTuple):
 
 
 def route(methods: str | Iterable[str], path: str, *, name: str | None = None) -> Callable[[F], F]:
-    """Have a method of a handler class answer a path of its own.
+    """Decorate a method of a handler class: it responds to requests for a path of its own.
 
     ::
 
@@ -50,15 +50,15 @@ def route(methods: str | Iterable[str], path: str, *, name: str | None = None) -
 
         site = aiohttpd.Router({"/notes/{id:int}": Note})
 
-    The path counts from the root of the `Router` that has the class in its table, or is given it by `Router.include`.
+    The path is relative to the root of the `Router` that has the class in its table, or gets it by `Router.include`.
 
     Args:
-        methods: one method of HTTP, or several.
+        methods: one HTTP method, or several.
         path: as in the table of a `Router`.
-        name: for `Router.url`, by default the name of the function.
+        name: the name for `Router.url`, by default that of the function.
 
     Raises:
-        ValueError: this is no method of HTTP.
+        ValueError: a method is not a valid HTTP method.
     """
     mark = _Mark(methods_of(methods), path, name)
 
@@ -71,10 +71,14 @@ def route(methods: str | Iterable[str], path: str, *, name: str | None = None) -
 
 
 def methods_of(methods: str | Iterable[str]) -> tuple[str, ...]:
-    """The names of methods that have been given.
+    """Return HTTP methods as a tuple.
+
+    Args:
+        methods: one method, or several.
 
     Raises:
-        ValueError: one is no method of HTTP, or there is none; or it is CONNECT, whose target is no path.
+        ValueError: there is none, or one is not a valid method in upper case; or it is CONNECT, whose target is not a
+            path.
     """
     names = (methods,) if isinstance(methods, str) else tuple(methods)
     for name in names:
@@ -90,7 +94,13 @@ def methods_of(methods: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def function_class(path: str, base: type[BaseHTTPRequestHandler], module: str) -> type[BaseHTTPRequestHandler]:
-    """A handler class to which functions are added; its qualified name has theirs."""
+    """Return a new handler class for `add_function`.
+
+    Args:
+        path: the text of the route.
+        base: the class to derive from.
+        module: the module of the functions.
+    """
     made = _derived("Functions", base, {"__module__": module, "__doc__": f"The functions of the route {path}."})
     made.__qualname__ = ""
     return made
@@ -99,11 +109,13 @@ def function_class(path: str, base: type[BaseHTTPRequestHandler], module: str) -
 def add_function(
     cls: type[BaseHTTPRequestHandler], path: str, methods: Iterable[str], function: Callable[[Any], Any]
 ) -> None:
-    """Have a function answer methods, as the ``do_*`` of a class.
+    """Add a function to a class of `function_class` as the ``do_*`` of HTTP methods.
+
+    The name of the function is appended to the qualified name of the class, for error messages.
 
     Raises:
-        TypeError: it cannot be called with the handler alone.
-        ValueError: the class has such a method already.
+        TypeError: the function cannot be called with one argument, the handler.
+        ValueError: the class has a function for one of the methods already.
     """
     _check_function(function)
     for method in methods:
@@ -118,7 +130,7 @@ def _name_of(function: Callable[[Any], Any]) -> str:
 
 
 def marked_methods(cls: type[BaseHTTPRequestHandler]) -> Iterator[Marked]:
-    """What `route` has marked in a class, and in those that it is derived from: one for each path."""
+    """Yield a route for each path in the `route` decorators of a class and its base classes."""
     found: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
     for attribute in dir(cls):

@@ -1,11 +1,11 @@
-"""Patterns: the text of a route, ``example.org/notes/{id:int}``, and the paths that it stands for.
+"""Patterns: parsing and comparison of the texts of routes, such as ``example.org/notes/{id:int}``.
 
-Owns the grammar of these texts, the converters of parameters, and the question which of two patterns is more specific.
-It is asked when routes are added, and never for a request.
+Owns the grammar of patterns, the converters of parameters, and the comparison of two patterns. Patterns are parsed and
+compared when routes are added; for requests only converters and `split_path` are used.
 
-A pattern is a host, which may be left out, and a path. Each segment of the path is literal or one parameter. The end
-says what may follow: nothing, a slash (``{$}``), or any path: after a slash for the App that is mounted there, as
-``{rest...}`` in a parameter.
+A pattern is an optional host and a path. Each segment of the path is literal, or one parameter. The end of the pattern
+decides what may follow the segments: nothing; one slash (``{$}``); any path for an App that is mounted there (the
+pattern ends with a slash); or any path as a parameter (``{rest...}``).
 """
 
 import enum
@@ -16,22 +16,22 @@ from typing import Any, NamedTuple
 
 __all__ = ["CONVERTERS", "NO_MATCH", "Converter", "End", "Param", "Pattern", "Relation", "compare", "split_path"]
 
-NO_MATCH: Any = object()  # what `Converter.read` gives for a text that is no value
-_LARGEST = 2**63 - 1  # as databases have it
+NO_MATCH: Any = object()  # the result of `Converter.read` for a text that does not match
+_LARGEST = 2**63 - 1  # the largest int of a parameter: the largest 64-bit integer of databases
 
 
 class Converter:
-    """Which texts a parameter takes, and what a handler gets of them.
+    """Converts the text of a path segment to the value of a parameter.
 
     ::
 
         site = Router({"/archive/{year:year}": Archive}, converters={"year": Converter("[0-9]{4}", int)})
 
     Args:
-        pattern: a regular expression that the whole segment has to match, decoded. It is tried once the segments before
-            it have matched, so a request for another path never reaches it.
-        parse: makes the value of the text; ValueError means that the text does not match.
-        format: makes the text of a value, for `Router.url`.
+        pattern: a regular expression that the whole segment has to match, after percent-decoding. It is tried only if
+            all segments before have matched.
+        parse: converts the text to the value; ValueError means that the text does not match.
+        format: converts a value to its text, for `Router.url`.
     """
 
     def __init__(self, pattern: str, parse: Callable[[str], Any] = str, format: Callable[[Any], str] = str) -> None:
@@ -41,7 +41,7 @@ class Converter:
         self._format = format
 
     def read(self, text: str) -> Any:
-        """The value of a text; `NO_MATCH` if it has none."""
+        """Return the value of a text; `NO_MATCH` if the text does not match."""
         if self._match(text) is None:
             return NO_MATCH
         try:
@@ -50,10 +50,10 @@ class Converter:
             return NO_MATCH
 
     def write(self, value: Any) -> str:
-        """The text of a value.
+        """Return the text of a value.
 
         Raises:
-            ValueError: no route with this parameter would take it.
+            ValueError: the text does not match this converter.
         """
         text = self._format(value)
         if self.read(text) is NO_MATCH:
@@ -62,7 +62,7 @@ class Converter:
 
 
 class _Text(Converter):
-    """Any segment that is UTF-8."""
+    """The converter ``str``: it takes any segment that is not empty and valid UTF-8."""
 
     def __init__(self) -> None:
         super().__init__("(?s:.+)")
@@ -110,14 +110,14 @@ class Param(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """A route's text, taken apart.
+    """A parsed route text.
 
     Attributes:
-        text: as it was given.
-        host: of which it is, in lower case, ``*.`` at its beginning for all below it; empty for any.
-        segments: texts, decoded, and parameters.
-        end: what may follow.
-        rest: the name of the parameter that takes the rest; empty if there is none.
+        text: the text.
+        host: the host in lower case; ``*.`` at its beginning stands for all its subdomains; empty for any host.
+        segments: the literal segments, decoded, and the parameters.
+        end: what may follow the segments.
+        rest: the name of the parameter ``{rest...}``; empty if there is none.
     """
 
     text: str
@@ -128,10 +128,14 @@ class Pattern(NamedTuple):
 
     @classmethod
     def of(cls, text: str, converters: Mapping[str, Converter] = CONVERTERS) -> "Pattern":
-        """Read a text.
+        """Parse a text.
+
+        Args:
+            text: the text.
+            converters: the converters by name.
 
         Raises:
-            ValueError: it is no pattern; the message says what to write.
+            ValueError: it is not a valid pattern; the message says what to write.
         """
         host, slash, path = text.partition("/")
         if not slash:
@@ -157,12 +161,12 @@ class Pattern(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The names of its parameters, in their order."""
+        """The names of its parameters, in the order of the text."""
         return [segment.name for segment in self.segments if isinstance(segment, Param)] + [self.rest] * bool(self.rest)
 
     @property
     def literal(self) -> str | None:
-        """The one path that it stands for, if there is but one and it is written without an escape."""
+        """The only path that it matches, if it has no parameters and no character that needs percent-encoding."""
         if self.end.is_open or not all(isinstance(part, str) and _is_plain(part) for part in self.segments):
             return None
         return "/" + "/".join([*map(str, self.segments), *[""] * (self.end is End.SLASH and bool(self.segments))])
@@ -201,9 +205,10 @@ def _wrong(text: str, why: str) -> ValueError:
 
 
 def split_path(path: str) -> list[str]:
-    """The segments of a path as it was sent, each decoded once; a slash at its end gives an empty one.
+    """Split a path as the client has sent it into segments, and percent-decode each once.
 
-    A slash that was encoded stays within its segment. Bytes that are no UTF-8 become surrogates.
+    A slash at the end gives an empty last segment. An encoded slash (``%2F``) becomes part of its segment. Bytes that
+    are not UTF-8 become surrogates.
     """
     parts = path.split("/")
     del parts[0]
@@ -215,20 +220,20 @@ def split_path(path: str) -> list[str]:
 
 
 class Relation(enum.Enum):
-    """How the paths of one pattern relate to those of another."""
+    """How the set of paths of one pattern relates to that of another."""
 
     EQUAL = "the same paths"
-    NARROWER = "some of the paths of the other"
-    WIDER = "all paths of the other, and more"
-    OVERLAP = "some in common, and each has its own"
-    DISJOINT = "none in common"
+    NARROWER = "a subset of the paths of the other"
+    WIDER = "a superset of the paths of the other"
+    OVERLAP = "some paths in common, and each has others"
+    DISJOINT = "no paths in common"
 
 
 EQUAL, NARROWER, WIDER, OVERLAP, DISJOINT = Relation
 
 
 def compare(one: Pattern, other: Pattern) -> Relation:
-    """How the paths of two patterns relate to each other; hosts do not count."""
+    """Compare the paths of two patterns; their hosts are ignored."""
     found = EQUAL
     for mine, theirs in zip(one.segments, other.segments, strict=False):
         found = _both(found, _compare_segments(mine, theirs))

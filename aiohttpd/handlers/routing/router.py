@@ -1,12 +1,15 @@
-"""Router: an App that leads each request to another App, by its path, and by its host where routes name one.
+"""Router: an App that passes each request to another App, chosen by path and, if routes name hosts, by host.
 
-Owns the table, and what is answered without an App: 404, redirects to the one spelling of a path, ``OPTIONS *``.
+Owns the table of routes, and the responses of the router itself: 404, redirects to normalized paths, ``OPTIONS *``.
 
-One path has one spelling. A path with an empty segment, ``.`` or ``..``, encoded or not, is redirected (308, to GET and
-HEAD) to the path without, and is 404 for other methods. A slash more or less at the end is redirected (308) where only
-the other path has a route. Percent-encoding is decoded once, segment by segment, so ``%2F`` never makes a new segment;
-where an App could take it for a slash (that of a mount or a ``{rest...}``, a file server, what is no handler class of
-ours), it is 404 unless the path with a slash leads to the same route.
+Paths are normalized:
+
+- GET and HEAD for a path with an empty segment, ``.`` or ``..``, encoded or not, are redirected (308) to the path
+  without it (RFC 3986 section 5.2.4). Other methods get 404.
+- If a path has no route, but has one with a slash added or removed at its end, it is redirected (308) to that path.
+- Percent-encoding is decoded once, after the path was split at slashes, so ``%2F`` does not separate segments. Some
+  Apps would decode it as a slash: mounted Apps, Apps with ``{rest...}``, file servers, and Apps that are not handler
+  classes. There such a path gets 404, unless the path with a real slash has the same route.
 """
 
 import functools
@@ -41,13 +44,13 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 class Route(NamedTuple):
-    """One line of the table of a `Router`.
+    """A route of a `Router`.
 
     Attributes:
-        pattern: which paths.
-        given: the App, as it was given.
-        app: the short way into it.
-        name: for `Router.url`; empty if it has none.
+        pattern: the pattern of its paths.
+        given: the App, as it was given to the router.
+        app: the function that is called for a request.
+        name: the name for `Router.url`; empty if it has none.
     """
 
     pattern: Pattern
@@ -57,13 +60,13 @@ class Route(NamedTuple):
 
     @property
     def methods(self) -> list[str]:
-        """The methods that it answers; none if only the App itself knows."""
+        """The HTTP methods of a handler class; an empty list for another App."""
         cls = self._handler_class
         return [] if cls is None else allowed_methods(cls)
 
     @property
     def by_segments(self) -> bool:
-        """Whether it has parameters to look at, and no need for the path; a file server has not."""
+        """Whether the App uses parameters, not the path itself: a handler class that is not a file server."""
         return self._handler_class is not None and not hasattr(self._handler_class, "translate_path")
 
     @property
@@ -73,7 +76,7 @@ class Route(NamedTuple):
 
 
 class Router:
-    """An App that leads each request to the App of its path.
+    """An App that passes each request to the App of its route.
 
     ::
 
@@ -90,22 +93,24 @@ class Router:
         async def ping(self: aiohttpd.BaseHTTPRequestHandler) -> None:
             self.send_text("pong")
 
-    A path that ends with a slash, but ``/`` itself, is a mount: the App gets all paths below, without the prefix, which
-    it finds in ``self.request.root_path``. ``{$}`` at the end stands for a page with a slash (``/notes/{$}``),
-    ``{rest...}`` for any path. The most specific route wins, in whatever order they are given; first the path decides,
-    then the method.
+    A route that ends with a slash, except ``/`` itself, is a mount: the App gets all paths below it. In its requests
+    the prefix is removed from the path, and is in ``self.request.root_path``. A route for one page whose path ends with
+    a slash is written with ``{$}`` (``/notes/{$}``). ``{rest...}`` at the end matches any path. The most specific route
+    is chosen, in whatever order routes are added. The method is checked after that, by the App.
 
     Args:
-        table: Apps by the text of their routes; handler classes of ``http.server`` and partials are Apps, too.
-        handler: the class that functions are methods of, and that answers for what the router itself refuses.
-        error_handlers: ``async def page(self, error)`` by status code or exception class: what answers for it.
-        converters: more than ``str``, ``int`` and ``uuid``, by name.
-        connect: the App for CONNECT, whose target is no path; 501 without one.
-        lifespan: ``lifespan(server)``, an async context manager around those of the Apps.
+        table: Apps by the text of their routes. Handler classes of ``http.server`` and `functools.partial` objects are
+            Apps, too.
+        handler: the base class of handlers for functions, and of those that send the errors of the router itself.
+        error_handlers: functions ``async def page(self, error)`` by status code or exception class; see
+            `handle_errors`.
+        converters: converters by name, in addition to ``str``, ``int`` and ``uuid``.
+        connect: the App for CONNECT, whose target is not a path; without it CONNECT gets 501.
+        lifespan: ``lifespan(server)``, an async context manager; those of the Apps are entered within it.
 
     Raises:
-        TypeError: something in the table is no App.
-        ValueError: a text is no route, or two contradict each other; the message has both.
+        TypeError: a value of the table is not an App.
+        ValueError: a key is not a valid route, or two routes conflict; the message names both.
     """
 
     def __init__(
@@ -130,16 +135,16 @@ class Router:
         self._routes: list[Route] = []
         self._any_host: Tree[Route] = Tree()
         self._hosts: dict[str, Tree[Route]] = {}
-        self._known: dict[str, App] = {}  # by target, where that is the path; empty if there are hosts
+        self._known: dict[str, App] = {}  # routes without parameters, by path; empty if there are routes with hosts
         self._functions: dict[str, type[BaseHTTPRequestHandler]] = {}
         self._included: list[type] = []
-        self._steps: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table
+        self._steps: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table, for pickle
         if (error_body := error_body_of(handler)) is not None:
             self.error_body = error_body
         for path, app in (table or {}).items():
             self.add(path, app)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # to workers, by what has been done to make it
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled for workers as the calls that have made it
         return _rebuild, (self._options, self._steps)
 
     # The table.
@@ -148,13 +153,13 @@ class Router:
         """Add a route.
 
         Args:
-            path: its text, as in the table.
+            path: the text of the route, as in the table.
             app: a handler class, a `Router`, or another App.
-            name: for `url`; by default that of the class in lower case, with an underscore between words.
+            name: the name for `url`; by default the name of the class in lower case, with underscores between words.
 
         Raises:
-            TypeError: this is no App.
-            ValueError: as for the table.
+            TypeError: ``app`` is not an App.
+            ValueError: ``path`` is not a valid route, or conflicts with another one.
         """
         pattern = Pattern.of(path, self._converters)
         try:
@@ -167,7 +172,7 @@ class Router:
             self.include(app)
 
     def include(self, cls: type[BaseHTTPRequestHandler]) -> None:
-        """Add the methods of a handler class that `route` has marked; a class in the table needs no call."""
+        """Add the methods of a handler class that have the decorator `route`. `add` does so for its class."""
         if cls in self._included:
             return
         self._included.append(cls)
@@ -177,18 +182,19 @@ class Router:
             self._insert(Route(pattern, marked.cls, self._short(marked.cls), marked.name))
 
     def route(self, methods: str | Iterable[str], path: str, *, name: str | None = None) -> Callable[[F], F]:
-        """Have a function answer a path: it takes the handler, and has the whole contract.
+        """Decorate a function: it handles requests for a path. It gets the handler, as a ``do_GET`` does.
 
-        An ``async def`` runs in the event loop, a plain ``def`` in a worker thread. HEAD is answered by GET.
+        An ``async def`` runs in the event loop, a plain ``def`` in a worker thread. A function for GET also handles
+        HEAD.
 
         Args:
-            methods: one method of HTTP, or several.
-            path: the text of the route. More functions can be added with the same text, for other methods.
-            name: for `url`, by default that of the function.
+            methods: one HTTP method, or several.
+            path: the text of the route. Functions for other methods can be added with the same text.
+            name: the name for `url`, by default that of the function.
 
         Raises:
-            TypeError: the function cannot be called with the handler alone.
-            ValueError: as for the table; or this is no method, or there is a function for it already.
+            TypeError: the function cannot be called with one argument, the handler.
+            ValueError: as for `add`; or a method is not valid, or has a function for this path already.
         """
         names = methods_of(methods)
 
@@ -199,27 +205,27 @@ class Router:
         return decorate
 
     def get(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
-        """Have a function answer GET and HEAD; see `route`."""
+        """Decorate a function: it handles GET and HEAD; see `route`."""
         return self.route("GET", path, name=name)
 
     def post(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
-        """Have a function answer POST; see `route`."""
+        """Decorate a function: it handles POST; see `route`."""
         return self.route("POST", path, name=name)
 
     def put(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
-        """Have a function answer PUT; see `route`."""
+        """Decorate a function: it handles PUT; see `route`."""
         return self.route("PUT", path, name=name)
 
     def patch(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
-        """Have a function answer PATCH; see `route`."""
+        """Decorate a function: it handles PATCH; see `route`."""
         return self.route("PATCH", path, name=name)
 
     def delete(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
-        """Have a function answer DELETE; see `route`."""
+        """Decorate a function: it handles DELETE; see `route`."""
         return self.route("DELETE", path, name=name)
 
     def routes(self) -> Iterator[tuple[str, Route]]:
-        """All routes, those of routers in it included: the whole text, and the route."""
+        """Yield all routes, also those of mounted routers, each with its text from the root of this router."""
         for route in self._routes:
             yield route.pattern.text, route
             if isinstance(route.given, Router) and route.pattern.end is End.MOUNT:
@@ -229,7 +235,7 @@ class Router:
     def add_function(
         self, methods: str | Iterable[str], path: str, function: Callable[[Any], Any], name: str | None = None
     ) -> None:
-        """Have a function answer a path: `route` without a decorator."""
+        """Add a function as a route. The arguments and errors are those of `route`."""
         methods = methods_of(methods)
         cls = self._functions.get(path)
         made = cls or function_class(path, self._handler, getattr(function, "__module__", __name__))
@@ -258,22 +264,22 @@ class Router:
     # Names.
 
     def url(self, name: str | type, /, **params: Any) -> str:
-        """The path of a route, encoded, from its name and the values of its parameters.
+        """Return the percent-encoded path of a route, from its name and the values of its parameters.
 
         ::
 
             site.url("note", id=3)      # "/notes/3"
 
-        A route of a router in the table is found as well, with the prefix of its mount, if there is none of that name
-        here. A router does not know where it is mounted: in a handler, ``self.request.root_path`` says so.
+        If no route of this router has the name, those of mounted routers are searched, and the path has the prefix of
+        the mount. A router does not know where it is mounted itself: that prefix is ``self.request.root_path``.
 
         Args:
-            name: of the route, or the handler class that it leads to.
-            params: one for each parameter.
+            name: the name of the route, or its handler class.
+            params: the values of all parameters of the route, by name.
 
         Raises:
             LookupError: no route has this name, or several have.
-            ValueError: a parameter is missing or unknown, or has a value that its route does not take.
+            ValueError: a parameter is missing or unknown, or its converter does not accept the value.
         """
         found = self._named(name)
         if not found:
@@ -289,7 +295,7 @@ class Router:
         return before + _written(patterns[-1], params)
 
     def _named(self, name: str | type) -> list[tuple[Pattern, ...]]:
-        """The patterns, from the outermost router to the innermost, that lead to routes of a name; own ones first."""
+        """Find routes by name. Each is a tuple of patterns: those of its mounts, outermost first, then its own."""
         own: list[tuple[Pattern, ...]] = [
             (route.pattern,) for route in self._routes if (route.name == name and name) or route.given is name
         ]
@@ -303,7 +309,7 @@ class Router:
     # A request.
 
     def __call__(self, request: Request, response: StreamWriter) -> Awaitable[None]:
-        """Lead a request to its App."""
+        """Pass a request to the App of its route."""
         if self._pages is not None:
             request.error_pages = self._pages.within(request.error_pages)
         app = self._known.get(request.target)
@@ -330,7 +336,7 @@ class Router:
         return self._lead(request, response, found, segments)
 
     def _trees(self, request: Request) -> list[Tree[Route]]:
-        """Those of the host, the most specific first, and the one of any host."""
+        """The trees of the host and of its wildcards, the most specific first, then the tree for any host."""
         if not self._hosts:
             return [self._any_host]
         host = without_port(request.host or "").lower().removesuffix(".")
@@ -351,7 +357,7 @@ class Router:
             request = request.mounted("/".join(prefix))
         return found.route.app(request, response)
 
-    # What is answered here.
+    # Responses of the router itself.
 
     def _refuse(self, request: Request, response: StreamWriter, error: HTTPError) -> Awaitable[None]:
         return answer_error(self._handler, request, response, error)
@@ -373,12 +379,12 @@ class Router:
     def _other_slash(
         self, request: Request, response: StreamWriter, trees: list[Tree[Route]], segments: list[str]
     ) -> Awaitable[None]:
-        """Redirect to the path with a slash at its end, or without, if that has a route; else 404."""
+        """Redirect to the path with a slash added or removed at its end, if it has a route; else send 404."""
         with_slash = segments[-1] == ""
         other = segments[:-1] if with_slash else [*segments, ""]
         if not other or _first(trees, other) is None:
             return self._refuse(request, response, HTTPError(404))
-        # Relative, since a proxy may have taken a prefix away.
+        # The redirect is relative, since a proxy may have removed a prefix of the path.
         folder = relative_folder(request.path.removesuffix("/"))
         return _redirect(
             request, response, "../" + folder.removeprefix("./").removesuffix("/") if with_slash else folder
@@ -389,7 +395,7 @@ class Router:
         names = dict.fromkeys(name for _, route in self.routes() for name in route.methods)
         return list(names | {"OPTIONS": None})
 
-    # The life of a server.
+    # The lifespan.
 
     @property
     def has_lifespan(self) -> bool:
@@ -398,7 +404,7 @@ class Router:
 
     @asynccontextmanager
     async def lifespan(self, server: Any) -> AsyncIterator[None]:
-        """The lifespan of the application: its own, and within it those of the Apps in it, each of them once."""
+        """The lifespan of the router: its own, and within it those of the Apps of its routes, each once."""
         async with AsyncExitStack() as stack:
             entered: list[Any] = []
             for life in self._lives():
@@ -433,13 +439,13 @@ def _first(trees: Iterable[Tree[Route]], segments: list[str]) -> Found[Route] | 
 
 
 def _is_certain(found: Found[Route], trees: list[Tree[Route]], segments: list[str]) -> bool:
-    """Whether an App that takes an encoded slash for a slash gets no path that another route is for."""
+    """Whether the route stays the same if the App decodes ``%2F`` as a slash. If not, the request gets 404."""
     start = found.used if found.pattern.end.is_open else len(segments) if found.route.by_segments else 0
     rest = segments[start:]
     if not any("/" in segment for segment in rest):
         return found.pattern.rest == "" or all(map(_is_text, rest))
     if isinstance(found.route.given, Router):
-        return True  # it looks at segments, too
+        return True  # a router splits the path before it decodes, too
     flat = [*segments[:start], *"/".join(rest).split("/")]
     if not _UNCLEAN.isdisjoint(flat[:-1]) or flat[-1] in (".", ".."):
         return False
@@ -466,7 +472,7 @@ def _encoded(segment: str) -> str:
 
 
 def _written(pattern: Pattern, params: Mapping[str, Any]) -> str:
-    """The path of a pattern with values for its parameters."""
+    """Return the path of a pattern with values for its parameters."""
     texts = [part if isinstance(part, str) else _value(part, params[part.name]) for part in pattern.segments]
     if pattern.rest:
         rest = str(params[pattern.rest])
@@ -490,13 +496,13 @@ def _value(part: Param, value: Any) -> str:
 
 
 def _below(prefix: str, text: str) -> str:
-    """The text of a route of a router that is mounted."""
+    """Return the text of a route of a mounted router, with the prefix of the mount."""
     host, _, path = text.partition("/")
     return f"{prefix}{path}" if not prefix.startswith("/") else f"{host}{prefix}{path}"
 
 
 def _name_of(app: Any) -> str:
-    """The name of a class, in lower case, with an underscore between words."""
+    """Return the name of a class in lower case, with underscores between words; else that of the function."""
     given = getattr(app, "func", app)
     if isinstance(given, type):
         return "_".join(_words(given.__name__)).lower()
@@ -504,7 +510,7 @@ def _name_of(app: Any) -> str:
 
 
 def _hint(app: Any, path: str) -> str:
-    """What may have been meant by what is no App: a function of one argument."""
+    """Return a hint for the error message if the value is a function of one argument; else an empty text."""
     code = getattr(app, "__code__", None)
     return (
         f". A function that takes the handler is a route by router.get({path!r})"

@@ -1,10 +1,10 @@
-"""The tree of routes: one node for each segment, so that a match costs by the length of the path.
+"""The tree of routes: one node for each segment, so that a search takes time proportional to the length of the path.
 
-Owns how a route is found, and which routes cannot stand beside each other. It knows no requests and no Apps.
+Owns the search of a route, and the check for routes that conflict. It knows nothing of requests and Apps.
 
-Of all routes that match a path the most specific wins, whatever the order in which they were added: a literal segment
-before a parameter, a converter before plain text, both before what takes any path. Two routes that have paths in common
-of which neither is more specific than the other are refused when the second is added, as by Go's ServeMux.
+Of all routes that match a path the most specific one is chosen, in whatever order they were added: a literal segment
+before a parameter, a parameter with another converter before ``str``, both before a mount or ``{rest...}``. If two
+routes have paths in common and neither is more specific, adding the second raises an error, as in Go's ServeMux.
 """
 
 from collections import defaultdict
@@ -18,17 +18,17 @@ __all__ = ["Found", "Tree"]
 
 T = TypeVar("T")
 
-_FEW = 32  # patterns that a new one is compared with one by one
+_FEW = 32  # with at most so many candidates a new pattern is compared one by one
 
 
 class Found(NamedTuple, Generic[T]):
-    """A route that matches.
+    """A route that matches a path.
 
     Attributes:
-        pattern: of the route.
-        route: what was added with it.
-        values: of the parameters but the rest, in their order.
-        used: how many segments its pattern has; the others are the rest.
+        pattern: the pattern of the route.
+        route: the object that was added with the pattern.
+        values: the values of the parameters in the order of the pattern, without that of ``{rest...}``.
+        used: the number of segments that the pattern has matched; the others belong to the mount or ``{rest...}``.
     """
 
     pattern: Pattern
@@ -38,12 +38,12 @@ class Found(NamedTuple, Generic[T]):
 
 
 class _Node(Generic[T]):
-    """What may follow the segments up to here.
+    """A node of the tree: the possible continuations after a sequence of segments.
 
     Attributes:
-        literals: by the text of the next segment.
-        params: by converter, the more specific first.
-        ends: the routes that end here: without a slash, with one, and with any path.
+        literals: the nodes after a literal segment, by its text.
+        params: the nodes after a parameter, with its converter; the more specific first.
+        ends: the routes that end at this node, by their end: nothing, a slash, or any path.
     """
 
     __slots__ = ("ends", "literals", "params")
@@ -54,7 +54,7 @@ class _Node(Generic[T]):
         self.ends: dict[End, tuple[Pattern, T]] = {}
 
     def child(self, segment: str | Param) -> "_Node[T]":
-        """The node for a segment, made if it is not there."""
+        """Return the node after a segment; make it if it does not exist."""
         if isinstance(segment, str):
             return self.literals.setdefault(segment, _Node())
         for converter, node in self.params:
@@ -66,7 +66,13 @@ class _Node(Generic[T]):
         return made
 
     def find(self, segments: Sequence[str], at: int, values: tuple[Any, ...]) -> Found[T] | None:
-        """The most specific route below this node for the segments from ``at`` on."""
+        """Return the most specific route below this node.
+
+        Args:
+            segments: the segments of the path.
+            at: the index of the next segment.
+            values: the values of the parameters before.
+        """
         if at == len(segments):
             end = self.ends.get(End.NOTHING)
             return None if end is None else Found(*end, values, at)
@@ -88,7 +94,7 @@ class _Node(Generic[T]):
         return None if end is None else Found(*end, values, at)
 
     def in_common(self, pattern: Pattern, at: int) -> Iterator[Pattern]:
-        """The patterns below this node that may have paths in common with one, from its segment ``at`` on."""
+        """Yield the patterns below this node that may have paths in common with a pattern, from segment ``at`` on."""
         if at == len(pattern.segments):
             if pattern.end.is_open:
                 yield from self.all()
@@ -107,18 +113,18 @@ class _Node(Generic[T]):
             yield from child.in_common(pattern, at + 1)
 
     def all(self) -> Iterator[Pattern]:
-        """All patterns that end here or below."""
+        """Yield all patterns that end at this node or below."""
         yield from (pattern for pattern, _ in self.ends.values())
         for child in self.children():
             yield from child.all()
 
     def children(self) -> "list[_Node[T]]":
-        """The nodes that follow."""
+        """Return the child nodes."""
         return [*self.literals.values(), *(node for _, node in self.params)]
 
 
 class Tree(Generic[T]):
-    """Routes by their patterns, of one host."""
+    """The routes of one host, by their patterns."""
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
@@ -128,7 +134,7 @@ class Tree(Generic[T]):
         """Add a route.
 
         Raises:
-            ValueError: there is one for the same paths, or one that contradicts it; the text names both.
+            ValueError: there is a route for the same paths, or one that conflicts with it; the message names both.
         """
         others = self._index.candidates(pattern)
         if others is None:
@@ -142,20 +148,24 @@ class Tree(Generic[T]):
         node.ends[End.MOUNT if pattern.end.is_open else pattern.end] = pattern, route
 
     def find(self, segments: Sequence[str]) -> Found[T] | None:
-        """The most specific route for a path, given by `split_path`; None if there is none."""
+        """Return the most specific route for a path; None if no route matches.
+
+        Args:
+            segments: the path, split by `split_path`.
+        """
         return self._root.find(segments, 0, ())
 
 
 class _Index:
-    """All patterns by what they have at one place, to find the few that can have a path in common with another.
+    """All patterns by the segment at each position, to find candidates that may have paths in common with a new one.
 
-    The tree is fast where a pattern begins with literal segments, and the index where it begins with parameters.
+    It is fast for patterns that begin with parameters; the tree is fast for those that begin with literal segments.
     """
 
     def __init__(self) -> None:
         self._literals: defaultdict[tuple[int, str], list[Pattern]] = defaultdict(list)
         self._params: defaultdict[int, list[Pattern]] = defaultdict(list)
-        self._open: defaultdict[int, list[Pattern]] = defaultdict(list)  # those that any path may follow, by length
+        self._open: defaultdict[int, list[Pattern]] = defaultdict(list)  # mounts and {rest...}, by number of segments
 
     def add(self, pattern: Pattern) -> None:
         for at, segment in enumerate(pattern.segments):
@@ -167,7 +177,7 @@ class _Index:
             self._open[len(pattern.segments)].append(pattern)
 
     def candidates(self, pattern: Pattern) -> Iterable[Pattern] | None:
-        """The patterns that fit one at the place where the fewest do; None if these are many."""
+        """Return the patterns that match one literal segment of a pattern, if they are at most `_FEW`; else None."""
         for at, segment in enumerate(pattern.segments):
             if isinstance(segment, str):
                 shorter = [self._open[length] for length in range(at + 1) if length in self._open]
