@@ -1,7 +1,7 @@
-"""Data of a request as values of a program's types: dataclasses, TypedDict, msgspec.Struct, pydantic models.
+"""Validation: converts JSON, queries and forms to dataclasses, TypedDict, msgspec.Struct or pydantic models.
 
-Owns the conversion of what JSON, a query or a form gives, and the words for what does not fit (422). Models of
-msgspec and pydantic are converted by these; neither is imported here before a program has done so.
+Owns the conversion and the messages about invalid data (422). Classes of msgspec and pydantic are converted by these
+libraries. They are not imported here; they are used if the program has imported them.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 Place = tuple[str | int, ...]
 
-_MOST = 20  # problems that one answer tells
-_ATTEMPTS = 10_000  # alternatives of unions that one conversion tries: in recursive types they multiply
+_MOST = 20  # problems that are reported in one response
+_ATTEMPTS = 10_000  # alternatives of unions that one conversion tries: their number is exponential in recursive types
 _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     list: list, Sequence: list, Collection: list, Iterable: list,
     set: set, AbstractSet: set, frozenset: frozenset, tuple: tuple,
 }  # fmt: skip
-# What stands around a type without changing what fits it; ReadOnly is there from Python 3.13 on.
+# Qualifiers around a type, which do not change its values; ReadOnly exists from Python 3.13 on.
 _AROUND = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", None))
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 _is_integer = re.compile(r"[+-]?[0-9]{1,40}").fullmatch
@@ -42,19 +42,26 @@ _is_number = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4
 
 
 def convert(value: object, kind: type[T], *, text: bool = False) -> T:
-    """Make a value of a type of what a client has sent.
+    """Convert data from a client to a type. Fields that the type does not have are ignored.
 
-    Fields that the type does not have are ignored.
+    ::
+
+        @dataclass
+        class Note:
+            title: str
+            stars: int = 0
+
+        note = convert(json.loads(body), Note)
 
     Args:
-        value: what `json.loads` gives, or a query or a form.
+        value: the result of `json.loads`, a query or a form.
         kind: a dataclass, a TypedDict, a ``msgspec.Struct``, a pydantic model; or a type that is made of these and of
             ``str int float bool None list tuple set dict Literal Enum datetime date time Decimal UUID``, with ``|``.
-        text: the leaves are text, as in queries and forms: numbers and booleans are read from it.
+        text: all values are text, as in queries and forms: numbers and booleans are parsed.
 
     Raises:
-        InvalidData: 422, with all places that do not fit, up to 20.
-        TypeError: the type is not one of these; it is the program's mistake.
+        InvalidData: 422: the data does not match the type. It lists all problems, up to 20.
+        TypeError: the type is not supported; this is an error of the program.
     """
     problems = _Problems(itertools.count())
     try:
@@ -67,10 +74,10 @@ def convert(value: object, kind: type[T], *, text: bool = False) -> T:
 
 
 class _Problems(list[Problem]):
-    """What has been found not to fit.
+    """The problems found by a conversion.
 
     Args:
-        attempts: counts the alternatives that have been tried in this conversion.
+        attempts: counts the alternatives of unions that this conversion has tried.
     """
 
     def __init__(self, attempts: "itertools.count[int]") -> None:
@@ -82,13 +89,13 @@ class _Problems(list[Problem]):
             self.append(Problem(place, reason))
 
     def attempt(self) -> "_Problems":
-        """Those of an alternative, which count only if no other one fits."""
+        """Return a list for the problems of one alternative of a union. They are dropped if another one matches."""
         if next(self._attempts) >= _ATTEMPTS:
             raise InvalidData([Problem((), "has too many alternatives to be tried")])
         return _Problems(self._attempts)
 
 
-# Makes a value; if it does not fit, tells a problem, and what it returns does not count.
+# Converts a value. If it does not match the type, a problem is added, and the result is not used.
 _Converter = Callable[[Any, Place, _Problems], Any]
 
 
@@ -120,7 +127,7 @@ def _converter(kind: Any, text: bool) -> _Converter:
     return _object(kind, container, text)
 
 
-# Leaves.
+# Simple types.
 
 
 def _text(value: Any) -> str:
@@ -187,7 +194,7 @@ def _parsed(parse: Callable[[str], Any], what: str) -> Callable[[Any], Any]:
     return read
 
 
-# How a leaf is read: from JSON, and from text.
+# The functions that convert simple types: from JSON, and from text.
 _LEAVES: dict[Any, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     str: (_text, _text),
     int: (_integer, _integer_of_text),
@@ -241,11 +248,11 @@ def _null(text: bool) -> _Converter:
     return convert_null
 
 
-# What holds others.
+# Types that contain other types.
 
 
 def _union(kinds: tuple[Any, ...], text: bool) -> _Converter:
-    """The first type that the value fits. Text fits every ``str``, so in text mode that is tried last."""
+    """Convert to the first type that matches. All text matches ``str``, so with ``text`` it is tried last."""
     others = sorted(kinds, key=lambda kind: text and kind is str)
     converters = [_converter(kind, text) for kind in others]
     alone = len([kind for kind in kinds if kind is not types.NoneType]) == 1
@@ -287,7 +294,7 @@ def _list(container: Any, arguments: tuple[Any, ...], text: bool) -> _Converter:
         made = [convert_item(item, (*place, number), problems) for number, (convert_item, item) in enumerate(each)]
         try:
             return make(made)
-        except TypeError:  # a set, of what cannot be in one because it does not fit
+        except TypeError:  # an element of a set is not hashable
             problems.tell(place, "holds what cannot be in a set")
 
     return convert_list
@@ -314,7 +321,7 @@ def _dict(arguments: tuple[Any, ...], text: bool) -> _Converter:
 
 
 def _object(kind: Any, container: Any, text: bool) -> _Converter:
-    """A class with fields, by its library; of any other class, its instances."""
+    """Convert to a class with fields; for any other class, check that the value is an instance of it."""
     pydantic: Any = sys.modules.get("pydantic")
     msgspec: Any = sys.modules.get("msgspec")
     if not isinstance(container, type):
@@ -339,12 +346,12 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
 class _Field(NamedTuple):
     name: str
     required: bool
-    repeated: bool  # takes all values that a query has of the name
+    repeated: bool  # a list type: takes all values that a query or form has for the name
     convert: _Converter
 
 
 class _Fields:
-    """Converts to a dataclass or a TypedDict. Its fields are looked at late, since types can be recursive."""
+    """Converts to a dataclass or a TypedDict. Types of fields are resolved at first use: they may be recursive."""
 
     def __init__(self, kind: Any, text: bool) -> None:
         self._kind = kind
@@ -374,7 +381,7 @@ class _Fields:
             return None
         try:
             return self._kind(**found)
-        except ValueError as error:  # of __post_init__
+        except ValueError as error:  # raised by __post_init__
             problems.tell(place, str(error))
 
 
@@ -383,7 +390,7 @@ def _taken(value: Mapping[str, Any], field: _Field) -> Any:
 
 
 def _names(kind: Any) -> tuple[list[str], set[str]]:
-    """The names of the fields, and of those among them that are required."""
+    """Return the names of the fields, and those of the required fields."""
     if typing.is_typeddict(kind):
         return list(kind.__annotations__), set(kind.__required_keys__)
     fields = [field for field in dataclasses.fields(kind) if field.init]
@@ -402,7 +409,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _plain(value: Any, kind: Any) -> Any:
-    """A query or a form as a dictionary, for a library that knows neither."""
+    """Return a query or a form as a dictionary, for msgspec and pydantic."""
     if not isinstance(value, MultiMap):
         return value
     hints = typing.get_type_hints(kind, include_extras=True)

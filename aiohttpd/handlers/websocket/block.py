@@ -1,6 +1,6 @@
-"""Block: what ``async with self.websocket()`` runs in.
+"""WebSocketBlock: the context manager of ``async with self.websocket()`` in a handler.
 
-Owns the beginning of a WebSocket in a handler, and what the end of the block means for it.
+It sends the handshake when the block begins, and closes the WebSocket when the block ends.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ __all__ = ["WebSocketBlock"]
 
 
 class Opener(Protocol):
-    """The handler."""
+    """The handler that opens the WebSocket."""
 
     request: Request
     max_message_size: int | None
@@ -29,7 +29,7 @@ class Opener(Protocol):
 
 
 class WebSocketBlock:
-    """An asynchronous context manager that opens a WebSocket, and closes it; see ``websocket`` of the handler."""
+    """An asynchronous context manager that opens and closes a WebSocket; see `BaseHTTPRequestHandler.websocket`."""
 
     def __init__(
         self,
@@ -59,26 +59,26 @@ class WebSocketBlock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close: 1000 after the block, 1001 if it has been cancelled, 1011 if it has raised."""
+        """Close with 1000 (normal), 1001 (going away) if the block was cancelled, or 1011 (error) if it has raised."""
         socket = self._socket
         assert socket is not None
         meant = error and meant_by(error)
         if meant is None:
             await socket.close()
         elif isinstance(meant, ClientDisconnected):
-            socket.abandon(1001)  # it is closed; but if that was the end of another connection
+            socket.abandon(1001)  # usually it is closed already; but the exception may be about another connection
         elif isinstance(meant, Exception):
             await socket.close(1011)
         else:
-            socket.abandon(1001)  # cancelled, or the program ends: nothing is waited for
+            socket.abandon(1001)  # cancelled, or the program ends: do not wait for the client
 
     def __enter__(self) -> WebSocket:
         raise ContractError("a WebSocket wants 'async with self.websocket()' in an 'async def do_GET'")
 
     def __exit__(self, *_: object) -> None:
-        """There is none."""
+        """Never called, since `__enter__` raises."""
 
 
 def _several(values: Iterable[str]) -> list[str]:
-    """The values; text is one of them."""
+    """Return the values as a list; a single string is one value."""
     return [values] if isinstance(values, str) else list(values)

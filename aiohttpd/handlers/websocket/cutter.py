@@ -1,35 +1,38 @@
-"""Where frames end in a stream of bytes (RFC 6455 section 5.2), so that one callback parses a bounded number of them.
+"""FrameCutter: finds the ends of frames in a stream of bytes (RFC 6455 section 5.2).
 
-Owns no rule about what may stand in a frame: that is the parser's.
+So one callback can be given a bounded number of frames. Whether frames are valid, the parser of ``websockets`` checks.
 """
 
 __all__ = ["FrameCutter"]
 
 _MASK = 4  # bytes
-_LENGTHS = {126: 2, 127: 8}  # bytes of a length that does not stand in the second byte
+_LENGTHS = {126: 2, 127: 8}  # bytes of the extended payload length, by the value of the 7-bit length
 
 
 class FrameCutter:
-    """Follows the frames of a client through all bytes that it sends.
+    """Tracks the frames in all bytes that a client sends.
 
     Args:
-        compressed: content may be; it takes more work than its bytes tell.
+        compressed: content may be compressed, and so take more work for each byte.
     """
 
     __slots__ = ("_head", "_shift", "_tail")
 
     def __init__(self, *, compressed: bool) -> None:
-        self._head = b""  # of a frame, the part that has come, while its length is not known
-        self._tail = 0  # bytes that are still to come of a frame
-        # So many bytes of content count as a frame more: 16 bytes of a compressed message may be 16 KiB.
+        self._head = b""  # the incomplete header of a frame
+        self._tail = 0  # bytes of the current frame that have not arrived
+        # 2 ** shift bytes of content count as one more frame: 16 compressed bytes may become 16 KiB.
         self._shift = 4 if compressed else 12
 
     def whole_frame(self, data: bytes) -> int:
-        """Where the content begins if these bytes are one whole frame, as most are; they are followed then. Else 0."""
+        """Return where the content begins if the bytes are exactly one frame, else 0.
+
+        If they are, `cut` need not be called for them.
+        """
         size = len(data)
         if size < 6 or self._tail or self._head:
             return 0
-        length = data[1] - 0x80  # without a mask it is negative, and nothing that a client may send
+        length = data[1] - 0x80  # negative if the frame is not masked, which is an error
         if length + 6 == size:
             return 6 if length < 126 else 0
         if length == 126:
@@ -37,14 +40,14 @@ class FrameCutter:
         return 14 if length == 127 and size == int.from_bytes(data[2:10]) + 14 else 0
 
     def cut(self, data: bytes, work: int) -> int:
-        """Follow the bytes for as long as they are not more work than one callback may have.
+        """Take bytes, up to a bounded amount of work.
 
         Args:
-            data: not empty.
-            work: frames; each counts as one, and its content more if it is large.
+            data: the bytes; not empty.
+            work: the number of frames; a frame with large content counts as several.
 
         Returns:
-            How many of the bytes have been followed: all, or up to the end of a frame.
+            How many bytes were taken: all, or those up to the end of a frame.
         """
         at = min(self._tail, len(data))
         self._tail -= at

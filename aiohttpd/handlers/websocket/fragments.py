@@ -1,4 +1,4 @@
-"""Messages in several frames, RFC 6455 section 5.4: one that is received, and one that a handler gives in pieces."""
+"""Fragmented messages, RFC 6455 section 5.4: assembled when they are received, and encoded when they are sent."""
 
 import codecs
 from collections.abc import AsyncIterator, Iterable
@@ -12,8 +12,11 @@ Message = str | bytes
 class FragmentedMessage:
     """A message that is received in several frames.
 
+    Args:
+        text: whether it is a text message.
+
     Attributes:
-        frames: how many have come.
+        frames: the number of frames so far.
     """
 
     __slots__ = ("_content", "_decoder", "frames")
@@ -24,31 +27,36 @@ class FragmentedMessage:
         self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
 
     def add(self, data: Any, *, last: bool) -> Message | None:
-        """Append a frame; give the message if it is whole.
+        """Append a frame; return the message if this is its last frame.
 
         Raises:
-            UnicodeDecodeError: it cannot become text any more.
+            UnicodeDecodeError: the content of a text message is not valid UTF-8.
         """
         self.frames += 1
         self._content += data
         if self._decoder is not None:
-            self._decoder.decode(data, last)  # for what is wrong with it: that is told at once
+            self._decoder.decode(data, last)  # raises at the first invalid byte, not only after the last frame
         if not last:
             return None
         return bytes(self._content) if self._decoder is None else str(self._content, "utf-8")
 
 
 async def each(fragments: Iterable[Any]) -> AsyncIterator[Any]:
-    """An iterable as an asynchronous iterator."""
+    """Return an asynchronous iterator of an iterable."""
     for fragment in fragments:
         yield fragment
 
 
 async def encoded(first: Any, rest: AsyncIterator[Any], *, text: bool) -> AsyncIterator[bytes]:
-    """The content of fragments, the first of which has been taken off.
+    """Yield the content of the fragments of a message as bytes.
+
+    Args:
+        first: the first fragment.
+        rest: the other fragments.
+        text: whether it is a text message.
 
     Raises:
-        TypeError: one of them is not of the type of the first.
+        TypeError: the fragments are not all str or all bytes.
     """
     yield _content(first, text=text)
     async for fragment in rest:

@@ -1,6 +1,6 @@
-"""Handshake: the request that opens a WebSocket, and its answer, RFC 6455 section 4.2.
+"""Handshake: checks the request that opens a WebSocket, and sends the response, RFC 6455 section 4.2.
 
-Owns what is refused, and the choice of subprotocol and compression.
+Owns the checks, the choice of the subprotocol, and the negotiation of compression.
 """
 
 import base64
@@ -39,28 +39,29 @@ if TYPE_CHECKING:
 __all__ = ["Handshake"]
 
 _VERSION = "13"
-_WINDOW_BITS = 12  # each way: 4 KiB are remembered of what has been sent before
+_WINDOW_BITS = 12  # the compression window is 4 KiB in each direction
 _MEMORY_LEVEL = 5
 
-logger = logging.getLogger("aiohttpd.websocket")  # on DEBUG it has each frame
+logger = logging.getLogger("aiohttpd.websocket")  # ``websockets`` logs each frame at DEBUG
 
 
 class Handshake:
-    """The request that opens a WebSocket, before it is answered. To refuse it, answer as any other request.
+    """A valid request for a WebSocket. `accept` opens it; to refuse it, send a response as to any other request.
 
     Args:
         request: the request.
-        response: its answer, of which nothing has been given.
-        origins: of pages that may open one, beside those of this server; ``*`` for any. A browser sends cookies with
-            the request whoever has made the page, so a page of somebody else's would speak in the name of its reader.
+        response: its response; no head has been set.
+        origins: origins whose pages may open the WebSocket, in addition to that of this server; ``*`` for any. A
+            browser sends the cookies of this server whichever page opens the WebSocket. So a page of another site
+            could act as the user (cross-site WebSocket hijacking).
 
     Raises:
-        HTTPError: 426: no WebSocket is asked for, or not version 13; 405: the method is not GET; 400: the handshake is
-            malformed, or has a body; 403: a page of another origin asks.
+        HTTPError: 426: the request does not ask for a WebSocket, or not for version 13; 405: the method is not GET;
+            400: the handshake is malformed, or has a body; 403: the Origin is not allowed.
 
     Attributes:
         request: the request.
-        subprotocols: what the client offers, the best first.
+        subprotocols: the subprotocols that the client offers, the preferred one first.
     """
 
     def __init__(self, request: Request, response: ResponseWriter, *, origins: Container[str] = ()) -> None:
@@ -72,9 +73,9 @@ class Handshake:
         self.subprotocols = _offered(request)
 
     def choose(self, supported: Sequence[str]) -> str | None:
-        """The first of the subprotocols that the client offers, too; None if there is none.
+        """Return the first of the supported subprotocols that the client offers; None if there is none.
 
-        A browser whose script has offered some ends a connection for which none has been chosen.
+        A browser that has offered subprotocols closes the connection if the server has chosen none.
         """
         return next((name for name in supported if name in self.subprotocols), None)
 
@@ -86,17 +87,18 @@ class Handshake:
         compression: bool = True,
         max_message_size: int | None = None,
     ) -> WebSocket:
-        """Answer 101, and give the WebSocket.
+        """Send 101 (Switching Protocols), and return the WebSocket.
 
         Args:
-            subprotocol: one of those that the client offers.
+            subprotocol: the subprotocol, one of those that the client offers; None for none.
             headers: more fields of the head.
-            compression: take permessage-deflate if the client offers it.
-            max_message_size: bytes of a message from the client, by default ``limit_websocket_message``.
+            compression: use permessage-deflate if the client offers it.
+            max_message_size: the limit for messages of the client in bytes, by default ``limit_websocket_message``.
 
         Raises:
-            ValueError: the client has not offered that subprotocol; or a field that may not stand in this head.
-            ContractError: an answer has been begun.
+            ValueError: the client has not offered the subprotocol; or a field is not valid, or not allowed in this
+                head.
+            ContractError: a head has been set already.
         """
         if subprotocol is not None and subprotocol not in self.subprotocols:
             raise ValueError(f"the client has not offered the subprotocol {subprotocol!r}")
@@ -125,19 +127,19 @@ class Handshake:
         return socket
 
     def _extend(self, core: ServerProtocol) -> str | None:
-        """Agree on extensions; return what the client is told of them."""
+        """Negotiate extensions; return the value of Sec-WebSocket-Extensions for the response, None without any."""
         offers = self.request.headers.get_all("Sec-WebSocket-Extensions") or ()
         try:
             line, core.extensions = core.process_extensions(
                 CoreHeaders([("Sec-WebSocket-Extensions", offer) for offer in offers])
             )
-        except Exception:  # malformed offers have several exceptions; what is offered need not be taken
+        except Exception:  # an offer is malformed (several classes of exceptions); an offer may always be declined
             return None
         return line
 
 
 def _check(request: Request) -> str:
-    """See that it is a handshake; return its key."""
+    """Check the handshake; return the value of Sec-WebSocket-Key."""
     if request.method not in ("GET", "HEAD"):
         raise HTTPError(405, None, "a WebSocket is opened by GET", headers=[("Allow", "GET")])
     try:
@@ -173,16 +175,16 @@ def _offered(request: Request) -> list[str]:
 
 
 class _Core(ServerProtocol):
-    """The protocol of the library, but for a Close frame within a message, which it takes for an error."""
+    """The core of the library, changed to accept a Close frame between the fragments of a message."""
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self.current_size = None  # control frames may come between fragments, RFC 6455 section 5.4
+            self.current_size = None  # control frames are allowed between fragments, RFC 6455 section 5.4
         super().recv_frame(frame)
 
 
 class _Deflate(ServerPerMessageDeflateFactory):
-    """Agrees on permessage-deflate, RFC 7692; the memory of a connection is taken when it is first needed."""
+    """Negotiates permessage-deflate, RFC 7692, with `_LazyDeflate` for the compression."""
 
     def process_request_params(
         self, params: "Sequence[ExtensionParameter]", accepted_extensions: "Sequence[Extension]"
@@ -199,7 +201,7 @@ class _Deflate(ServerPerMessageDeflateFactory):
 
 
 class _LazyDeflate(PerMessageDeflate):
-    """Has no compressor before a message is sent, and no decompressor before one has come."""
+    """Makes the compressor when the first message is sent, the decompressor when one is received: they take memory."""
 
     def __init__(self, *parameters: Any) -> None:
         super().__init__(*parameters)

@@ -1,6 +1,6 @@
-"""Keep-alive of a WebSocket: pings while it is silent, and the deadlines of their answers and of the close.
+"""Keep-alive of WebSockets: pings while no messages arrive, and the deadlines of pongs and of the closing handshake.
 
-Owns one deadline for each WebSocket, in the queues of the server, and so no task and no timer.
+Each WebSocket has one deadline in the queues of the server; it needs no task and no timer of its own.
 """
 
 from typing import Protocol
@@ -12,24 +12,28 @@ __all__ = ["Keepalive"]
 
 
 class Watched(Protocol):
-    """A WebSocket, as far as its deadlines go."""
+    """A WebSocket, as its `Keepalive` uses it."""
 
     @property
     def listens(self) -> bool:
-        """Whether its client is read from."""
+        """Whether bytes are read from the client: reading is not paused."""
 
     def ping_now(self) -> None: ...
     def fail(self, code: int, reason: str) -> None: ...
     def cut(self) -> None:
-        """Have done with a client that does not close."""
+        """Close the connection of a client that has not answered the Close frame in time."""
 
 
 class Keepalive:
     """The deadlines of one WebSocket.
 
+    Args:
+        watched: the WebSocket.
+        carrier: its connection.
+
     Attributes:
-        heard: whether something has come from the client since the last look.
-        spoke: whether something has been sent to it.
+        heard: whether bytes have arrived from the client since the last deadline.
+        spoke: whether bytes have been sent to the client since then.
     """
 
     __slots__ = ("_carrier", "_closing", "_fifo", "_pinged", "_watched", "heard", "spoke")
@@ -38,24 +42,24 @@ class Keepalive:
         self._watched = watched
         self._carrier = carrier
         self._fifo: Fifo | None = None
-        self._pinged = False  # an answer is waited for
-        self._closing = False  # the answer to a Close frame is
+        self._pinged = False  # the deadline is that of a pong
+        self._closing = False  # the deadline is that of the client's Close frame
         self.heard = self.spoke = False
         self._arm(carrier.context.config.websocket_ping_interval)
 
     def begin_close(self) -> None:
-        """A Close frame has been sent."""
+        """A Close frame has been sent: start ``websocket_close_timeout``."""
         self._closing = True
         self._arm(self._carrier.context.config.websocket_close_timeout)
 
     def stop(self) -> None:
-        """There is nothing to wait for any more."""
+        """Remove the deadline."""
         if self._fifo is not None:
             self._fifo.pop(self, None)
             self._fifo = None
 
     def deadline_expired(self, now: float) -> None:
-        """Time for a ping, or what is waited for has not come."""
+        """Send a ping, or fail the connection if no pong or Close frame has arrived in time."""
         self._fifo = None
         config, watched = self._carrier.context.config, self._watched
         if self._closing:
@@ -65,7 +69,7 @@ class Keepalive:
         if self._pinged and not heard:
             watched.fail(1011, "keepalive ping timeout")
             return
-        # A client that does not read has its own deadline, and gets no more to read.
+        # No ping to a client that does not read: `min_rate` and `timeout_write` apply to it.
         silent = not (heard and self.spoke) and not self._carrier.out.paused
         self.heard = self.spoke = self._pinged = False
         if not silent:
@@ -76,7 +80,7 @@ class Keepalive:
         self._arm(config.websocket_ping_timeout or config.websocket_ping_interval)
 
     def check_transfer(self, now: float) -> None:
-        """Transfers are measured by the connection."""
+        """Do nothing: the connection measures transfers."""
 
     def _arm(self, seconds: float) -> None:
         self.stop()

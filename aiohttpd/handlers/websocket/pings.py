@@ -1,4 +1,4 @@
-"""Pings that somebody waits for, RFC 6455 section 5.5.2."""
+"""Pings of handlers, which wait for the pong, RFC 6455 sections 5.5.2 and 5.5.3."""
 
 import asyncio
 import secrets
@@ -11,7 +11,7 @@ _MOST = 125  # bytes of a control frame, section 5.5
 
 
 class Pings:
-    """The pings of one WebSocket that have no answer yet, the oldest first."""
+    """The pings of one WebSocket that have no pong yet, the oldest first."""
 
     __slots__ = ("_loop", "_waiting")
 
@@ -20,16 +20,16 @@ class Pings:
         self._waiting: dict[bytes, tuple[asyncio.Future[float], float]] = {}
 
     def begin(self, data: bytes | None) -> tuple[bytes, "asyncio.Future[float]"]:
-        """Begin one.
+        """Register a ping.
 
         Args:
-            data: its content; None for some that no other has.
+            data: its content; None for random content.
 
         Returns:
-            The content, and what will have the latency in seconds.
+            The content, and a future of the latency in seconds.
 
         Raises:
-            ValueError: too much data, or that of another that waits.
+            ValueError: more than 125 bytes, or a ping with the same content has no pong yet.
         """
         if data is None:
             data = secrets.token_bytes(8)
@@ -40,13 +40,13 @@ class Pings:
         return data, answer
 
     def forget(self, data: bytes) -> None:
-        """Nobody waits for it any more."""
+        """Remove a ping."""
         self._waiting.pop(data, None)
 
     def answered(self, data: bytes) -> None:
-        """A pong has come: it answers its ping and all before it, section 5.5.3."""
+        """A pong has arrived: it answers its ping and all earlier ones, section 5.5.3."""
         if data not in self._waiting:
-            return  # one that nobody has asked for
+            return  # an unsolicited pong
         now = perf_counter()
         for sent in list(self._waiting):
             answer, since = self._waiting.pop(sent)
@@ -56,7 +56,7 @@ class Pings:
                 return
 
     def fail(self, error: Callable[[], Exception]) -> None:
-        """There will be no answers."""
+        """The WebSocket is closed: fail all pings."""
         for answer, _ in self._waiting.values():
             if not answer.done():
                 answer.set_exception(error())
