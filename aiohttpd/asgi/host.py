@@ -1,7 +1,7 @@
-"""Applications of ASGI 3.0 as Apps.
+"""Host: an App that calls an ASGI 3.0 application for each request.
 
-Owns which part of the interface a request goes to, and what becomes of an application that raises, or returns too
-early. Scopes, messages and the lifespan are its neighbours'.
+Owns the choice between the scopes ``http`` and ``websocket``, and the handling of applications that raise or return too
+early. The modules `scope`, `http`, `websocket` and `lifespan` have the scopes and messages.
 """
 
 import asyncio
@@ -28,22 +28,22 @@ ASGIApplication = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callab
 
 
 def host(application: ASGIApplication, *, root_path: str = "", lifespan: Mode = "auto") -> App:
-    """Make an App of an ASGI 3 application: for `HTTPServer` and `run`, a router, a layer.
+    """Make an App of an ASGI 3 application, for `HTTPServer`, `run`, a `Router` or middleware.
 
     ::
 
         aiohttpd.run(compress(aiohttpd.asgi.host(fastapi_app)), port=8080)
 
     Args:
-        application: it is called with ``(scope, receive, send)``.
-        root_path: where it is mounted; paths begin with it, and a proxy has taken it off. The option ``root_path`` of
-            the server comes before it.
-        lifespan: whether it is told of the beginning and the end of its server: ``"on"``, ``"off"``, or ``"auto"``, if
-            it knows that protocol.
+        application: the application; it is called with ``(scope, receive, send)``.
+        root_path: the prefix under which a proxy has mounted the application and which the proxy removes from paths.
+            It is put before the path of each scope. The option ``root_path`` of the server comes before it.
+        lifespan: whether the lifespan protocol is used: ``"on"``, ``"off"``, or ``"auto"``: if the application
+            supports it.
 
     Raises:
-        TypeError: it is no ASGI 3 application; the text says what it looks like.
-        ValueError: the path does not begin with a slash, or there is no such mode.
+        TypeError: the application is not an ASGI 3 application; the message says what it looks like.
+        ValueError: ``root_path`` does not begin with a slash, or ``lifespan`` is not one of the three.
     """
     if lifespan not in ("auto", "on", "off"):
         raise ValueError(f"lifespan is 'auto', 'on' or 'off', not {lifespan!r}")
@@ -52,12 +52,12 @@ def host(application: ASGIApplication, *, root_path: str = "", lifespan: Mode = 
 
 
 def hosted(app: Any) -> Any:
-    """The App of an ASGI application; what does not look like one is given back."""
+    """Return the App of an ASGI application; return other objects unchanged."""
     return Host(app) if is_asgi(app) else app
 
 
 class Host:
-    """An ASGI application as an App; it can be handed to workers if the application can."""
+    """The App of an ASGI application. It can be pickled for workers if the application can. See `host`."""
 
     def __init__(self, application: ASGIApplication, root_path: str = "", lifespan: Mode = "auto") -> None:
         self._given = application, root_path, lifespan
@@ -73,7 +73,7 @@ class Host:
         return self._given[2] == "on"
 
     def lifespan(self, server: Any) -> AbstractAsyncContextManager[None]:
-        """Tell the application of the beginning and the end of a server."""
+        """Return the context manager that runs the lifespan protocol around a server."""
         application, _, mode = self._given
         if mode == "off":
             return nullcontext()
@@ -95,7 +95,7 @@ class Host:
     async def _serve_websocket(self, request: Request, response: StreamWriter) -> None:
         from ..handlers.websocket.handshake import Handshake
 
-        # Which origins may open one, the application decides, as elsewhere.
+        # The application checks the Origin itself, as on other ASGI servers.
         handshake = Handshake(request, response, origins="*")
         exchange = WebSocketExchange(request, response, handshake)
         scope = self._scopes.websocket(request, response, list(handshake.subprotocols))
@@ -115,7 +115,7 @@ class Host:
 
 @functools.cache
 def can_websocket() -> bool:
-    """Whether the library for WebSockets is there; that it is not is logged once."""
+    """Whether the library ``websockets`` is installed; a warning is logged once if it is not."""
     try:
         from ..handlers.websocket import handshake  # noqa: F401
     except ContractError as error:
@@ -125,7 +125,11 @@ def can_websocket() -> bool:
 
 
 def checked_root(path: str) -> str:
-    """See that a path can be put before others: it is empty, or begins with a slash; one at its end is taken off."""
+    """Return a root path without a slash at its end.
+
+    Raises:
+        ValueError: it is not empty, and does not begin with a slash.
+    """
     if path and not path.startswith("/"):
         raise ValueError(f"root_path is empty or begins with a slash, not {path!r}")
     return path.rstrip("/")
@@ -134,7 +138,7 @@ def checked_root(path: str) -> str:
 def _fail(error: BaseException, exchange: Exchange, response: StreamWriter) -> None:
     """An application has raised."""
     if exchange.complete or response.state is ResponseState.DONE:
-        # The client has its answer; what went wrong after it is for the log.
+        # The response is complete, so the error is only logged.
         if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
             raise error
         if not response.is_ours(error) and not (exchange.told_gone and _is_about_client(error)):
@@ -159,7 +163,7 @@ def _return_early(exchange: Exchange, response: StreamWriter) -> None:
 
 
 def _leave(response: StreamWriter, refused: WireError | None = None) -> None:
-    """The client is gone, and so is the application: there is no answer, but to a body that was refused."""
+    """End without a response, since the client has disconnected; but raise the error of a body that was refused."""
     if refused is not None:
         raise refused
     if response.is_closing():
@@ -169,7 +173,7 @@ def _leave(response: StreamWriter, refused: WireError | None = None) -> None:
 
 
 def _is_about_client(error: BaseException) -> bool:
-    """Whether an exception is how a framework says that the client is gone."""
+    """Whether an exception is one by which frameworks report that the client has disconnected."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_about_client, error.exceptions))
     name = type(error).__name__

@@ -1,7 +1,7 @@
-"""One HTTP request of an application: what its ``receive`` gives, and what its ``send`` does.
+"""Exchange: ``receive`` and ``send`` of one HTTP request of an ASGI application.
 
-Owns the messages ``http.*``, their order, and when the client is gone. Framing, limits and back-pressure are those of
-every answer: an application that breaks a rule hears of it by an exception out of ``send``.
+Owns the messages ``http.*``, their order, and ``http.disconnect``. `engine.response` has framing, limits and
+back-pressure; if an application breaks a rule, ``send`` raises an exception.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ Message = dict[str, Any]
 _PIECE = 64 * 1024  # bytes of a request body in one message, at most
 _BODY, _START = "http.response.body", "http.response.start"
 
-# Lines of response fields that were sent before: of those that decide nothing, and of Content-Length, with its value.
+# Caches of encoded response fields: of those that do not affect framing, and of Content-Length with its value.
 _known_lines: dict[tuple[bytes, bytes], bytes] = {}
 _known_lengths: dict[tuple[bytes, bytes], tuple[bytes, str]] = {}
 _KNOWN_LINES = 512
 _LONGEST_KNOWN = 128
 
-_NO_TRAILERS = frozenset(  # RFC 9110 section 6.5.1: what frames, routes, authenticates or describes the content
+_NO_TRAILERS = frozenset(  # RFC 9110 section 6.5.1: fields for framing, routing, authentication or content
     (
         "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range",
         "content-type", "host", "keep-alive", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade",
@@ -38,11 +38,11 @@ _NO_TRAILERS = frozenset(  # RFC 9110 section 6.5.1: what frames, routes, authen
 
 
 def field_lines(headers: Iterable[Iterable[bytes]]) -> ResponseFields:
-    """The fields of an answer, checked. Transfer-Encoding is left out: that is for the server to say.
+    """Check and encode the fields of a response. Transfer-Encoding is dropped, as the specification says.
 
     Raises:
-        TypeError: they are no pairs of bytes.
-        ValueError: a name or a value holds what may not stand in a field.
+        TypeError: they are not pairs of bytes.
+        ValueError: a name or a value is not valid.
     """
     lines = ResponseFields()
     for name, value in headers:
@@ -52,7 +52,7 @@ def field_lines(headers: Iterable[Iterable[bytes]]) -> ResponseFields:
                 lines.append(line)
                 continue
             length = _known_lengths.get((name, value)) if lines.deciding is None else None
-        except TypeError:  # it cannot be hashed
+        except TypeError:  # not hashable, so not bytes; `_add_line` raises
             length = None
         if length is not None:
             lines.append(length[0])
@@ -86,12 +86,12 @@ def _remember(known: dict[tuple[bytes, bytes], Any], field: tuple[bytes, bytes],
 
 
 class Exchange:
-    """A request and its answer, as an application sees them by its two callables.
+    """The ``receive`` and ``send`` of one request.
 
     Attributes:
         complete: the application has sent its last message.
-        told_gone: it has been told that the client is gone, by a message or an exception, before it was complete.
-        refused: what was wrong with the body of the request; the client is told once the application has ended.
+        told_gone: before that, the application has got ``http.disconnect``, or an exception that says so.
+        refused: the error of an invalid request body; it is sent to the client when the application has ended.
     """
 
     __slots__ = (
@@ -102,25 +102,25 @@ class Exchange:
     def __init__(self, request: Request, response: StreamWriter) -> None:
         self._request = request
         self._response = response
-        self._status = 0  # of http.response.start, 0 before it
-        self._fields: ResponseFields | None = None  # of a head that has not been handed over
-        self._given = False  # all of the body of the request
-        self._over = False  # all of the content has come; trailers may follow
-        self._trailers: ResponseFields | None = None  # trailers are to follow, and these have come
-        self._until = 0.0  # what an application sends is discarded until then, in the time of the loop
+        self._status = 0  # the status of http.response.start; 0 before it
+        self._fields: ResponseFields | None = None  # the fields of a head that the response has not got yet
+        self._given = False  # the application has got all of the request body
+        self._over = False  # the application has sent all of the content; trailers may follow
+        self._trailers: ResponseFields | None = None  # the trailers so far; None if none were announced
+        self._until = 0.0  # until this time of the loop further content in a response to HEAD is dropped
         self.complete = False
         self.told_gone = False
         self.refused: WireError | None = None
 
     @property
     def started(self) -> bool:
-        """Whether the head of the answer has come."""
+        """Whether the application has sent ``http.response.start``."""
         return self._status != 0
 
-    # What the application calls.
+    # Called by the application.
 
     async def receive(self) -> Message:
-        """The next part of the body, or the end of the client."""
+        """Return ``http.request`` with the next part of the body, or wait for ``http.disconnect``."""
         if not self._given and not self.complete:
             body = self._request.known_body
             if body is None:
@@ -148,20 +148,20 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take a part of the answer, and wait while the client is slow.
+        """Take a message of the application, and wait until the client has read enough (back-pressure).
 
         Raises:
-            ClientDisconnected: the client is gone (an OSError, as the interface has it).
-            ContractError: the message is not due; the text says what is.
-            TypeError: something in it is not of its type.
-            ValueError: a field or the status cannot be sent.
+            ClientDisconnected: the client has disconnected; it is an OSError, as the specification requires.
+            ContractError: the message is not allowed in this state; the text says which one is expected.
+            TypeError: a value has a wrong type.
+            ValueError: a field or the status is not valid.
         """
         kind = message["type"]
         fields = self._fields
         if fields is not None and kind == _BODY and not message.get("more_body", False) and self._trailers is None:
             body = message.get("body", b"")
             if type(body) is bytes:
-                # The straight path: all of the answer is here.
+                # The fast path: the response is complete.
                 self._check_there()
                 self._fields = None
                 self._response.send_whole(self._status, fields, body)
@@ -179,7 +179,7 @@ class Exchange:
         else:
             await _others.get(kind, Exchange._refuse)(self, message)
 
-    # The inner side.
+    # Internals.
 
     def _check_there(self) -> None:
         if self.refused is not None or self._response.is_closing():
@@ -198,14 +198,14 @@ class Exchange:
             self._trailers = ResponseFields()
 
     def _require(self, kind: str) -> None:
-        """See that content may come now."""
+        """Raise `ContractError` if content is not allowed now."""
         if not self._status:
             raise ContractError(f"{kind!r} was sent where {_START} is due")
         if self._over:
             raise ContractError(f"{kind!r} was sent after all of the content: http.response.trailers is due")
 
     def _begin(self) -> None:
-        """Hand the head over, now that something follows it."""
+        """Set the head of the response, now that content follows."""
         if self._fields is not None:
             fields, self._fields = self._fields, None
             self._response.send_head(self._status, fields)
@@ -213,7 +213,7 @@ class Exchange:
                 self._response.flush()  # chunked, unless there is a Content-Length
 
     def _wants_trailers(self) -> bool:
-        """Whether the client has said that it takes trailers, RFC 9110 section 10.1.4."""
+        """Whether the client accepts trailers (``TE: trailers``), RFC 9110 section 10.1.4."""
         from ..wire.headers import list_elements
 
         values = self._request.headers.get_all("TE") or ()
@@ -231,7 +231,7 @@ class Exchange:
         await self._flush(last=last)
 
     async def _flush(self, *, last: bool) -> None:
-        """Let what has been written leave; with the last of it, the answer is complete."""
+        """Send what has been written; after the last part, end the response unless trailers follow."""
         response = self._response
         if last:
             if self._trailers is None:
@@ -239,7 +239,7 @@ class Exchange:
                 return
             self._over = True
             if not self._wants_trailers():
-                response.end()  # the message that follows is taken, and nobody gets it
+                response.end()  # the trailers will be dropped
                 return
         if self._request.method == "HEAD":
             self._end_head()
@@ -255,13 +255,13 @@ class Exchange:
         self.complete = True
 
     def _end_head(self) -> None:
-        """To HEAD the head is all of the answer; what the application goes on to send is discarded for a while."""
+        """End a response to HEAD after its head. Content that follows is dropped, for at most ``timeout_write``."""
         config = self._request.peer.config
         self._until = asyncio.get_running_loop().time() + config.timeout_write
         self._end()
 
     def _ignore(self, kind: Any) -> None:
-        """Drop what follows the last message, as the interface says; the application is told by the log."""
+        """Drop a message after the last one, as the specification says, and log a warning."""
         if not self._until:
             line = self._request.requestline
             error_logger.warning("'%s': %r was sent after the answer was complete, and is ignored", line, kind)
@@ -271,12 +271,12 @@ class Exchange:
 
     async def _hint(self, message: Message) -> None:
         """http.response.early_hint: 103, RFC 8297."""
-        if not self._response.status:  # after the head it would be taken for content
+        if not self._response.status:  # an interim head is not allowed after the head
             links = [("Link", str(_checked_bytes("link", link), "latin-1")) for link in message.get("links", ())]
             self._response.send_head(103, links)
 
     async def _send_path(self, message: Message) -> None:
-        """http.response.pathsend: all of a file, by its path."""
+        """http.response.pathsend: a complete file, by its path."""
         path = message["path"]
         self._require("http.response.pathsend")
         if self._fields is None:
@@ -355,10 +355,10 @@ def _checked_bytes(what: str, value: Any) -> bytes:
 
 
 def _open(path: str) -> int:
-    """Open a regular file.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: it is not there, or no such file.
+        OSError: it does not exist, cannot be opened, or is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

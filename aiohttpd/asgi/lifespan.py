@@ -1,6 +1,6 @@
-"""The lifespan protocol of ASGI, version 2.0: an application is told that its server begins and ends.
+"""The lifespan protocol of ASGI, version 2.0: startup and shutdown of an application.
 
-Owns the messages ``lifespan.*`` and what comes of their failure. When they are sent, the server decides.
+Owns the messages ``lifespan.*`` and the handling of failures. The server enters and leaves the context manager.
 """
 
 import asyncio
@@ -17,23 +17,24 @@ __all__ = ["Mode", "lifespan"]
 
 Mode = Literal["auto", "on", "off"]
 
-_PATIENCE = 1.0  # seconds for an application whose startup has failed to end by itself
+_PATIENCE = 1.0  # seconds in which an application has to return after its startup has failed, or its shutdown has ended
 
 
 @contextlib.asynccontextmanager
 async def lifespan(application: Any, state: State, mode: Mode) -> AsyncIterator[None]:
-    """Surround what is done with an application by its startup and its shutdown.
+    """Run the startup of an application, then the body of the ``with`` statement, then the shutdown.
 
-    What its startup sets in context variables is set for whoever is inside.
+    Context variables that the startup has set are set in the body, too.
 
     Args:
-        application: of ASGI 3.
-        state: what it sets there, requests find in their scopes.
-        mode: with ``"auto"`` it is no fault if the application does not know the protocol: it raises, or returns,
-            before it has said that its startup is complete.
+        application: an ASGI 3 application.
+        state: the dictionary ``state`` of the scope; the scopes of requests get copies of it.
+        mode: with ``"auto"`` the application need not support the protocol: it may raise or return before
+            ``lifespan.startup.complete``.
 
     Raises:
-        StartupFailed: the application says so; or with ``"on"``, does not know the protocol.
+        StartupFailed: the application has sent ``lifespan.startup.failed``; or it does not support the protocol and the
+            mode is ``"on"``.
     """
     life = _Life()
     context = contextvars.copy_context()
@@ -45,7 +46,7 @@ async def lifespan(application: Any, state: State, mode: Mode) -> AsyncIterator[
         try:
             yield
         except asyncio.CancelledError:
-            supported = False  # nothing is waited for any more
+            supported = False  # do not wait for the shutdown
             raise
         finally:
             if supported:
@@ -55,7 +56,7 @@ async def lifespan(application: Any, state: State, mode: Mode) -> AsyncIterator[
             task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # it has been told, or is no fault
+            task.exception()  # retrieve it, so that asyncio does not log it
 
 
 async def _run(application: Any, state: State, life: "_Life") -> None:
@@ -64,7 +65,7 @@ async def _run(application: Any, state: State, life: "_Life") -> None:
 
 
 async def _start(life: "_Life", task: asyncio.Task[None], mode: Mode) -> bool:
-    """Wait for the startup; say whether the application knows the protocol."""
+    """Wait for the startup; return whether the application supports the protocol."""
     await _first(life.started, task)
     if life.started.done():
         failure = life.started.result()
@@ -84,9 +85,9 @@ async def _start(life: "_Life", task: asyncio.Task[None], mode: Mode) -> bool:
 
 
 async def _stop(life: "_Life", task: asyncio.Task[None]) -> None:
-    """Have the application shut down, and log it if that fails."""
+    """Shut the application down; log a failure."""
     if task.done():
-        return  # that has been logged
+        return  # `tell_early_end` has logged it
     life.stop()
     await _first(life.stopped, task)
     if not life.stopped.done():
@@ -100,7 +101,7 @@ async def _stop(life: "_Life", task: asyncio.Task[None]) -> None:
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
-    """Wait until one of them is done."""
+    """Wait until one of the futures is done."""
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
@@ -114,37 +115,41 @@ def _explain(task: asyncio.Task[None]) -> str:
 
 
 class _Life:
-    """The two ends of the conversation with one application."""
+    """The ``receive`` and ``send`` of the lifespan of one application."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        # Each has None in the end, or the message with which it has failed.
+        # The results: None for complete, the message for failed.
         self.started: asyncio.Future[str | None] = loop.create_future()
         self.stopped: asyncio.Future[str | None] = loop.create_future()
         self._stopping = asyncio.Event()
-        self._asked = 0  # calls of receive()
+        self._asked = 0  # number of calls of receive()
 
     def stop(self) -> None:
-        """All connections have been closed."""
+        """All connections have been closed: send ``lifespan.shutdown``."""
         self._stopping.set()
 
     def tell_early_end(self, task: asyncio.Task[None]) -> None:
-        """Log an application that has failed while the server serves: it will not shut down."""
+        """Log an error of the lifespan task before the shutdown; the application will not be shut down."""
         if not self._stopping.is_set() and (error := _error(task)) is not None:
             error_logger.error("the lifespan of the application has ended with an error", exc_info=error)
 
     async def receive(self) -> dict[str, Any]:
-        """What an application calls: startup, and at the end shutdown."""
+        """Return ``lifespan.startup``; at the second call wait, and return ``lifespan.shutdown``."""
         self._asked += 1
         if self._asked == 1:
             return {"type": "lifespan.startup"}
         await self._stopping.wait()
         if self._asked > 2:
-            await asyncio.get_running_loop().create_future()  # there is nothing more to come
+            await asyncio.get_running_loop().create_future()  # wait for ever: there are no more messages
         return {"type": "lifespan.shutdown"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        """What an application calls: it has begun, or ended, or failed to."""
+        """Take ``lifespan.startup.*`` or ``lifespan.shutdown.*``.
+
+        Raises:
+            ContractError: another message is expected.
+        """
         kind = message["type"]
         future = self.started if not self.started.done() else self.stopped
         expected = "lifespan.startup" if future is self.started else "lifespan.shutdown"

@@ -1,7 +1,7 @@
-"""Scopes: what an application is told of a request before any message.
+"""Scopes: the dictionaries that describe a request to an ASGI application.
 
-Owns the dictionaries of type ``http`` and ``websocket``, versions 2.5, and of the extension ``tls``, version 0.2. What
-requests of one connection have in common is worked out once for as long as it repeats its fields.
+Owns the scopes ``http`` and ``websocket``, spec version 2.5, and the extension ``tls``, version 0.2. The parts that
+successive requests of a connection with equal header fields have in common are made once.
 """
 
 import os
@@ -28,7 +28,7 @@ HTTP_EXTENSIONS: dict[str, Any] = {
     "http.response.zerocopysend": {},
 }
 
-# What targets come to: path, raw path and query string. Clients ask for the same ones again and again.
+# A cache of request targets: path, raw path and query string.
 _known_targets: dict[str, tuple[str, bytes, bytes]] = {}
 _KNOWN_TARGETS = 256
 _LONGEST_KNOWN = 128
@@ -38,7 +38,7 @@ class Scopes:
     """Makes the scopes for one application.
 
     Args:
-        root_path: where the application is mounted, within that of its request; paths begin with it.
+        root_path: the root path of the application, which follows that of the request.
     """
 
     def __init__(self, root_path: str) -> None:
@@ -46,12 +46,12 @@ class Scopes:
         self._states: WeakKeyDictionary[Any, State] = WeakKeyDictionary()
 
     def begin_state(self, server: Any) -> State:
-        """The state that the lifespan of a server fills; each request gets a copy."""
+        """Return a new ``state`` for the lifespan of a server; the scope of each request gets a copy of it."""
         state = self._states[server] = {}
         return state
 
     def http(self, request: Request, response: StreamWriter) -> Scope:
-        """The scope of a request."""
+        """Return the scope of an HTTP request."""
         memo = request.headers.memo
         target = request.target
         known = memo.get(self)
@@ -65,7 +65,8 @@ class Scopes:
         root_path = self.root_path
         if request.root_path:
             root_path = scope["root_path"] = unquote(request.root_path) + root_path
-            # What a router has taken off was sent by the client; what the option says was not.
+            # raw_path is what the client has sent: with the prefix that a router has removed, but without that of the
+            # option root_path, which a proxy has removed before.
             raw_path = request.root_path[len(request.peer.config.root_path) :].encode("latin-1") + raw_path
         scope["asgi"] = ASGI.copy()
         scope["method"] = request.method.upper()
@@ -80,7 +81,7 @@ class Scopes:
         return scope
 
     def websocket(self, request: Request, response: StreamWriter, subprotocols: list[str]) -> Scope:
-        """The scope of a WebSocket."""
+        """Return the scope of a WebSocket."""
         scope = self.http(request, response)
         del scope["method"]
         tls = scope["extensions"].get("tls")
@@ -94,7 +95,7 @@ class Scopes:
         }
 
     def _common(self, request: Request, response: StreamWriter) -> tuple[Scope, Fields, State]:
-        """What requests have in common that repeat these fields on this connection."""
+        """Return the parts of a scope that requests with the same header fields on a connection have in common."""
         extensions = dict(HTTP_EXTENSIONS)
         tls = response.get_extra_info("ssl_object")
         if tls is not None:
@@ -119,7 +120,7 @@ class Scopes:
 
 
 def _split(request: Request) -> tuple[str, bytes, bytes]:
-    """Take the target apart."""
+    """Split the target into path, raw path and query string."""
     raw = request.path
     parts = unquote(raw) if "%" in raw else raw, raw.encode("latin-1"), request.query_string.encode("latin-1")
     if len(request.target) <= _LONGEST_KNOWN:
@@ -130,7 +131,7 @@ def _split(request: Request) -> tuple[str, bytes, bytes]:
 
 
 def _name_host(fields: Fields, host: str) -> None:
-    """Have Host name what counts: the authority of an absolute target (RFC 9112 section 3.2.2), or a proxy's word."""
+    """Set Host to that of an absolute target (RFC 9112 section 3.2.2), or to that from a trusted proxy."""
     at = next((at for at, (name, _) in enumerate(fields) if name == b"host"), len(fields))
     fields[at : at + 1] = [(b"host", host.encode("latin-1"))]
 
@@ -165,20 +166,20 @@ _SHORT_NAMES = {
 
 
 def tls_extension(tls: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
-    """What an application may know of the TLS of its connection; the server's certificate where it is from a file."""
+    """Return the extension ``tls``. ``server_cert`` is None if the certificate was not loaded from a file."""
     chain = _client_chain(tls)
     return {
         "server_cert": getattr(tls.context, "certificate", None),
         "client_cert_chain": [ssl.DER_cert_to_PEM_cert(der) for der in chain],
         "client_cert_name": distinguished_name(tls.getpeercert() or {}) if chain else None,
-        "client_cert_error": None,  # who has one that does not pass is not let in
+        "client_cert_error": None,  # with an invalid certificate the handshake fails
         "tls_version": _VERSIONS.get(tls.version() or ""),
         "cipher_suite": _cipher_suite(tls),
     }
 
 
 def _client_chain(tls: Any) -> list[bytes]:
-    """The certificates that the client has sent, its own first; from Python 3.13 on those between, too."""
+    """Return the client's certificate; from Python 3.13 on also the intermediate ones that it has sent."""
     own = tls.getpeercert(binary_form=True)
     if own is None:
         return []
@@ -187,7 +188,7 @@ def _client_chain(tls: Any) -> list[bytes]:
 
 
 def _cipher_suite(tls: ssl.SSLObject | ssl.SSLSocket) -> int | None:
-    """The number that IANA has given to the cipher suite."""
+    """Return the IANA number of the cipher suite."""
     cipher = tls.cipher()
     if cipher is None:
         return None
@@ -196,7 +197,7 @@ def _cipher_suite(tls: ssl.SSLObject | ssl.SSLSocket) -> int | None:
 
 
 def distinguished_name(certificate: Any) -> str:
-    """The subject of a certificate as RFC 4514 writes it: the last part first."""
+    """Return the subject of a certificate as a string of RFC 4514, which begins with the last part."""
     subject = reversed(certificate.get("subject", ()))
     return ",".join(
         "+".join(f"{_SHORT_NAMES.get(key, key)}={_escaped(value)}" for key, value in part) for part in subject
@@ -204,7 +205,7 @@ def distinguished_name(certificate: Any) -> str:
 
 
 def _escaped(value: str) -> str:
-    """RFC 4514 section 2.4."""
+    """Escape a value, RFC 4514 section 2.4."""
     text = "".join("\\" + letter if letter in ',+"\\<>;=' else letter for letter in value).replace("\0", "\\00")
     if text[:1] in ("#", " "):
         text = "\\" + text

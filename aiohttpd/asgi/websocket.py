@@ -1,7 +1,7 @@
-"""One WebSocket of an application: what its ``receive`` gives, and what its ``send`` does.
+"""WebSocketExchange: ``receive`` and ``send`` of one WebSocket of an ASGI application.
 
-Owns the messages ``websocket.*`` and their order, those of the extension ``websocket.http.response`` included. Frames,
-limits, pings and deadlines are those of every WebSocket of this server.
+Owns the messages ``websocket.*``, those of the extension ``websocket.http.response``, and their order. Frames, limits,
+pings and deadlines are in `handlers.websocket`.
 """
 
 import asyncio
@@ -25,44 +25,44 @@ _DENIAL = "websocket.http.response."
 
 
 def wants_websocket(request: Request) -> bool:
-    """Whether a request asks for a WebSocket: what is wrong with its handshake, `Handshake` says."""
+    """Whether a request asks for an upgrade to a WebSocket. `Handshake` checks it further."""
     protocols = request.upgrade
     return protocols is not None and "websocket" in protocols.lower() and request.method == "GET"
 
 
 class WebSocketExchange:
-    """A WebSocket as an application sees it by its two callables.
+    """The ``receive`` and ``send`` of one WebSocket.
 
     Args:
-        request: the handshake.
-        response: its answer.
-        handshake: the same, looked at.
+        request: the request.
+        response: its response.
+        handshake: the checked handshake.
 
     Attributes:
-        told_gone: the application has been told that it is closed.
+        told_gone: the application has got ``websocket.disconnect``, or an exception that says so.
     """
 
     def __init__(self, request: Request, response: StreamWriter, handshake: "Handshake") -> None:
         self._request = request
         self._response = response
         self._handshake = handshake
-        self._socket: WebSocket | None = None  # once the application has accepted it
-        self._denial: Exchange | None = None  # takes an answer in its place
-        self._denied = False  # there is such an answer, or a part of one
+        self._socket: WebSocket | None = None  # set when the application has accepted it
+        self._denial: Exchange | None = None  # takes a denial response
+        self._denied = False  # a denial response has begun
         self._answered = asyncio.Event()
         self._connected = False  # the application has received websocket.connect
         self._closes = False  # the application has sent websocket.close
         self.told_gone = False
 
-    # What the application calls.
+    # Called by the application.
 
     async def receive(self) -> Message:
-        """The next event: the handshake, a message, or the end."""
+        """Return the next event: ``websocket.connect``, ``.receive`` or ``.disconnect``."""
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
         if self._socket is None and not self._denied:
-            await self._wait_for_answer()  # nothing comes before
+            await self._wait_for_answer()  # no event can follow connect before the response
         socket = self._socket
         if socket is None:
             return self._gone(1006, "")
@@ -73,7 +73,7 @@ class WebSocketExchange:
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
 
     async def _wait_for_answer(self) -> None:
-        """Wait until another task has answered the handshake, or the client is gone."""
+        """Wait until another task has responded to the handshake, or the client has disconnected."""
         gone = asyncio.ensure_future(self._response.wait_closed())
         answered = asyncio.ensure_future(self._answered.wait())
         try:
@@ -87,13 +87,13 @@ class WebSocketExchange:
         return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
     async def send(self, message: Message) -> None:
-        """Accept, send a message, close, or answer the handshake otherwise.
+        """Take an event of the application: accept, send a message, close, or send a denial response.
 
         Raises:
-            ClientDisconnected: the WebSocket is closed (an OSError, as the interface has it).
-            ContractError: the event is not due; the text says what is.
-            TypeError: something in it is not of its type.
-            ValueError: a field, a subprotocol, a code or a reason that cannot be sent.
+            ClientDisconnected: the WebSocket is closed; it is an OSError, as the specification requires.
+            ContractError: the event is not allowed in this state; the message says which one is expected.
+            TypeError: a value has a wrong type.
+            ValueError: a field, subprotocol, code or reason is not valid.
         """
         kind: str = message["type"]
         if kind == "websocket.send" and self._socket is not None:
@@ -109,10 +109,10 @@ class WebSocketExchange:
         else:
             raise ContractError(f"{kind!r} was sent where websocket.send or websocket.close is due")
 
-    # The inner side.
+    # Internals.
 
     def _answer(self, kind: str, message: Message) -> None:
-        """Answer the handshake."""
+        """Respond to the handshake."""
         if self._response.is_closing():
             self.told_gone = True
             raise ClientDisconnected("the client is gone")
@@ -130,7 +130,7 @@ class WebSocketExchange:
             raise ContractError(f"{kind!r} was sent where websocket.accept, websocket.close or {_DENIAL}start is due")
 
     async def _deny(self, kind: str, message: Message) -> None:
-        """Answer the handshake as any other request; the connection is closed after it."""
+        """Take a part of a denial response; the connection is closed after it."""
         if self._socket is not None:
             raise ContractError(f"{kind!r} was sent after websocket.accept")
         if self._denial is None:
@@ -165,13 +165,13 @@ class WebSocketExchange:
         self._closes = True
         await socket.close(message.get("code", 1000), message.get("reason") or "")
 
-    # What the host calls, when the application has ended.
+    # Called by `Host` when the application has ended.
 
     async def end(self) -> None:
-        """It has returned: close what is open.
+        """The application has returned: close the WebSocket.
 
         Raises:
-            ContractError: there is no answer to the handshake, or not all of one.
+            ContractError: there is no response to the handshake, or a denial response is incomplete.
         """
         if self._socket is not None:
             await self._socket.close()
@@ -182,10 +182,10 @@ class WebSocketExchange:
             raise ContractError("the ASGI application returned without an answer to the handshake: no websocket.accept")
 
     async def fail(self, error: BaseException) -> bool:
-        """It has raised: close what is open, with 1011; or 1001, without a wait, if it has been cancelled.
+        """The application has raised: close with 1011; or with 1001, without waiting, if it was cancelled.
 
         Returns:
-            Whether the client has been told, so that only the log is to be.
+            Whether the close is complete, so that the error only has to be logged.
         """
         if self._socket is None:
             return False
@@ -197,11 +197,11 @@ class WebSocketExchange:
 
 
 def _pairs(headers: Iterable[Iterable[bytes]]) -> list[tuple[str, str]]:
-    """Fields of the head of 101 as text.
+    """Return the ``headers`` of ``websocket.accept`` as text.
 
     Raises:
-        TypeError: they are no pairs of bytes.
-        ValueError: one of them is for another key of the message.
+        TypeError: they are not pairs of bytes.
+        ValueError: one is Sec-WebSocket-Protocol, which is given by ``subprotocol``.
     """
     pairs = []
     for name, value in headers:

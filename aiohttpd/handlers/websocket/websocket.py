@@ -1,8 +1,8 @@
-"""WebSocket: messages both ways on a connection that has been upgraded, and its end.
+"""WebSocket: sends and receives messages on an upgraded connection, and closes it.
 
-Owns what the sans-I/O core of the library ``websockets`` does not: the queue of messages and the back-pressure on the
-client, the work of one callback, the deadlines, and what a handler is told. Frames, masks, compression and the rules of
-RFC 6455 sections 5 and 7 are the core's.
+Owns what the sans-I/O core of the library ``websockets`` leaves to its users: the queue of received messages,
+back-pressure, the bound on the work of one callback, deadlines, and the interface for handlers. The core has frames,
+masks, compression, and the rules of RFC 6455 sections 5 and 7.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Message", "WebSocket", "WebSocketState"]
 
-_WORK = 256  # frames that one callback parses, before others have their turn; large ones count more
-_UNPARSED = 64 * 1024  # bytes that may wait for their turn before the client is not read from
-_OVERHEAD = 256  # bytes that a message in the queue counts beside its content
-_TURNS = 64  # messages sent after which others have their turn
-_PIECE = 128 * 1024  # bytes that are compressed at once
+_WORK = 256  # frames that one callback parses, then other connections are served; large frames count more
+_UNPARSED = 64 * 1024  # unparsed bytes after which reading is paused
+_OVERHEAD = 256  # bytes that each message in the queue counts in addition to its content
+_TURNS = 64  # messages sent after which the task yields to the loop once
+_PIECE = 128 * 1024  # bytes that are compressed in one step
 _LONGEST_REASON = 123  # bytes, RFC 6455 section 5.5.1
 
 
 class WebSocketState(enum.Enum):
-    """How far the end of a WebSocket has come."""
+    """The state of a WebSocket, RFC 6455 section 7."""
 
-    OPEN = "messages go both ways"
-    CLOSING = "we have sent a Close frame, and the client has to answer it"
+    OPEN = "messages can be sent and received"
+    CLOSING = "the server has sent a Close frame, and waits for that of the client"
     CLOSED = "nothing more is received or sent"
 
 
@@ -49,15 +49,22 @@ CONT, TEXT, BINARY, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcod
 
 
 class WebSocket:
-    """A WebSocket that is open, or has been; made by ``self.websocket()`` of a handler.
+    """A WebSocket; made by ``self.websocket()`` of a handler.
+
+    ::
+
+        async def do_GET(self):
+            async with self.websocket() as socket:
+                async for message in socket:
+                    await socket.send(message)
 
     Attributes:
         request: the request that has opened it.
-        subprotocol: what has been agreed upon; None if nothing has.
-        state: how far its end has come.
-        received: messages that have come from the client.
-        sent: messages that have been sent.
-        size: bytes of these, before compression.
+        subprotocol: the negotiated subprotocol; None if there is none.
+        state: the state.
+        received: the number of messages received.
+        sent: the number of messages sent.
+        size: the bytes of the messages sent, before compression.
     """
 
     __slots__ = (
@@ -79,40 +86,40 @@ class WebSocket:
         self.state = OPEN
         self.received = self.sent = self.size = 0
         self._core = core
-        # What has been received and not been taken.
+        # Messages that were received, and not yet taken by `receive`.
         self._queue: deque[Message] = deque()
-        self._queued = 0  # what it counts
-        self._waiter: asyncio.Future[None] | None = None  # of `receive`
-        self._message: FragmentedMessage | None = None  # the one that is being received
-        # Bytes that have come and are not parsed, since it is not their turn, or there is no room for more.
+        self._queued = 0  # bytes in the queue, with the overhead of each message
+        self._waiter: asyncio.Future[None] | None = None  # the future of a task in `receive`
+        self._message: FragmentedMessage | None = None  # the fragmented message that is being received
+        # Received bytes that wait for the next callback, or for room in the queue.
         self._unparsed = b""
         self._compresses = bool(core.extensions)
         self._cutter = FrameCutter(compressed=self._compresses)
-        self._goes_on = False  # they have a turn in the loop
-        self._stalled = False  # the client is not read from
-        self._eof = False  # it has closed its side, after these bytes
-        # What is sent.
-        self._stream: asyncio.Future[None] | None = None  # a message of fragments is being sent, until this is done
-        self._pings: Pings | None = None  # those that a handler waits for
+        self._goes_on = False  # `_go_on` is scheduled
+        self._stalled = False  # reading is paused
+        self._eof = False  # the client has closed its side, after these bytes
+        # Sending.
+        self._stream: asyncio.Future[None] | None = None  # done when the fragmented message being sent is complete
+        self._pings: Pings | None = None  # the pings of handlers
         # The end.
-        self._close: tuple[int, str] | None = None  # of our Close frame
-        self._discards = False  # what still comes is for nobody
+        self._close: tuple[int, str] | None = None  # code and reason of our Close frame
+        self._discards = False  # messages that still arrive are dropped
         self._error: ConnectionClosed | None = None
-        self._ended: asyncio.Future[None] | None = None  # of who waits for the end
+        self._ended: asyncio.Future[None] | None = None  # the future of tasks in `wait_closed`
 
-    # What handlers call.
+    # For handlers.
 
     @property
     def closed(self) -> ConnectionClosed | None:
-        """How it has been closed: code and reason; None while it is not."""
+        """Code and reason of the close; None while it is not closed."""
         return self._error
 
     async def receive(self) -> Message:
-        """The next message: ``str`` for a text message, ``bytes`` for a binary one.
+        """Return the next message: ``str`` for a text message, ``bytes`` for a binary one.
 
         Raises:
-            ConnectionClosed: there will be none.
-            ContractError: another task waits for one already.
+            ConnectionClosed: the WebSocket is closed, and all messages have been returned.
+            ContractError: another task waits in ``receive`` already.
         """
         while not self._queue:
             if self._error is not None:
@@ -124,7 +131,7 @@ class WebSocket:
         return self
 
     async def __anext__(self) -> Message:
-        """The next message; the iteration ends with a close that is `ConnectionClosed.normal`."""
+        """Return the next message. The iteration ends after a normal close, see `ConnectionClosed.normal`."""
         while not self._queue:
             if self._error is not None:
                 raise StopAsyncIteration if self._error.normal else self._closed_error()
@@ -135,15 +142,16 @@ class WebSocket:
         self,
         message: "Message | bytearray | memoryview | Iterable[Message] | AsyncIterable[Message]",
     ) -> None:
-        """Send a message, and wait while the client is slow.
+        """Send a message, and wait until the client has read enough (back-pressure).
 
         Args:
-            message: text, bytes, or its fragments, each sent as it is given: all text, or all bytes.
+            message: ``str`` for a text message, bytes for a binary one; or an iterable of these for a fragmented
+                message, whose fragments are all text or all bytes.
 
         Raises:
-            ConnectionClosed: it is closed, or being closed. What has been sent before may not have arrived.
-            TypeError: it is nothing of these.
-            UnicodeEncodeError: a surrogate, which UTF-8 has not.
+            ConnectionClosed: the WebSocket is closed or being closed. Earlier messages may not have arrived.
+            TypeError: the message has another type.
+            UnicodeEncodeError: the text contains a surrogate, which cannot be encoded in UTF-8.
         """
         out = self._carrier.out
         if self._stream is not None or out.paused:
@@ -167,22 +175,25 @@ class WebSocket:
             self._send_fragment(data, first=True, last=True, text=text)
         self._count_sent()
         if self.sent % _TURNS == 0:
-            await asyncio.sleep(0)  # a client that keeps up must not keep the loop from the others
+            await asyncio.sleep(0)  # a client that reads fast enough never makes us wait: yield to other tasks
         if out.paused:
             await self._writable()
 
     async def ping(self, data: bytes | None = None) -> float:
-        """Send a ping, and wait until it is answered.
+        """Send a ping, and wait for the pong.
+
+        `asyncio.timeout` limits the wait. Without it, the wait ends at the latest when ``websocket_ping_timeout`` closes
+        the connection.
 
         Args:
-            data: at most 125 bytes, by default some that no other ping has.
+            data: the content, at most 125 bytes; by default random bytes.
 
         Returns:
-            The latency in seconds. `asyncio.timeout` limits it; without one, ``websocket_ping_timeout`` does.
+            The latency in seconds.
 
         Raises:
-            ConnectionClosed: it is closed, or has been before the answer came.
-            ValueError: too much data, or a ping with the same waits.
+            ConnectionClosed: the WebSocket is closed, or was closed before the pong arrived.
+            ValueError: ``data`` is too long, or is that of another ping without a pong.
         """
         self._check_open()
         if self._pings is None:
@@ -196,16 +207,16 @@ class WebSocket:
             self._pings.forget(data)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it, and wait until the client has answered, for ``websocket_close_timeout`` at most.
+        """Send a Close frame, and wait for that of the client, at most ``websocket_close_timeout`` seconds.
 
-        Messages that come until then are dropped. Harmless if it is closed already.
+        Messages that arrive until then are dropped. If the WebSocket is closed already, nothing happens.
 
         Args:
             code: 1000 (normal), 1001, 1003, 1007 to 1014, or 3000 to 4999.
             reason: at most 123 bytes in UTF-8.
 
         Raises:
-            ValueError: code or reason may not stand in a Close frame.
+            ValueError: the code or the reason is not allowed in a Close frame.
         """
         self._begin_close(code, reason)
         self._discards = True
@@ -217,21 +228,21 @@ class WebSocket:
             raise
 
     async def wait_closed(self) -> None:
-        """Wait until it is closed, by whomever."""
+        """Wait until it is closed, by either side."""
         while self._error is None:
             if self._ended is None:
                 self._ended = self._create_future()
             await asyncio.shield(self._ended)
 
     def abandon(self, code: int) -> None:
-        """Close it without a wait for the client's answer."""
+        """Send a Close frame, and close without waiting for that of the client."""
         self._begin_close(code, "")
         self._end(ConnectionClosed(code, by_client=False))
 
-    # What the connection calls.
+    # The `UpgradedProtocol` of the connection.
 
     def connection_made(self, carrier: Carrier) -> None:
-        """Begin."""
+        """The response has been sent: start the keep-alive."""
         self._carrier = carrier
         config = carrier.context.config
         self._limit_frames = config.limit_websocket_frames
@@ -244,7 +255,7 @@ class WebSocket:
         self._alive = Keepalive(self, carrier)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Bytes have arrived."""
         self._alive.heard = True
         if self._unparsed:
             self._unparsed += data
@@ -259,51 +270,56 @@ class WebSocket:
             self._go_on()
 
     def eof_received(self) -> None:
-        """The client has closed its side."""
+        """The client has closed its side; without a Close frame, that is code 1006."""
         self._eof = True
         if not self._unparsed:
             self._lose()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone."""
+        """The connection is lost."""
         self._unparsed = b""
         self._lose()
 
     def resume_writing(self) -> None:
-        """The client takes more."""
+        """The output has drained."""
         if self._stalled:
             self._regulate()
 
     def drain(self) -> None:
-        """The server stops: 1001 (going away). The handler has the messages that have come, and then the end."""
+        """The server drains: send Close with 1001 (going away). The handler still gets the received messages."""
         self._begin_close(1001, "")
 
     def describe(self) -> str:
-        """For the report of SIGUSR1."""
+        """Return its state in a few words, for the report of SIGUSR1."""
         text = f"WebSocket, {self.state.name.lower()}, {self.received} received, {self.sent} sent"
         return f"{text}, {len(self._queue)} wait for the handler" if self._queue else text
 
-    # What the deadlines call.
+    # For `Keepalive`.
 
     @property
     def listens(self) -> bool:
-        """Whether its client is read from."""
+        """Whether bytes are read from the client: reading is not paused."""
         return not self._stalled
 
     def ping_now(self) -> None:
-        """Send a ping that nobody waits for."""
+        """Send a ping of the keep-alive."""
         self._core.send_ping(b"")
         self._pass_on(0)
 
     def fail(self, code: int, reason: str) -> None:
-        """Fail the connection, RFC 6455 section 7.1.7: say why, and hang up."""
+        """Fail the connection, RFC 6455 section 7.1.7: send a Close frame, and begin a lingering close.
+
+        Args:
+            code: the code of the Close frame.
+            reason: its reason.
+        """
         if self.state is OPEN:
-            self._core.data_to_send()  # a Close frame that is answered already, after what was wrong
+            self._core.data_to_send()  # drop the core's answer to a Close frame that followed the invalid frame
             self._carrier.out.send([Frame(CLOSE, Close(code, reason).serialize()).serialize(mask=False)])
         self._end(ConnectionClosed(code, reason, by_client=False))
 
     def cut(self) -> None:
-        """Have done with a client that does not close."""
+        """Close the connection of a client that has not answered the Close frame in time."""
         self._carrier.abort()
         self._lose()
 
@@ -311,11 +327,11 @@ class WebSocket:
 
     @property
     def _crowded(self) -> bool:
-        """Whether nothing more is to be parsed for now: the handler is slow, or the client does not read."""
+        """Whether parsing is paused: the queue is full, or the client does not read."""
         return (self._queued > self._limit_queue and not self._discards) or self._carrier.out.paused
 
     def _regulate(self) -> None:
-        """Read from the client, or do not."""
+        """Pause or resume parsing and reading."""
         if self.state is CLOSED:
             return
         crowded = self._crowded
@@ -331,7 +347,7 @@ class WebSocket:
                 self._carrier.resume_reading()
 
     def _go_on(self) -> None:
-        """Parse what waits, for as long as it is our turn."""
+        """Parse bytes that wait, up to `_WORK` frames."""
         self._goes_on = False
         data = self._unparsed
         if data and not self._crowded and self.state is not CLOSED:
@@ -343,7 +359,7 @@ class WebSocket:
         self._regulate()
 
     def _parse(self, data: bytes) -> None:
-        """Have the core parse bytes, take what they mean, and send what it answers."""
+        """Parse bytes by the core, take their frames, and send the core's output (pongs, Close)."""
         core = self._core
         core.receive_data(data)
         for frame in core.events_received():
@@ -356,7 +372,7 @@ class WebSocket:
             self._end(self._closed_by_both())
 
     def _take_plain(self, data: bytes, start: int) -> bool:
-        """Take a message that is one frame and not compressed, without the core; False if that has to look at it."""
+        """Take a message that is one frame and not compressed, without the core; return False if it is too long."""
         if len(data) - start > self._limit_message:
             return False
         content = unmasked(data, start)
@@ -370,7 +386,7 @@ class WebSocket:
         return True
 
     def _take_frame(self, frame: Frame) -> bool:
-        """Take a frame that has come; False if the connection has failed for it."""
+        """Take a frame; return False if it is invalid, and the connection has failed."""
         opcode = frame.opcode
         if opcode is TEXT and frame.fin:
             try:
@@ -403,14 +419,14 @@ class WebSocket:
         return True
 
     def _begin_wait(self) -> "asyncio.Future[None]":
-        """Wait for a message, or the end."""
+        """Return a future that is done when there is a message, or when the WebSocket is closed."""
         if self._waiter is not None and not self._waiter.done():
             raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
         self._waiter = waiter = self._create_future()
         return waiter
 
     def _take(self) -> Message:
-        """Take a message off the queue."""
+        """Remove a message from the queue, and return it."""
         message = self._queue.popleft()
         self._queued -= len(message) + _OVERHEAD
         if self._stalled:
@@ -431,16 +447,20 @@ class WebSocket:
     # Sending.
 
     def _pass_on(self, size: int) -> None:
-        """Send what the core has made: of ``size`` bytes of a message, or of control frames."""
+        """Send the frames that the core has made.
+
+        Args:
+            size: bytes of message content in them.
+        """
         data = self._core.data_to_send()
         out = self._carrier.out
-        if data and not out.closing:  # else the handler has returned, and the connection is about to end
+        if data and not out.closing:  # it is closing if the handler has returned
             self._alive.spoke = True
             self.size += size
             out.send(data)
 
     def _send_plain(self, data: bytes, *, text: bool) -> None:
-        """Send a message as one frame, without the core: there is nothing to compress."""
+        """Send a message as one frame, not compressed, without the core."""
         out = self._carrier.out
         if not out.closing:
             self._alive.spoke = True
@@ -457,7 +477,7 @@ class WebSocket:
             raise self._closed_error()
 
     async def _turn(self) -> None:
-        """Wait until a message can be begun: after the one that is sent in fragments, and while the client is slow."""
+        """Wait until no fragmented message is being sent, and the client has read enough."""
         while self._stream is not None or self._carrier.out.paused:
             if self._stream is not None:
                 await asyncio.shield(self._stream)
@@ -471,7 +491,7 @@ class WebSocket:
             raise self._closed_error() from None
 
     async def _send_pieces(self, data: bytes, *, text: bool) -> None:
-        """Send a large message in frames, so that its compression does not keep the loop from others."""
+        """Send a large message in several frames, so that its compression does not block the loop."""
         pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
         await self._send_all(each(pieces), text=text)
 
@@ -488,7 +508,7 @@ class WebSocket:
             await self._send_all(encoded(first, iterator, text=text), text=text)
 
     async def _send_all(self, fragments: AsyncIterator[bytes], *, text: bool) -> None:
-        """Send fragments as they come; a message that is not completed cannot be followed by another."""
+        """Send the fragments of a message. If an error ends it early, fail the connection: no message can follow."""
         await self._turn()
         self._check_open()
         stream = self._stream = self._create_future()
@@ -524,7 +544,7 @@ class WebSocket:
     # The end.
 
     def _begin_close(self, code: int, reason: str) -> None:
-        """Send our Close frame, unless there has been one."""
+        """Send our Close frame, unless one has been sent or received."""
         if self.state is not OPEN:
             return
         if len(reason.encode()) > _LONGEST_REASON:
@@ -539,7 +559,7 @@ class WebSocket:
         self._alive.begin_close()
 
     def _closed_by_both(self) -> ConnectionClosed:
-        """Both have sent a Close frame; the first of them counts."""
+        """Both sides have sent a Close frame: return code and reason of the first one."""
         if self._close is not None:
             return ConnectionClosed(*self._close, by_client=False)
         close = self._core.close_rcvd
@@ -547,7 +567,7 @@ class WebSocket:
         return ConnectionClosed(close.code, close.reason, by_client=True)
 
     def _closed_error(self) -> ConnectionClosed:
-        """The exception to raise; a new one each time, since it collects a traceback."""
+        """Return a new exception about the close. It is new each time since each raise adds a traceback."""
         error = self._error
         if error is not None:
             return ConnectionClosed(error.code, error.reason, by_client=error.by_client)
@@ -556,7 +576,7 @@ class WebSocket:
         return ConnectionClosed(1006, by_client=True)
 
     def _lose(self) -> None:
-        """The client has gone without a word."""
+        """The connection is lost without a Close frame of the client."""
         if self._close is not None:
             self._end(ConnectionClosed(*self._close, by_client=False))
         else:
@@ -567,7 +587,7 @@ class WebSocket:
         return False
 
     def _fail_as_core(self) -> None:
-        """The core has failed the connection, and has said why."""
+        """The core has found an error, and has sent a Close frame."""
         sent = self._core.close_sent
         if self._close is not None or sent is None:
             self._lose()
