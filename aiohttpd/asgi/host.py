@@ -119,7 +119,7 @@ def can_websocket() -> bool:
     try:
         from ..handlers.websocket import handshake  # noqa: F401
     except ContractError as error:
-        error_logger.warning("an application is asked for a WebSocket, and gets a request of HTTP: %s", error)
+        error_logger.warning("a request for a WebSocket is given to the application as an HTTP request: %s", error)
         return False
     return True
 

@@ -168,11 +168,7 @@ class HTTPConnection(TransportProtocol):
     # From the bytes to the next request, and from its answer to the next.
 
     def _serve_pending(self) -> None:
-        """Serve the requests that have arrived, in order.
-
-        It stops when a handler waits, when the peer does not read, when the buffer has no complete head, or after
-        `_PIPELINE` requests.
-        """
+        """Serve requests of the buffer until a handler waits, the peer does not read, or `_PIPELINE` are served."""
         parser = self._parser
         out = self.out
         served = 0
@@ -429,11 +425,7 @@ class HTTPConnection(TransportProtocol):
         return tunnel.reader
 
     def close_tunnel(self, unread: bytes) -> None:
-        """Parse HTTP again, beginning with the bytes that the reader of the tunnel has not been asked for.
-
-        Args:
-            unread: bytes that were read from it, but not used.
-        """
+        """Parse HTTP again: first ``unread``, then the bytes that the reader of the tunnel still has."""
         body, self._body = self._body, None
         if body is not None:
             unread += body.reader.take_back()
@@ -482,11 +474,7 @@ class HTTPConnection(TransportProtocol):
     report: Callable[[BaseException, Request], None] = property(attrgetter("context.report"))  # type: ignore[assignment]
 
     def cut(self, *, reset: bool) -> None:
-        """Close the connection within a response that cannot be completed.
-
-        Args:
-            reset: reset it by RST, since the client would take a normal close for the end of the content.
-        """
+        """Close within a response that cannot be completed; by RST if a normal close would end its content."""
         if self.state is LINGERING:
             return  # the upgraded protocol has already closed the connection
         if not reset:
@@ -521,11 +509,7 @@ class HTTPConnection(TransportProtocol):
         return None if silence is None else silence.seconds
 
     def set_silence(self, seconds: float | None) -> None:
-        """Use a timeout for each wait for bytes, as a blocking socket has it, in place of the configured deadlines.
-
-        Args:
-            seconds: the timeout; None for the configured deadlines.
-        """
+        """Set a timeout for each wait for bytes, as sockets have it, in place of the options; None: use the options."""
         self._timeouts = self.context.timeouts if seconds is None else self.context.timeouts.of_socket(seconds)
         if self._fifo is not None and self.state in _BETWEEN_REQUESTS:
             self.arm(self._timeouts.idle if self.state is IDLE else self._timeouts.head)

@@ -241,9 +241,9 @@ class StreamWriter:
             ValueError: ``fields`` include Content-Length or Transfer-Encoding (RFC 9110 sections 8.6, 15.2).
         """
         if self.state is not START:
-            raise ContractError(f"an answer ({self.status}) has been begun: the protocol cannot be changed any more")
+            raise ContractError(f"an answer ({self.status}) has been begun: upgrade() has to come before the head")
         if not {"content-length", "transfer-encoding"}.isdisjoint(fields.deciding or ()):
-            raise ValueError("there is no content where the protocol changes: leave out what frames it")
+            raise ValueError("a response to an upgrade has no content: leave out Content-Length and Transfer-Encoding")
         self.status = status
         self.fields = fields
         self.close_connection = True
@@ -522,9 +522,9 @@ class StreamWriter:
         if self.state is START:
             raise ContractError("content before the head: call send_response() and end_headers() first")
         if self.state is UPGRADED:
-            raise ContractError("HTTP has ended on this connection: write to what the upgrade has given")
+            raise ContractError("write() after an upgrade: use the writer that upgrade() has returned")
         if self.state is DONE:
-            raise ContractError("write() after the handler has returned: nobody reads this answer any more")
+            raise ContractError("write() after the handler has returned, or after end(): the response is complete")
         if self._in_file:
             raise ContractError(_IN_FILE)
         if self.length is not None:

@@ -29,7 +29,7 @@ def upgrade_required(protocol: str, explain: str | None = None) -> HTTPError:
         explain: the text of the error, by default a sentence with the name of the protocol.
     """
     return HTTPError(
-        426, None, explain or f"{protocol} is spoken here", headers=[("Connection", "Upgrade"), ("Upgrade", protocol)]
+        426, None, explain or f"{protocol} is required", headers=[("Connection", "Upgrade"), ("Upgrade", protocol)]
     )
 
 
@@ -75,7 +75,7 @@ def open_streams(
         raise ContractError(
             "CONNECT has no protocol: 'await self.upgrade()'"
             if connect
-            else "which protocol? 'await self.upgrade(\"name\")'"
+            else "which protocol? write its name: 'await self.upgrade(\"name\")'"
         )
     if protocol is None:
         _refuse_body(request)

@@ -164,4 +164,4 @@ def _check_function(function: Callable[[Any], Any]) -> None:
             "self.send_text() and its like"
         ) from None
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{function.__qualname__} yields, and nobody waits for that: write to self.wfile")
+        raise TypeError(f"{function.__qualname__} yields, and what it yields is not used: write to self.wfile")

@@ -57,7 +57,7 @@ class Converter:
         """
         text = self._format(value)
         if self.read(text) is NO_MATCH:
-            raise ValueError(f"{value!r} is no value for it")
+            raise ValueError(f"{value!r} does not match")
         return text
 
 
@@ -192,7 +192,7 @@ def _segment(text: str, part: str, converters: Mapping[str, Converter]) -> str |
             f"{part!r} is no parameter: one is a whole segment, '{{name}}' or '{{name:int}}', '{{rest...}}' the last",
         )
     if part in ("", ".", ".."):
-        raise _wrong(text, "an empty segment, '.' or '..' leads nowhere: such paths are redirected to the clean one")
+        raise _wrong(text, "an empty segment, '.' or '..' is never reached: such paths are redirected")
     if re.search("%[0-9A-Fa-f]{2}", part):
         raise _wrong(text, f"{part!r} is encoded: write it as text")
     if "?" in part or "#" in part:

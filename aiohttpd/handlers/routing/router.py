@@ -290,7 +290,9 @@ class Router:
         patterns = found[0]
         names = [param for pattern in patterns for param in pattern.names]
         if wrong := set(names) ^ params.keys():
-            raise ValueError(f"the route {name!r} has the parameters {names}: {', '.join(sorted(wrong))} is not right")
+            raise ValueError(
+                f"the route {name!r} has the parameters {names}: missing or unknown: {', '.join(sorted(wrong))}"
+            )
         before = "".join(_written(pattern, params).removesuffix("/") for pattern in patterns[:-1])
         return before + _written(patterns[-1], params)
 

@@ -150,7 +150,7 @@ def _check(request: Request) -> str:
         raise upgrade_required("websocket", "this is a WebSocket: open it by a client for these") from None
     headers = request.headers
     if headers.get_all("Sec-WebSocket-Version") != [_VERSION]:
-        refusal = upgrade_required("websocket", "version 13 of the protocol is spoken here")
+        refusal = upgrade_required("websocket", "only version 13 of the protocol is supported")
         refusal.headers += (("Sec-WebSocket-Version", _VERSION),)  # RFC 6455 section 4.4
         raise refusal
     keys = headers.get_all("Sec-WebSocket-Key") or ()

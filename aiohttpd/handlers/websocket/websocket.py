@@ -51,13 +51,6 @@ CONT, TEXT, BINARY, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcod
 class WebSocket:
     """A WebSocket; made by ``self.websocket()`` of a handler.
 
-    ::
-
-        async def do_GET(self):
-            async with self.websocket() as socket:
-                async for message in socket:
-                    await socket.send(message)
-
     Attributes:
         request: the request that has opened it.
         subprotocol: the negotiated subprotocol; None if there is none.
@@ -182,8 +175,8 @@ class WebSocket:
     async def ping(self, data: bytes | None = None) -> float:
         """Send a ping, and wait for the pong.
 
-        `asyncio.timeout` limits the wait. Without it, the wait ends at the latest when ``websocket_ping_timeout`` closes
-        the connection.
+        `asyncio.timeout` limits the wait. Without it, the wait ends at the latest when the keep-alive closes the
+        connection (``websocket_ping_timeout``).
 
         Args:
             data: the content, at most 125 bytes; by default random bytes.
@@ -307,12 +300,7 @@ class WebSocket:
         self._pass_on(0)
 
     def fail(self, code: int, reason: str) -> None:
-        """Fail the connection, RFC 6455 section 7.1.7: send a Close frame, and begin a lingering close.
-
-        Args:
-            code: the code of the Close frame.
-            reason: its reason.
-        """
+        """Fail the connection, RFC 6455 section 7.1.7: send a Close frame, and begin a lingering close."""
         if self.state is OPEN:
             self._core.data_to_send()  # drop the core's answer to a Close frame that followed the invalid frame
             self._carrier.out.send([Frame(CLOSE, Close(code, reason).serialize()).serialize(mask=False)])
@@ -447,11 +435,7 @@ class WebSocket:
     # Sending.
 
     def _pass_on(self, size: int) -> None:
-        """Send the frames that the core has made.
-
-        Args:
-            size: bytes of message content in them.
-        """
+        """Send the frames that the core has made; ``size`` is the number of bytes of message content in them."""
         data = self._core.data_to_send()
         out = self._carrier.out
         if data and not out.closing:  # it is closing if the handler has returned
