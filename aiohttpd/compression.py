@@ -42,7 +42,7 @@ _is_compressible = re.compile(
 _find_tags = re.compile(r'(?:W/)?"[^"]*+"').findall
 _PIECE = 64 * 1024  # bytes of a file that are compressed in one step; bytes after which `drain` yields to the loop
 _BUFFER = 64 * 1024  # compressed bytes that are buffered; until then the response can be replaced by an error
-_OF_ANOTHER = frozenset((206, 304))  # statuses whose fields describe the full response with 200
+_PARTIAL_STATUSES = frozenset((206, 304))  # statuses whose fields describe the full response with 200
 
 # Content with one of these fields is encoded already, or has a digest of its bytes (RFC 9530).
 _SETTLED = frozenset(("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"))
@@ -396,7 +396,7 @@ def _is_suitable(status: int, fields: ResponseFields, minimum: int) -> bool:
     if not _SETTLED.isdisjoint(found) or _has_token(found.get("cache-control", ""), "no-transform"):
         return False  # RFC 9111 section 5.2.2.6
     kind = found.get("content-type", "").partition(";")[0].strip().lower()
-    if status in _OF_ANOTHER and kind in ("", "multipart/byteranges"):
+    if status in _PARTIAL_STATUSES and kind in ("", "multipart/byteranges"):
         return True  # the type of the full response is not known
     return _is_compressible(kind) is not None
 

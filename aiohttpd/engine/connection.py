@@ -284,9 +284,9 @@ class HTTPConnection(TransportProtocol):
         """A handler has called `StreamWriter.end`. If it does not return at once, the next request need not wait."""
         handler = self.handler
         if handler is not None and handler.response is response:
-            self.context.loop.call_soon(self._go_on_without, handler)
+            self.context.loop.call_soon(self._release_handler, handler)
 
-    def _go_on_without(self, handler: HandlerTask) -> None:
+    def _release_handler(self, handler: HandlerTask) -> None:
         if self.handler is handler and self.state is not CLOSED:
             handler.response.released = True
             self.context.registry.add_orphan(handler.task)
@@ -545,7 +545,7 @@ class HTTPConnection(TransportProtocol):
             if self._delivery.is_open:
                 self.watch()
 
-    def _is_settled(self) -> bool:
+    def _settle_delivery(self) -> bool:
         """Log the response whose delivery was unknown, if it is known now; return whether it is."""
         return self._delivery is not None and self._delivery.settle_early()
 
@@ -569,12 +569,12 @@ class HTTPConnection(TransportProtocol):
         """Close; by a lingering close if bytes in flight could reset the connection (RFC 9112 section 9.6)."""
         if self.state is CLOSED or self.state is LINGERING:
             return
-        if self.state is UPGRADED or (self._parser.buffer and not self.eof) or self._is_owed():
+        if self.state is UPGRADED or (self._parser.buffer and not self.eof) or self._must_linger():
             self._linger()
         else:
             self._end()
 
-    def _is_owed(self) -> bool:
+    def _must_linger(self) -> bool:
         """Whether the close must wait: output is not in the kernel yet, or the delivery of a response is unknown."""
         return self.out.lags or (self._delivery is not None and self._delivery.is_open)
 
@@ -586,7 +586,7 @@ class HTTPConnection(TransportProtocol):
     def _linger(self) -> None:
         """Begin a lingering close: close our side, and discard input until the peer has closed its side."""
         self._parser.take()
-        if self.eof and not self._is_owed():
+        if self.eof and not self._must_linger():
             self._end()
             return
         self.state = LINGERING
@@ -623,7 +623,7 @@ class HTTPConnection(TransportProtocol):
 
     def check_transfer(self, now: float) -> None:
         """Measure the transfer rates; after a half-close of the peer, check whether its response is delivered."""
-        if self._is_settled() and self.state is LINGERING:
+        if self._settle_delivery() and self.state is LINGERING:
             self.out.close()
         if self._body is not None:
             self._body.check_rate(now, window=self.transfer_timeout(self.config.timeout_body))
@@ -642,7 +642,7 @@ class HTTPConnection(TransportProtocol):
         if self.state is HEAD:
             self._head_overdue()
         elif self.state is LINGERING or self.state is CLOSED:
-            if self._is_settled() or not self.extend_close(self._timeouts.linger):
+            if self._settle_delivery() or not self.extend_close(self._timeouts.linger):
                 self.end_close()
         elif self.state is DISCARDING:
             self._linger()

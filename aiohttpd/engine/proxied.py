@@ -157,12 +157,12 @@ class ProxiedPeer:
         trusted: whether the TCP peer is a trusted proxy.
     """
 
-    __slots__ = ("_fields", "_fields_count", "_headers", "_origin", "_preamble", "_proxies", "trusted")
+    __slots__ = ("_fields", "_headers", "_origin", "_preamble", "_proxies", "_trusts_fields", "trusted")
 
     def __init__(self, proxies: TrustedProxies, fields: frozenset[str]) -> None:
         self._proxies = proxies
         self._fields = fields
-        self._fields_count = False  # the sender of the requests is trusted, so their fields are used
+        self._trusts_fields = False  # the sender of the requests is trusted, so their fields are used
         self._preamble: Preamble | None = None
         self._headers: Headers | None = None  # the fields in which _origin was found
         self._origin: Origin
@@ -171,7 +171,7 @@ class ProxiedPeer:
     def connected(self, client_address: Address) -> None:
         """A peer has connected, or TLS has begun after a preamble."""
         if self._preamble is None:
-            self.trusted = self._fields_count = self._proxies.includes(str(client_address[0]))
+            self.trusted = self._trusts_fields = self._proxies.includes(str(client_address[0]))
 
     def introduce(self, preamble: Preamble) -> None:
         """Use the addresses of a preamble.
@@ -180,7 +180,7 @@ class ProxiedPeer:
         a trusted proxy, too.
         """
         self._preamble = preamble
-        self._fields_count = preamble.source is not None and self._proxies.includes(preamble.source[0])
+        self._trusts_fields = preamble.source is not None and self._proxies.includes(preamble.source[0])
 
     @property
     def destination(self) -> Address | None:
@@ -189,14 +189,14 @@ class ProxiedPeer:
 
     def forwarded(self, request: Request, peer: Peer) -> Request:
         """See `Forwarding`."""
-        return ForwardedRequest(request, self) if self._fields_count or self._preamble is not None else request
+        return ForwardedRequest(request, self) if self._trusts_fields or self._preamble is not None else request
 
     def origin(self, headers: Headers, peer: Peer) -> Origin:
         """Find the origin of a request. The result is kept for the next request if it has the same fields."""
         if headers is not self._headers:
             tls_before = self._preamble is not None and self._preamble.tls
             origin = Origin(peer.client_address, "https" if tls_before else peer.scheme)
-            self._origin = find_origin(headers, self._fields, self._proxies, origin) if self._fields_count else origin
+            self._origin = find_origin(headers, self._fields, self._proxies, origin) if self._trusts_fields else origin
             self._headers = headers
         return self._origin
 

@@ -36,10 +36,10 @@ class Recorder:
         self.metrics = metrics
         self._handlers_log = handlers_log
         self._report = report or ErrorReporter()
-        self.answered = self._shortest_way()
+        self.answered = self._choose_function()
         self.timed = self.answered is not None and (metrics is not None or getattr(access_log, "timed", True))
 
-    def _shortest_way(self) -> AnswerRecorder | None:
+    def _choose_function(self) -> AnswerRecorder | None:
         if self.access_log is None:
             return None if self.metrics is None else self.metrics.answered
         if self.metrics is not None:

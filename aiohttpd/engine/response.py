@@ -29,7 +29,7 @@ BUFFER = 64 * 1024  # bytes of content that are buffered before they are sent
 START, HELD, SENT, UPGRADED, DONE = ResponseState
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
-_IN_FILE = "a file is being sent, or has not been sent to its end: nothing can follow it, so abort() the answer"
+_SENDING_FILE = "a file is being sent, or has not been sent to its end: nothing can follow it, so abort() the answer"
 
 
 class StreamWriter:
@@ -87,13 +87,13 @@ class StreamWriter:
     _http10 = False
     _first: Encoder | None = None  # the encoder of the connection, once `encode_with` has set another one
     _early = False  # content is given to the encoder without buffering
-    _in_file = False  # sendfile() runs, or has failed
+    _sending_file = False  # sendfile() runs, or has failed
     _chunks: ChunkedDecoder | None = None  # checks the chunks of a handler that chunks its content itself
     _keeps_chunks = False
     _protocol: UpgradedProtocol | None = None  # after an upgrade
     _drains = 0
     _taken = 0  # bytes of content given to the encoder; content that HEAD leaves out counts, too
-    _cap = BUFFER  # the value of _room while the buffer is empty
+    _capacity = BUFFER  # the value of _room while the buffer is empty
 
     def __init__(self, sink: Sink, encoder: Encoder, request: Request) -> None:
         self.sink = sink
@@ -309,7 +309,7 @@ class StreamWriter:
 
     @property
     def _written(self) -> int:
-        waiting = self._cap - self._room if self.state is HELD or self.state is SENT else 0
+        waiting = self._capacity - self._room if self.state is HELD or self.state is SENT else 0
         return self._taken + waiting
 
     # For the connection, handler classes and middleware.
@@ -361,7 +361,7 @@ class StreamWriter:
         self.fields = _NO_FIELDS
         self._parts.clear()
         self._room = -1
-        self._cap = BUFFER
+        self._capacity = BUFFER
         self.has_content = True
         self._early = self.own_chunks = self._keeps_chunks = False
         self.plain = not (self._http10 or self._closes or self._first is not None)
@@ -375,23 +375,23 @@ class StreamWriter:
         if self.plain and self.state is HELD:
             self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
         elif self.state is UPGRADED:
-            self._leave_protocol()
+            self._end_protocol()
         elif self.state is not DONE:
             self._finish()
-            self._give_up_encoder()
+            self._drop_encoder()
         self.state = DONE
         self._room = -1
 
     def abort(self) -> None:
         """Close the connection so that the client does not take the response for complete."""
-        self._leave_protocol()
+        self._end_protocol()
         self.aborted = True
         self._left = None
         self.state = DONE
         self._room = -1
         self._parts.clear()
         self.encoder.abort()
-        self._give_up_encoder()
+        self._drop_encoder()
 
     def relayed(self, status: int, size: int) -> None:
         """Record what has been sent of a response that the handler has framed itself (see `threads.relay`).
@@ -427,8 +427,8 @@ class StreamWriter:
         if self._left is not None:
             self.aborted = True
             self.status, self.size = self._left
-        self._leave_protocol()
-        self._give_up_encoder()
+        self._end_protocol()
+        self._drop_encoder()
 
     def _is_whole(self) -> bool:
         if self.state is UPGRADED:
@@ -491,7 +491,7 @@ class StreamWriter:
             room = 0
         else:
             room = BUFFER if self.length is None else min(BUFFER, self.length - self._taken)
-        self._cap = self._room = room
+        self._capacity = self._room = room
 
     def _send_interim(self, status: int, fields: ResponseFields, reason: str | None) -> None:
         if status == 101:
@@ -510,7 +510,7 @@ class StreamWriter:
                 self.flush()
             self._taken += len(data)
             return
-        if self._cap - self._room >= BUFFER:
+        if self._capacity - self._room >= BUFFER:
             self._give(push=False)
         self._parts.append(data)
         self._room -= len(data)
@@ -525,19 +525,19 @@ class StreamWriter:
             raise ContractError("write() after an upgrade: use the writer that upgrade() has returned")
         if self.state is DONE:
             raise ContractError("write() after the handler has returned, or after end(): the response is complete")
-        if self._in_file:
-            raise ContractError(_IN_FILE)
+        if self._sending_file:
+            raise ContractError(_SENDING_FILE)
         if self.length is not None:
             check_length(self._written + count, self.length)
 
-    def _leave_protocol(self) -> None:
+    def _end_protocol(self) -> None:
         """The handler of an upgraded connection has ended: take over the bytes that the protocol has sent."""
         if self._protocol is not None:
             self.size = self._protocol.size
             self._protocol = None
-            self._give_up_encoder()
+            self._drop_encoder()
 
-    def _give_up_encoder(self) -> None:
+    def _drop_encoder(self) -> None:
         """Nothing more will be encoded: drop the encoder of `encode_with`, which breaks a reference cycle."""
         if self._first is not None:
             self.encoder = self._first
@@ -548,7 +548,7 @@ class StreamWriter:
         Args:
             push: everything has to be sent now, also what the encoder would buffer.
         """
-        parts, size = self._parts, self._cap - self._room
+        parts, size = self._parts, self._capacity - self._room
         self._parts = []
         self._taken += size
         self._empty_buffer()
@@ -565,11 +565,11 @@ class StreamWriter:
                 self._give(push=False)
             else:
                 await self.drain()  # send what has been written before
-            self._in_file = True
-            self._cap = self._room = -1
+            self._sending_file = True
+            self._capacity = self._room = -1
             async for sent in source.parts(offset, count, check):
                 self.size += sent
-            self._in_file = False
+            self._sending_file = False
             self._taken += count
             self._empty_buffer()
         finally:
@@ -579,8 +579,8 @@ class StreamWriter:
         """End a response that is not plain, or of which a part has been given to the encoder."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        if self._in_file:
-            raise ContractError(_IN_FILE)
+        if self._sending_file:
+            raise ContractError(_SENDING_FILE)
         written = self._written
         if self.has_content and self.length is not None and written < self.length:
             raise ContractError(f"{written} bytes of content, but Content-Length says {self.length}")
@@ -591,4 +591,4 @@ class StreamWriter:
             self.state = SENT
             self.size = self.encoder.whole(self, parts, written)
         else:
-            self.size += self.encoder.end(parts, self._cap - self._room)
+            self.size += self.encoder.end(parts, self._capacity - self._room)

@@ -22,7 +22,7 @@ from .outbox import Outbox
 __all__ = ["BlockingWriter", "call_in_thread", "call_method"]
 
 
-_NUDGED = 512 * 1024  # bytes; `nudge` flushes at most so many, since it must not block in the loop
+_NUDGE_LIMIT = 512 * 1024  # bytes; `nudge` flushes at most so many, since it must not block in the loop
 
 
 async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
@@ -105,7 +105,7 @@ class BlockingWriter(io.BufferedIOBase):
 
     def __getattr__(self, name: str) -> Any:
         # Attributes and methods that only return something: status, replaceable(), get_extra_info(), and so on.
-        return getattr(self._of_request(), name)
+        return getattr(self._live_response(), name)
 
     def begin(self, outbox: Outbox) -> None:
         """Send encoded bytes to an outbox from now on.
@@ -114,7 +114,7 @@ class BlockingWriter(io.BufferedIOBase):
             ClientDisconnected: the request is over.
         """
         with self._lock:
-            self._of_request().encoder.redirect(_OutboxOut(outbox))
+            self._live_response().encoder.redirect(_OutboxOut(outbox))
             self._outbox = outbox
             outbox.nudge = self.nudge
 
@@ -124,7 +124,7 @@ class BlockingWriter(io.BufferedIOBase):
     def write(self, data: Buffer) -> int:  # type: ignore[override]  # io's takes any buffer, too
         """Append content; see `StreamWriter.write`."""
         with self._lock:
-            response = self._of_request()
+            response = self._live_response()
             if response.is_closing():
                 raise ClientDisconnected("the client is gone")
             response.write(data)
@@ -143,22 +143,22 @@ class BlockingWriter(io.BufferedIOBase):
     def send_head(self, status: int, fields: Iterable[tuple[str, str | int]] = (), reason: str | None = None) -> None:
         """Set status and fields; see `StreamWriter.send_head`."""
         with self._lock:
-            self._of_request().send_head(status, fields, reason)
+            self._live_response().send_head(status, fields, reason)
 
     def restart(self) -> None:
         """Drop head and content that have not been sent; see `StreamWriter.restart`."""
         with self._lock:
-            self._of_request().restart()
+            self._live_response().restart()
             self._stale = self._unflushed = 0
 
     @property
     def close_connection(self) -> bool:
         """Whether the connection is closed after this response."""
-        return self._of_request().close_connection
+        return self._live_response().close_connection
 
     @close_connection.setter
     def close_connection(self, closes: bool) -> None:
-        self._of_request().close_connection = closes
+        self._live_response().close_connection = closes
 
     def is_ours(self, error: BaseException) -> bool:
         """See `StreamWriter.is_ours`; True for each exception once the request is over."""
@@ -172,7 +172,7 @@ class BlockingWriter(io.BufferedIOBase):
         try:
             if self._stale == 1:
                 self._stale = 2
-            elif self._response is not None and self._response.status and self._unflushed <= _NUDGED:
+            elif self._response is not None and self._response.status and self._unflushed <= _NUDGE_LIMIT:
                 self._flush(self._response)
         except ClientDisconnected:  # the thread learns of it when it writes
             self._stale = self._unflushed = 0
@@ -190,7 +190,7 @@ class BlockingWriter(io.BufferedIOBase):
                 self._response.encoder.redirect(None)
             self._response = None
 
-    def _of_request(self) -> StreamWriter:
+    def _live_response(self) -> StreamWriter:
         if self._response is None:
             raise ClientDisconnected("the request is over")
         return self._response

@@ -262,17 +262,17 @@ class RelayWriter(EncoderWrapper):
 
     def _content_of(self, parts: list[bytes]) -> list[bytes]:
         """Return the part of the handler's content that is sent."""
-        if self._no_content and not self._is_no_http():
+        if self._no_content and not self._is_other_protocol():
             return []
         if self._framing is MANUAL:
             data = b"".join(parts)
-            if self._checker.complete and data and self._is_no_http():
+            if self._checker.complete and data and self._is_other_protocol():
                 parts = [data]
             else:
                 parts = [check_chunks(self._checker, data, keep=not self.request.http10)]
         size = sum(map(len, parts))
         passed = self._response.size
-        if self._framing is LENGTH and passed + size > self._length and not self._is_no_http():
+        if self._framing is LENGTH and passed + size > self._length and not self._is_other_protocol():
             parts = [b"".join(parts)[: self._length - passed]]
             size = len(parts[0])
             if not self.close_connection:
@@ -282,7 +282,7 @@ class RelayWriter(EncoderWrapper):
         self._response.relayed(self.status, size)
         return parts if size else []
 
-    def _is_no_http(self) -> bool:
+    def _is_other_protocol(self) -> bool:
         """Whether bytes after a complete response are another protocol: the handler has read from its socket."""
         if self.spoken is None or not self.spoken():
             return False

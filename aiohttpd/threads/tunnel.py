@@ -37,11 +37,11 @@ class Tunnel:
         self._peer = request.peer
         self._reader: Body | None = None
         self._ours: socket.socket | None = None
-        self._look: socket.socket | None = None  # a duplicate of ``theirs``, for peeking with MSG_DONTWAIT
+        self._peek: socket.socket | None = None  # a duplicate of ``theirs``, for peeking with MSG_DONTWAIT
         self._incoming: asyncio.Task[None] | None = None
         self._outgoing: asyncio.Task[None] | None = None
         self._unsent = memoryview(b"")  # bytes that are not in the socket pair yet
-        self._beyond = 0  # number of bytes that followed the request
+        self._after_request = 0  # number of bytes that followed the request
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +68,7 @@ class Tunnel:
         loop = asyncio.get_running_loop()
         self._ours, self.theirs = socket.socketpair()
         self._ours.setblocking(False)
-        self._look = self.theirs.dup()
+        self._peek = self.theirs.dup()
         self._writer.spoken = self.spoken
         self._incoming = loop.create_task(self._pump_in(waiting, file, rest, self._ours))
         self._outgoing = loop.create_task(self._pump_out(self._ours))
@@ -76,12 +76,12 @@ class Tunnel:
 
     def spoken(self) -> bool:
         """Whether the handler has read bytes that follow its request; then they are not parsed as HTTP."""
-        size = self._beyond - len(self._unsent)
+        size = self._after_request - len(self._unsent)
         if size <= 0:
             return False
         try:
-            assert self._look is not None
-            return len(self._look.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT)) < size
+            assert self._peek is not None
+            return len(self._peek.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT)) < size
         except OSError:  # nothing is left, or the handler has closed or detached the socket
             return True
 
@@ -94,8 +94,8 @@ class Tunnel:
         if self.theirs is not None:
             with contextlib.suppress(OSError):
                 self.theirs.shutdown(socket.SHUT_WR)  # also if another thread or a child process has the socket
-            if self._look is not None and self.theirs.fileno() < 0:  # the handler has detached it, and may still use it
-                self._look.close()
+            if self._peek is not None and self.theirs.fileno() < 0:  # the handler has detached it, and may still use it
+                self._peek.close()
         if self._outgoing is not None:
             await self._outgoing
 
@@ -104,14 +104,14 @@ class Tunnel:
         if self._incoming is not None:
             self._incoming.cancel()
             await asyncio.wait([self._incoming])
-        if self._look is None or self._look.fileno() < 0 or self.spoken():
+        if self._peek is None or self._peek.fileno() < 0 or self.spoken():
             return None
         parts = []
         with contextlib.suppress(OSError):
-            while part := self._look.recv(_PIECE, socket.MSG_DONTWAIT):
+            while part := self._peek.recv(_PIECE, socket.MSG_DONTWAIT):
                 parts.append(part)
         found = b"".join([*parts, self._unsent])
-        return found[len(found) - self._beyond :]
+        return found[len(found) - self._after_request :]
 
     def give_back(self, unread: bytes) -> None:
         """Close the tunnel: the bytes after the request, ``unread`` first, are parsed as HTTP."""
@@ -125,7 +125,7 @@ class Tunnel:
         for task in (self._incoming, self._outgoing):
             if task is not None and not task.cancel() and not task.cancelled():
                 task.exception()  # retrieve it, so that asyncio does not log it; `ended` has raised it
-        for sock in (self.theirs, self._look, self._ours):
+        for sock in (self.theirs, self._peek, self._ours):
             if sock is not None:
                 sock.close()
 
@@ -138,7 +138,7 @@ class Tunnel:
                 while rest is not None and (data := await rest(_PIECE)):
                     await self._pass_on(data, ours)
                 while data := await self.read(_PIECE):
-                    self._beyond += len(data)
+                    self._after_request += len(data)
                     await self._pass_on(data, ours)
             finally:
                 ours.shutdown(socket.SHUT_WR)  # the handler reads the end of the stream

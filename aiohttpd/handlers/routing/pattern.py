@@ -139,9 +139,9 @@ class Pattern(NamedTuple):
         """
         host, slash, path = text.partition("/")
         if not slash:
-            raise _wrong(text, "a path begins with a slash")
+            raise _error(text, "a path begins with a slash")
         if host and not _is_host(host):
-            raise _wrong(text, f"{host!r} is no host: write 'example.org/path' or '*.example.org/path', without a port")
+            raise _error(text, f"{host!r} is no host: write 'example.org/path' or '*.example.org/path', without a port")
         *parts, last = path.split("/")
         end, rest = End.NOTHING, ""
         if last == "":
@@ -156,7 +156,7 @@ class Pattern(NamedTuple):
         names = [segment.name for segment in segments if isinstance(segment, Param)] + [rest] * bool(rest)
         for name in names:
             if names.count(name) > 1:
-                raise _wrong(text, f"the parameter {name!r} is there twice")
+                raise _error(text, f"the parameter {name!r} is there twice")
         return cls(text, host.lower().removesuffix("."), segments, end, rest)
 
     @property
@@ -182,25 +182,25 @@ def _segment(text: str, part: str, converters: Mapping[str, Converter]) -> str |
     if match := _is_param(part):
         kind = match[2] or "str"
         if kind not in converters:
-            raise _wrong(
+            raise _error(
                 text, f"there is no converter {kind!r}: there are {', '.join(converters)}; or give converters="
             )
         return Param(match[1], kind, converters[kind])
     if "{" in part or "}" in part:
-        raise _wrong(
+        raise _error(
             text,
             f"{part!r} is no parameter: one is a whole segment, '{{name}}' or '{{name:int}}', '{{rest...}}' the last",
         )
     if part in ("", ".", ".."):
-        raise _wrong(text, "an empty segment, '.' or '..' is never reached: such paths are redirected")
+        raise _error(text, "an empty segment, '.' or '..' is never reached: such paths are redirected")
     if re.search("%[0-9A-Fa-f]{2}", part):
-        raise _wrong(text, f"{part!r} is encoded: write it as text")
+        raise _error(text, f"{part!r} is encoded: write it as text")
     if "?" in part or "#" in part:
-        raise _wrong(text, "a path has no '?' and no '#': look at self.query for the query")
+        raise _error(text, "a path has no '?' and no '#': look at self.query for the query")
     return part
 
 
-def _wrong(text: str, why: str) -> ValueError:
+def _error(text: str, why: str) -> ValueError:
     return ValueError(f"the route {text!r}: {why}")
 
 
@@ -236,13 +236,13 @@ def compare(one: Pattern, other: Pattern) -> Relation:
     """Compare the paths of two patterns; their hosts are ignored."""
     found = EQUAL
     for mine, theirs in zip(one.segments, other.segments, strict=False):
-        found = _both(found, _compare_segments(mine, theirs))
+        found = _combine(found, _compare_segments(mine, theirs))
         if found is DISJOINT:
             return DISJOINT
-    return _both(found, _compare_ends(one, other))
+    return _combine(found, _compare_ends(one, other))
 
 
-def _both(one: Relation, other: Relation) -> Relation:
+def _combine(one: Relation, other: Relation) -> Relation:
     if one is other or other is EQUAL:
         return one
     if one is EQUAL or other is DISJOINT:

@@ -36,7 +36,7 @@ from .tree import Found, Tree
 
 __all__ = ["Route", "Router"]
 
-_UNCLEAN = {"", ".", ".."}
+_DOT_SEGMENTS = {"", ".", ".."}
 _IN_SEGMENT = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
 _words = re.compile("[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]*|[a-z0-9]+|[A-Z]+").findall
 
@@ -138,14 +138,14 @@ class Router:
         self._known: dict[str, App] = {}  # routes without parameters, by path; empty if there are routes with hosts
         self._functions: dict[str, type[BaseHTTPRequestHandler]] = {}
         self._included: list[type] = []
-        self._steps: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table, for pickle
+        self._calls: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table, for pickle
         if (error_body := error_body_of(handler)) is not None:
             self.error_body = error_body
         for path, app in (table or {}).items():
             self.add(path, app)
 
     def __reduce__(self) -> tuple[Any, ...]:  # pickled for workers as the calls that have made it
-        return _rebuild, (self._options, self._steps)
+        return _rebuild, (self._options, self._calls)
 
     # The table.
 
@@ -167,7 +167,7 @@ class Router:
         except TypeError as error:
             raise TypeError(f"the route {path!r}: {error}{_hint(app, path)}") from None
         self._insert(Route(pattern, app, short, _name_of(app) if name is None else name))
-        self._steps.append(("add", (path, app, name)))
+        self._calls.append(("add", (path, app, name)))
         if isinstance(app, type) and issubclass(app, BaseHTTPRequestHandler):
             self.include(app)
 
@@ -176,7 +176,7 @@ class Router:
         if cls in self._included:
             return
         self._included.append(cls)
-        self._steps.append(("include", (cls,)))
+        self._calls.append(("include", (cls,)))
         for marked in marked_methods(cls):
             pattern = Pattern.of(marked.path, self._converters)
             self._insert(Route(pattern, marked.cls, self._short(marked.cls), marked.name))
@@ -244,7 +244,7 @@ class Router:
             named = getattr(function, "__name__", "") if name is None else name
             self._insert(Route(Pattern.of(path, self._converters), made, made.serve, named))
             self._functions[path] = made
-        self._steps.append(("add_function", (methods, path, function, name)))
+        self._calls.append(("add_function", (methods, path, function, name)))
 
     def _insert(self, route: Route) -> None:
         pattern = route.pattern
@@ -327,15 +327,15 @@ class Router:
         if path == "*":
             return _answer(response, 204, ("Allow", ", ".join(self._all_methods())))
         segments = split_path(path)
-        if not _UNCLEAN.isdisjoint(segments[:-1]) or segments[-1] in (".", ".."):
+        if not _DOT_SEGMENTS.isdisjoint(segments[:-1]) or segments[-1] in (".", ".."):
             return self._clean(request, response, segments)
         trees = self._trees(request)
         found = _first(trees, segments)
         if found is None:
             return self._other_slash(request, response, trees, segments)
-        if "%" in path and not _is_certain(found, trees, segments):
+        if "%" in path and not _is_unambiguous(found, trees, segments):
             return self._refuse(request, response, HTTPError(404))
-        return self._lead(request, response, found, segments)
+        return self._dispatch(request, response, found, segments)
 
     def _trees(self, request: Request) -> list[Tree[Route]]:
         """The trees of the host and of its wildcards, the most specific first, then the tree for any host."""
@@ -345,7 +345,7 @@ class Router:
         above = ("*" + host[at:] for at, sign in enumerate(host) if sign == ".")
         return [*(self._hosts[name] for name in (host, *above) if name in self._hosts), self._any_host]
 
-    def _lead(
+    def _dispatch(
         self, request: Request, response: StreamWriter, found: Found[Route], segments: list[str]
     ) -> Awaitable[None]:
         pattern = found.pattern
@@ -372,9 +372,9 @@ class Router:
         for segment in segments:
             if segment == "..":
                 del names[-1:]
-            elif segment not in _UNCLEAN:
+            elif segment not in _DOT_SEGMENTS:
                 names.append(segment)
-        if segments[-1] in _UNCLEAN and names:
+        if segments[-1] in _DOT_SEGMENTS and names:
             names.append("")
         return _redirect(request, response, request.root_path + "/" + "/".join(map(_encoded, names)))
 
@@ -440,7 +440,7 @@ def _first(trees: Iterable[Tree[Route]], segments: list[str]) -> Found[Route] | 
     return None
 
 
-def _is_certain(found: Found[Route], trees: list[Tree[Route]], segments: list[str]) -> bool:
+def _is_unambiguous(found: Found[Route], trees: list[Tree[Route]], segments: list[str]) -> bool:
     """Whether the route stays the same if the App decodes ``%2F`` as a slash. If not, the request gets 404."""
     start = found.used if found.pattern.end.is_open else len(segments) if found.route.by_segments else 0
     rest = segments[start:]
@@ -449,7 +449,7 @@ def _is_certain(found: Found[Route], trees: list[Tree[Route]], segments: list[st
     if isinstance(found.route.given, Router):
         return True  # a router splits the path before it decodes, too
     flat = [*segments[:start], *"/".join(rest).split("/")]
-    if not _UNCLEAN.isdisjoint(flat[:-1]) or flat[-1] in (".", ".."):
+    if not _DOT_SEGMENTS.isdisjoint(flat[:-1]) or flat[-1] in (".", ".."):
         return False
     other = _first(trees, flat)
     return other is not None and other.route is found.route
@@ -479,7 +479,7 @@ def _written(pattern: Pattern, params: Mapping[str, Any]) -> str:
     if pattern.rest:
         rest = str(params[pattern.rest])
         parts = rest.split("/")
-        if not _UNCLEAN.isdisjoint(parts[:-1]) or parts[-1] in (".", "..") or not _is_text(rest):
+        if not _DOT_SEGMENTS.isdisjoint(parts[:-1]) or parts[-1] in (".", "..") or not _is_text(rest):
             raise ValueError(f"the parameter {pattern.rest!r}: {rest!r} is no path without '.', '..' and '//'")
         texts += parts
     elif pattern.end is not End.NOTHING:
@@ -492,7 +492,7 @@ def _value(part: Param, value: Any) -> str:
         text = part.converter.write(value)
     except ValueError as error:
         raise ValueError(f"the parameter {part.name!r} ({part.kind}): {error}") from None
-    if text in _UNCLEAN:
+    if text in _DOT_SEGMENTS:
         raise ValueError(f"the parameter {part.name!r}: {text!r} is no segment of a path")
     return text
 

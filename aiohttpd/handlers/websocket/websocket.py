@@ -62,9 +62,9 @@ class WebSocket:
 
     __slots__ = (
         "_alive", "_carrier", "_close", "_compresses", "_core", "_create_future", "_cutter", "_discards", "_ended",
-        "_eof", "_error", "_goes_on", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter",
-        "_pings", "_queue", "_queued", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request", "sent",
-        "size", "state", "subprotocol",
+        "_eof", "_error", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter", "_pings",
+        "_queue", "_queued", "_scheduled", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request",
+        "sent", "size", "state", "subprotocol",
     )  # fmt: skip
 
     _carrier: Carrier
@@ -88,7 +88,7 @@ class WebSocket:
         self._unparsed = b""
         self._compresses = bool(core.extensions)
         self._cutter = FrameCutter(compressed=self._compresses)
-        self._goes_on = False  # `_go_on` is scheduled
+        self._scheduled = False  # `_parse_pending` is scheduled
         self._stalled = False  # reading is paused
         self._eof = False  # the client has closed its side, after these bytes
         # Sending.
@@ -260,7 +260,7 @@ class WebSocket:
                 self._regulate()
         else:
             self._unparsed = data
-            self._go_on()
+            self._parse_pending()
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -323,9 +323,9 @@ class WebSocket:
         if self.state is CLOSED:
             return
         crowded = self._crowded
-        if self._unparsed and not crowded and not self._goes_on:
-            self._goes_on = True
-            self._carrier.context.loop.call_soon(self._go_on)
+        if self._unparsed and not crowded and not self._scheduled:
+            self._scheduled = True
+            self._carrier.context.loop.call_soon(self._parse_pending)
         stalled = crowded or len(self._unparsed) > _UNPARSED
         if stalled is not self._stalled:
             self._stalled = stalled
@@ -334,9 +334,9 @@ class WebSocket:
             else:
                 self._carrier.resume_reading()
 
-    def _go_on(self) -> None:
+    def _parse_pending(self) -> None:
         """Parse bytes that wait, up to `_WORK` frames."""
-        self._goes_on = False
+        self._scheduled = False
         data = self._unparsed
         if data and not self._crowded and self.state is not CLOSED:
             size = self._cutter.cut(data, _WORK)
@@ -355,7 +355,7 @@ class WebSocket:
                 return
         self._pass_on(0)
         if core.parser_exc is not None:
-            self._fail_as_core()
+            self._take_core_error()
         elif core.close_rcvd is not None:
             self._end(self._closed_by_both())
 
@@ -368,7 +368,7 @@ class WebSocket:
             try:
                 self._put(content.decode())
             except UnicodeDecodeError as error:
-                self._fail_of(error)
+                self._fail_decoding(error)
         else:
             self._put(content)
         return True
@@ -380,7 +380,7 @@ class WebSocket:
             try:
                 self._put(str(frame.data, "utf-8"))
             except UnicodeDecodeError as error:
-                return self._fail_of(error)
+                return self._fail_decoding(error)
         elif opcode is BINARY and frame.fin:
             self._put(frame.data if type(frame.data) is bytes else bytes(frame.data))
         elif opcode is TEXT or opcode is BINARY:
@@ -397,7 +397,7 @@ class WebSocket:
         try:
             whole = message.add(frame.data, last=frame.fin)
         except UnicodeDecodeError as error:
-            return self._fail_of(error)
+            return self._fail_decoding(error)
         if message.frames > self._limit_frames:
             self.fail(1008, f"a message of more than {self._limit_frames} frames")
             return False
@@ -566,11 +566,11 @@ class WebSocket:
         else:
             self._end(ConnectionClosed(1006, by_client=True))
 
-    def _fail_of(self, error: UnicodeDecodeError) -> bool:
+    def _fail_decoding(self, error: UnicodeDecodeError) -> bool:
         self.fail(1007, f"{error.reason} at position {error.start}")
         return False
 
-    def _fail_as_core(self) -> None:
+    def _take_core_error(self) -> None:
         """The core has found an error, and has sent a Close frame."""
         sent = self._core.close_sent
         if self._close is not None or sent is None:
