@@ -240,7 +240,7 @@ async def test_wrong_calls(caplog: pytest.LogCaptureFixture) -> None:
     for request, text in (
         (get("/begun", *FIELDS), "has been begun"),
         (get("/none", *FIELDS), "which protocol"),
-        (get("/", *FIELDS), "leave out what frames it"),
+        (get("/", *FIELDS), "leave out Content-Length"),
         (head("CONNECT", "localhost:80"), "CONNECT has no protocol"),
     ):
         answer = await answer_to(Handler, request)
