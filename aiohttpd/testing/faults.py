@@ -65,6 +65,9 @@ class Faults:
         Args:
             after: bytes of the body that are sent before, and the whole head.
             in_head: bytes of the head that are sent before, and nothing else.
+
+        Raises:
+            ValueError: a number is negative.
         """
         return self._cut_at(after, in_head, _End.RESET)
 
@@ -345,6 +348,9 @@ class Faults:
         return self._edit(lambda answer, request: _with_lengths(answer, *lengths), _End.CLOSE)
 
     def _cut_at(self, after: int | None, in_head: int | None, end: _End) -> Self:
+        if min(after or 0, in_head or 0) < 0:
+            raise ValueError(f"a number of bytes is 0 or more, not {min(after or 0, in_head or 0)}")
+
         def cut(answer: RawAnswer) -> int:
             if in_head is not None:
                 return min(in_head, len(answer.head))

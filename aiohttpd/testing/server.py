@@ -12,7 +12,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 from urllib.parse import quote, urlencode
 
 from ..asgi.host import hosted
@@ -81,7 +81,7 @@ class TestServer:
         options: fields of `Config`. The access log is off by default.
 
     Raises:
-        TypeError, ValueError: ``app`` is no App, or an option is unknown or out of its range.
+        TypeError, ValueError: ``app`` is no App, there is no such fault, or an option is unknown or out of its range.
         ImportError: TLS without trustme.
     """
 
@@ -99,6 +99,8 @@ class TestServer:
     ) -> None:
         if tls and unix:
             raise ValueError("TestServer has tls or unix, not both")
+        if tls not in (False, True, *get_args(TLSKind)):
+            raise ValueError(f"tls is True, False, or one of {', '.join(get_args(TLSKind))}, not {tls!r}")
         self._given = hosted(app)
         self._app = None if app is None else resolve_app(self._given)
         self._lifespan = lifespan

@@ -211,6 +211,12 @@ class TestPace:
         assert statuses == [b"100", b"103", b"103", b"200"]
         assert got.count(b"Link: </a>\r\n") == 3
 
+    @pytest.mark.parametrize("call", [{"after": -1}, {"in_head": -1}])
+    def test_counts_are_not_negative(self, call: dict[str, int]) -> None:
+        for verb in (Faults().reset, Faults().truncate, Faults().stall):
+            with pytest.raises(ValueError, match="0 or more, not -1"):
+                verb(**call)
+
     def test_interim_is_below_200(self) -> None:
         with pytest.raises(ValueError, match="respond"):
             Faults().interim(204)

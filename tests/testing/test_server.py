@@ -180,6 +180,8 @@ class TestAddresses:
             _ = server.ca_file
         with pytest.raises(ValueError, match="not both"):
             TestServer(tls=True, unix=True)
+        with pytest.raises(ValueError, match="expired, wrong_name"):
+            TestServer(tls="exipred")  # type: ignore[arg-type]
 
     def test_tls_without_trustme(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from aiohttpd.testing import certificates
