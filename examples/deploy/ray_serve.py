@@ -13,8 +13,8 @@ Try::
     curl http://127.0.0.1:8000/
     curl http://127.0.0.1:8000/square?n=12
 
-Ray's proxy speaks HTTP/1.1 with clients; the handler class runs in the replicas as an application of ASGI. Answers of
-the server outside are Ray's: access log, deadlines and keep-alive are set in ``serve.HTTPOptions``.
+Ray's proxy speaks HTTP/1.1 with clients; the handler class runs in the replicas as an application of ASGI. Access log,
+deadlines and keep-alive are Ray's (``serve.HTTPOptions``).
 """
 
 import argparse
