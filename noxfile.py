@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint asgi exported ray wire autobahn bench idle soak uploads rolls proxied]
+usage: nox [-s tests lint docs asgi exported ray wire autobahn bench idle soak uploads rolls proxied]
 """
 
 import shutil
@@ -71,6 +71,18 @@ def ray(session: nox.Session) -> None:
     """A handler class in two replicas of Ray Serve; one is killed under load, and failures are counted."""
     install(session, "ray")
     session.run("python", "benchmarks/ray_replicas.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, in docs/_build/html: a warning, a dead link inside or a stale part is an error."""
+    install(session, "docs")
+    session.run("python", "docs/generate.py", "--check")
+    session.run(
+        "python", "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build/html",
+        *session.posargs,
+    )  # fmt: skip
+    session.run("python", "docs/check_pages.py", "docs/_build/html")
 
 
 @nox.session

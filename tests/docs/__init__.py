@@ -1,0 +1,1 @@
+"""The documentation and the README: programs and commands run, and the reference is complete."""

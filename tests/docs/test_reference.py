@@ -1,0 +1,92 @@
+"""The reference is complete: names, options, fields, metrics, messages."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aiohttpd
+import aiohttpd.compat
+import aiohttpd.compression
+import aiohttpd.testing
+from aiohttpd.config import options
+from aiohttpd.server.log_format import FIELDS
+
+from ..support.pages import DOCS
+from ..support.places import ROOT
+
+REFERENCE = DOCS / "reference"
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text()
+
+
+def first_column(text: str) -> list[str]:
+    """What stands as code at the beginning of the rows of tables."""
+    return re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+
+
+def test_generated_parts() -> None:
+    """Options, commands, metrics and formats are what the code says."""
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "generate.py"), "--check"], cwd=ROOT, capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_option_is_there_once() -> None:
+    rows = first_column(page("options.md"))
+    assert [rows.count(option.name) for option in options()] == [1 for _ in options()]
+
+
+def test_public_names() -> None:
+    documented = re.findall(r"^(?:\.\. )?auto\w+:: (\S+)|^\.\. \w+:: (\S+)", page("api.md"), re.MULTILINE)
+    names = {one or other for one, other in documented}
+    text = page("api.md")
+    assert [name for name in aiohttpd.__all__ if name not in names and name != "__version__"] == []
+    assert "`aiohttpd.__version__`" in text
+    for module in (aiohttpd.compression, aiohttpd.testing):
+        assert [name for name in module.__all__ if f"{module.__name__}.{name}" not in names] == []
+    assert [name for name in aiohttpd.compat.__all__ if f"`{name}`" not in text] == []
+
+
+def test_fields_of_the_log() -> None:
+    fields = page("access-log.md").split("## Fields")[1].split("\n## ")[0]
+    assert first_column(fields) == list(FIELDS)
+
+
+def texts_of(name: str, path: Path) -> list[str]:
+    """Texts of errors that a module makes; what is formatted into them is a star."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name and node.args:
+            text = node.args[-1]
+            if isinstance(text, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "*" for part in text.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found.append(text.value)
+    return found
+
+
+def test_refusals() -> None:
+    """Each text with which a request is refused has a row."""
+    rows = [
+        re.sub(r"\*[^*]+\*", "*", row) for row in re.findall(r"^\| \d{3} (.*?) \|", page("errors.md"), re.MULTILINE)
+    ]
+    folders = (ROOT / "aiohttpd" / "wire", ROOT / "aiohttpd" / "engine")
+    texts = {text for folder in folders for path in folder.rglob("*.py") for text in texts_of("WireError", path)}
+    assert len(texts) > 40
+    assert sorted(texts - set(rows)) == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_of_the_repository(name: str) -> None:
+    """Links to files hold. Sphinx checks those inside of the documentation."""
+    text = (ROOT / name).read_text()
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / link).exists(), link
