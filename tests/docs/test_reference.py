@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import aiohttpd
+import aiohttpd.asgi
 import aiohttpd.compat
 import aiohttpd.compression
 import aiohttpd.testing
@@ -49,7 +50,7 @@ def test_public_names() -> None:
     text = page("api.md")
     assert [name for name in aiohttpd.__all__ if name not in names and name != "__version__"] == []
     assert "`aiohttpd.__version__`" in text
-    for module in (aiohttpd.compression, aiohttpd.testing):
+    for module in (aiohttpd.asgi, aiohttpd.compression, aiohttpd.testing):
         assert [name for name in module.__all__ if f"{module.__name__}.{name}" not in names] == []
     assert [name for name in aiohttpd.compat.__all__ if f"`{name}`" not in text] == []
 
