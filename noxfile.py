@@ -1,10 +1,12 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint docs asgi exported ray wire autobahn bench idle soak uploads rolls proxied]
+usage: nox [-s tests lint docs asgi exported ray wire autobahn bench idle soak uploads rolls proxied release]
 """
 
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import nox
 
@@ -83,6 +85,8 @@ def docs(session: nox.Session) -> None:
         *session.posargs,
     )  # fmt: skip
     session.run("python", "docs/check_pages.py", "docs/_build/html")
+    with open("docs/_build/aiohttpd.1", "w") as manual:
+        session.run("python", "docs/man.py", stdout=manual)
 
 
 @nox.session
@@ -175,3 +179,42 @@ def proxied(session: nox.Session) -> None:
     need(session, "haproxy", "haproxy")
     need(session, "nginx", "nginx-light")
     session.run("python", "benchmarks/proxied.py", *session.posargs)
+
+
+# What the README shows, by what has been installed: the command serves a folder, and a handler is run by its program.
+_INSTALLED = """
+import pathlib, re, signal, subprocess, sys, urllib.request
+pathlib.Path("note.txt").write_text("a file")
+pathlib.Path("hello.py").write_text(pathlib.Path(sys.argv[2]).read_text().split("# hello.py\\n")[1].split("```")[0])
+command = [sys.argv[1], "serve", "--port", "0"]
+for target, path, expected in ((".", "note.txt", b"a file"), ("hello.py:Hello", "", b"Hello, world!\\n")):
+    server = subprocess.Popen([*command, target], stderr=subprocess.PIPE, text=True)
+    try:
+        url = re.search(r"http://\\S+", server.stderr.readline())[0]
+        assert urllib.request.urlopen(url + path).read() == expected, url
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+        assert server.returncode == 0, server.returncode
+    finally:
+        server.kill()
+print("the wheel serves")
+"""
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build sdist and wheel, check their metadata, and try the wheel in an empty environment; into dist/."""
+    session.install("-q", "build==1.6.1", "twine==7.0.0")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist")
+    files = sorted(str(path) for path in Path("dist").iterdir())
+    session.run("python", "-m", "twine", "check", "--strict", *files)
+    [wheel] = [Path(file).resolve() for file in files if file.endswith(".whl")]
+    readme = Path("README.md").resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "venv", f"{folder}/env")
+        session.run(f"{folder}/env/bin/pip", "install", "-q", str(wheel), external=True)
+        with session.chdir(folder):
+            session.run(f"{folder}/env/bin/aiohttpd", "--version", external=True)
+            arguments = ["-c", _INSTALLED, f"{folder}/env/bin/aiohttpd", str(readme)]
+            session.run(f"{folder}/env/bin/python", *arguments, external=True)

@@ -9,7 +9,9 @@ changes nothing and exits with status 1 if a page is not what the code says.
 import re
 import sys
 from collections.abc import Callable, Iterator
+from inspect import cleandoc
 from pathlib import Path
+from textwrap import dedent
 
 import click
 
@@ -77,10 +79,18 @@ def _commands(group: click.Group) -> Iterator[str]:
         for name, one in group.commands.items():
             with click.Context(one, parent=outer, info_name=name) as context:
                 usage = " ".join(one.collect_usage_pieces(context))
-                text = " ".join((one.help or "").partition("\x08")[0].split())
-                yield f"## `aiohttpd {name}`\n\n```text\naiohttpd {name} {usage}\n```\n\n{text}"
+                yield f"## `aiohttpd {name}`\n\n```text\naiohttpd {name} {usage}\n```\n\n{_prose(one.help or '')}"
                 if told := flags(one.params):
                     yield told
+
+
+def _prose(text: str) -> str:
+    """The help of a command in Markdown; a paragraph of examples begins with a backspace."""
+    parts = [cleandoc(part) for part in cleandoc(text).split("\n\n")]
+    return "\n\n".join(
+        f"```text\n{dedent(part[1:]).strip()}\n```" if part.startswith("\b") else " ".join(part.split())
+        for part in parts
+    )
 
 
 def metric_table() -> str:

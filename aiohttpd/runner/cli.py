@@ -152,7 +152,13 @@ def _serve_hint(arguments: list[str]) -> str:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="aiohttpd %(version)s")
 def main() -> None:
-    """http.server, grown up for asyncio."""
+    """http.server, grown up for asyncio.
+
+    \b
+      aiohttpd serve                  this folder, at http://127.0.0.1:8000/
+      aiohttpd serve hello.py:Hello   a handler class, or another App
+      aiohttpd serve --help           all options, by topic
+    """
     open_standard_streams()
     leave_pid1()
 
@@ -227,7 +233,7 @@ def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., An
 
 
 _LISTENING = _options_of(
-    "Options",
+    "Listening",
     click.option(
         "-b", "--bind", "binds", metavar="ADDRESS", multiple=True, envvar="AIOHTTPD_BIND",
         help="address to listen on: HOST, HOST:PORT, [IPV6]:PORT, unix:PATH, unix:PATH?mode=660&group=www, fd:N or "
@@ -252,6 +258,10 @@ _LISTENING = _options_of(
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
     click.option("--protocol", hidden=True, expose_value=False),  # of http.server; here the client's version counts
     click.option("--cgi", is_flag=True, hidden=True, expose_value=False, callback=_refuse_cgi),
+)  # fmt: skip
+
+_TLS = _options_of(
+    "TLS",
     click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
     click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
     click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
@@ -339,6 +349,7 @@ _FILE_OPTIONS = [field.name for field in fields(FolderOptions) if field.name != 
 @main.command(cls=_GroupedCommand, short_help="Serve a folder, a handler class, or another App.")
 @click.argument("target", required=False)
 @_LISTENING
+@_TLS
 @_APPLICATIONS
 @_FILES
 @_UPLOADS
@@ -349,14 +360,14 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve a folder, by default the current one, or what TARGET names: a handler class, App or ASGI application.
 
-    TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
-
     \b
       aiohttpd serve
       aiohttpd serve site --port 8080
       aiohttpd serve --bind 0.0.0.0 --auth guest:secret
       aiohttpd serve hello.py:Hello
       aiohttpd serve shop.main:app --workers auto
+
+    TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
     """
     tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file", "tls_ca")}
     loading, lifespan = _loading(**{name: given.pop(name) for name in _APPLICATION_OPTIONS})
@@ -459,6 +470,23 @@ def routes(target: str) -> None:
         click.echo(route_table(app))
     else:
         _fail(f"{target} is no Router: it has no table of routes", 2)
+
+
+@main.command(short_help="Print the completion script of a shell.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands and options of aiohttpd in a shell.
+
+    \b
+      eval "$(aiohttpd completion bash)"    # in ~/.bashrc
+      eval "$(aiohttpd completion zsh)"     # in ~/.zshrc
+      aiohttpd completion fish | source     # in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # SHELL is one of those that click knows
+    click.echo(kind(main, {}, "aiohttpd", "_AIOHTTPD_COMPLETE").source())
 
 
 for _command in COMMANDS:
