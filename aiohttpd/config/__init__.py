@@ -3,6 +3,6 @@
 What an option does is in the module that uses it.
 """
 
-from .fields import Config, Option, Preset, misspelt_variables, options, read_size, reference
+from .fields import Config, Option, Preset, misspelt_variables, options, read_size
 
-__all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_size", "reference"]
+__all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_size"]

@@ -1,6 +1,7 @@
 """Each option of a server, described once: name, default, unit, help text, flag, environment variable.
 
-The flags in ``--help``, the variables ``AIOHTTPD_*`` and the table in the README are made from the fields of `Config`.
+The flags in ``--help``, the variables ``AIOHTTPD_*`` and the tables of the documentation are made from the fields of
+`Config`.
 The class holds plain values only; sockets, TLS contexts and Apps belong to the objects that use the options.
 """
 
@@ -386,13 +387,3 @@ def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
 def _unknown(name: str) -> NoReturn:
     near = _nearest(name, Config.__dataclass_fields__, 0.4)
     raise TypeError(f"no option {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-
-
-def reference() -> str:
-    """The table of all options for the README, as Markdown."""
-    cells = (
-        [f"`{option.name}`", f"`{option.default}`" if option.default != "" else "", option.unit, option.help]
-        for option in options()
-    )
-    rows = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in cells]
-    return "\n".join(["| option | default | unit | what it is for |", "|---|---|---|---|", *rows])

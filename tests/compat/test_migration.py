@@ -21,12 +21,11 @@ from aiohttpd import BaseHTTPRequestHandler, BlockingHTTPRequestHandler, Config,
 from aiohttpd.testing import exchange
 
 from ..support.old_handlers import QuietOld
-from ..support.places import ROOT
+from ..support.pages import program_of
 from ..support.waiting import BOUND
 from ..support.wire import finals
 
 BOTH = pytest.mark.parametrize("kind", [compat.HTTPServer, compat.ThreadingHTTPServer])
-README = (ROOT / "README.md").read_text()
 
 
 class Handler(BlockingHTTPRequestHandler):
@@ -248,16 +247,10 @@ async def test_async_files() -> None:
     assert [answer.body for answer in answers] == [b"abc", b"abc"]
 
 
-def step_3() -> str:
-    """The code of the README's third step."""
-    text = README[README.index("**3. Make one method") :]
-    [code] = re.findall(r"```python\n(.*?)```", text[: text.index("| |")], re.DOTALL)
-    return str(code)
-
-
-async def test_the_readme_runs() -> None:
+async def test_the_third_step_runs() -> None:
+    """The program of the documentation."""
     names: dict[str, Any] = {}
-    exec(step_3(), names)
+    exec(program_of("howto/migrate.md", "mixed.py"), names)
     request = b"%b / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
     answers = finals(await exchange(names["Handler"], request % b"POST" + request % b"PUT"))
     assert [answer.body for answer in answers] == [b"3", b"3"]
@@ -329,7 +322,7 @@ def mypy(tmp_path: Path, code: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("code", [step_3(), TYPED], ids=["readme", "all"])
+@pytest.mark.parametrize("code", [program_of("howto/migrate.md", "mixed.py"), TYPED], ids=["documented", "all"])
 def test_types(tmp_path: Path, code: str) -> None:
     assert mypy(tmp_path, code).startswith("Success")
 

@@ -15,11 +15,10 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.config import Config, options, reference
+from aiohttpd.config import Config, options
 from aiohttpd.runner.signals import TWICE
 
 from ..support.commands import HELLO, command, run
-from ..support.places import ROOT
 
 
 @pytest.fixture
@@ -203,7 +202,7 @@ class TestErrors:
 
 
 class TestConfig:
-    """One description: the flags, the environment and the README are made from it."""
+    """One description: the flags, the environment and the reference are made from it; see tests/docs, too."""
 
     def test_help_has_every_option(self, tmp_path: Path) -> None:
         text = re.sub(r"\s+", " ", run(tmp_path, "serve", "--help").stdout)
@@ -211,10 +210,6 @@ class TestConfig:
             assert option.flag in text
             assert option.help in text
         assert "[0M]" not in text
-
-    def test_readme_has_every_option(self) -> None:
-        readme = (ROOT / "README.md").read_text()
-        assert reference() in readme
 
     def test_unknown_option_names_the_nearest(self) -> None:
         with pytest.raises(TypeError, match="no option 'limit_boddy'; did you mean 'limit_body'"):

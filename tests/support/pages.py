@@ -43,9 +43,9 @@ class Command(NamedTuple):
 
 
 def pages() -> list[Path]:
-    """All pages that may have code."""
+    """All pages that may have code, the README among them."""
     inside = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
-    return sorted(inside)
+    return [ROOT / "README.md", *sorted(inside)]
 
 
 def blocks(page: Path) -> list[CodeBlock]:

@@ -1,8 +1,7 @@
-"""The programs of the README that have paths: they run, and a type checker has nothing to say."""
+"""The programs of the tutorial that have paths: they run, and a type checker has nothing to say."""
 
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,8 @@ from typing import Any
 import pytest
 
 from ...support.asking import fetch
+from ...support.pages import program_of
 from ...support.places import ROOT
-
-
-def block_with(text: str) -> str:
-    """The one piece of Python in the README that has a text in it."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    [found] = [block for block in blocks if text in block]
-    return str(found)
 
 
 @pytest.fixture
@@ -27,8 +20,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a b.txt").write_text("text")
     (tmp_path / "report.pdf").write_bytes(b"%PDF")
-    (tmp_path / "notes.py").write_text(block_with("site = aiohttpd.Router("))
-    (tmp_path / "forms.py").write_text(block_with('self.cookies.get("user")'))
+    (tmp_path / "notes.py").write_text(program_of("tutorial/many-pages.md", "site.py"))
+    (tmp_path / "forms.py").write_text(program_of("tutorial/forms-and-json.md", "notes.py"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
