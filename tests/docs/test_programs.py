@@ -21,7 +21,7 @@ from ..support.pages import DOCS, CodeBlock, blocks, commands, pages
 from ..support.places import ROOT
 from ..support.waiting import BOUND
 
-LANGUAGES = {"python", "sh", "console", "text", "nginx", "yaml", "{toctree}", "{eval-rst}"}
+LANGUAGES = {"python", "sh", "console", "text", "http", "nginx", "yaml", "{toctree}", "{eval-rst}"}
 
 # Commands that no test can run, by how they begin, and why.
 NOT_RUN = {
@@ -35,6 +35,8 @@ NOT_RUN = {
     "podman ": "needs podman; the files are checked below",
     "kubectl ": "needs a cluster; tests/outside/test_deploy.py reads the file",
     "certbot ": "needs a domain",
+    "aiohttpd record ": "needs a server to be recorded; tests/testing runs it",
+    "aiohttpd replay ": "needs what was recorded; tests/testing runs it",
 }
 HANDLER = """
 import aiohttpd

@@ -12,6 +12,7 @@ import aiohttpd
 import aiohttpd.asgi
 import aiohttpd.compat
 import aiohttpd.compression
+import aiohttpd.middleware
 import aiohttpd.testing
 from aiohttpd.config import options
 from aiohttpd.server.log_format import FIELDS
@@ -50,7 +51,7 @@ def test_public_names() -> None:
     text = page("api.md")
     assert [name for name in aiohttpd.__all__ if name not in names and name != "__version__"] == []
     assert "`aiohttpd.__version__`" in text
-    for module in (aiohttpd.asgi, aiohttpd.compression, aiohttpd.testing):
+    for module in (aiohttpd.asgi, aiohttpd.compression, aiohttpd.middleware, aiohttpd.testing):
         assert [name for name in module.__all__ if f"{module.__name__}.{name}" not in names] == []
     assert [name for name in aiohttpd.compat.__all__ if f"`{name}`" not in text] == []
 
