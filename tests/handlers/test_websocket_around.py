@@ -231,7 +231,13 @@ def test_without_the_library() -> None:
     """The server says what to install; nothing else needs it."""
     code = """
 import sys, asyncio
-sys.modules["websockets"] = None
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "websockets":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
 import aiohttpd
 from aiohttpd.testing import exchange
 
