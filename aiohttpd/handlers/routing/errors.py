@@ -134,9 +134,6 @@ class _Handling:
         self._given = app, error_handlers, handler
         self._pages = ErrorHandlers(error_handlers)
         self._inner = guarded(app, handler)
-        lifespan = getattr(app, "lifespan", None)
-        if lifespan is not None:
-            self.lifespan = lifespan
         copy_error_format(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:

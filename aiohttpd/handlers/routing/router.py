@@ -25,7 +25,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import HTTPError
 from ...wire.request import Request
-from ..app import resolve_app
+from ..app import enter_lifespan, lifespan_of, resolve_app
 from ..base import BaseHTTPRequestHandler
 from ..dispatch import allowed_methods
 from ..files.paths import relative_folder
@@ -412,7 +412,7 @@ class Router:
             for life in self._lives():
                 if life not in entered:
                     entered.append(life)
-                    await stack.enter_async_context(life(server))
+                    await stack.enter_async_context(enter_lifespan(life, server))
             yield
 
     def _lives(self) -> Iterator[Lifespan]:
@@ -421,7 +421,7 @@ class Router:
         for route in self._routes:
             if isinstance(route.given, Router):
                 yield from route.given._lives()
-            elif (life := getattr(getattr(route.given, "func", route.given), "lifespan", None)) is not None:
+            elif (life := lifespan_of(route.given)) is not None:
                 yield life
 
 
