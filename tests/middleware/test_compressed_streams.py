@@ -18,24 +18,24 @@ from aiohttpd.net.sendfile import read_at
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET
-from ..support.clients import MIB, Client, connected, get, head
-from ..support.compressing import BLOB, GZIP, KIB, PAGE, TAG, TEXT, Field, answers, content_of, doing, giving, undated
+from ..support.clients import MIB, Client, connected, get
+from ..support.compressing import (
+    BLOB,
+    GZIP,
+    KIB,
+    PAGE,
+    TAG,
+    TEXT,
+    Field,
+    content_of,
+    doing,
+    giving,
+    one_answer,
+    undated,
+)
 from ..support.loops import on_both_loops
 from ..support.waiting import BOUND, until
-from ..support.wire import Response, split
-
-
-async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:
-    [answer] = await answers(app, head(method, path, *fields, version=version), methods=[method])
-    return answer
-
-
-@pytest.fixture(scope="module")
-def blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compression") / "blob"
-    path.write_bytes(BLOB)
-    return path
-
+from ..support.wire import split
 
 # Streams.
 
@@ -130,21 +130,24 @@ class TestFiles:
     @pytest.mark.parametrize("name", ["page", "large"])
     async def test_whole(self, site: App, name: str) -> None:
         app = compress(site)
-        bare, answer = await asked(site, path=f"/{name}.txt"), await asked(app, GZIP, path=f"/{name}.txt")
+        bare, answer = await one_answer(site, path=f"/{name}.txt"), await one_answer(app, GZIP, path=f"/{name}.txt")
         assert content_of(answer) == bare.body
         assert answer["ETag"] == f"W/{bare['ETag']}"
         assert (answer["Accept-Ranges"], answer["Vary"]) == (None, "Accept-Encoding")
         assert answer["Last-Modified"] == bare["Last-Modified"]
-        identity = await asked(app, path=f"/{name}.txt")
+        identity = await one_answer(app, path=f"/{name}.txt")
         assert (identity["ETag"], identity["Accept-Ranges"]) == (bare["ETag"], "bytes")
         assert (identity["Vary"], identity.body) == ("Accept-Encoding", bare.body)
-        again = await asked(app, GZIP, method="HEAD", path=f"/{name}.txt")
+        again = await one_answer(app, GZIP, method="HEAD", path=f"/{name}.txt")
         assert undated(again) == [
             field for field in undated(answer) if field[0] not in ("Content-Length", "Transfer-Encoding")
         ]
 
     async def test_compressed_before(self, site: App) -> None:
-        answer, bare = await asked(compress(site), GZIP, path="/ready.txt"), await asked(site, GZIP, path="/ready.txt")
+        answer, bare = (
+            await one_answer(compress(site), GZIP, path="/ready.txt"),
+            await one_answer(site, GZIP, path="/ready.txt"),
+        )
         assert (undated(answer), answer.body) == (undated(bare), bare.body)
         assert content_of(answer) == PAGE and (answer["ETag"] or "").startswith('"')
 
@@ -153,10 +156,10 @@ class TestFiles:
     async def test_not_modified(self, site: App, name: str, fields: list[str]) -> None:
         """With the tag in the form that the client has, and the Vary that the content has."""
         app = compress(site)
-        whole = await asked(app, *fields, path=f"/{name}")
+        whole = await one_answer(app, *fields, path=f"/{name}")
         tag = whole["ETag"]
         for value in (f"{tag}", f'"other", {tag}'):
-            answer = await asked(app, *fields, f"If-None-Match: {value}", path=f"/{name}")
+            answer = await one_answer(app, *fields, f"If-None-Match: {value}", path=f"/{name}")
             assert (answer.status, answer["ETag"], answer.body) == (304, tag, b"")
             assert answer["Content-Encoding"] is None
             assert answer["Vary"] == "Accept-Encoding"  # of others, too, since nobody says what they are
@@ -165,37 +168,39 @@ class TestFiles:
     async def test_not_modified_without_a_tag(self, site: App) -> None:
         """Of the two forms the weak one does no harm: it never lets parts be put together."""
         app, since = compress(site), "If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT"
-        tag = (await asked(app, path="/page.txt"))["ETag"]
-        assert (await asked(app, GZIP, since, path="/page.txt"))["ETag"] == f"W/{tag}"
-        assert (await asked(app, GZIP, "If-None-Match: *", path="/page.txt"))["ETag"] == f"W/{tag}"
+        tag = (await one_answer(app, path="/page.txt"))["ETag"]
+        assert (await one_answer(app, GZIP, since, path="/page.txt"))["ETag"] == f"W/{tag}"
+        assert (await one_answer(app, GZIP, "If-None-Match: *", path="/page.txt"))["ETag"] == f"W/{tag}"
         both = f'If-None-Match: {tag}, W/{tag}, "a'
-        assert (await asked(app, since, path="/page.txt"))["ETag"] == tag
-        assert (await asked(app, GZIP, both.removesuffix(', "a'), path="/page.txt"))["ETag"] == f"W/{tag}"
-        assert (await asked(app, both.removesuffix(', "a'), path="/page.txt"))["ETag"] == tag
-        assert (await asked(app, GZIP, both, path="/page.txt")).status == 200  # that is no list
+        assert (await one_answer(app, since, path="/page.txt"))["ETag"] == tag
+        assert (await one_answer(app, GZIP, both.removesuffix(', "a'), path="/page.txt"))["ETag"] == f"W/{tag}"
+        assert (await one_answer(app, both.removesuffix(', "a'), path="/page.txt"))["ETag"] == tag
+        assert (await one_answer(app, GZIP, both, path="/page.txt")).status == 200  # that is no list
 
     async def test_the_tag_of_the_other_form(self, site: App) -> None:
         """A cache may have what another client wanted."""
         app = compress(site)
-        tag = (await asked(app, path="/page.txt"))["ETag"]
+        tag = (await one_answer(app, path="/page.txt"))["ETag"]
         for fields in ([GZIP], []):
             for form in (f"{tag}", f"W/{tag}"):
-                answer = await asked(app, *fields, f"If-None-Match: {form}", path="/page.txt")
+                answer = await one_answer(app, *fields, f"If-None-Match: {form}", path="/page.txt")
                 assert (answer.status, answer["ETag"]) == (304, form)
 
     async def test_ranges(self, site: App) -> None:
         app = compress(site)
-        tag = (await asked(app, path="/page.txt"))["ETag"]
+        tag = (await one_answer(app, path="/page.txt"))["ETag"]
         for fields in ([], [f"If-Range: {tag}"], ["If-Range: Sun, 09 Sep 2001 01:46:40 GMT"]):
-            answer = await asked(app, GZIP, "Range: bytes=5-2000", *fields, path="/page.txt")
+            answer = await one_answer(app, GZIP, "Range: bytes=5-2000", *fields, path="/page.txt")
             assert (answer.status, answer.body, answer["Content-Encoding"]) == (206, PAGE[5:2001], None)
             assert (answer["ETag"], answer["Content-Length"]) == (tag, "1996")
             assert answer["Vary"] == "Accept-Encoding"  # RFC 9110 section 15.3.7: as the whole has it
-        answer = await asked(app, GZIP, "Range: bytes=5-20", f"If-Range: W/{tag}", path="/page.txt")
+        answer = await one_answer(app, GZIP, "Range: bytes=5-20", f"If-Range: W/{tag}", path="/page.txt")
         assert (answer.status, content_of(answer), answer["Content-Encoding"]) == (200, PAGE, "gzip")
-        short = await asked(app, GZIP, "Range: bytes=5-20", path="/page.txt")  # what counts is the size of the whole
+        short = await one_answer(
+            app, GZIP, "Range: bytes=5-20", path="/page.txt"
+        )  # what counts is the size of the whole
         assert (short.status, short.body, short["Vary"]) == (206, PAGE[5:21], "Accept-Encoding")
-        several = await asked(app, GZIP, "Range: bytes=5-20,40-2000", path="/page.txt")
+        several = await one_answer(app, GZIP, "Range: bytes=5-20,40-2000", path="/page.txt")
         assert several.status == 206 and several["Content-Encoding"] is None
         assert (several["Vary"], several["ETag"]) == ("Accept-Encoding", tag)
         assert several["Content-Length"] == str(len(several.body))
@@ -204,37 +209,37 @@ class TestFiles:
     async def test_ranges_of_what_is_never_compressed(self, site: App, name: str) -> None:
         fields = [GZIP, "Range: bytes=0-3"]
         answer, bare = (
-            await asked(compress(site), *fields, path=f"/{name}"),
-            await asked(site, *fields, path=f"/{name}"),
+            await one_answer(compress(site), *fields, path=f"/{name}"),
+            await one_answer(site, *fields, path=f"/{name}"),
         )
         assert (answer.status, undated(answer), answer.body) == (206, undated(bare), bare.body)
 
     async def test_unsatisfiable(self, site: App) -> None:
         app = compress(site, minimum_size=0)
-        answer = await asked(app, GZIP, "Range: bytes=9999999-", path="/page.txt")
+        answer = await one_answer(app, GZIP, "Range: bytes=9999999-", path="/page.txt")
         assert (answer.status, answer["Content-Encoding"]) == (416, None)
-        answer = await asked(app, GZIP, 'If-Match: "other"', path="/page.txt")
+        answer = await one_answer(app, GZIP, 'If-Match: "other"', path="/page.txt")
         assert (answer.status, answer["Content-Encoding"]) == (412, "gzip")
         assert b"412" in content_of(answer)
 
     async def test_pages_beside_files(self, site: App) -> None:
         app = compress(site, minimum_size=1)
-        missing = await asked(app, GZIP, path="/missing")
+        missing = await one_answer(app, GZIP, path="/missing")
         assert (missing.status, missing["Content-Encoding"]) == (404, "gzip")
         assert b"File not found" in content_of(missing)
-        listing = await asked(app, GZIP)
+        listing = await one_answer(app, GZIP)
         assert (listing["Vary"], listing["Content-Encoding"]) == ("Accept, Accept-Encoding", "gzip")
-        assert content_of(listing) == (await asked(site)).body
+        assert content_of(listing) == (await one_answer(site)).body
 
     async def test_not_modified_of_an_app(self) -> None:
         """A 304 that tells type and length is believed; a length that would not be sent is left out."""
         fields: list[Field] = [TAG, ("Content-Length", 5000)]
         app = compress(giving(b"", *fields, status=304, known=False))
-        answer = await asked(app, GZIP)
+        answer = await one_answer(app, GZIP)
         assert (answer["ETag"], answer["Content-Length"], answer["Vary"]) == ('W/"tag"', None, "Accept-Encoding")
-        assert (await asked(app))["Content-Length"] == "5000"
+        assert (await one_answer(app))["Content-Length"] == "5000"
         kind = ("Content-Type", "image/png")
-        image = await asked(compress(giving(b"", *fields, status=304, kind=kind, known=False)), GZIP)
+        image = await one_answer(compress(giving(b"", *fields, status=304, kind=kind, known=False)), GZIP)
         assert (image["ETag"], image["Vary"]) == ('"tag"', None)
 
     @pytest.mark.parametrize("version", ["1.1", "1.0"])
@@ -305,7 +310,7 @@ async def test_a_large_file_leaves_turns_to_others(blob: Path, monkeypatch: pyte
 
     monkeypatch.setattr(compression, "read_at", reading)
     task = asyncio.create_task(other())
-    answer = await asked(compress(doing(work)), GZIP)
+    answer = await one_answer(compress(doing(work)), GZIP)
     task.cancel()
     assert content_of(answer) == BLOB + BLOB[:100_000] * 4
     assert len(pieces) == -(-len(BLOB) // (64 * KIB)) + 4

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import aiohttpd.compression as compression
-from aiohttpd import App, BaseHTTPRequestHandler, Request, StreamWriter
+from aiohttpd import BaseHTTPRequestHandler, Request, StreamWriter
 from aiohttpd.compression import compress
 from aiohttpd.testing import exchange
 
@@ -29,22 +29,11 @@ from ..support.compressing import (
     content_of,
     doing,
     giving,
+    one_answer,
     undated,
     unzip,
 )
-from ..support.wire import Response, split
-
-
-async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:
-    [answer] = await answers(app, head(method, path, *fields, version=version), methods=[method])
-    return answer
-
-
-@pytest.fixture(scope="module")
-def blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compression") / "blob"
-    path.write_bytes(BLOB)
-    return path
+from ..support.wire import split
 
 
 def near(*sizes: int) -> st.SearchStrategy[int]:
@@ -116,9 +105,9 @@ def test_any_way_of_writing(blob: Path, steps: list[Any], known: bool, version: 
     app = compress(plain, minimum_size=minimum)
 
     async def check() -> None:
-        bare = await asked(plain, version=version)
+        bare = await one_answer(plain, version=version)
         assert content_of(bare) == script.content
-        identity, zipped = await asked(app, version=version), await asked(app, GZIP, version=version)
+        identity, zipped = await one_answer(app, version=version), await one_answer(app, GZIP, version=version)
         assert identity.body == script.content
         assert [field for field in undated(identity) if field[0] != "Vary"] == undated(bare)
         assert content_of(zipped) == script.content
@@ -141,7 +130,7 @@ class TestSizes:
     @pytest.mark.parametrize("known", [True, False])
     async def test_small_ones_stay(self, size: int, known: bool) -> None:
         app = compress(giving(b"x" * size, TAG, ("Accept-Ranges", "bytes"), known=known))
-        answer = await asked(app, GZIP)
+        answer = await one_answer(app, GZIP)
         assert content_of(answer) == b"x" * size
         small = size < 1024
         assert answer["Content-Encoding"] == (None if small else "gzip")
@@ -152,7 +141,7 @@ class TestSizes:
 
     @pytest.mark.parametrize("known", [True, False])
     async def test_nothing_stays_nothing(self, known: bool) -> None:
-        answer = await asked(compress(giving(b"", known=known), minimum_size=0), GZIP)
+        answer = await one_answer(compress(giving(b"", known=known), minimum_size=0), GZIP)
         assert (answer["Content-Encoding"], answer["Content-Length"], answer.body) == (None, "0", b"")
 
     async def test_items_are_no_bytes(self) -> None:
@@ -161,19 +150,19 @@ class TestSizes:
         async def work(response: StreamWriter) -> None:
             response.write(memoryview(array.array("Q", range(200))))
 
-        answer = await asked(compress(doing(work)), GZIP)
+        answer = await one_answer(compress(doing(work)), GZIP)
         assert answer["Content-Encoding"] == "gzip"
         assert content_of(answer) == array.array("Q", range(200)).tobytes()
 
     async def test_in_one_piece_if_it_is_complete(self) -> None:
         """With its length, and a connection that HTTP/1.0 keeps."""
         content = random.randbytes(200_000)
-        answer = await asked(compress(giving(content)), GZIP, "Connection: keep-alive", version="1.0")
+        answer = await one_answer(compress(giving(content)), GZIP, "Connection: keep-alive", version="1.0")
         assert answer["Content-Length"] == str(len(answer.body)) and answer["Connection"] == "keep-alive"
         assert unzip(answer.body) == content
 
     async def test_level(self) -> None:
-        sizes = [len((await asked(compress(giving(BLOB), level=level), GZIP)).body) for level in (1, 9)]
+        sizes = [len((await one_answer(compress(giving(BLOB), level=level), GZIP)).body) for level in (1, 9)]
         assert sizes[1] < sizes[0]
 
     @pytest.mark.parametrize("level", [0, 10, -1])
@@ -225,7 +214,7 @@ BEST = ANOTHER or "gzip"
     ],
 )
 async def test_accepted(accepted: list[str], coding: str | None) -> None:
-    answer = await asked(compress(giving()), *[f"Accept-Encoding: {value}" for value in accepted])
+    answer = await one_answer(compress(giving()), *[f"Accept-Encoding: {value}" for value in accepted])
     assert answer["Content-Encoding"] == coding
     assert coding == "zstd" or content_of(answer) == PAGE
     assert answer["Vary"] == "Accept-Encoding"
@@ -264,7 +253,7 @@ async def test_accepted(accepted: list[str], coding: str | None) -> None:
 async def test_types(kind: str | None, suits: bool) -> None:
     app = compress(giving(PAGE, TAG, kind=None if kind is None else ("content-TYPE", kind)))
     for fields in ([GZIP], []):
-        answer = await asked(app, *fields)
+        answer = await one_answer(app, *fields)
         assert (answer["Content-Encoding"] is not None) is bool(suits and fields)
         assert answer["Vary"] == ("Accept-Encoding" if suits else None)
         assert content_of(answer) == PAGE
@@ -287,12 +276,12 @@ async def test_types(kind: str | None, suits: bool) -> None:
 )
 async def test_left_alone(fields: list[Field]) -> None:
     plain = giving(PAGE, TAG, *fields)
-    answer, bare = await asked(compress(plain), GZIP), await asked(plain)
+    answer, bare = await one_answer(compress(plain), GZIP), await one_answer(plain)
     assert (undated(answer), answer.body) == (undated(bare), PAGE)
 
 
 async def test_a_word_that_looks_like_no_transform() -> None:
-    answer = await asked(compress(giving(PAGE, ("Cache-Control", "x-no-transform=1"))), GZIP)
+    answer = await one_answer(compress(giving(PAGE, ("Cache-Control", "x-no-transform=1"))), GZIP)
     assert answer["Content-Encoding"] == "gzip"
 
 
@@ -310,27 +299,27 @@ async def test_a_word_that_looks_like_no_transform() -> None:
 )
 @pytest.mark.parametrize("fields", [[GZIP], []], ids=["gzip", "identity"])
 async def test_vary(before: list[str], after: str, fields: list[str]) -> None:
-    answer = await asked(compress(giving(PAGE, *[("vary", value) for value in before])), *fields)
+    answer = await one_answer(compress(giving(PAGE, *[("vary", value) for value in before])), *fields)
     assert answer["Vary"] == after
 
 
 @pytest.mark.parametrize(("tag", "after"), [('"a"', 'W/"a"'), ('W/"a"', 'W/"a"'), ('""', 'W/""')])
 async def test_tags(tag: str, after: str) -> None:
     app = compress(giving(PAGE, ("etag", tag)))
-    assert (await asked(app, GZIP))["ETag"] == after
-    assert (await asked(app))["ETag"] == tag
+    assert (await one_answer(app, GZIP))["ETag"] == after
+    assert (await one_answer(app))["ETag"] == tag
 
 
 @pytest.mark.parametrize("status", [200, 201, 203, 299, 400, 404, 500])
 async def test_statuses(status: int) -> None:
-    answer = await asked(compress(giving(status=status)), GZIP)
+    answer = await one_answer(compress(giving(status=status)), GZIP)
     assert (answer.status, answer["Content-Encoding"], content_of(answer)) == (status, "gzip", PAGE)
 
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 async def test_no_content(status: int) -> None:
     plain = giving(PAGE if status == 304 else b"", status=status, known=False)
-    answer, bare = await asked(compress(plain), GZIP), await asked(plain)
+    answer, bare = await one_answer(compress(plain), GZIP), await one_answer(plain)
     assert [field for field in undated(answer) if field[0] != "Vary"] == undated(bare)
     assert answer.body == b"" and answer["Vary"] == ("Accept-Encoding" if status == 304 else None)
 
@@ -378,10 +367,10 @@ async def test_head_by_get(known: bool) -> None:
             await giving(PAGE, TAG, known=known)(self.request, self.wfile)
 
     app = compress(Handler)
-    answer, whole = await asked(app, GZIP, method="HEAD"), await asked(app, GZIP)
+    answer, whole = await one_answer(app, GZIP, method="HEAD"), await one_answer(app, GZIP)
     assert undated(answer) == [field for field in undated(whole) if field[0] != "Content-Length"]
     assert whole["Content-Encoding"] == "gzip"
-    small = await asked(compress(Handler, minimum_size=MIB), GZIP, method="HEAD")
+    small = await one_answer(compress(Handler, minimum_size=MIB), GZIP, method="HEAD")
     assert (small["Content-Length"], small["Content-Encoding"]) == (str(len(PAGE)), None)
 
 
@@ -393,9 +382,9 @@ async def test_head_of_its_own() -> None:
             self.send_header("Content-Length", 5000)
             self.end_headers()
 
-    answer = await asked(compress(Handler), GZIP, method="HEAD")
+    answer = await one_answer(compress(Handler), GZIP, method="HEAD")
     assert (answer["Content-Encoding"], answer["Content-Length"]) == ("gzip", None)
-    assert (await asked(compress(Handler), method="HEAD"))["Content-Length"] == "5000"
+    assert (await one_answer(compress(Handler), method="HEAD"))["Content-Length"] == "5000"
 
 
 async def test_head_reads_no_file(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,5 +395,5 @@ async def test_head_reads_no_file(blob: Path, monkeypatch: pytest.MonkeyPatch) -
             await response.sendfile(file)
 
     for fields in ((), (("Content-Length", len(BLOB)),)):
-        answer = await asked(compress(doing(work, *fields)), GZIP, method="HEAD")
+        answer = await one_answer(compress(doing(work, *fields)), GZIP, method="HEAD")
         assert (answer["Content-Encoding"], answer["Content-Length"]) == ("gzip", None)

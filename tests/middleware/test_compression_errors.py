@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from aiohttpd import (
-    App,
     BaseHTTPRequestHandler,
     ContractError,
     HTTPError,
@@ -27,21 +26,8 @@ from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET
 from ..support.clients import MIB, expect_logged, get, head
-from ..support.compressing import BLOB, GZIP, PAGE, TAG, TEXT, Field, answers, content_of, doing, giving
-from ..support.wire import Response, split
-
-
-async def asked(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:
-    [answer] = await answers(app, head(method, path, *fields, version=version), methods=[method])
-    return answer
-
-
-@pytest.fixture(scope="module")
-def blob(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compression") / "blob"
-    path.write_bytes(BLOB)
-    return path
-
+from ..support.compressing import BLOB, GZIP, PAGE, TAG, TEXT, Field, answers, content_of, doing, giving, one_answer
+from ..support.wire import split
 
 # Errors.
 
@@ -86,7 +72,7 @@ class TestErrors:
                 self.wfile.write(PAGE)
                 raise HTTPError(404, None, "x" * 2000)
 
-        answer = await asked(compress(Handler), GZIP)
+        answer = await one_answer(compress(Handler), GZIP)
         assert (answer.status, answer["Content-Encoding"]) == (404, "gzip")
         assert b"x" * 2000 in content_of(answer)
 
@@ -100,7 +86,7 @@ class TestErrors:
                 self.send_error(410)
 
         for path in ("/small", "/"):
-            answer = await asked(compress(Handler), GZIP, path=path)
+            answer = await one_answer(compress(Handler), GZIP, path=path)
             assert (answer.status, answer["Content-Encoding"], answer["Content-Type"]) == (
                 410,
                 None,
@@ -118,7 +104,7 @@ class TestErrors:
             response.write(b"png" * 1000)
 
         for known in ([("Content-Length", 9000)], []):
-            answer = await asked(compress(doing(work, *known)), GZIP)
+            answer = await one_answer(compress(doing(work, *known)), GZIP)
             assert (answer["Content-Encoding"], answer["Vary"], answer.body) == (None, None, b"png" * 1000)
 
     @pytest.mark.parametrize("length", [len(PAGE) + 1, 99_999])
@@ -128,7 +114,7 @@ class TestErrors:
         async def work(response: StreamWriter) -> None:
             response.write(PAGE)
 
-        answer = await asked(compress(doing(work, ("Content-Length", length))), GZIP)
+        answer = await one_answer(compress(doing(work, ("Content-Length", length))), GZIP)
         expect_logged(caplog, f"{len(PAGE)} bytes of content, but Content-Length says {length}")
         assert (answer.status, answer["Content-Encoding"]) == (500, None)
 
@@ -137,7 +123,7 @@ class TestErrors:
             response.write(PAGE)
             await response.drain()
 
-        answer = await asked(compress(doing(work, ("Content-Length", 99_999))), GZIP)
+        answer = await one_answer(compress(doing(work, ("Content-Length", 99_999))), GZIP)
         expect_logged(caplog, "Content-Length says 99999")
         assert not answer.complete
 
@@ -154,7 +140,7 @@ class TestErrors:
                 response.writelines([b"2", b"2"])
 
         for fields in ([], [GZIP]):
-            answer = await asked(compress(doing(work, ("Content-Length", len(PAGE) + 1))), *fields)
+            answer = await one_answer(compress(doing(work, ("Content-Length", len(PAGE) + 1))), *fields)
             expect_logged(caplog, f"{len(PAGE) + 2} bytes of content, but Content-Length says {len(PAGE) + 1}")
             assert answer.status == 500
 
@@ -171,7 +157,7 @@ class TestErrors:
             response.write(b"x")
 
         size = len(BLOB)
-        answer = await asked(compress(doing(work, ("Content-Length", size - 1))), *fields, method=method)
+        answer = await one_answer(compress(doing(work, ("Content-Length", size - 1))), *fields, method=method)
         expect_logged(caplog, f"{size} bytes of content, but Content-Length says {size - 1}")
         assert answer.status == 500
         output = await exchange(
@@ -186,14 +172,14 @@ class TestErrors:
             with pytest.raises(ContractError):
                 response.write(b"more")
 
-        assert content_of(await asked(compress(doing(work, ("Content-Length", len(PAGE)))), GZIP)) == PAGE
+        assert content_of(await one_answer(compress(doing(work, ("Content-Length", len(PAGE)))), GZIP)) == PAGE
 
     async def test_chunks_of_its_own(self, caplog: pytest.LogCaptureFixture) -> None:
         chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(PAGE), PAGE)
         field = ("Transfer-Encoding", "chunked")
-        answer = await asked(compress(giving(chunks, field, TAG, known=False)), GZIP)
+        answer = await one_answer(compress(giving(chunks, field, TAG, known=False)), GZIP)
         assert (answer.body, answer["Content-Encoding"], answer["Vary"], answer["ETag"]) == (PAGE, None, None, TAG[1])
-        answer = await asked(compress(giving(chunks[:-5], field, known=False)), GZIP)
+        answer = await one_answer(compress(giving(chunks[:-5], field, known=False)), GZIP)
         assert answer.status == 500
         expect_logged(caplog, "the last chunk is missing")
 
@@ -227,7 +213,7 @@ class TestErrors:
             [answer] = await answers(compress(app), *requests)
             assert content_of(answer) == PAGE * 2
         small = compress(app, minimum_size=MIB)
-        assert (await asked(small, GZIP)).body == PAGE * 2
+        assert (await one_answer(small, GZIP)).body == PAGE * 2
         for response in writers:
             for data in (b"x", b"x" * 100_000):
                 with pytest.raises(ContractError, match="after the handler has returned"):
@@ -245,7 +231,7 @@ class TestErrors:
             response.send_head(200, [("Content-Type", "image/png")])
             response.write(b"png" * 1000)
 
-        answer = await asked(compress(app), GZIP)
+        answer = await one_answer(compress(app), GZIP)
         assert (answer["Content-Encoding"], answer.body) == (None, b"png" * 1000)
 
     async def test_an_aborted_answer_is_over(self) -> None:
@@ -261,7 +247,7 @@ class TestErrors:
         async def app(request: Request, response: StreamWriter) -> None:
             pass
 
-        assert (await asked(compress(app), GZIP)).status == 500
+        assert (await one_answer(compress(app), GZIP)).status == 500
         expect_logged(caplog, "without an answer")
 
     async def test_a_forgotten_await(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -271,7 +257,7 @@ class TestErrors:
         async def work(response: StreamWriter) -> None:
             response.write(text())  # type: ignore[arg-type]
 
-        assert (await asked(compress(doing(work, ("Content-Length", 9000))), GZIP)).status == 500
+        assert (await one_answer(compress(doing(work, ("Content-Length", 9000))), GZIP)).status == 500
         expect_logged(caplog, "put 'await' before the call")
 
 
@@ -306,14 +292,14 @@ class TestApps:
             async def do_GET(self) -> None:
                 self.send_json(["word"] * 1000)
 
-        answer = await asked(compress(Handler), GZIP)
+        answer = await one_answer(compress(Handler), GZIP)
         assert answer["Content-Encoding"] == "gzip" and b'"word"' in content_of(answer)
 
     @pytest.mark.parametrize("minimum", [(10, MIB), (MIB, 10)])
     async def test_twice(self, minimum: tuple[int, int]) -> None:
         """It is compressed once, as the inner one says."""
         app = compress(compress(giving(PAGE, TAG), minimum_size=minimum[0]), minimum_size=minimum[1])
-        answer = await asked(app, GZIP)
+        answer = await one_answer(app, GZIP)
         assert content_of(answer) == PAGE
         assert (answer["Content-Encoding"], answer["Vary"]) == (
             ("gzip", "Accept-Encoding") if minimum[0] == 10 else (None, None)
@@ -321,10 +307,10 @@ class TestApps:
 
     async def test_behind_a_password(self) -> None:
         app = basic_auth(compress(giving()), "a:b")
-        assert (await asked(app, GZIP)).status == 401
-        assert content_of(await asked(app, GZIP, "Authorization: Basic YTpi")) == PAGE
+        assert (await one_answer(app, GZIP)).status == 401
+        assert content_of(await one_answer(app, GZIP, "Authorization: Basic YTpi")) == PAGE
         inside = compress(basic_auth(giving(), "a:b"), minimum_size=1)
-        refused = await asked(inside, GZIP)
+        refused = await one_answer(inside, GZIP)
         assert (refused.status, refused["Content-Encoding"]) == (401, "gzip")
         assert refused["WWW-Authenticate"] and b"401" in content_of(refused)
 
@@ -377,7 +363,7 @@ class TestApps:
         assert answer["Connection"] == "close" and content_of(answer) == PAGE
 
     async def test_fields_that_replace_ours(self) -> None:
-        answer = await asked(compress(giving(PAGE, ("Server", "mine"), ("Date", "now"))), GZIP)
+        answer = await one_answer(compress(giving(PAGE, ("Server", "mine"), ("Date", "now"))), GZIP)
         assert (answer["Server"], answer["Date"], content_of(answer)) == ("mine", "now", PAGE)
 
 

@@ -8,6 +8,7 @@ from aiohttpd import App, Request, StreamWriter
 from aiohttpd.testing import exchange
 
 from .asking import QUIET
+from .clients import head
 from .wire import Response, split
 
 GZIP = "Accept-Encoding: gzip"
@@ -43,6 +44,12 @@ async def answers(app: App, *requests: bytes, methods: Iterable[str] = ()) -> li
     found = split(await exchange(app, b"".join(requests), config=QUIET), methods)
     assert len(found) == len(requests)
     return found
+
+
+async def one_answer(app: App, *fields: str, method: str = "GET", path: str = "/", version: str = "1.1") -> Response:
+    """The answer to one request."""
+    [answer] = await answers(app, head(method, path, *fields, version=version), methods=[method])
+    return answer
 
 
 def giving(
