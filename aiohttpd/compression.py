@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from .asgi.host import hosted
 from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
-from .handlers.app import copy_error_format, resolve_app
+from .handlers.app import forward_attributes, resolve_app
 from .net.sendfile import read_at
 from .wire.headers import Headers
 from .wire.negotiation import accepted_codings
@@ -103,7 +103,7 @@ class _Compressing:
         app = hosted(app)
         self._given = app, minimum_size, level
         self._inner = resolve_app(app)
-        copy_error_format(app, self)
+        forward_attributes(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Compressing, self._given

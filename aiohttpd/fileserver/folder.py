@@ -10,7 +10,7 @@ from typing import Any
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
-from ..handlers.app import copy_error_format, resolve_app
+from ..handlers.app import forward_attributes, resolve_app
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .handler import SimpleHTTPRequestHandler
@@ -180,7 +180,7 @@ def _bypass(app: App, credentials: str, otherwise: App) -> App:
     async def choose(request: Request, response: StreamWriter) -> None:
         await (inner if is_authorized(request, credentials) else otherwise)(request, response)
 
-    copy_error_format(app, choose)
+    forward_attributes(app, choose)
     return choose
 
 

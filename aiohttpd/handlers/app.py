@@ -16,7 +16,7 @@ from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, ServedApp
 
 __all__ = [
-    "Lifespan", "copy_error_format", "enter_lifespan", "handlers_in", "is_handler_class", "lifespan_of", "prepare",
+    "Lifespan", "forward_attributes", "enter_lifespan", "handlers_in", "is_handler_class", "lifespan_of", "prepare",
     "resolve_app",
 ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def prepare(app: Any) -> ServedApp:
     return ServedApp(resolved, instant, error_body_of(app), _refusal_fields(app), silence)
 
 
-def copy_error_format(app: Any, layer: App) -> None:
+def forward_attributes(app: Any, layer: App) -> None:
     """Give a layer the ``error_body``, the ``refusal_fields`` and the ``lifespan`` of the App in it.
 
     Errors that are answered outside of the App (400, 401, 503 and so on) then look like those of the App, and a server

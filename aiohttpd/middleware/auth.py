@@ -16,7 +16,7 @@ from ..asgi.host import hosted
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
-from ..handlers.app import copy_error_format, resolve_app
+from ..handlers.app import forward_attributes, resolve_app
 from ..wire.headers import OWS, is_field_value
 from ..wire.request import Request
 from .layer import Layer
@@ -48,7 +48,7 @@ class _BasicAuth:
         app = hosted(app)
         self._arguments = app, credentials, preflight
         self._inner = resolve_app(app)
-        copy_error_format(app, self)
+        forward_attributes(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _BasicAuth, self._arguments

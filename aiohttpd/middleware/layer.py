@@ -12,7 +12,7 @@ from ..asgi.host import hosted
 from ..engine.encoder import ChangedHead, EncoderWrapper
 from ..engine.error_body import ErrorBody
 from ..engine.interfaces import App, Encoder, ResponseHead, ResponseWriter
-from ..handlers.app import copy_error_format, resolve_app
+from ..handlers.app import forward_attributes, resolve_app
 from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -107,7 +107,7 @@ class _LayeredApp:
         self._given = layer, app
         self._serve = layer.serve
         self._inner = layer.prepare(app)
-        copy_error_format(app, self)
+        forward_attributes(app, self)
         if layer.refusal_fields:
             inner: tuple[tuple[str, str], ...] = vars(self).get("refusal_fields", ())
             names = {name.lower() for name, _ in inner}

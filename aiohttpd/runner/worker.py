@@ -24,7 +24,7 @@ from ..config import Config
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import StartupFailed, TLSError
-from ..handlers.app import Lifespan, copy_error_format, resolve_app
+from ..handlers.app import Lifespan, forward_attributes, resolve_app
 from ..net.forking import not_for_children
 from ..server.access_log import stderr_log
 from ..server.loader import NamedLifespan, TargetError, TargetFailed
@@ -272,7 +272,7 @@ class _Counted:
     def __init__(self, app: App) -> None:
         self._app = resolve_app(app)
         self.count = 0
-        copy_error_format(app, self)
+        forward_attributes(app, self)
 
     def __call__(self, request: Request, response: StreamWriter) -> Awaitable[None]:
         self.count += 1

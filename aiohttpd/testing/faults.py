@@ -14,7 +14,7 @@ from typing import Self
 
 from ..asgi.host import hosted
 from ..engine.interfaces import App, ResponseWriter
-from ..handlers.app import copy_error_format, resolve_app
+from ..handlers.app import forward_attributes, resolve_app
 from ..wire.request import Request
 from ..wire.response import status_line
 from .raw import RawAnswer, RawConnection, answer_of
@@ -295,7 +295,7 @@ class Faults:
         async def faulty(request: Request, response: ResponseWriter) -> None:
             await self.answer(resolved, request, response)
 
-        copy_error_format(app, faulty)
+        forward_attributes(app, faulty)
         return faulty
 
     async def answer(self, app: App, request: Request, response: ResponseWriter) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from ..asgi.host import hosted
 from ..config import Config
 from ..engine.interfaces import App, ResponseWriter
-from ..handlers.app import Lifespan, copy_error_format, resolve_app
+from ..handlers.app import Lifespan, forward_attributes, resolve_app
 from ..server.server import HTTPServer
 from ..wire.request import Request
 from .certificates import TLSKind, server_context, write_authority
@@ -175,7 +175,7 @@ class TestServer:
             self._stack.callback(os.unlink, self._ca_file)
         served = self._recorder.recording(self._serve)
         if self._given is not None:
-            copy_error_format(self._given, served)
+            forward_attributes(self._given, served)
         fronted = self._tls in ("slow", "reset")
         self._server = _Server(
             self._book,

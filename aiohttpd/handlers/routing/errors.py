@@ -14,7 +14,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import ClientDisconnected, HTTPError, meant_by
 from ...wire.request import ErrorPages, Request
-from ..app import copy_error_format, is_handler_class, resolve_app
+from ..app import forward_attributes, is_handler_class, resolve_app
 from ..base import BaseHTTPRequestHandler
 
 __all__ = ["ErrorHandler", "ErrorHandlers", "answer_error", "guarded", "handle_errors"]
@@ -134,7 +134,7 @@ class _Handling:
         self._given = app, error_handlers, handler
         self._pages = ErrorHandlers(error_handlers)
         self._inner = guarded(app, handler)
-        copy_error_format(app, self)
+        forward_attributes(app, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Handling, self._given
