@@ -9,7 +9,6 @@ import contextvars
 import sys
 from asyncio import Task
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +20,7 @@ from ..engine.error_log import error_logger
 from ..engine.failures import answer_failure, check_result
 from ..engine.response import StreamWriter
 from ..errors import ContractError, WireError, meant_by
-from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, prepare
+from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, prepare
 from ..wire.request import Request
 from .exported.peer import ASGIPeer
 from .exported.request import Scope, empty_request, handshake_of, request_of, with_body
@@ -183,9 +182,7 @@ class Exported:
         server, step = context.server, "startup"
         try:
             before = contextvars.copy_context()
-            async with AsyncExitStack() as stack:
-                for lifespan in self._lifespans:
-                    await stack.enter_async_context(enter_lifespan(lifespan, server))
+            async with enter_lifespans(self._lifespans, server):
                 now = contextvars.copy_context()
                 self._set = {key: now[key] for key in now if key not in before or before[key] is not now[key]}
                 self._lives.add(context.loop)

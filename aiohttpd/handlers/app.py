@@ -6,8 +6,8 @@ Owns the checks and conversions. They run once, when a server is made, not for e
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +16,8 @@ from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, ServedApp
 
 __all__ = [
-    "Lifespan", "forward_attributes", "enter_lifespan", "handlers_in", "is_handler_class", "lifespan_of", "prepare",
-    "resolve_app",
+    "Lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "is_handler_class",
+    "lifespan_of", "prepare", "resolve_app",
 ]  # fmt: skip
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called with the server
@@ -115,6 +115,15 @@ def enter_lifespan(lifespan: Lifespan, server: Any) -> AbstractAsyncContextManag
             manager.close()
         raise TypeError(f"{describe(lifespan)} gives no async context manager: it is {_MANAGER}")
     return manager  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def enter_lifespans(lifespans: Iterable[Lifespan], server: Any) -> AsyncIterator[None]:
+    """Enter lifespans, the first one outermost; they are left in the reverse order. Raises what they do."""
+    async with AsyncExitStack() as stack:
+        for lifespan in lifespans:
+            await stack.enter_async_context(enter_lifespan(lifespan, server))
+        yield
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:

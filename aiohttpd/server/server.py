@@ -20,7 +20,7 @@ from ..engine.connection import ConnectionState, HTTPConnection
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger, log_error
 from ..engine.interfaces import AccessLogger, App
-from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, resolve_app
+from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, resolve_app
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..net.tls_half_close import half_closable
 from ..wire.request import Address, Request
@@ -471,9 +471,7 @@ class HTTPServer:
 
     async def _hold_lifespan(self, begun: asyncio.Future[contextvars.Context]) -> None:
         """Enter the lifespan and leave it in one task, since a cancel scope or task group inside needs that."""
-        async with contextlib.AsyncExitStack() as stack:
-            for lifespan in self._lifespans:
-                await stack.enter_async_context(enter_lifespan(lifespan, self))
+        async with enter_lifespans(self._lifespans, self):
             begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
             await self._drained.wait()
 

@@ -14,8 +14,8 @@ Paths are normalized:
 
 import functools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -25,7 +25,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import HTTPError
 from ...wire.request import Request
-from ..app import enter_lifespan, lifespan_of, resolve_app
+from ..app import enter_lifespans, lifespan_of, resolve_app
 from ..base import BaseHTTPRequestHandler
 from ..dispatch import allowed_methods
 from ..files.paths import relative_folder
@@ -404,16 +404,13 @@ class Router:
         """Whether there is anything to enter: a lifespan of its own, or of an App in it."""
         return next(self._lives(), None) is not None
 
-    @asynccontextmanager
-    async def lifespan(self, server: Any) -> AsyncIterator[None]:
+    def lifespan(self, server: Any) -> AbstractAsyncContextManager[None]:
         """The lifespan of the router: its own, and within it those of the Apps of its routes, each once."""
-        async with AsyncExitStack() as stack:
-            entered: list[Any] = []
-            for life in self._lives():
-                if life not in entered:
-                    entered.append(life)
-                    await stack.enter_async_context(enter_lifespan(life, server))
-            yield
+        lifespans: list[Lifespan] = []
+        for life in self._lives():
+            if life not in lifespans:
+                lifespans.append(life)
+        return enter_lifespans(lifespans, server)
 
     def _lives(self) -> Iterator[Lifespan]:
         if self._lifespan is not None:
