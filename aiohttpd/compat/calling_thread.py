@@ -46,6 +46,7 @@ class CallingThread:
         self._changing = threading.Lock()
         self._idents: list[int] = []  # of all calling threads; one that has called twice is twice in it
         self._bells: list[socket.socket] = []
+        self._accepting = 0  # loops that accept from the listening socket
 
     @staticmethod
     def of(sock: socket.socket, mine: "CallingThread") -> "CallingThread":
@@ -65,6 +66,24 @@ class CallingThread:
                 there = bool(self._idents)
             while self._lent and not there:
                 self._run_lent()
+
+    @contextlib.contextmanager
+    def accepting_from(self, sock: socket.socket) -> Iterator[None]:
+        """Have a loop that begins and ends in a block accept from ``sock``, which is non-blocking for that time.
+
+        The mode belongs to all that share the socket: the loop of another server would block in accept(), if another
+        loop has taken the connection. So the last one makes it what the socket wants again.
+        """
+        with self._changing:
+            self._accepting += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._accepting -= 1
+                if not self._accepting:
+                    with contextlib.suppress(OSError):  # it has been closed
+                        sock.settimeout(sock.gettimeout())
 
     @property
     def is_current(self) -> bool:

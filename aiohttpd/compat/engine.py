@@ -67,9 +67,18 @@ class Engine:
         is_shut_down = server._BaseServer__is_shut_down  # some programs use it
         is_shut_down.clear()
         self._stopped.clear()
+        self._caller = CallingThread.of(server.socket, self._caller)
         try:
-            self._caller = CallingThread.of(server.socket, self._caller)
-            self._leave(server)  # the loop of handle_request
+            with self._caller.accepting_from(server.socket):
+                self._serve_until_stopped(server, poll_interval)
+        finally:
+            server._BaseServer__shutdown_request = False
+            is_shut_down.set()
+            self._stopped.set()
+
+    def _serve_until_stopped(self, server: Any, poll_interval: float) -> None:
+        self._leave()  # the loop of handle_request
+        try:
             accepts = _overridden(server, "get_request", "verify_request")  # these see the sockets of clients
             with self._caller.here():  # before the first request can need this thread
                 thread = self._thread = self._start(server, listen=not accepts)
@@ -77,12 +86,9 @@ class Engine:
                 self._serve(server, thread if accepts else None, poll_interval)
         finally:
             serial = _is_serial(server)
-            self._leave(server, _LAST_ANSWERS if serial else None)
+            self._leave(_LAST_ANSWERS if serial else None)
             if serial:  # requests that wait for this thread are answered
                 self.close(server)
-            server._BaseServer__shutdown_request = False
-            is_shut_down.set()
-            self._stopped.set()
 
     def _serve(self, server: Any, acceptor: "LoopThread | None", poll_interval: float) -> None:
         """Run calls in this thread; with ``acceptor`` accept connections here too, since hooks see them first."""
@@ -118,22 +124,19 @@ class Engine:
 
     def close(self, server: Any) -> None:
         """Stop the loop; wait for running handlers where ``socketserver`` would."""
-        self._leave(server)
+        self._leave()
         waits = isinstance(server, socketserver.ThreadingMixIn) and server.block_on_close and not server.daemon_threads
         if waits or _is_serial(server):
             for thread in self._leaving:
                 self._join(thread, serial=_is_serial(server))
             self._leaving.clear()
 
-    def _leave(self, server: Any, grace: float | None = None) -> None:
+    def _leave(self, grace: float | None = None) -> None:
         """Stop accepting. Running handlers go on, and the next call gets a new loop."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop(grace)
             self._leaving = [*filter(LoopThread.is_alive, self._leaving), thread]
-            with contextlib.suppress(OSError):  # it has been closed
-                # The loop has made the shared file description non-blocking; make it what the socket wants again.
-                server.socket.settimeout(server.socket.gettimeout())
 
     def _forget(self) -> None:
         """The server has been deleted, so no request is under way."""

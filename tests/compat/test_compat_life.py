@@ -259,6 +259,21 @@ def test_who_waits_is_for_the_next_one(kind: Any) -> None:
         assert os.get_blocking(server.fileno())
 
 
+@BOTH
+def test_one_socket_of_two_servers(kind: Any) -> None:
+    """Who ends leaves the socket non-blocking for the other: its loop would wait in accept() for a client."""
+    with kind(HERE, Handler) as first, kind(HERE, Handler, False) as second:
+        second.socket.close()
+        second.socket = first.socket
+        calls = [Call(server.serve_forever) for server in (first, second)]
+        for n in range(4):
+            assert text_at(first.server_address, f"/{n}") == f"/{n}"
+        for server, call, blocking in zip((first, second), calls, (False, True), strict=True):
+            server.shutdown()
+            call.result()
+            assert os.get_blocking(first.fileno()) == blocking
+
+
 @pytest.mark.parametrize("close", ["", "server.server_close()", "server.shutdown()"])
 @pytest.mark.parametrize("where", ["ThreadingHTTPServer", "HTTPServer", "Own"])
 def test_answers_are_whole_when_the_program_ends(where: str, close: str) -> None:
