@@ -94,7 +94,7 @@ class Call(threading.Thread):
 
 
 @contextlib.contextmanager
-def serving(server: Any, poll_interval: float = 0.5) -> Iterator[Call]:
+def serving(server: Any, poll_interval: float = 0.02) -> Iterator[Call]:
     """Serve in a thread while the block runs; everything has ended then."""
     with server:
         call = Call(server.serve_forever, poll_interval)
