@@ -157,8 +157,9 @@ class Outbox:
             self.wake()
 
     async def filled(self) -> None:
-        """Wait until there are bytes, or the thread has ended or rests."""
+        """Wait until there are bytes, or the thread has ended or rests. Only one task may wait."""
         if not (self.waiting or self.ended or self.rests):
+            assert self._waiter is None or self._waiter.done(), "another task waits"
             self._waiter = self._loop.create_future()
             await self._waiter
 

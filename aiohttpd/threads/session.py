@@ -85,7 +85,11 @@ class Session:
             self._end()
             self._run.outcome()
         elif self._peer.lost:
-            await self._see_to_the_end()
+            assert self._watcher is not None
+            if self._watcher.done():  # it has left the end to this request
+                await self._see_to_the_end()
+            else:
+                await asyncio.wait([self._watcher])
 
     def _end(self) -> None:
         """No other request comes."""

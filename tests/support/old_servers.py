@@ -135,7 +135,7 @@ def lines(data: bytes, *without: bytes) -> list[bytes]:
 @contextlib.contextmanager
 def in_thread(server: Any) -> Iterator[Any]:
     """As fixtures of tests do it."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
     try:
         yield server

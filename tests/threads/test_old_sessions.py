@@ -1,6 +1,7 @@
 """Handlers of ``http.server`` that see connections, or do harm: nobody else is touched, and nothing is left."""
 
 import asyncio
+import functools
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -129,6 +130,34 @@ class TestSession:
             handler = on_connections(asyncio.get_running_loop())
             answers = finals(await exchange(handler, get("/a") + get("/b") + get("/c")))
             assert [answer.body for answer in answers] == [b"1 /a", b"2 /b", b"3 /c"]
+
+    @pytest.mark.parametrize("first", ["the handler", "the connection"])
+    async def test_an_answer_and_the_connection_end_in_one_turn(self, first: str) -> None:
+        """FAULT: two tasks waited for the same thread, which wakes one; the request of the other never ended."""
+        loop = asyncio.get_running_loop()
+        begun, gate, over = asyncio.Event(), threading.Event(), threading.Event()
+
+        class Handler(on_connections(loop)):  # type: ignore[misc]
+            def do_GET(self) -> None:
+                loop.call_soon_threadsafe(begun.set)
+                wait(gate)
+                super().do_GET()
+
+        async with running(Handler) as server, connected(server) as client:
+            await client.send(get())
+            await begun.wait()
+            (outbox,), (connection,) = threads_of(server)._outboxes, server.connections
+
+            def end_both() -> None:
+                ends = [functools.partial(type(outbox).rest, outbox), connection.abort]
+                for end in ends if first == "the handler" else reversed(ends):
+                    end()
+                over.set()
+
+            outbox.rest = lambda: (loop.call_soon_threadsafe(end_both), wait(over))
+            gate.set()
+            await nothing_left(server)
+            await until(lambda: not server.in_flight, BOUND / 5)
 
     async def test_a_server_that_stops(self) -> None:
         handler = on_connections(asyncio.get_running_loop())
