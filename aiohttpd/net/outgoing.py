@@ -47,13 +47,13 @@ class Outgoing:
 
     __slots__ = (
         "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport", "_waiters",
-        "_write", "closing", "companion", "held", "lost", "paused",
+        "_unobstructed", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
         self._transport = transport
-        # None while bytes cannot be written at once: held back, paused or lost.
-        self._write: Callable[[bytes], None] | None = transport.write
+        # The transport; None while bytes cannot be written at once: held back, paused or lost.
+        self._unobstructed: asyncio.Transport | None = transport
         self._limit = limit
         self._queue: deque[memoryview] | None = None
         self._queued = 0
@@ -73,15 +73,15 @@ class Outgoing:
         Raises:
             WriteBufferFull: more bytes than the limit wait already. The connection is aborted.
         """
-        write = self._write
-        if write is None or len(parts[-1]) > _SLICE:
+        transport = self._unobstructed
+        if transport is None or len(parts[-1]) > _SLICE:
             self._send_in_pieces(parts)
             return
         data = b"".join(parts)
         size = len(data)
         if size <= _SLICE:
             self._total += size
-            write(data)
+            transport.write(data)
         else:
             self._send_large(data)
 
@@ -90,7 +90,7 @@ class Outgoing:
         if self.held is None:
             self.held = []
             self._held_size = 0
-            self._write = None
+            self._unobstructed = None
 
     def release(self) -> None:
         """Send what has been held back, and stop holding back."""
@@ -118,7 +118,7 @@ class Outgoing:
     def pause(self) -> None:
         """The transport has called ``pause_writing``."""
         self.paused = True
-        self._write = None
+        self._unobstructed = None
 
     def resume(self) -> None:
         """The transport has called ``resume_writing``."""
@@ -156,7 +156,7 @@ class Outgoing:
         self.lost = True
         if self.companion is not None:
             self.companion.close()
-        self._queue = self.held = self._write = None
+        self._queue = self.held = self._unobstructed = None
         self._queued = 0
         self._wake()
 
@@ -251,7 +251,7 @@ class Outgoing:
 
     def _unobstruct(self) -> None:
         if self.held is None and not self.paused and not self.lost and not self._queue:
-            self._write = self._transport.write
+            self._unobstructed = self._transport
 
     def _send_in_pieces(self, parts: list[bytes]) -> None:
         if self.held is not None and len(parts[-1]) <= _SLICE:

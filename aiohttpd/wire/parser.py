@@ -11,7 +11,7 @@ to parse a head, the fastest first:
 
 import functools
 import re
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..config import Config
 from ..errors import WireError
@@ -29,13 +29,6 @@ REQUEST_LINE = rf"({TOKEN}) ([!-\"$-~]++) (HTTP/1\.[0-9])"
 
 _match_request_line = re.compile(REQUEST_LINE).fullmatch
 
-
-@functools.cache
-def _head_pattern(limit_fields: int) -> re.Pattern[str]:
-    """The grammar of a whole head, RFC 9112 section 2.1: request line, field lines, an empty line."""
-    return re.compile(rf"{REQUEST_LINE}\r(\n(?:{FIELD_LINE}){{0,{limit_fields}}}+)\r\n")
-
-
 _CRLF = b"\r\n"
 _EMPTY_LINES = 2  # before a request line, RFC 9112 section 2.2
 _SMALL = 4096  # bytes of a head that is read line by line
@@ -52,6 +45,32 @@ class Decoder(Protocol):
     complete: bool
 
     def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int: ...
+
+
+class _HeadLimits(NamedTuple):
+    """What follows from the limits of a `Config`; the parsers of all connections share it.
+
+    Attributes:
+        pattern: the grammar of a whole head, RFC 9112 section 2.1: request line, field lines, an empty line.
+        roomy: bytes of a head that cannot exceed another limit, so its limits are not checked.
+        few: bytes of a head whose lists are not checked if it has few commas and semicolons: each line has one more
+            element than these.
+        small: bytes of a head that is read line by line.
+        separators: commas and semicolons from which on lists are checked.
+    """
+
+    pattern: re.Pattern[str]
+    roomy: int
+    few: int
+    small: int
+    separators: int
+
+
+@functools.lru_cache(maxsize=16)
+def _head_limits(line: int, field: int, head: int, elements: int, fields: int) -> _HeadLimits:
+    pattern = re.compile(rf"{REQUEST_LINE}\r(\n(?:{FIELD_LINE}){{0,{fields}}}+)\r\n")
+    roomy, few = min(line, field, head), min(2 * elements, _HEAVY)
+    return _HeadLimits(pattern, roomy, few, min(_SMALL, roomy, few), max(0, elements - fields))
 
 
 class RequestParser:
@@ -72,20 +91,25 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_dead", "_empty_lines", "_few", "_last", "_line_ended", "_line_room", "_match_head",
-        "_repeated", "_roomy", "_searched", "_separators", "_small", "_start", "_tail", "_words", "buffer", "heavy",
-        "refused",
+        "_config", "_dead", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_line_room", "_method",
+        "_repeated", "_searched", "_start", "_tail", "_target", "_version", "buffer", "heavy", "refused",
     )  # fmt: skip
+
+    _method: str  # these five are of the last request; the first two only while there is a `_repeated`
+    _target: str
+    _version: str
+    _headers: Headers
+    _framing: RequestFraming
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        # A head of this size cannot exceed another limit, so its limits are not checked.
-        self._roomy = min(config.limit_request_line, config.limit_field, config.limit_head)
-        # Nor are lists, if there are few commas and semicolons in it: each line has one more element than these.
-        self._few = min(2 * config.limit_elements, _HEAVY)
-        self._small = min(_SMALL, self._roomy, self._few)
-        self._separators = max(0, config.limit_elements - config.limit_fields)
-        self._match_head = _head_pattern(config.limit_fields).match
+        self._limits = _head_limits(
+            config.limit_request_line,
+            config.limit_field,
+            config.limit_head,
+            config.limit_elements,
+            config.limit_fields,
+        )
         self.heavy = False
         self.buffer: bytes | bytearray = b""
         self._start = 0  # bytes before it have been consumed
@@ -97,8 +121,6 @@ class RequestParser:
         self._line_room = 0
         self._dead = False
         self._repeated: bytes | bytearray | None = None
-        self._words: tuple[str, str]  # method and target of it
-        self._last: tuple[str, Headers, RequestFraming]
 
     @property
     def pending(self) -> int:
@@ -160,9 +182,7 @@ class RequestParser:
         if data == self._repeated and not start:
             self.buffer = b""
             self._searched = 0
-            method, target = self._words
-            version, headers, framing = self._last
-            return Request(method, target, version, headers, framing)
+            return Request(self._method, self._target, self._version, self._headers, self._framing)
         try:
             if self._searched == start:  # nobody has looked yet
                 tail = self._tail
@@ -170,17 +190,16 @@ class RequestParser:
                 if tail and 0 < line_end - start < self._line_room and data.startswith(tail, line_end):
                     line = bytes(data[start:line_end])
                     words = _known_request_lines.get(line) or _split_line(line)
-                    version, headers, framing = self._last
-                    if words is not None and words[2] == version:
+                    if words is not None and words[2] == self._version:
                         end = line_end + len(tail)
                         if end == len(data):
                             if end <= _REPEATED and not start:
                                 self._repeated = data
-                                self._words = words[0], words[1]
+                                self._method, self._target = words[0], words[1]
                             self.buffer = b""
                             end = 0
                         self._start = self._searched = end
-                        return Request(words[0], words[1], version, headers, framing)
+                        return Request(words[0], words[1], self._version, self._headers, self._framing)
                 if self._dead:
                     self.buffer = b""
                     return None
@@ -200,7 +219,7 @@ class RequestParser:
             line_end: where the request line ends.
         """
         data, start = self.buffer, self._start
-        end = data.find(b"\r\n\r\n", line_end, start + self._small) + 4
+        end = data.find(b"\r\n\r\n", line_end, start + self._limits.small) + 4
         if line_end <= start or end < 4:
             return None
         line = bytes(data[start:line_end])
@@ -234,7 +253,7 @@ class RequestParser:
     def _head(self, end: int) -> Request:
         """Make the request whose head ends at ``end``, or raise its refusal."""
         text = str(self.buffer[self._start : end], "latin-1")
-        match = self._match_head(text)
+        match = self._limits.pattern.match(text)
         if match is None:
             refusals.check_limits(text, self._config)
             raise refusals.of_head(text)
@@ -242,13 +261,13 @@ class RequestParser:
 
     def _request(self, match: re.Match[str], end: int) -> Request:
         """Make a request of a head that matches the grammar."""
-        size = end - self._start
-        if size > self._roomy:
+        size, limits = end - self._start, self._limits
+        if size > limits.roomy:
             refusals.check_limits(match[0], self._config)
         method, target, version, block = match.groups()
-        if size > self._few:
+        if size > limits.few:
             self.heavy = size > _HEAVY
-            if block.count(",") + block.count(";") >= self._separators:
+            if block.count(",") + block.count(";") >= limits.separators:
                 refusals.check_elements(block, self._config.limit_elements)
         if target[0] != "/" or method == "CONNECT":
             refusals.check_target(method, target)
@@ -261,10 +280,10 @@ class RequestParser:
         method, target, version = words
         headers = Headers(block)
         if end - line_end <= _LONGEST_TAIL:
-            self._last = (version, headers, framing)
+            self._version, self._headers, self._framing = version, headers, framing
             self._repeated = None
             self._tail = bytes(self.buffer[line_end:end])
-            self._line_room = min(self._roomy, self._config.limit_head - len(self._tail))
+            self._line_room = min(self._limits.roomy, self._config.limit_head - len(self._tail))
         self._empty_lines = 0
         self._line_ended = False
         self._consumed(end)
