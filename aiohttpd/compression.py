@@ -126,8 +126,7 @@ def _coding_of(headers: Headers) -> str | None:
     values = headers.get_all("Accept-Encoding") or ()
     wanted = accepted_codings(", ".join(values)) if values else ()
     coding = next((name for name in wanted if name in _COMPRESSORS or name == "identity"), "identity")
-    found = headers.memo[_coding_of] = None if coding == "identity" else coding
-    return found
+    return headers.remember(_coding_of, None if coding == "identity" else coding)
 
 
 class _CompressingEncoder(EncoderWrapper):

@@ -52,13 +52,12 @@ class Scopes:
 
     def http(self, request: Request, response: StreamWriter) -> Scope:
         """Return the scope of an HTTP request."""
-        memo = request.headers.memo
         target = request.target
-        known = memo.get(self)
+        known = request.headers.memo.get(self)
         if known is None or target[:1] != "/":
             known = self._common(request, response)
             if target[:1] == "/":
-                memo[self] = known
+                request.headers.remember(self, known)
         common, fields, state = known
         path, raw_path, query = _known_targets.get(target) or _split(request)
         scope: Scope = common.copy()

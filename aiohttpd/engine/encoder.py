@@ -39,13 +39,12 @@ class HTTP1Encoder:
         sink: the connection.
     """
 
-    __slots__ = ("_chunked", "_context", "_framing", "_left", "_out", "_sink", "_trailers")
+    __slots__ = ("_chunked", "_framing", "_left", "_out", "_sink", "_trailers")
 
     begun = True  # it buffers nothing
 
     def __init__(self, sink: HTTP1Sink) -> None:
         self._sink = sink
-        self._context = sink.context
         self._out: Out = sink.out
         # These are of the response that has begun last.
         self._framing = NONE
@@ -71,7 +70,7 @@ class HTTP1Encoder:
         if head.plain and self._sink.persists:  # the fast path
             fields = head.fields
             line = b"Content-Length: %d\r\n\r\n" % size if fields.deciding is None else b"\r\n"
-            self._out.send([self._context.prelude(head.status), *fields, line, *parts])
+            self._out.send([self._sink.context.prelude(head.status), *fields, line, *parts])
             return size
         self._framing = framing = _known_framing(head) or LENGTH
         line = b""
@@ -194,7 +193,7 @@ class HTTP1Encoder:
 
     def _first_lines(self, head: ResponseHead) -> list[bytes]:
         """The status line, Server and Date unless the handler has set them, and the fields of the handler."""
-        context, fields = self._context, head.fields
+        context, fields = self._sink.context, head.fields
         deciding = fields.deciding
         if head.reason is None and (deciding is None or not ("server" in deciding or "date" in deciding)):
             return [context.prelude(head.status), *fields]

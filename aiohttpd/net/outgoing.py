@@ -46,8 +46,8 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport", "_waiters",
-        "_unobstructed", "closing", "companion", "held", "lost", "paused",
+        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport",
+        "_unobstructed", "_waiters", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:

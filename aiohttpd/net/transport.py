@@ -60,18 +60,16 @@ class TransportProtocol(asyncio.Protocol):
 
     Attributes:
         eof: whether the peer has closed its side.
-        tls: whether the transport is a TLS transport.
         out: the output.
         secured: the ``ssl.SSLSocket`` of a program that does TLS itself and passes decrypted bytes; None if none does.
     """
 
     __slots__ = (
         "_deadlines", "_discard_left", "_eof_event", "_fifo", "_limits", "_lost_event", "_peername",
-        "_process_scheduled", "_reading_paused", "_send_rate", "_timeout", "_transport", "eof", "out", "secured", "tls",
+        "_process_scheduled", "_reading_paused", "_send_rate", "_timeout", "_transport", "eof", "out", "secured",
     )  # fmt: skip
 
     out: Outgoing
-    tls: bool
     _transport: asyncio.Transport
     _discard_left: int
 
@@ -94,7 +92,6 @@ class TransportProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport. It is called a second time, with a TLS transport, if TLS begins later."""
         self._transport = cast(asyncio.Transport, transport)
-        self.tls = transport.get_extra_info("sslcontext") is not None
         self.out = Outgoing(self._transport, self._limits.unsent)
         if self.tls and isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
             # In this turn of the loop the bytes before close_notify are still delivered, so wait for the next one.
@@ -127,7 +124,12 @@ class TransportProtocol(asyncio.Protocol):
         """The write buffer of the transport has drained."""
         self.out.resume()
 
-    # Addresses.
+    # The transport.
+
+    @property
+    def tls(self) -> bool:
+        """Whether the transport is a TLS transport."""
+        return self._transport.get_extra_info("sslcontext") is not None
 
     @property
     def client_address(self) -> Address:

@@ -116,7 +116,7 @@ def repeated(request):
     {values}
     texts = ({texts})
     if request.target[0] == "/":  # else it is the target that names the host
-        request.headers.memo[key] = texts
+        request.headers.remember(key, texts)
     return texts
 """
 

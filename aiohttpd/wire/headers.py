@@ -5,7 +5,7 @@ The grammar is used for requests and for responses.
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 __all__ = [
@@ -39,6 +39,8 @@ _find_elements = re.compile(r"[^\t ,][^,]*+").findall
 
 _TEXT_PLAIN = "text/plain"
 
+_NO_MEMO: dict[object, Any] = {}  # of all fields of which nothing is remembered
+
 T = TypeVar("T")
 
 
@@ -63,8 +65,8 @@ class Headers:
             beginning stands before each name, so a name is found fast.
 
     Attributes:
-        memo: a cache for readers of the fields, each with a key of its own. Requests on a connection that repeat the
-            fields byte for byte share one object.
+        memo: what readers of the fields have remembered, each with a key of its own; see `remember`. Requests on a
+            connection that repeat the fields byte for byte share one object.
     """
 
     __slots__ = ("_block", "_index", "_pairs", "memo")
@@ -73,7 +75,14 @@ class Headers:
         self._block = block
         self._pairs: list[tuple[str, str]] | None = None
         self._index: dict[str, list[str]] | None = None
-        self.memo: dict[object, Any] = {}
+        self.memo: Mapping[object, Any] = _NO_MEMO
+
+    def remember(self, key: object, value: T) -> T:
+        """Keep what a reader has found out about the fields in `memo`, and return it."""
+        if self.memo is _NO_MEMO:
+            self.memo = {}
+        self.memo[key] = value  # type: ignore[index]
+        return value
 
     @property
     def size(self) -> int:

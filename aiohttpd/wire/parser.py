@@ -57,6 +57,7 @@ class _HeadLimits(NamedTuple):
             element than these.
         small: bytes of a head that is read line by line.
         separators: commas and semicolons from which on lists are checked.
+        line_room: bytes of a request line that is read without the grammar, before fields that are known.
     """
 
     pattern: re.Pattern[str]
@@ -64,13 +65,15 @@ class _HeadLimits(NamedTuple):
     few: int
     small: int
     separators: int
+    line_room: int
 
 
 @functools.lru_cache(maxsize=16)
 def _head_limits(line: int, field: int, head: int, elements: int, fields: int) -> _HeadLimits:
     pattern = re.compile(rf"{REQUEST_LINE}\r(\n(?:{FIELD_LINE}){{0,{fields}}}+)\r\n")
     roomy, few = min(line, field, head), min(2 * elements, _HEAVY)
-    return _HeadLimits(pattern, roomy, few, min(_SMALL, roomy, few), max(0, elements - fields))
+    small, line_room = min(_SMALL, roomy, few), min(roomy, head - _LONGEST_TAIL)
+    return _HeadLimits(pattern, roomy, few, small, max(0, elements - fields), line_room)
 
 
 class RequestParser:
@@ -91,8 +94,8 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_dead", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_line_room", "_method",
-        "_repeated", "_searched", "_start", "_tail", "_target", "_version", "buffer", "heavy", "refused",
+        "_config", "_dead", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_method", "_repeated",
+        "_searched", "_start", "_tail", "_target", "_version", "buffer", "heavy", "refused",
     )  # fmt: skip
 
     _method: str  # these five are of the last request; the first two only while there is a `_repeated`
@@ -118,7 +121,6 @@ class RequestParser:
         self._empty_lines = 0
         self.refused = b""
         self._tail = b""
-        self._line_room = 0
         self._dead = False
         self._repeated: bytes | bytearray | None = None
 
@@ -187,7 +189,7 @@ class RequestParser:
             if self._searched == start:  # nobody has looked yet
                 tail = self._tail
                 line_end = data.find(_CRLF, start)
-                if tail and 0 < line_end - start < self._line_room and data.startswith(tail, line_end):
+                if tail and 0 < line_end - start < self._limits.line_room and data.startswith(tail, line_end):
                     line = bytes(data[start:line_end])
                     words = _known_request_lines.get(line) or _split_line(line)
                     if words is not None and words[2] == self._version:
@@ -283,7 +285,6 @@ class RequestParser:
             self._version, self._headers, self._framing = version, headers, framing
             self._repeated = None
             self._tail = bytes(self.buffer[line_end:end])
-            self._line_room = min(self._limits.roomy, self._config.limit_head - len(self._tail))
         self._empty_lines = 0
         self._line_ended = False
         self._consumed(end)

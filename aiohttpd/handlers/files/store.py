@@ -86,10 +86,9 @@ class FileRequest(NamedTuple):
         parsed: FileRequest | None = headers.memo.get(cls)
         if parsed is None:
             codings = headers.get_all("Accept-Encoding")
-            parsed = headers.memo[cls] = FileRequest(
-                not any(name in headers for name in _NOT_PLAIN),
-                accepted_codings(None if codings is None else ", ".join(codings)),
-            )
+            is_plain = not any(name in headers for name in _NOT_PLAIN)
+            accepted = accepted_codings(None if codings is None else ", ".join(codings))
+            parsed = headers.remember(cls, FileRequest(is_plain, accepted))
         return parsed
 
 
@@ -288,7 +287,7 @@ class Store:
         parsed = headers.memo.get(FileRequest) or FileRequest.of(headers)
         if not parsed.plain:
             return None
-        verified = headers.memo[memo] = self._verified_for(parsed.codings)
+        verified = headers.remember(memo, self._verified_for(parsed.codings))
         entry = verified.get(name) or self._compare(name, parsed.codings, verified)
         return None if entry is None else entry.instant
 
