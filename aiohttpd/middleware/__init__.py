@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .opentelemetry import OpenTelemetry
     from .problem_details import ProblemDetails
     from .request_id import RequestID, current_request_id
+    from .same_origin import SameOrigin
     from .security_headers import ResponseHeaders, SecurityHeaders
     from .server_timing import ServerTiming, timing
     from .sessions import Session, Sessions
@@ -36,6 +37,7 @@ __all__ = [
     "RateLimit",
     "RequestID",
     "ResponseHeaders",
+    "SameOrigin",
     "SecurityHeaders",
     "ServerTiming",
     "Session",
@@ -62,6 +64,7 @@ _MODULES = {
     "RateLimit": "limits",
     "RequestID": "request_id",
     "ResponseHeaders": "security_headers",
+    "SameOrigin": "same_origin",
     "SecurityHeaders": "security_headers",
     "ServerTiming": "server_timing",
     "Session": "sessions",

@@ -19,6 +19,7 @@ ALL: list[Any] = [
     middleware.RequestID(),
     middleware.ServerTiming(),
     middleware.TrustedHosts(["localhost", "127.0.0.1"]),
+    middleware.SameOrigin(),
     middleware.SecurityHeaders(),
     middleware.CORS("*"),
     middleware.ProblemDetails(),
