@@ -21,7 +21,7 @@ from ..support.pages import DOCS, CodeBlock, blocks, commands, pages
 from ..support.places import ROOT
 from ..support.waiting import BOUND
 
-LANGUAGES = {"python", "sh", "console", "text", "http", "nginx", "yaml", "{toctree}", "{eval-rst}"}
+LANGUAGES = {"python", "sh", "console", "text", "http", "nginx", "yaml", "{toctree}", "{eval-rst}", "{literalinclude}"}
 
 # Commands that no test can run, by how they begin, and why.
 NOT_RUN = {
