@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint docs asgi exported ray wire autobahn bench idle soak uploads rolls proxied release]
+usage: nox [-s tests lint pyright docs asgi exported ray wire autobahn bench idle soak uploads rolls proxied release]
 """
 
 import shutil
@@ -51,6 +51,13 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+@nox.session
+def pyright(session: nox.Session) -> None:
+    """The examples by pyright, in its strict mode, as users of editors see them."""
+    install(session, "pyright")
+    session.run("pyright", "--pythonpath", f"{session.bin}/python", *session.posargs)
 
 
 @nox.session

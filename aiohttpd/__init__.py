@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from .fileserver.handler import SimpleHTTPRequestHandler
     from .handlers.base import BaseHTTPRequestHandler
     from .handlers.blocking import BlockingHTTPRequestHandler
+    from .handlers.events import EventStream
     from .handlers.forms import FormData, UploadedFile
     from .handlers.routing import Converter, Router, handle_errors, route
+    from .handlers.websocket.websocket import WebSocket as WebSocket
     from .handlers.wsgi import wsgi
     from .middleware.layer import layers
     from .net.sockets import BindError, UnixAddress
@@ -58,6 +60,7 @@ __all__ = [
     "ContentTooLarge",
     "ContractError",
     "Converter",
+    "EventStream",
     "FormData",
     "HTTPError",
     "HTTPServer",
@@ -100,6 +103,7 @@ _LATER = {
     "ContentTooLarge": "errors",
     "ContractError": "errors",
     "Converter": "handlers.routing",
+    "EventStream": "handlers.events",
     "FormData": "handlers.forms",
     "handle_errors": "handlers.routing",
     "Headers": "wire.headers",
@@ -118,6 +122,7 @@ _LATER = {
     "StreamWriter": "engine.response",
     "UnixAddress": "net.sockets",
     "UploadedFile": "handlers.forms",
+    "WebSocket": "handlers.websocket.websocket",  # not in __all__: it needs an extra
     "WireError": "errors",
     "WriteBufferFull": "errors",
     "wsgi": "handlers.wsgi",

@@ -1,7 +1,7 @@
 """A server inside an asyncio program that has something else to do: here, to count the seconds.
 
 The lifespan starts the counting before the first connection is accepted, and ends it after the last has
-been closed; handlers see the count on ``self.server``. Another port may be given, 0 for a free one::
+been closed; handlers see the count on ``self.server.state``. Another port may be given, 0 for a free one::
 
     python examples/embedded.py
     python examples/embedded.py 8081
@@ -17,14 +17,15 @@ Try, more than once::
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 import aiohttpd
 
 
 class Handler(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
-        seconds = getattr(self.server, "seconds", None)
+    async def do_GET(self) -> None:
+        seconds: int | None = getattr(self.server.state, "seconds", None)
         text = "Nobody counts the seconds here." if seconds is None else f"Seconds so far: {seconds}"
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
@@ -32,15 +33,15 @@ class Handler(aiohttpd.BaseHTTPRequestHandler):
         self.wfile.write(f"{text}\n".encode())
 
 
-async def count(server):
+async def count(server: aiohttpd.HTTPServer) -> None:
     while True:
         await asyncio.sleep(1)
-        server.seconds += 1
+        server.state.seconds += 1
 
 
 @asynccontextmanager
-async def counting(server):
-    server.seconds = 0
+async def counting(server: aiohttpd.HTTPServer) -> AsyncGenerator[None]:
+    server.state.seconds = 0
     task = asyncio.create_task(count(server))
     try:
         yield
@@ -49,7 +50,7 @@ async def counting(server):
         await asyncio.wait([task])
 
 
-async def main(port=8080):
+async def main(port: int = 8080) -> None:
     async with aiohttpd.HTTPServer(("127.0.0.1", port), Handler, lifespan=counting) as server:
         print(f"Serving on {server.url}/ (Ctrl-C stops)", file=sys.stderr)
         await server.serve_forever()

@@ -16,13 +16,13 @@ import aiohttpd
 
 
 class SlowHandler(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         await asyncio.sleep(0.5)  # a database, say, or another server
-        task = asyncio.current_task()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.end_headers()
-        self.wfile.write(f"{task.get_name()}\n".encode())
+        task = asyncio.current_task()
+        self.wfile.write(f"{task and task.get_name()}\n".encode())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import aiohttpd
 
 
 class ErrorHandler(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         self.send_error(404)
 
 

@@ -14,7 +14,7 @@ import aiohttpd
 
 
 class GetHandler(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         url = urlsplit(self.path)
         lines = [
             "CLIENT VALUES:",

@@ -15,7 +15,7 @@ import aiohttpd
 
 
 class PostHandler(aiohttpd.BaseHTTPRequestHandler):
-    async def do_POST(self):
+    async def do_POST(self) -> None:
         form = await self.form()
         lines = [
             f"Client: {self.client_address}",

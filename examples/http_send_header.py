@@ -14,7 +14,7 @@ import aiohttpd
 
 
 class GetHandler(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Last-Modified", self.date_time_string(time.time()))

@@ -44,7 +44,7 @@ events.addEventListener("tick", event => document.getElementById("clock").textCo
 
 
 class Clock(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         if self.path == "/":
             self.send_html(PAGE)
         elif self.path == "/events":

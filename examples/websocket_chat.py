@@ -12,6 +12,8 @@ Open http://127.0.0.1:8080/ in two windows of a browser, or try::
     python -m websockets ws://127.0.0.1:8080/chat
 """
 
+from __future__ import annotations
+
 import asyncio
 from typing import ClassVar
 
@@ -58,9 +60,9 @@ SLOW = 5.0  # seconds after which a member that does not read is no member any m
 
 class Chat(aiohttpd.BaseHTTPRequestHandler):
     max_message_size = 4096
-    members: ClassVar[set] = set()
+    members: ClassVar[set[aiohttpd.WebSocket]] = set()
 
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         if self.url_path == "/":
             self.send_html(PAGE)
         elif self.url_path == "/chat":
@@ -76,7 +78,7 @@ class Chat(aiohttpd.BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    async def tell(self, member, message):
+    async def tell(self, member: aiohttpd.WebSocket, message: str | bytes) -> None:
         try:
             async with asyncio.timeout(SLOW):
                 await member.send(message)

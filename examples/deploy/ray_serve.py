@@ -27,7 +27,7 @@ import aiohttpd
 
 
 class Site(aiohttpd.BaseHTTPRequestHandler):
-    async def do_GET(self):
+    async def do_GET(self) -> None:
         if self.url_path == "/":
             self.send_json({"replica": os.getpid()})
         elif self.url_path == "/square":
@@ -35,7 +35,7 @@ class Site(aiohttpd.BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    async def do_POST(self):
+    async def do_POST(self) -> None:
         size = 0
         async for piece in self.rfile:
             size += len(piece)
@@ -58,7 +58,7 @@ site = Replica.bind()
 AUTOSCALING = {"min_replicas": 2, "max_replicas": 10, "target_ongoing_requests": 20}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--autoscale", action="store_true", help="2 to 10 replicas, by the requests under way")
     parser.add_argument("--port", type=int, default=8000)

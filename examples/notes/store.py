@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,7 +192,7 @@ def _note(rows: list[sqlite3.Row]) -> Note:
 
 
 @contextlib.asynccontextmanager
-async def open_store(folder: Path, server: aiohttpd.HTTPServer) -> AsyncIterator[None]:
+async def open_store(folder: Path, server: aiohttpd.HTTPServer) -> AsyncGenerator[None]:
     """The lifespan of the application: handlers find the store as ``self.server.state``."""
     files = folder / "files"
     files.mkdir(mode=0o700, parents=True, exist_ok=True)
