@@ -106,14 +106,17 @@ class Problem(NamedTuple):
 
     Attributes:
         place: names and numbers that lead to it, from the outermost to the innermost; empty for all of the data.
-        reason: what is wrong with it, such as ``is missing``.
+        reason: what is wrong with it, such as ``is missing``: it follows the place. Libraries give whole sentences.
     """
 
     place: tuple[str | int, ...]
     reason: str
 
     def __str__(self) -> str:
-        return f"{'.'.join(map(str, self.place)) or 'the data'} {self.reason}"
+        place = ".".join(map(str, self.place)) or "the data"
+        return (
+            f"{place}: {self.reason}" if self.reason[:1].isupper() else f"{place} {self.reason}"
+        )  # a sentence of pydantic
 
 
 class InvalidData(HTTPError):

@@ -535,8 +535,11 @@ class BaseHTTPRequestHandler(Typed[StateT]):
     def send_json(self, value: Any, status: int = 200) -> None:
         """Send a value as JSON (RFC 8259).
 
+        Dataclasses, ``msgspec.Struct``, pydantic models, Enum, datetime, date, time, Decimal, UUID and sets may be in
+        it, as `json` reads them.
+
         Raises:
-            TypeError: a part of the value has no JSON type.
+            TypeError: a part of the value is of another type that JSON does not have.
             ValueError: the value holds NaN or an infinity, or contains itself.
         """
         answers.send_content(self, status, "application/json", json_text().dumps(value))

@@ -28,7 +28,15 @@ def _finite(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    from .json_values import plain
+
+    return plain(value)
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
 
 
 def loads(data: bytes) -> Any:
@@ -108,10 +116,10 @@ _encode = _encode_at_once()
 
 
 def dumps(value: Any) -> bytes:
-    """Encode a value.
+    """Encode a value. Parts that JSON has no type for are converted by `json_values.plain`.
 
     Raises:
-        TypeError: a part of the value has no JSON type.
+        TypeError: a part of the value is of a type that cannot be converted.
         ValueError: the value holds NaN or an infinity, contains itself, or is nested too deeply.
     """
     # The only characters that UTF-8 cannot encode are lone surrogates; "backslashreplace" writes them as JSON does.

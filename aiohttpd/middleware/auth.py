@@ -5,6 +5,7 @@ and no session.
 """
 
 import base64
+import functools
 import hashlib
 import hmac
 import inspect
@@ -13,13 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from ..asgi.host import hosted
-from ..engine.interfaces import App
+from ..engine.interfaces import App, ResponseHead
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..handlers.app import forward_attributes, resolve_app
 from ..wire.headers import OWS, is_field_value
 from ..wire.request import Request
-from .layer import Layer
+from ..wire.response import ResponseFields
+from .layer import Layer, missing, on_head
 
 __all__ = ["BasicAuth", "BearerAuth", "basic_auth", "challenge", "check_credentials", "is_authorized"]
 
@@ -138,7 +140,21 @@ class _Auth(Layer):
             if user is None or user is False:
                 raise self._challenge(missing=not values)
             request.user = user
+        else:
+            on_head(response, self._ask)
         await app(request, response)
+
+    def _ask(self, head: ResponseHead, fields: ResponseFields) -> None:
+        """Add the challenge to a 401 of the App, which has to have one (RFC 9110 section 15.5.2)."""
+        if head.status == 401:
+            fields += missing(fields, self._challenge_lines)
+
+    @functools.cached_property
+    def _challenge_lines(self) -> tuple[tuple[bytes, bytes], ...]:
+        return tuple(
+            (f"\n{name.lower()}:".encode(), f"{name}: {value}\r\n".encode("latin-1"))
+            for name, value in self._challenge(missing=True).headers
+        )
 
     def _user(self, credentials: str) -> Any:
         raise NotImplementedError
@@ -163,7 +179,8 @@ class BasicAuth(_Auth):
             compared in a time that does not depend on what the client has sent. A function that takes long (a hash
             of passwords should) is best asynchronous and leaves the work to a thread.
         realm: what the browser calls what is protected.
-        optional: let requests without credentials pass; ``request.user`` is None then. Wrong ones get 401.
+        optional: let requests without credentials pass; ``request.user`` is None then, and the App may answer 401,
+            which gets the challenge. Wrong credentials get 401.
 
     Raises:
         ValueError: the realm, or a name with a colon.
@@ -219,7 +236,8 @@ class BearerAuth(_Auth):
         check: a function of the token that returns the user, True, or None; or tokens, which are compared in a time
             that does not depend on what the client has sent.
         realm: of the challenge.
-        optional: let requests without a token pass; ``request.user`` is None then. Wrong ones get 401.
+        optional: let requests without a token pass; ``request.user`` is None then, and the App may answer 401, which
+            gets the challenge. Wrong tokens get 401.
 
     Raises:
         ValueError: the realm, or a token with characters that it cannot have; or there is no token.

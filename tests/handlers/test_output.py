@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +127,12 @@ class TestJSON:
         [
             (float("nan"), "Out of range float"),
             ([float("inf")], "Out of range float"),
-            ({"at": datetime(2000, 1, 1)}, "datetime is not JSON serializable"),
-            ({"a"}, "set is not JSON serializable"),
+            ({"at": timedelta(1)}, "timedelta is not JSON serializable"),
             (b"bytes", "bytes is not JSON serializable"),
             ({(1, 2): 3}, "keys must be"),
             (10**5000, "Exceeds the limit"),
         ],
-        ids=["nan", "inf", "datetime", "set", "bytes", "tuple", "long"],
+        ids=["nan", "inf", "timedelta", "bytes", "tuple", "long"],
     )
     async def test_no_json(self, value: Any, error: str, caplog: pytest.LogCaptureFixture) -> None:
         answer = await given(calling("send_json", value))

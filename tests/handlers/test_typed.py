@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import aiohttpd
 from aiohttpd.errors import InvalidData
 from aiohttpd.handlers.forms.data import MultiMap
+from aiohttpd.handlers.json_text import dumps, loads
 from aiohttpd.handlers.typed import convert
 from aiohttpd.testing import exchange
 
@@ -133,6 +134,27 @@ FITS_NOT: list[tuple[Any, Any, str]] = [
     (Filter, {"tag": "a"}, "page is missing; tag is not a list"),
     (set[Any], [[]], "the data holds what cannot be in a set"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value", "expected"), FITS, ids=repr)
+def test_what_is_read_can_be_sent(kind: Any, value: Any, expected: Any) -> None:
+    """`send_json` writes each type that `json(kind)` makes, so that it is read as the same value."""
+    assert convert(loads(dumps(expected)), kind) == expected
+
+
+def test_models_of_libraries_can_be_sent() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    msgspec = pytest.importorskip("msgspec")
+    model = pydantic.create_model("Model", at=(datetime.date, ...), tags=(set[int], ...))
+    struct = msgspec.defstruct("Struct", [("at", datetime.date), ("tags", set[int])])
+    fields = {"at": datetime.date(2026, 11, 28), "tags": {3}}
+    expected = b'{"one":{"at":"2026-11-28","tags":[3]},"two":[{"at":"2026-11-28","tags":[3]}]}'
+    assert dumps({"one": model(**fields), "two": [struct(**fields)]}) == expected
+
+
+def test_sets_have_one_order() -> None:
+    """Otherwise each worker would send another text, since hashes of text differ between processes."""
+    assert dumps({"c", "a", "b"}) == b'["a","b","c"]'
 
 
 @pytest.mark.parametrize(("kind", "value", "expected"), FITS)

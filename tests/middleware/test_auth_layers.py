@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hmac
+import http.server
 from typing import Any
 
 import pytest
@@ -81,6 +82,33 @@ async def test_optional() -> None:
     assert (await ask(layer)).body == b"None"
     assert (await ask(layer, basic("anna:secret"))).body == b"'anna'"
     assert (await ask(layer, basic("anna:wrong"))).status == 401
+
+
+class Asks(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        raise aiohttpd.HTTPError(401, headers={"WWW-Authenticate": "Own"} if self.query.get("own") else {})
+
+
+class Writes(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.mark.parametrize("app", [Asks, Writes])
+async def test_the_challenge_of_an_app_with_optional_credentials(app: Any) -> None:
+    """A 401 has a challenge (RFC 9110 section 15.5.2); what the App has set itself stays."""
+    site = aiohttpd.layers(app, BearerAuth(["t"], realm='"x"', optional=True))
+    answer = await fetch(site, "/")
+    assert (answer.status, answer["WWW-Authenticate"]) == (401, 'Bearer realm="\\"x\\""')
+
+
+async def test_the_challenge_of_the_app_itself_stays() -> None:
+    answer = await fetch(aiohttpd.layers(Asks, BasicAuth({"anna": "secret"}, optional=True)), "/?own=1")
+    assert answer["WWW-Authenticate"] == "Own"  # and only one
 
 
 async def test_comparison_takes_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
