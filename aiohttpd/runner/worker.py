@@ -5,6 +5,8 @@ supervisor is gone, the worker drains and ends.
 """
 
 import asyncio
+import contextlib
+import faulthandler
 import multiprocessing
 import multiprocessing.process
 import os
@@ -48,6 +50,7 @@ from .stderr import own_stderr
 
 __all__ = ["work"]
 
+_STDERR = 2
 _ANSWER = 2.0  # seconds for the supervisor to answer a question
 
 
@@ -67,6 +70,8 @@ class _CannotStart(Exception):
 def work(job: Job) -> None:
     """The main function of the worker process."""
     open_standard_streams()
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # stderr cannot be used
+        faulthandler.enable(_STDERR)  # SIGABRT writes the stacks of all threads; see `WorkerHandle.check`
     with not_for_children() as is_loop:
         for number in HANDED:
             signal.signal(number, _ignore)  # child processes of the App would inherit SIG_IGN

@@ -168,14 +168,20 @@ class WorkerHandle:
     def check(self, now: float, late: float) -> None:
         """Kill it if there has been no heartbeat within ``timeout_heartbeat``, or if it has not ended in time.
 
+        A worker that hangs gets SIGABRT, for which it writes the stacks of its threads to stderr and ends. If it has
+        not ended by the next check, it is killed.
+
         Args:
             now: the loop's time.
             late: seconds for which the supervisor has not run; the machine may have slept, so they do not count.
         """
         self._heard += late
         silent, limit = now - self._heard, self._config.timeout_heartbeat
-        if self.state in (READY, RETIRED) and limit and silent > limit:
-            self.kill(f"did not answer for {silent:.0f} s, so it was killed")
+        if self.killed:
+            self.kill()
+        elif self.state in (READY, RETIRED) and limit and silent > limit:
+            self._killed_for = f"did not answer for {silent:.0f} s, so it was killed"
+            self._send_signal(signal.SIGABRT)
         elif self._kill_at is not None and now > self._kill_at:
             self.kill("did not end within its grace, so it was killed")
 
@@ -218,8 +224,12 @@ class WorkerHandle:
             why: for the message, as the end of a sentence.
         """
         self._killed_for = self._killed_for or why
-        if self._process is not None and self.state is not GONE:
-            self._process.kill()
+        self._send_signal(signal.SIGKILL)
+
+    def _send_signal(self, number: signal.Signals) -> None:
+        if self.pid is not None and self.state is not GONE:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     @property
     def killed(self) -> bool:

@@ -1,6 +1,7 @@
 """Each program and each command line of the documentation is run, page by page, in a folder of its own."""
 
 import contextlib
+import importlib.util
 import os
 import re
 import secrets
@@ -32,12 +33,22 @@ NOT_RUN = {
     "kill ": "needs the number of a process; tests/server/test_seeing.py sends the signals",
     "cp examples/": "writes to /etc; the files are checked below",
     "systemctl ": "needs systemd; tests/net/test_systemd.py speaks its protocol",
+    "journalctl ": "needs systemd",
+    "systemd-analyze ": "reads /etc; tests/outside/test_deploy.py has the units verified",
+    "mkdir -p /opt/": "writes to /opt",
+    "/opt/site/.venv/bin/pip ": "needs what was written to /opt",
+    "curl --unix-socket /run/": "needs systemd; tests/outside/test_deploy.py activates the service by its socket",
+    "py-spy ": "needs the number of a process",
     "podman ": "needs podman; the files are checked below",
     "kubectl ": "needs a cluster; tests/outside/test_deploy.py reads the file",
-    "certbot ": "needs a domain",
+    "certbot ": "needs a domain; it was tried by hand with Pebble",
+    "aiohttpd serve site --bind 0.0.0.0:80": "needs port 80",
+    "aiohttpd serve mysite.asgi": "is that of a project; a smaller one is on the page",
     "aiohttpd record ": "needs a server to be recorded; tests/testing runs it",
     "aiohttpd replay ": "needs what was recorded; tests/testing runs it",
 }
+# Libraries that pages show and the test command does not install, with the session that does.
+OPTIONAL = {"fastapi": "asgi", "django": "asgi", "PySide6": "desktop", "qasync": "desktop", "nbclient": "desktop"}
 HANDLER = """
 import aiohttpd
 
@@ -110,6 +121,7 @@ class Shell:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "error",
+            "PYTEST_ADDOPTS": "-p no:asyncio -p no:cacheprovider",  # pytest-asyncio warns where it is not configured
             "AIOHTTPD_PORT": str(self.ports["8000"]),
             "BROWSER": "true",
         }
@@ -188,6 +200,15 @@ def test_languages() -> None:
             assert block.language in LANGUAGES, (name_of(page), block.line)
 
 
+def need_libraries(page: Path) -> None:
+    """Skip the test of a page whose programs import what is not installed."""
+    for block in blocks(page):
+        if block.language == "python":
+            for name in re.findall(r"^(?:from|import) (\w+)", block.text, re.MULTILINE):
+                if name in OPTIONAL and importlib.util.find_spec(name) is None:
+                    pytest.skip(f"needs {name}: nox -s {OPTIONAL[name]}")
+
+
 PROGRAMS = [page for page in pages() if any(block.language == "python" for block in blocks(page))]
 COMMANDS = [page for page in pages() if any(block.language in ("sh", "console") for block in blocks(page))]
 
@@ -195,6 +216,7 @@ COMMANDS = [page for page in pages() if any(block.language in ("sh", "console") 
 @pytest.mark.parametrize("page", PROGRAMS, ids=name_of)
 def test_programs(page: Path, tmp_path: Path, authority: trustme.CA) -> None:
     """They are executed from the first to the last line, as modules."""
+    need_libraries(page)
     shell = Shell(tmp_path, authority)
     names = [shell.save(block) for block in blocks(page) if block.language == "python"]
     done = subprocess.run(
@@ -209,6 +231,7 @@ def test_programs(page: Path, tmp_path: Path, authority: trustme.CA) -> None:
 @pytest.mark.parametrize("page", COMMANDS, ids=name_of)
 def test_commands(page: Path, tmp_path: Path, authority: trustme.CA) -> None:
     """A server runs until the next one begins; what a page says that a command prints is printed."""
+    need_libraries(page)
     shell = Shell(tmp_path, authority)
     for block in blocks(page):
         if block.language == "python":

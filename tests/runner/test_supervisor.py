@@ -314,6 +314,7 @@ class TestStart:
             port = await server.port()
             async with asked(port, "/endless"):
                 pid = (await server.says(r"^endless (\d+)"))[1]
+                await server.says(r'  File ".*app\.py", line \d+ in do_GET')  # where it hung
                 await server.says(rf"Worker {pid} did not answer for \d+ s, so it was killed; another takes its place")
                 assert await text_at(port) != pid
             assert await server.stops() == 0
