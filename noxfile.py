@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint pyright docs asgi exported ray wire autobahn bench idle soak uploads rolls proxied release]
+usage: nox [-s tests lint pyright docs asgi desktop exported ray wire autobahn bench idle soak uploads rolls proxied release]
 """
 
 import shutil
@@ -64,8 +64,17 @@ def pyright(session: nox.Session) -> None:
 def asgi(session: nox.Session) -> None:
     """Sites by frameworks of others here and on uvicorn, and the table of ASGI's specification for four servers."""
     install(session, "asgi")
-    session.run("python", "-m", "pytest", "tests/asgi", "tests/outside/test_asgi_sites.py", *session.posargs)
+    pages = "tests/docs/test_programs.py"
+    session.run("python", "-m", "pytest", "tests/asgi", "tests/outside/test_asgi_sites.py", pages, *session.posargs)
     session.run("python", "-m", "tests.asgi.table")
+
+
+@nox.session
+def desktop(session: nox.Session) -> None:
+    """The pages about Qt and notebooks: a window of Qt without a screen, and a kernel of Jupyter."""
+    install(session, "desktop")
+    pages = ["tests/docs/test_programs.py", "-k", "qt.md"]
+    session.run("python", "-m", "pytest", "-n", "0", "tests/docs/test_notebook.py", *pages, *session.posargs)
 
 
 @nox.session

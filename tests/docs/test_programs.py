@@ -48,7 +48,7 @@ NOT_RUN = {
     "aiohttpd replay ": "needs what was recorded; tests/testing runs it",
 }
 # Libraries that pages show and the test command does not install, with the session that does.
-OPTIONAL = {"fastapi": "asgi", "django": "asgi", "PySide6": "desktop", "qasync": "desktop", "nbclient": "desktop"}
+OPTIONAL = {"fastapi": "asgi", "django": "asgi", "PySide6": "desktop", "qasync": "desktop"}
 HANDLER = """
 import aiohttpd
 
@@ -60,13 +60,17 @@ Hello = Handler
 """
 # Programs that are files are modules; the others of a page share their names, as the cells of a notebook do.
 RUN_ALL = """
-import ast, asyncio, inspect, pathlib, runpy, sys
+import ast, asyncio, importlib, inspect, pathlib, runpy, sys
 
 async def main():
     names = {"__name__": "page"}
     for file in sys.argv[1:]:
         if not file.startswith("line_"):
-            runpy.run_path(file, run_name="page")
+            name = pathlib.Path(file).stem
+            if name in sys.modules:  # "site", for example
+                runpy.run_path(file, run_name="page")
+            else:
+                importlib.import_module(name)
             continue
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         result = eval(compile(pathlib.Path(file).read_text(), file, "exec", flags), names)
@@ -124,6 +128,7 @@ class Shell:
             "PYTEST_ADDOPTS": "-p no:asyncio -p no:cacheprovider",  # pytest-asyncio warns where it is not configured
             "AIOHTTPD_PORT": str(self.ports["8000"]),
             "BROWSER": "true",
+            "QT_QPA_PLATFORM": "offscreen",
         }
 
     def here(self, text: str) -> str:
@@ -144,7 +149,7 @@ class Shell:
         if words[:2] == ["aiohttpd", "serve"] or words[:3] == ["python", "-m", "aiohttpd"]:
             return True
         text = (self.folder / words[1]).read_text() if words[0] == "python" and words[1].endswith(".py") else ""
-        return "aiohttpd.run(" in text or "serve_forever(" in text
+        return "aiohttpd.run(" in text or "serve_forever(" in text or "closed.wait(" in text
 
     def call(self, line: str) -> str:
         """Run a command to its end; gives what it prints."""
