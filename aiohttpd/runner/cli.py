@@ -560,7 +560,8 @@ def _app(
     only = [name for name in files if name not in _OF_ANY_APP]
     if (only or directory is not None) and _is_target(target):
         name = "directory" if directory is not None else only[0]
-        raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler")
+        cure = "; a handler that serves files has the class attribute 'directory'" if name == "directory" else ""
+        raise ValueError(f"--{name.replace('_', '-')} is for folders, and {target} is a handler{cure}")
     around = {name: files[name] for name in _OF_ANY_APP if name in files}
     return partial(target_app, target, auth, how, **around), None
 

@@ -135,6 +135,7 @@ class Shell:
         """A command or a program with the ports and the paths of this test."""
         for port, free in self.ports.items():
             text = re.sub(rf"\b{port}\b", str(free), text)
+        text = text.replace('bind=("",', 'bind=("127.0.0.1",')
         text = text.replace("--bind 0.0.0.0", "--bind 127.0.0.1").replace("unix:/run/", f"unix:{self.folder}/")
         return re.sub(r"&group=[\w-]+", "", text)
 
