@@ -1,6 +1,6 @@
 """Sessions for the things that are too long, or need too much, for the test command.
 
-usage: nox [-s tests lint pyright docs asgi desktop exported ray wire autobahn bench idle soak uploads rolls proxied release]
+usage: nox [-s SESSION ...]; nox --list tells what each one does
 """
 
 import shutil
