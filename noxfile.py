@@ -197,6 +197,13 @@ def proxied(session: nox.Session) -> None:
     session.run("python", "benchmarks/proxied.py", *session.posargs)
 
 
+@nox.session
+def clients(session: nox.Session) -> None:
+    """The test suites of httpx, requests and httpie from PyPI, with their servers and with TestServer."""
+    install(session)
+    session.run("python", "benchmarks/clients.py", *session.posargs)
+
+
 # What the README shows, by what has been installed: the command serves a folder, and a handler is run by its program.
 _INSTALLED = """
 import pathlib, re, signal, subprocess, sys, urllib.request

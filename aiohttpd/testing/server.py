@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
@@ -75,13 +76,16 @@ class TestServer:
         tls: True for HTTPS, with a certificate of `ca_file`; needs ``aiohttpd[testing]``. Or a fault: ``expired``,
             ``wrong_name`` and ``unknown_authority`` are certificates that a client has to refuse; ``slow`` begins the
             handshake after ``tls_delay``; ``reset`` resets the connection in place of it.
+            A server context of the ``ssl`` module is used as it is, and there is no `ca_file`.
         unix: listen on a unix socket, `unix_path`, in place of a port.
+        port: of 127.0.0.1; 0, the default, is a free one. For clients that know the port of their server.
         lifespan: as for `HTTPServer`; that of the App is entered, too.
         tls_delay: seconds, for ``slow``.
         options: fields of `Config`. The access log is off by default.
 
     Raises:
-        TypeError, ValueError: ``app`` is no App, there is no such fault, or an option is unknown or out of its range.
+        TypeError, ValueError: ``app`` is no App, there is no such fault, an option is unknown or out of its range, or
+            arguments contradict each other.
         ImportError: TLS without trustme.
     """
 
@@ -90,24 +94,32 @@ class TestServer:
     def __init__(
         self,
         app: App | None = None,
-        tls: bool | TLSKind = False,
+        tls: bool | TLSKind | ssl.SSLContext = False,
         unix: bool = False,
         *,
+        port: int = 0,
         lifespan: Lifespan | None = None,
         tls_delay: float = 1.0,
         **options: Any,
     ) -> None:
         if tls and unix:
             raise ValueError("TestServer has tls or unix, not both")
-        if tls not in (False, True, *get_args(TLSKind)):
-            raise ValueError(f"tls is True, False, or one of {', '.join(get_args(TLSKind))}, not {tls!r}")
+        if port and unix:
+            raise ValueError("TestServer has port or unix, not both")
+        self._own_context = tls if isinstance(tls, ssl.SSLContext) else None
+        kind = bool(tls) if isinstance(tls, ssl.SSLContext) else tls
+        if kind not in (False, True, *get_args(TLSKind)):
+            raise ValueError(
+                f"tls is True, False, an SSLContext, or one of {', '.join(get_args(TLSKind))}, not {tls!r}"
+            )
         self._given = hosted(app)
         self._app = None if app is None else resolve_app(self._given)
         self._lifespan = lifespan
-        self._tls: TLSKind | None = ("good" if tls is True else tls) or None
+        self._tls: TLSKind | None = ("good" if kind is True else kind) or None
         self._tls_delay = tls_delay
         self._config = Config(**{"timeout_drain_idle": 0, "access_log": False, **options})
         self._unix = unix
+        self._port = port
         self._book = Book(reads_all=app is None)
         self._replays: list[Replay] = []
         self._recorder = Recorder()
@@ -126,6 +138,7 @@ class TestServer:
 
         Raises:
             RuntimeError: it runs already, or has run.
+            OSError: the port is in use.
             Exception: the lifespan has raised it.
         """
         self._check_new()
@@ -169,8 +182,9 @@ class TestServer:
             raise RuntimeError("a TestServer can be started only once; make another one")
 
     async def _begin(self) -> None:
-        context = None if self._tls is None else server_context(self._tls)
-        if context is not None:
+        context = self._own_context
+        if context is None and self._tls is not None:
+            context = server_context(self._tls)
             self._ca_file = write_authority()
             self._stack.callback(os.unlink, self._ca_file)
         served = self._recorder.recording(self._serve)
@@ -188,7 +202,8 @@ class TestServer:
         try:
             await self._server.start()
             if fronted and context is not None:
-                self._front = TLSFront(self._server, context, self._tls_delay if self._tls == "slow" else None)
+                delay = self._tls_delay if self._tls == "slow" else None
+                self._front = TLSFront(self._server, context, delay, self._port)
         except BaseException:
             self._stack.close()
             raise
@@ -210,7 +225,7 @@ class TestServer:
 
     def _address(self) -> Any:
         if not self._unix:
-            return ("127.0.0.1", 0)
+            return ("127.0.0.1", self._port)
         self._folder = tempfile.mkdtemp(prefix="aiohttpd-")
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         return os.path.join(self._folder, "server.sock")

@@ -23,13 +23,14 @@ class TLSFront:
         server: serves those that are not reset.
         context: of TLS.
         delay: seconds before the handshake; None: reset the connection in place of it.
+        port: of 127.0.0.1; 0 is a free one.
     """
 
-    def __init__(self, server: HTTPServer, context: ssl.SSLContext, delay: float | None) -> None:
+    def __init__(self, server: HTTPServer, context: ssl.SSLContext, delay: float | None, port: int = 0) -> None:
         self._server = server
         self._context = context
         self._delay = delay
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._listener.setblocking(False)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: set[socket.socket] = set()  # accepted, and not the server's yet

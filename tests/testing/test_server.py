@@ -16,9 +16,10 @@ from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 import aiohttpd
-from aiohttpd.testing import Faults, TestServer
+from aiohttpd.testing import Faults, TestServer, closed_port
 
 
 class Echo(aiohttpd.BaseHTTPRequestHandler):
@@ -183,6 +184,30 @@ class TestAddresses:
             TestServer(tls=True, unix=True)
         with pytest.raises(ValueError, match="expired, wrong_name"):
             TestServer(tls="exipred")  # type: ignore[arg-type]
+
+    def test_a_context_of_ones_own(self, tmp_path: Path) -> None:
+        authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        with TestServer(Echo, tls=context) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            with urllib.request.urlopen(url, context=trusting) as answer:
+                assert answer.status == 200
+            with pytest.raises(RuntimeError, match="tls=True"):
+                _ = server.ca_file
+
+    @pytest.mark.parametrize("tls", [False, True, "slow"])
+    def test_a_port_that_is_known(self, tls: Any) -> None:
+        with closed_port() as port:
+            pass
+        with TestServer(Echo, port=port, tls=tls) as server:
+            assert server.url == f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+            with pytest.raises(OSError, match="in use"):
+                TestServer(Echo, port=port).start()
+        with pytest.raises(ValueError, match="not both"):
+            TestServer(port=port, unix=True)
 
     def test_tls_without_trustme(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from aiohttpd.testing import certificates
