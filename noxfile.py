@@ -145,16 +145,15 @@ def autobahn(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The hot path in memory, then throughput beside peers, then files beside nginx."""
+    """Workloads x servers. The Python (nox --force-python 3.13) should be built with PGO, as Debian's.
+
+    Without arguments it is --record, which takes about an hour. For a minute: nox -s bench -- --quick.
+    """
     install(session, "benchmarks")
     need(session, "wrk", "wrk")
     need(session, "nginx", "nginx-light")
-    session.run("python", "benchmarks/hot_path.py")
-    session.run("python", "benchmarks/peers.py", *session.posargs)
-    session.run("python", "benchmarks/files.py", *session.posargs)
-    session.run("python", "benchmarks/bodies.py", *session.posargs)
-    session.run("python", "benchmarks/websocket_echo.py", *session.posargs)
-    session.run("python", "benchmarks/asgi.py", *session.posargs)
+    need(session, "openssl", "openssl")
+    session.run("python", "benchmarks/bench.py", *(session.posargs or ["--record"]))
 
 
 @nox.session

@@ -26,8 +26,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from files import NGINX
-from peers import HERE, started
+from matrix.process import started
+from matrix.servers import nginx_command
+
+HERE = Path(__file__).resolve().parent
 
 MIB = 1024 * 1024
 POST = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n"
@@ -167,9 +169,8 @@ def commands(folder: Path) -> dict[str, dict[bool, list[str]]]:
         },
     }
     if shutil.which("nginx"):
-        configuration = NGINX.format(folder=folder).replace("root ", "autoindex on; root ")
-        nginx = f"cat > {folder}/nginx.conf <<'END'\n{configuration}\nEND\nexec nginx -c {folder}/nginx.conf"
-        found["nginx"] = {on_files: ["sh", "-c", nginx] for on_files in (False, True)}
+        nginx = nginx_command(folder, more=f"location / {{ root {folder}/files; autoindex on; }}")
+        found["nginx"] = dict.fromkeys((False, True), nginx)
     return found
 
 

@@ -13,10 +13,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from peers import HERE, started
+from matrix.process import started
+from matrix.servers import APPS
 
 SERVER = [
-    sys.executable, "-m", "aiohttpd", "serve", str(HERE / "servers" / "websocket_handler.py") + ":Echo",
+    sys.executable, "-m", "aiohttpd", "serve", str(APPS / "handlers.py") + ":WebSocket",
     "--port", "{port}", "--no-access-log",
 ]  # fmt: skip
 # NON-STRICT: right, but later than it could be. INFORMATIONAL: what is measured, or is nobody's rule.

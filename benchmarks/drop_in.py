@@ -16,7 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-from peers import in_turns, load, started
+from matrix.load import run_wrk
+from matrix.measure import in_turns
+from matrix.process import started
 
 PROGRAM = [sys.executable, str(Path(__file__).parent / "servers" / "old_handler.py")]
 KINDS = {
@@ -40,9 +42,11 @@ def rates(rounds: int, seconds: int) -> None:
         with contextlib.ExitStack() as stack:
             servers = {name: stack.enter_context(started(name, server(name, options))) for name in ("stdlib", "compat")}
             for connections in (1, 64):
-                found, costs = in_turns(
-                    servers, rounds, seconds, lambda _, port, seconds, c=connections: load(port, seconds, connections=c)
-                )
+
+                def ask(_: str, port: int, seconds: float, connections: int = connections) -> int:
+                    return run_wrk(f"http://127.0.0.1:{port}/", seconds, connections=connections)
+
+                found, costs = in_turns(servers, rounds, seconds, ask)
                 ratio = statistics.median(
                     ours / theirs for ours, theirs in zip(found["compat"], found["stdlib"], strict=True)
                 )

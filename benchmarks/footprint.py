@@ -29,7 +29,7 @@ def start() -> tuple[subprocess.Popen[str], int]:
     """Run the benchmark's handler as a program; gives the process and its port."""
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "aiohttpd", "serve", str(HERE / "servers" / "handler.py") + ":Hello", "--port", "0",
+            sys.executable, "-m", "aiohttpd", "serve", f"{HERE}/matrix/apps/handlers.py:Hello", "--port", "0",
             "--no-access-log",
         ],
         stderr=subprocess.PIPE,

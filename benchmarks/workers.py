@@ -16,16 +16,23 @@ import os
 import shutil
 import statistics
 import sys
+from pathlib import Path
 
-from peers import SERVERS, in_turns, load, started
+from matrix import servers
+from matrix.load import run_wrk
+from matrix.measure import in_turns
+from matrix.process import started
+from matrix.servers import APPS, Place
+from matrix.workloads import WORKLOADS
 
-NAMES = ("aiohttpd", "granian", "uvicorn")
-SETTINGS = {"1 on one core": (1, "0"), "1 on two cores": (1, "0,1"), "2 on two cores": (2, "0,1")}
+NAMES = ("aiohttpd", "granian RSGI", "uvicorn")
+SETTINGS = {"1 on one core": (1, {0}), "1 on two cores": (1, {0, 1}), "2 on two cores": (2, {0, 1})}
+NOWHERE = Place(*[Path("/nonexistent")] * 4)  # hello needs no files
 
 
 def command(name: str, workers: int) -> list[str]:
-    """The command of `peers`, with workers."""
-    arguments = list(SERVERS[name])
+    """The command of the matrix for hello, with workers."""
+    arguments = servers.command(name, WORKLOADS["hello"], NOWHERE)
     if "--workers" in arguments:
         at = arguments.index("--workers")
         del arguments[at : at + 2]
@@ -46,26 +53,26 @@ def main() -> None:
         raise SystemExit("two workers want two cores")
 
     def ask(name: str, port: int, seconds: float) -> int:
-        return load(port, seconds, cores=SETTINGS[name.partition(": ")[2]][1])
+        return run_wrk(f"http://127.0.0.1:{port}/hello", seconds, cores=SETTINGS[name.partition(": ")[2]][1])
 
     with contextlib.ExitStack() as stack:
-        servers = {
-            f"{name}: {setting}": stack.enter_context(started(name, command(name, workers), cores))
+        running = {
+            f"{name}: {setting}": stack.enter_context(started(name, command(name, workers), cores, folder=APPS))
             for setting, (workers, cores) in SETTINGS.items()
             for name in given.only
         }
-        rates, costs = in_turns(servers, given.rounds, given.seconds, ask)
+        rates, costs = in_turns(running, given.rounds, given.seconds, ask)
     print(f"Python {sys.version.split()[0]}, medians of {given.rounds} rounds; workers on cores, wrk on the same")
     for name in given.only:
         one, idle, two = (rates[f"{name}: {setting}"] for setting in SETTINGS)
         print(
-            f"{name:9} 2 on two cores : 1 on one core  {ratio(two, one):.2f}  : 1 on two cores  {ratio(two, idle):.2f}"
+            f"{name:12} 2 on two cores : 1 on one core  {ratio(two, one):.2f}  : 1 on two cores  {ratio(two, idle):.2f}"
         )
     for setting in SETTINGS if "aiohttpd" in given.only else ():
         for name in given.only:
             own, other = f"aiohttpd: {setting}", f"{name}: {setting}"
             faster, cheaper = ratio(rates[own], rates[other]), ratio(costs[other], costs[own])
-            print(f"{setting:15} aiohttpd : {name:9} throughput {faster:.2f}  CPU {cheaper:.2f}")
+            print(f"{setting:15} aiohttpd : {name:12} throughput {faster:.2f}  CPU {cheaper:.2f}")
 
 
 def ratio(those: list[float], these: list[float]) -> float:
