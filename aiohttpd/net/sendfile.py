@@ -18,7 +18,7 @@ from .outgoing import Outgoing
 
 __all__ = ["FileTransfer", "file_transfer", "read_at", "read_at_once", "read_from"]
 
-_PIECE = 1024 * 1024  # bytes for one call of sendfile; measured by benchmarks/files.py
+_PIECE = 1024 * 1024  # bytes for one call of sendfile; measured by benchmarks/bench.py, workload file-1m
 _READ = 256 * 1024  # bytes that are read at a time and sent by the transport
 _HELD_BACK = 4096  # bytes at the end of a part that are sent only after the check
 _TURN = 4 * _PIECE  # bytes after which other tasks have their turn, even if the socket takes more

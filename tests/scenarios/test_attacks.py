@@ -15,9 +15,7 @@ from ..support.places import ROOT
 
 ATTACKS = ROOT / "benchmarks" / "attacks.py"
 
-pytestmark = pytest.mark.skipif(
-    not os.path.isdir("/proc/self/fd"), reason="needs /proc, of Linux"
-)
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc, of Linux")
 
 
 @pytest.mark.parametrize(
