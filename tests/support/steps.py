@@ -16,7 +16,7 @@ from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 
 _COUNTED = (str(Path(aiohttpd.__file__).parent), "multipart")
-_QUIET = 6  # turns of the loop without output or reading, after which nothing more is to come
+_TURNS = 6  # turns of the loop without output or reading, after which nothing more is to come
 
 
 class Lines:
@@ -68,7 +68,7 @@ async def work_of(app: App, pieces: Sequence[bytes], config: aiohttpd.Config, me
         for piece in pieces:
             transport.feed(piece)
         quiet, last = 0, -1
-        while quiet < _QUIET:
+        while quiet < _TURNS:
             await asyncio.sleep(0)
             now = len(transport.output)
             quiet, last = (quiet + 1 if now == last and transport.is_reading() else 0), now
