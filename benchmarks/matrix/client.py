@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from matrix.workloads import WORKLOADS, Workload
 
 PATIENCE = 5.0  # seconds after the last moment, for responses that are due
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 SPAN = 1 << 18  # bytes to receive at a time
 UPGRADE = (
     b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -54,19 +55,19 @@ def receive_head(sock: socket.socket) -> tuple[bytes, bytes]:
     return head + b"\r\n\r\n", rest
 
 
-def length_of(head: bytes) -> int:
-    """Content-Length."""
+def length_of(head: bytes) -> int | None:
+    """Content-Length; None for a response in chunks."""
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return int(line.partition(b":")[2])
-    raise SystemExit(f"no Content-Length: {head!r}")
+    return None
 
 
 class Load:
     """Connections to a server, the requests on them, and how long each took.
 
     Attributes:
-        size: bytes of a response, which is the same for each.
+        size: bytes of a response, which is the same for each; 0 if it is in chunks, and ends with the last one.
         latencies: seconds, of each response.
     """
 
@@ -99,15 +100,19 @@ class Load:
         else:
             sock.sendall(self._next_request())
             head, rest = receive_head(sock)
-            self.size = len(head) + length_of(head)
-            missing = self.size - len(head) - len(rest)
-            while missing > 0:
-                missing -= len(sock.recv(SPAN))
-            if not head.startswith(b"HTTP/1.1 200 ") or missing:
+            length = length_of(head)
+            self.size = 0 if length is None else len(head) + length
+            while not self._complete(self.size - len(head) - len(rest), rest):
+                rest += sock.recv(SPAN)
+            if not head.startswith(b"HTTP/1.1 200 "):
                 raise SystemExit(f"not the response that was expected: {head!r}")
         sock.setblocking(False)
         self._socks[sock.fileno()] = sock
         self._poll.register(sock, select.EPOLLIN)
+
+    def _complete(self, missing: int, data: bytes) -> bool:
+        """Whether a response is complete: nothing is missing, or these bytes end with the last chunk."""
+        return not missing if self.size else data.endswith(LAST_CHUNK)
 
     def _next_request(self) -> bytes:
         self._number += 1
@@ -128,10 +133,10 @@ class Load:
             if number not in self._missing:
                 raise SystemExit(f"closed, or more than the response: {data[:200]!r}")
             missing = self._missing[number] - len(data)
-            if not data or missing < 0 or (not self._frame and data.startswith(b"HTTP/1.1 5")):
+            if not data or (self.size and missing < 0) or (not self._frame and data.startswith(b"HTTP/1.1 5")):
                 raise SystemExit(f"closed, or not the response that was expected: {data[:200]!r}")
             self._missing[number] = missing
-            if not missing:
+            if self._complete(missing, data):
                 del self._missing[number]
                 self.latencies.append(time.perf_counter() - self._due.pop(number))
                 self.idle.append(number)

@@ -196,8 +196,10 @@ def measure_latency(workload: Workload, running: Servers, plan: Plan, results: d
     found: dict[str, list[dict[str, float]]] = {name: [] for name in running if "rate" in results[name]}
     for _ in range(plan.rounds):
         for name, rounds in found.items():
-            with contextlib.suppress(load.Failed):
+            try:
                 rounds.append(load.client(workload, running[name][1], plan.seconds, results[name]["rate"] / 2))
+            except load.Failed as error:
+                results[name]["latency_failed"] = str(error)
     for name, rounds in found.items():
         if rounds:
             results[name]["latency_ms"] = {

@@ -47,6 +47,7 @@ def text_of(name: str, servers: dict[str, Any]) -> str:
             continue
         ratio = f"{found['rate'] / ours:5.2f}" if ours else ""
         latency = "  ".join(f"{key} {value:.2f} ms" for key, value in found.get("latency_ms", {}).items())
+        latency = found.get("latency_failed", latency)
         lines.append(f"  {server:13} {found['rate']:9.0f} {ratio} {found['cpu_us']:8.1f} µs  {latency}".rstrip())
     return "\n".join(lines)
 
