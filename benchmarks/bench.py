@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from footprint import IDLE, idle_memory, import_ratio
 from matrix import report
 from matrix.measure import Plan, circumstances, run
 from matrix.servers import SERVERS
@@ -77,6 +78,9 @@ def main() -> None:
     plan = Plan(given.rounds, given.seconds, around["load"], not given.no_latency)
     run(given.workload, given.only, plan, finished)
     if given.record:
+        if given.workload == list(WORKLOADS):
+            report.add_footprint(results, idle_memory(IDLE) / 1024, import_ratio(), around)
+            given.output.write_text(json.dumps(results, indent=1) + "\n")
         report.write_pages()
 
 

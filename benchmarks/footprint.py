@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+IDLE = 4000  # connections
 HERE = Path(__file__).resolve().parent
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: footprint/1\r\nAccept: */*\r\n\r\n"
 
@@ -77,6 +78,15 @@ def import_time(modules: str) -> float:
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
+def import_ratio() -> float:
+    """How many times as long as that of asyncio the import of aiohttpd takes."""
+    alone, ours = [], []
+    for _ in range(15):  # in turn, so that a shared machine slows both alike
+        alone.append(import_time("asyncio"))
+        ours.append(import_time("aiohttpd"))
+    return statistics.median(ours) / statistics.median(alone)
+
+
 def first_answer() -> float:
     """Seconds from the start of the command to its first answer."""
     begin = time.perf_counter()
@@ -91,14 +101,9 @@ def first_answer() -> float:
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--connections", type=int, default=4000)
+    arguments.add_argument("--connections", type=int, default=IDLE)
     given = arguments.parse_args()
-    alone, ours = [], []
-    for _ in range(15):  # in turn, so that a shared machine slows both alike
-        alone.append(import_time("asyncio"))
-        ours.append(import_time("aiohttpd"))
-    ratio = statistics.median(ours) / statistics.median(alone)
-    print(f"import aiohttpd: {ratio:.2f} x import asyncio ({statistics.median(ours) * 1e3:.0f} ms)")
+    print(f"import aiohttpd: {import_ratio():.2f} x import asyncio")
     print(f"first answer:    {statistics.median(first_answer() for _ in range(7)):.3f} s after the command")
     if os.path.exists("/proc/self/smaps_rollup"):
         print(f"idle connection: {idle_memory(given.connections) / 1024:.2f} KiB each, of {given.connections}")

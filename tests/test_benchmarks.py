@@ -124,7 +124,7 @@ def test_texts_of_a_chart_stay_in_their_panel() -> None:
     assert TITLE > 14
     assert STEP >= 14
     column = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
-    texts = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"(?: class="([^"]*)")?>([^<]*)</text>', svg(panels, "light"))
+    texts = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"(?: class="([^"]*)")?>([^<]*)</text>', svg(panels))
     assert len(texts) >= len(panels) * (1 + 2 * len(SERVERS))
     for x, _, kind, content in texts[:-2]:
         at = (float(x) - MARGIN) % (column + GAP)

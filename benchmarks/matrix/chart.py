@@ -16,23 +16,10 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Colors:
-    """Of one of the two pictures."""
-
-    ground: str
-    text: str
-    faint: str
-    line: str
-    ours: str
-    peer: str
-
-
 ALT = "Bars: requests a second of servers in relation to aiohttpd, for each workload"
-THEMES = {
-    "light": Colors("#ffffff", "#1f2328", "#59636e", "#d1d9e0", "#0969da", "#9aa7b4"),
-    "dark": Colors("#0d1117", "#f0f6fc", "#9198a1", "#3d444d", "#4493f8", "#656f7c"),
-}
+# The colors for light and for dark, by the reader's system.
+LIGHT = "--ground: #ffffff; --text: #1f2328; --faint: #59636e; --ours: #0969da; --peer: #9aa7b4"
+DARK = "--ground: #0d1117; --text: #f0f6fc; --faint: #9198a1; --ours: #4493f8; --peer: #656f7c"
 
 
 @dataclass(frozen=True)
@@ -82,10 +69,9 @@ def draw(panel: Panel, left: float, top: float, width: float) -> Iterator[str]:
     yield f'<path class="one" d="M{x:.1f} {top + TITLE - 4:g}V{top + panel.height - 8:g}"/>'
 
 
-def svg(panels: list[Panel], theme: str) -> str:
+def svg(panels: list[Panel]) -> str:
     """All panels in rows, but those without a figure of ours."""
     panels = [panel for panel in panels if "aiohttpd" in dict(panel.rates)]
-    colors = THEMES[theme]
     width = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
     elements: list[str] = []
     top = float(MARGIN)
@@ -99,17 +85,20 @@ def svg(panels: list[Panel], theme: str) -> str:
     return f"""<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:g}"
  viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{ALT}">
 <style>
-text {{ font: 11px system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif; fill: {colors.text} }}
+svg {{ {LIGHT} }}
+@media (prefers-color-scheme: dark) {{ svg {{ {DARK} }} }}
+text {{ font: 11px system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif; fill: var(--text) }}
 .title {{ font-size: 13px; font-weight: 600 }}
 .name, .number {{ text-anchor: end }}
-.number, .note {{ fill: {colors.faint} }}
-.strong {{ font-weight: 600; fill: {colors.text} }}
-.ours {{ fill: {colors.ours} }}
-.peer {{ fill: {colors.peer} }}
-.other {{ fill: {colors.ground}; stroke: {colors.peer} }}
-.one {{ stroke: {colors.ours}; stroke-dasharray: 2 3; fill: none }}
+.number, .note {{ fill: var(--faint) }}
+.strong {{ font-weight: 600; fill: var(--text) }}
+.ground {{ fill: var(--ground) }}
+.ours {{ fill: var(--ours) }}
+.peer {{ fill: var(--peer) }}
+.other {{ fill: var(--ground); stroke: var(--peer) }}
+.one {{ stroke: var(--ours); stroke-dasharray: 2 3; fill: none }}
 </style>
-<rect width="{WIDTH}" height="{height:g}" fill="{colors.ground}"/>
+<rect class="ground" width="{WIDTH}" height="{height:g}"/>
 {chr(10).join(elements)}
 </svg>
 """

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .chart import ALT, THEMES, figure, panel_of, svg
+from .chart import ALT, figure, panel_of, svg
 from .measure import PERCENTILES
 from .servers import PEERS, SERVERS
 from .workloads import WORKLOADS
@@ -17,6 +17,7 @@ PICTURES = ROOT / "docs" / "pictures"
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "explanation" / "benchmarks.md"
 BEGIN, END = "<!-- written by: python benchmarks/bench.py --pages -->", "<!-- end of what is written -->"
 SHORT = ["hello", "differing", "json", "fastapi", "websocket", "file-1k"]  # the panels of the README
+IDLE_COMMAND = "`nox -s idle`"
 NOT_MEASURED = "not measured"
 
 
@@ -28,13 +29,32 @@ def read(path: Path = RESULTS) -> Results:
 
 def add(results: Results, name: str, servers: dict[str, Any], run: dict[str, Any]) -> None:
     """Put the results of a workload where those before were, with the circumstances of their run."""
+    results["workloads"][name] = {"run": number_of(results, run), "servers": servers}
+    forget_runs(results)
+
+
+def number_of(results: Results, run: dict[str, Any]) -> int:
+    """The number of a run, which is noted if it is new."""
     if run not in results["runs"]:
         results["runs"].append(run)
-    results["workloads"][name] = {"run": results["runs"].index(run), "servers": servers}
-    used = sorted({workload["run"] for workload in results["workloads"].values()})
+    number: int = results["runs"].index(run)
+    return number
+
+
+def forget_runs(results: Results) -> None:
+    """Drop the runs of which no figure is left."""
+    entries = [*results["workloads"].values(), *([results["footprint"]] if "footprint" in results else [])]
+    used = sorted({entry["run"] for entry in entries})
     results["runs"] = [results["runs"][number] for number in used]
-    for workload in results["workloads"].values():
-        workload["run"] = used.index(workload["run"])
+    for entry in entries:
+        entry["run"] = used.index(entry["run"])
+
+
+def add_footprint(results: Results, idle_kib: float, import_ratio: float, run: dict[str, Any]) -> None:
+    """Put the figures of footprint.py where those before were."""
+    numbers = {"idle_kib": round(idle_kib, 2), "import_ratio": round(import_ratio, 2)}
+    results["footprint"] = {"run": number_of(results, run), **numbers}
+    forget_runs(results)
 
 
 def text_of(name: str, servers: dict[str, Any]) -> str:
@@ -92,6 +112,7 @@ class Reasons:
         if "rate" in found:
             return shown
         word, reason = next(iter(found.items()), ("no", NOT_MEASURED))
+        reason = " ".join(reason.split())
         return f"{word} ({self._numbers.setdefault(reason, len(self._numbers) + 1)})"
 
     def text(self) -> str:
@@ -165,14 +186,21 @@ def behind(rates: Rates) -> str:
     )
 
 
-def picture(name: str, folder: str) -> str:
-    """A chart, light or dark as the reader's system."""
+def footprint_text(results: Results) -> str:
+    """What an idle connection and the import cost."""
+    found = results.get("footprint")
+    if found is None:
+        return f"Not measured by these runs; see {IDLE_COMMAND}."
     return (
-        "<picture>\n"
-        f'  <source media="(prefers-color-scheme: dark)" srcset="{folder}/{name}-dark.svg">\n'
-        f'  <img alt="{ALT}" src="{folder}/{name}-light.svg">\n'
-        "</picture>"
+        f"An idle connection takes {found['idle_kib']:.1f} KiB. `import aiohttpd` takes {found['import_ratio']:.1f} of "
+        "the time of `import asyncio`; what makes a server is imported when it is first used, and takes about the time "
+        f"of asyncio again. Run {found['run'] + 1}; also {IDLE_COMMAND}."
     )
+
+
+def picture(name: str, folder: str) -> str:
+    """A chart, which is light or dark as the reader's system."""
+    return f"![{ALT}]({folder}/{name}.svg)"
 
 
 def page_part(results: Results) -> str:
@@ -198,6 +226,8 @@ def page_part(results: Results) -> str:
             "Requests are due at fixed moments, half as many a second as the server has answered at most, on 64 "
             "connections. A latency counts from the moment when its request was due.",
             latency_table(rates),
+            "### Footprint",
+            footprint_text(results),
             "### Runs",
             "\n".join(runs),
         ]
@@ -221,7 +251,11 @@ def claims(results: Results) -> dict[str, str]:
             f"1 KiB: {times('file-1k', 'nginx')} times nginx; 1 MiB: {times('file-1m', 'nginx')} times nginx"
         ),
     }
-    return {f"| {claim} |": f"| {claim} | {figures} | {command} |" for claim, figures in rows.items()}
+    lines = {f"| {claim} |": f"| {claim} | {figures} | {command} |" for claim, figures in rows.items()}
+    if "footprint" in results:
+        claim = "| Idle connections are small |"
+        lines[claim] = f"{claim} {results['footprint']['idle_kib']:.1f} KiB each | {IDLE_COMMAND} |"
+    return lines
 
 
 def with_part(text: str, part: str) -> str:
@@ -250,10 +284,9 @@ def written(results: Results) -> dict[Path, str]:
         ),
         PAGE: with_part(PAGE.read_text(), page_part(results)),
     }
-    for theme in THEMES:
-        for name, chosen in (("benchmarks", list(rates.workloads)), ("benchmarks-short", SHORT)):
-            panels = [panel_of(WORKLOADS[one].title, rates.servers(one)) for one in chosen]
-            files[PICTURES / f"{name}-{theme}.svg"] = svg(panels, theme)
+    for name, chosen in (("benchmarks", list(rates.workloads)), ("benchmarks-short", SHORT)):
+        panels = [panel_of(WORKLOADS[one].title, rates.servers(one)) for one in chosen]
+        files[PICTURES / f"{name}.svg"] = svg(panels)
     return files
 
 

@@ -115,7 +115,9 @@ def hypercorn(workload: Workload, place: Place) -> list[str]:
 
 def fastpysgi(workload: Workload, place: Place) -> list[str]:
     """An ASGI application on a server in C; files by Starlette."""
-    missing = {"websocket": "WebSocket", "chunks": "responses of several pieces without a pause"}.get(workload.app)
+    missing = {"websocket": "WebSocket"}.get(workload.app)
+    if workload.app == "chunks" or workload.name.startswith("file-1m"):
+        missing = "responses of several pieces without a pause: it stops after the first"
     missing = "access log" if workload.log else missing
     if missing:
         raise No(f"fastpysgi has no {missing}")
