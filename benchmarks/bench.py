@@ -14,7 +14,6 @@ group "benchmarks". The Python should be one that was built with PGO, as Debian'
 """
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
@@ -73,14 +72,14 @@ def main() -> None:
         report.add(results, name, servers, around)
         print(report.text_of(name, servers), f"[{time.monotonic() - start:.0f} s]", sep="\n", flush=True)
         if given.output:
-            given.output.write_text(json.dumps(results, indent=1) + "\n")
+            report.write(results, given.output)
 
     plan = Plan(given.rounds, given.seconds, around["load"], not given.no_latency)
     run(given.workload, given.only, plan, finished)
     if given.record:
         if given.workload == list(WORKLOADS):
             report.add_footprint(results, idle_memory(IDLE) / 1024, import_ratio(), around)
-            given.output.write_text(json.dumps(results, indent=1) + "\n")
+            report.write(results, given.output)
         report.write_pages()
 
 

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import ssl
@@ -20,6 +21,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import aiohttpd
 
 from . import load
 from .process import DidNotStart, cpu_seconds, started
@@ -264,21 +267,23 @@ def versions() -> dict[str, str]:
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-    for program, option in (("nginx", "-v"), ("wrk", "-v")):
+    for program in ("nginx", "wrk"):
         if shutil.which(program):
-            done = subprocess.run([program, option], capture_output=True, text=True)
-            text = (done.stdout + done.stderr).split()
-            found[program] = next((word.rpartition("/")[2] for word in text if word.strip("debian/")[:1].isdigit()), "")
+            done = subprocess.run([program, "-v"], capture_output=True, text=True)
+            number = re.search(r"\d+\.\d[\w.+-]*", done.stdout + done.stderr)
+            found[program] = number[0] if number else "of an unknown version"
     return found
 
 
 def commit() -> str:
-    """The version of aiohttpd, and the commit of the repository."""
-    import aiohttpd
-
+    """The version of aiohttpd, and the commit of the repository; "changed" if the package is not what was committed."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
-        return f"{aiohttpd.__version__} ({done.stdout.strip()})"
+        changed = " changed" if git("status", "--porcelain", "--", "aiohttpd") else ""
+        return f"{aiohttpd.__version__} ({git('rev-parse', '--short', 'HEAD')}{changed})"
     return aiohttpd.__version__
+
+
+def git(*arguments: str) -> str:
+    """What git prints about this repository."""
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -27,6 +27,12 @@ def read(path: Path = RESULTS) -> Results:
     return found
 
 
+def write(results: Results, path: Path) -> None:
+    """Write results as JSON, lists on one line."""
+    text = json.dumps(results, indent=1)
+    path.write_text(re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
+
+
 def add(results: Results, name: str, servers: dict[str, Any], run: dict[str, Any]) -> None:
     """Put the results of a workload where those before were, with the circumstances of their run."""
     results["workloads"][name] = {"run": number_of(results, run), "servers": servers}
