@@ -74,6 +74,8 @@ def client(workload: Workload, port: int, seconds: float, rate: float = 0) -> di
     Raises:
         Failed: a response was wrong.
     """
+    if workload.tls or b"Connection: close" in workload.head:
+        raise Failed("the client speaks no TLS, and keeps its connections: wrk is needed")
     command = [sys.executable, str(CLIENT), workload.name, str(port), str(seconds), str(rate)]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: pin(0, LOAD_CORE))
     if done.returncode:
