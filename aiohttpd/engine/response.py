@@ -183,10 +183,12 @@ class StreamWriter:
             ClientDisconnected: the client has disconnected. Also in a response to HEAD whose head has been sent: the
                 content is not wanted, so the handler need not go on.
         """
-        unwanted = self.state is SENT and self.request.method == "HEAD"
-        self.flush()
-        if unwanted:
-            raise ClientDisconnected("HEAD wants no content")
+        if self.state is SENT:
+            self._give(push=True)
+            if self.request.method == "HEAD":
+                raise ClientDisconnected("HEAD wants no content")
+        else:
+            self.flush()
         if self.sink.lost:
             raise ClientDisconnected("the client is gone")
         self._drains += 1

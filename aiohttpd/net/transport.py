@@ -168,7 +168,8 @@ class TransportProtocol(asyncio.Protocol):
         """
         if self._transport.is_closing():
             await asyncio.sleep(0)  # one turn of the loop, in which it calls `connection_lost`
-        await self.out.writable()
+        if self.out.paused or self.out.lost:
+            await self.out.writable()
 
     def file_transfer(self, descriptor: int) -> FileTransfer:
         """Return a transfer that sends parts of an open file. Bytes before must have been given to the transport."""
