@@ -186,7 +186,7 @@ class HTTPConnection(TransportProtocol):
             if request is None:
                 break
             if parser.buffer:
-                if request.framing.ordinary:
+                if out.held is None and request.framing.ordinary:
                     out.hold()
                 if parser.heavy or not request.framing.ordinary:
                     served += _HEAVY

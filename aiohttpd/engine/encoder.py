@@ -31,6 +31,17 @@ LENGTH, CHUNKED, MANUAL, CLOSE, NONE = ResponseFraming
 _CHUNKED_FIELD = b"Transfer-Encoding: chunked\r\n"
 _EMPTY_FIELD = b"Content-Length: 0\r\n"
 
+# The end of the head of a complete response, by the size of its content, for sizes that occur often.
+_known_lengths: dict[int, bytes] = {}
+_LARGEST_KNOWN = 4096
+
+
+def _length_line(size: int) -> bytes:
+    line = b"Content-Length: %d\r\n\r\n" % size
+    if size <= _LARGEST_KNOWN:
+        _known_lengths[size] = line
+    return line
+
 
 class HTTP1Encoder:
     """Encodes the responses of one connection, one after the other. See `Encoder`.
@@ -67,9 +78,9 @@ class HTTP1Encoder:
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
         """Send a complete response: its length is known, RFC 9110 section 8.6."""
-        if head.plain and self._sink.persists:  # the fast path
+        if head.plain and not head.close_connection and self._sink.persists:  # the fast path
             fields = head.fields
-            line = b"Content-Length: %d\r\n\r\n" % size if fields.deciding is None else b"\r\n"
+            line = b"\r\n" if fields.deciding else _known_lengths.get(size) or _length_line(size)
             self._out.send([self._sink.context.prelude(head.status), *fields, line, *parts])
             return size
         self._framing = framing = _known_framing(head) or LENGTH

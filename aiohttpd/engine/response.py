@@ -60,6 +60,8 @@ class StreamWriter:
         size: bytes of content that have been sent so far; 0 if the response has no content (HEAD, 204).
         state: the state of the response.
         plain, has_content, length, own_chunks: see `ResponseHead`.
+        close_connection: whether the connection is closed after this response. It can be set until the head has been
+            sent.
         head_mirrors_get: the handler answers HEAD as it would GET, so both heads can be the same.
         log: called with status and size when the response is complete, in place of the access log.
         cancel_on_disconnect: whether the handler is cancelled when the client disconnects.
@@ -70,6 +72,7 @@ class StreamWriter:
     """
 
     # Defaults as class attributes: most responses never set them.
+    close_connection = False
     head_mirrors_get = False
     cancel_on_disconnect = False
     cancelled: Cause | None = None
@@ -83,7 +86,6 @@ class StreamWriter:
     reason: str | None = None
     size = 0
     _left: tuple[int, int] | None = None  # status and size of what had been sent at the last `mark`
-    _closes = False
     _http10 = False
     _first: Encoder | None = None  # the encoder of the connection, once `encode_with` has set another one
     _early = False  # content is given to the encoder without buffering
@@ -340,16 +342,6 @@ class StreamWriter:
         self._http10 = True
         self.plain = False
 
-    @property
-    def close_connection(self) -> bool:
-        """Whether the connection is closed after this response. It can be set until the head has been sent."""
-        return self._closes
-
-    @close_connection.setter
-    def close_connection(self, closes: bool) -> None:
-        self._closes = closes
-        self.plain = self.plain and not closes
-
     def replaceable(self) -> bool:
         """Whether no byte of the response has been sent, so that it can be replaced by another one (an error)."""
         return self.state is START or self.state is HELD or (self.state is SENT and not self.encoder.begun)
@@ -366,7 +358,7 @@ class StreamWriter:
         self._capacity = BUFFER
         self.has_content = True
         self._early = self.own_chunks = self._keeps_chunks = False
-        self.plain = not (self._http10 or self._closes or self._first is not None)
+        self.plain = not (self._http10 or self._first is not None)
 
     def finish(self) -> None:
         """The handler has returned: send what is buffered, and end the content.

@@ -11,7 +11,8 @@ to parse a head, the fastest first:
 
 import functools
 import re
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..config import Config
 from ..errors import WireError
@@ -47,7 +48,8 @@ class Decoder(Protocol):
     def decode(self, data: bytes | bytearray, start: int, out: bytearray) -> int: ...
 
 
-class _HeadLimits(NamedTuple):
+@dataclass(slots=True)
+class _HeadLimits:
     """What follows from the limits of a `Config`; the parsers of all connections share it.
 
     Attributes:

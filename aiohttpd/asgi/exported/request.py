@@ -5,6 +5,7 @@ our own parser, since handlers rely on them. Versions 2 and 3 of HTTP look like 
 """
 
 import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -103,7 +104,7 @@ def empty_request(scope: Scope) -> Request:
 
 def with_body(request: Request) -> None:
     """Note that there is a body, of unknown length; to handlers that is one in chunks."""
-    request.framing = request.framing._replace(chunked=True, ordinary=False)
+    request.framing = replace(request.framing, chunked=True, ordinary=False)
 
 
 def _block(scope: Scope) -> str:
@@ -139,7 +140,7 @@ def _framing(block: str, version: str) -> RequestFraming:
     lines = _deciding(block)
     if any(line[:5].lower() == "host:" for line in lines):
         return framing_of(version, lines)
-    return framing_of(version, [_NO_HOST, *lines])._replace(host=None)
+    return replace(framing_of(version, [_NO_HOST, *lines]), host=None)
 
 
 def _target(scope: Scope) -> str:
