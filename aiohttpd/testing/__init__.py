@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .ports import closed_port
     from .recording import Connection, RecordedRequest
     from .server import TestServer
+    from .websocket_faults import WebSocketFaults
 
 __all__ = [
     "Connection",
@@ -23,6 +24,7 @@ __all__ = [
     "MemoryTransport",
     "RecordedRequest",
     "TestServer",
+    "WebSocketFaults",
     "client",
     "closed_port",
     "exchange",
@@ -36,6 +38,7 @@ _LATER = {
     "MemoryTransport": "memory",
     "RecordedRequest": "recording",
     "TestServer": "server",
+    "WebSocketFaults": "websocket_faults",
     "client": "httpx_client",
     "closed_port": "ports",
     "exchange": "memory",

@@ -14,8 +14,9 @@ from ..wire.request import Request
 from .faults import Faults, refused_for_reuse
 from .ports import bound_socket
 from .server import TestServer
+from .websocket_faults import WebSocketFaults
 
-__all__ = ["FAULTS", "TLS_FAULTS", "Fault", "fault_site"]
+__all__ = ["FAULTS", "TLS_FAULTS", "WEBSOCKET_FAULTS", "Fault", "SocketFault", "fault_site"]
 
 _TEXT = b"0123456789" * 10
 _EVENTS = b"event: tick\ndata: one\n\nevent: tick\ndata: two\n\nevent: tick\ndata: three\n\n"
@@ -76,6 +77,59 @@ FAULTS = (
           "text/event-stream"),
 )  # fmt: skip
 
+
+class SocketFault(NamedTuple):
+    """One fault of a WebSocket.
+
+    Attributes:
+        path: where it is.
+        text: what happens there.
+        arrange: makes the WebSocket go wrong, after it has sent a message.
+    """
+
+    path: str
+    text: str
+    arrange: Callable[[WebSocketFaults], WebSocketFaults]
+
+
+WEBSOCKET_FAULTS = (
+    SocketFault("/websocket/ok", "no fault: a message, then it waits for Close", lambda it: it),
+    SocketFault("/websocket/never", "no answer to the handshake", lambda it: it.never_accept()),
+    SocketFault("/websocket/accept/wrong", "the Sec-WebSocket-Accept of another key", lambda it: it.wrong_accept()),
+    SocketFault("/websocket/accept/none", "101 without Sec-WebSocket-Accept", lambda it: it.no_accept()),
+    SocketFault("/websocket/no-upgrade", "101 without Upgrade", lambda it: it.no_upgrade()),
+    SocketFault("/websocket/no-connection", "101 without Connection", lambda it: it.no_connection()),
+    SocketFault("/websocket/subprotocol", "a subprotocol nobody has offered", lambda it: it.subprotocol_not_offered()),
+    SocketFault("/websocket/extension", "an extension nobody has offered", lambda it: it.extension_not_offered()),
+    SocketFault("/websocket/masked", "a masked frame", lambda it: it.masked()),
+    SocketFault("/websocket/opcode", "a frame of type 3, which is reserved", lambda it: it.reserved_opcode()),
+    SocketFault("/websocket/rsv", "a frame with RSV2", lambda it: it.reserved_bits()),
+    SocketFault("/websocket/utf-8", "text that is not UTF-8", lambda it: it.invalid_utf8()),
+    SocketFault("/websocket/fragments/no-end", "a first fragment and no other", lambda it: it.unfinished_fragments()),
+    SocketFault("/websocket/fragments/interleaved", "a message inside another", lambda it: it.interleaved_messages()),
+    SocketFault("/websocket/fragments/no-begin", "a continuation of nothing", lambda it: it.lone_continuation()),
+    SocketFault("/websocket/control/long", "a Ping of 126 bytes", lambda it: it.long_control_frame()),
+    SocketFault("/websocket/control/fragmented", "a Ping in two fragments", lambda it: it.fragmented_control_frame()),
+    SocketFault(
+        "/websocket/length/lies", "a frame 10 bytes shorter than it says; Close, FIN", lambda it: it.lying_length()
+    ),
+    SocketFault("/websocket/length/padded", "a length of 5 in two bytes", lambda it: it.padded_length()),
+    SocketFault("/websocket/length/impossible", "a length of 2^63", lambda it: it.impossible_length()),
+    SocketFault("/websocket/huge", "a message of 64 MiB", lambda it: it.huge_message()),
+    SocketFault("/websocket/bomb", "100 KB of permessage-deflate that are 100 MiB", lambda it: it.deflate_bomb()),
+    SocketFault("/websocket/ping-flood", "10,000 Pings, then a message", lambda it: it.ping_flood().send("after")),
+    SocketFault("/websocket/drip", "everything at 100 bytes a second", lambda it: it.drip(100)),
+    SocketFault("/websocket/close/code", "Close with the code 1005", lambda it: it.invalid_close_code()),
+    SocketFault("/websocket/close/short", "Close with one byte", lambda it: it.short_close()),
+    SocketFault("/websocket/close/reason", "Close, its reason is not UTF-8", lambda it: it.invalid_close_reason()),
+    SocketFault("/websocket/close/not-last", "Close, then a message", lambda it: it.message_after_close()),
+    SocketFault("/websocket/close/no-fin", "Close, and the connection stays open", lambda it: it.close_without_fin()),
+    SocketFault("/websocket/close/no-frame", "FIN without Close", lambda it: it.close_without_frame()),
+    SocketFault("/websocket/close/reset", "RST without Close", lambda it: it.reset()),
+    SocketFault("/websocket/stop/in-frame", "5 of 10 bytes of a frame, then nothing", lambda it: it.stop_in_frame()),
+    SocketFault("/websocket/stop/in-head", "one byte of a frame, then nothing", lambda it: it.stop_in_frame_head()),
+)
+
 # Of servers with a port of their own: the argument ``tls`` of `TestServer`, and what happens.
 TLS_FAULTS = {
     "good": "no fault: a certificate of the authority in the file named below",
@@ -93,6 +147,7 @@ class _Site:
 
     def __init__(self) -> None:
         self._apps = {fault.path: fault.arrange(Faults()).around(_answering(fault)) for fault in FAULTS}
+        self._apps |= {fault.path: fault.arrange(WebSocketFaults().send("hello")) for fault in WEBSOCKET_FAULTS}
         self._elsewhere: list[tuple[str, str, str]] = []  # name, text, URL
         self._ca_file = ""
 
@@ -134,7 +189,7 @@ class _Site:
             yield
 
     def _list(self, request: Request, response: ResponseWriter) -> None:
-        rows = [(fault.path, fault.text, fault.path) for fault in FAULTS] + self._elsewhere
+        rows = [(fault.path, fault.text, fault.path) for fault in (*FAULTS, *WEBSOCKET_FAULTS)] + self._elsewhere
         if "json" in (request.headers["Accept"] or ""):
             found = {"faults": [{"name": n, "text": t, "url": u} for n, t, u in rows], "ca_file": self._ca_file}
             response.send_head(200, [("Content-Type", "application/json")])
@@ -154,7 +209,8 @@ _PAGE = """<!DOCTYPE html>
 <style>body {{ font-family: sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em }}
 td {{ padding: .2em 1em .2em 0; vertical-align: top }}</style></head><body>
 <h1>Faults for HTTP clients</h1>
-<p>Each path answers wrongly, always in the same way. With <code>Accept: application/json</code> this page is JSON.</p>
+<p>Each path answers wrongly, always in the same way; those below <code>/websocket/</code> are WebSockets.</p>
+<p>With <code>Accept: application/json</code> this page is JSON.</p>
 <table>{lines}</table>
 <p>The authority of the certificates: <code>{ca_file}</code></p>
 </body></html>

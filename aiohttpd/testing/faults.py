@@ -312,7 +312,8 @@ class Faults:
         data = answer.head + answer.body
         if self._cut is not None:
             data = data[: self._cut(answer)]
-        connection = RawConnection(response, captured.status, closes=captured.closes)
+        connection = RawConnection(response)
+        connection.begin(captured.status, closes=captured.closes)
         await self._send(connection, self._interim * bool(data) + data)
         await self._finish(connection)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 from ..engine.encoder import EncoderWrapper
 from ..engine.interfaces import App, Encoder, FileSource, HTTP1Sink, ResponseHead, ResponseWriter
 from ..engine.response import StreamWriter
+from ..engine.upgrade import open_streams
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
@@ -183,23 +184,49 @@ class _Silent(EncoderWrapper):
     def end(self, parts: list[bytes], size: int) -> int:
         return size
 
+    def upgrade(self, head: ResponseHead) -> None:
+        self.inner.redirect(self)
+        self.inner.upgrade(head)
+        self.inner.redirect(None)
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send nothing, as an `Out`."""
+
 
 class RawConnection:
-    """The connection of a request, to send anything and to end it in any way. The answer counts as begun.
+    """The connection of a request, to send anything and to end it in any way. Nothing has been answered before.
+
+    `begin` or `upgrade` comes first; then the answer counts as begun.
 
     Args:
-        response: of the request; nothing has been answered.
-        status: for the access log.
-        closes: whether the connection is closed when the App has returned.
+        response: of the request.
     """
 
-    def __init__(self, response: ResponseWriter, status: int, *, closes: bool) -> None:
+    def __init__(self, response: ResponseWriter) -> None:
         self._response = cast(StreamWriter, response)
         self._encoder = response.encoder
         response.encode_with(_Silent(self._encoder))
+
+    def begin(self, status: int, *, closes: bool) -> None:
+        """Begin an answer.
+
+        Args:
+            status: for the access log.
+            closes: whether the connection is closed when the App has returned.
+        """
+        response = self._response
         response.close_connection = response.close_connection or closes
         response.send_head(status)
         response.flush()
+
+    def upgrade(self, protocol: str) -> asyncio.StreamReader:
+        """Switch to another protocol, without a head; return what the client sends from now on.
+
+        Raises:
+            HTTPError: the client has not asked for it, or may not.
+        """
+        reader, _ = open_streams(self._response.request, self._response, protocol)
+        return reader
 
     @property
     def _sink(self) -> HTTP1Sink:

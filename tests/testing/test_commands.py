@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from aiohttpd.testing import TestServer
-from aiohttpd.testing.fault_site import FAULTS, TLS_FAULTS, fault_site
+from aiohttpd.testing.fault_site import FAULTS, TLS_FAULTS, WEBSOCKET_FAULTS, fault_site
 
 from ..support.commands import run
 from ..support.programs import program
+from ..support.raw_peer import RawPeer
+from ..support.websocket_clients import close_frame, opening
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def found(site: TestServer) -> dict[str, str]:
 def test_each_fault_is_listed(site: TestServer) -> None:
     page = httpx.get(site.url)
     assert page.headers["Content-Type"].startswith("text/html")
-    for fault in FAULTS:
+    for fault in (*FAULTS, *WEBSOCKET_FAULTS):
         assert f'href="{fault.path}"' in page.text
     assert {f"tls/{name}" for name in TLS_FAULTS} <= set(found(site))
 
@@ -65,6 +67,28 @@ def test_each_path_answers_otherwise_than_the_right_one(site: TestServer, path: 
     assert right[0].endswith(b"0123456789" * 10)
     if path not in ("/ok", "/drip"):  # which differs in time only
         assert seen(path) != right
+
+
+def test_each_websocket_is_otherwise_than_the_right_one(site: TestServer) -> None:
+    def seen(path: str) -> tuple[bytes, str]:
+        peer = RawPeer(site)
+        peer.sock.settimeout(0.2)
+        peer.send(opening("Sec-WebSocket-Extensions: permessage-deflate", path=path) + close_frame(1000))
+        try:
+            return peer.read(10_000), "FIN"
+        except TimeoutError:
+            return peer.sock.recv(0), "open"
+        except ConnectionResetError:
+            return b"", "RST"
+        finally:
+            peer.sock.close()
+
+    right = seen("/websocket/ok")
+    assert right[0].endswith(b"\r\n\r\n\x81\x05hello\x88\x02\x03\xe8")
+    assert right[1] == "FIN"
+    for fault in WEBSOCKET_FAULTS:
+        if fault.path not in ("/websocket/ok", "/websocket/drip"):
+            assert seen(fault.path) != right, fault.path
 
 
 def test_tls(site: TestServer) -> None:

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from aiohttpd.testing import Expectation, Faults, TestServer
-from aiohttpd.testing.fault_site import FAULTS, TLS_FAULTS
+from aiohttpd.testing import Expectation, Faults, TestServer, WebSocketFaults
+from aiohttpd.testing.fault_site import FAULTS, TLS_FAULTS, WEBSOCKET_FAULTS
 
 from ..support.places import ROOT
 from ..support.suites import pytest_run
@@ -37,11 +37,16 @@ def test_each_verb_is_on_the_page() -> None:
     ]
 
 
+def test_each_verb_of_websockets_is_on_the_page() -> None:
+    verbs = [name for name in vars(WebSocketFaults) if not name.startswith("_")]
+    assert not [name for name in verbs if f"`{name}(" not in PAGE]
+
+
 def test_each_public_name_of_the_server_is_on_the_page() -> None:
     names = {name for name in vars(TestServer) if not name.startswith("_")} - {"clear", "host", "server", "verify"}
     assert not [name for name in names if not re.search(rf"\b{name}\b", PAGE)]
 
 
 def test_the_table_has_each_fault() -> None:
-    for name in [fault.path for fault in FAULTS] + [f"tls/{name}" for name in TLS_FAULTS]:
+    for name in [fault.path for fault in (*FAULTS, *WEBSOCKET_FAULTS)] + [f"tls/{name}" for name in TLS_FAULTS]:
         assert f"| `{name}` | " in PAGE, f"{name}: python benchmarks/faults.py --write"

@@ -15,54 +15,10 @@ import pytest
 import aiohttpd
 from aiohttpd.testing import Expectation, Faults, TestServer, closed_port
 
+from ..support.raw_peer import RawPeer
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CONTENT = "0123456789"
-
-
-class Peer:
-    """A client that says how the connection ended: FIN, RST, or still open."""
-
-    def __init__(self, server: TestServer, context: ssl.SSLContext | None = None) -> None:
-        sock = socket.create_connection((server.host, server.port), timeout=10)
-        self.sock = sock if context is None else context.wrap_socket(sock, server_hostname="localhost")
-        self.end = ""
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
-    def read(self, count: int) -> bytes:
-        got = b""
-        while len(got) < count and (piece := self.sock.recv(count - len(got))):
-            got += piece
-        return got
-
-    def read_until(self, end: bytes) -> bytes:
-        got = b""
-        while not got.endswith(end):
-            piece = self.sock.recv(1)
-            assert piece, got
-            got += piece
-        return got
-
-    def rest(self) -> bytes:
-        got = b""
-        try:
-            while piece := self.sock.recv(65536):
-                got += piece
-            self.end = "FIN"
-        except ConnectionResetError:
-            self.end = "RST"
-        return got
-
-    def is_quiet(self) -> bool:
-        """Whether nothing comes, and the connection is open."""
-        self.sock.settimeout(0.05)
-        try:
-            return self.sock.recv(1) is None
-        except TimeoutError:
-            return True
-        finally:
-            self.sock.settimeout(10)
 
 
 @pytest.fixture
@@ -72,8 +28,8 @@ def server() -> Iterator[TestServer]:
 
 
 @pytest.fixture
-def peer(server: TestServer) -> Iterator[Peer]:
-    peer = Peer(server)
+def peer(server: TestServer) -> Iterator[RawPeer]:
+    peer = RawPeer(server)
     yield peer
     peer.sock.close()
 
@@ -81,7 +37,7 @@ def peer(server: TestServer) -> Iterator[Peer]:
 def whole(server: TestServer, break_it: Callable[[Expectation], object] = lambda it: it) -> tuple[bytes, bytes, str]:
     """Head and body of an answer that ends with its connection, and how that ended."""
     break_it(server.expect("GET", "/").respond(text=CONTENT))
-    peer = Peer(server)
+    peer = RawPeer(server)
     peer.send(GET)
     head, _, body = peer.rest().partition(b"\r\n\r\n")
     peer.sock.close()
@@ -107,7 +63,7 @@ class TestEnds:
 
     def test_reset_after_much_content_loses_nothing_of_it(self, server: TestServer) -> None:
         server.expect("GET", "/").respond(body=b"x" * 3_000_000).reset(after=2_999_999)
-        peer = Peer(server)
+        peer = RawPeer(server)
         peer.send(GET)
         time.sleep(0.05)  # so that most of it waits in the kernel
         _, _, body = peer.rest().partition(b"\r\n\r\n")
@@ -123,7 +79,7 @@ class TestEnds:
     def test_close_without_answer(self, server: TestServer) -> None:
         assert whole(server, lambda it: it.close_without_answer()) == (b"", b"", "FIN")
 
-    def test_stall(self, server: TestServer, peer: Peer) -> None:
+    def test_stall(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).stall(after=3)
         peer.send(GET)
         peer.read_until(b"\r\n\r\n012")
@@ -137,7 +93,7 @@ class TestEnds:
                 expected.never_answer()
             else:
                 expected.stall(after=count)
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(GET)
             if count is not None:
                 peer.read_until(b"\r\n\r\n012")
@@ -146,13 +102,13 @@ class TestEnds:
         assert peer.rest() == b""
         peer.sock.close()
 
-    def test_never_answer(self, server: TestServer, peer: Peer) -> None:
+    def test_never_answer(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("GET", "/").never_answer()
         peer.send(GET)
         assert peer.is_quiet()
         assert len(server.requests) == 1
 
-    def test_close_after_the_first_of_two_pipelined(self, server: TestServer, peer: Peer) -> None:
+    def test_close_after_the_first_of_two_pipelined(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).close_after()
         peer.send(GET + GET)
         answers = peer.rest()
@@ -161,7 +117,7 @@ class TestEnds:
         assert answers.endswith(b"9")
         assert peer.end == "FIN"
 
-    def test_close_when_the_connection_is_used_again(self, server: TestServer, peer: Peer) -> None:
+    def test_close_when_the_connection_is_used_again(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).close_on_reuse()
         peer.send(GET)
         peer.read_until(CONTENT.encode())
@@ -169,7 +125,7 @@ class TestEnds:
         peer.send(GET)
         assert peer.rest() == b""
         assert peer.end == "FIN"
-        again = Peer(server)  # a new connection works
+        again = RawPeer(server)  # a new connection works
         again.send(GET)
         assert again.read(15) == b"HTTP/1.1 200 OK"
         again.sock.close()
@@ -181,14 +137,14 @@ class TestEnds:
         with closed_port() as port, pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
 
-    def test_a_body_under_way_does_not_turn_fin_into_rst(self, server: TestServer, peer: Peer) -> None:
+    def test_a_body_under_way_does_not_turn_fin_into_rst(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("POST", "/").close_without_answer()
         peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
         assert (peer.rest(), peer.end) == (b"", "FIN")
 
 
 class TestPace:
-    def test_drip(self, server: TestServer, peer: Peer) -> None:
+    def test_drip(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).drip(400)
         begun = time.monotonic()
         peer.send(GET)
@@ -203,7 +159,7 @@ class TestPace:
         with pytest.raises(ValueError, match="stall"):
             Faults().drip(0)
 
-    def test_interim(self, server: TestServer, peer: Peer) -> None:
+    def test_interim(self, server: TestServer, peer: RawPeer) -> None:
         server.expect("GET", "/").respond(text=CONTENT).interim(100, 103, 103, fields={"Link": "</a>"})
         peer.send(GET)
         got = peer.read_until(CONTENT.encode())
@@ -307,7 +263,7 @@ class TestContent:
     def test_cut_event(self, server: TestServer) -> None:
         events = "data: one\n\ndata: two\n\n"
         server.expect("GET", "/events").respond(text=events, headers={"Content-Type": "text/event-stream"}).cut_event()
-        peer = Peer(server)
+        peer = RawPeer(server)
         peer.send(GET.replace(b"/ ", b"/events "))
         _, _, body = peer.rest().partition(b"\r\n\r\n")
         assert body == b"data: one\n\ndata"
@@ -325,7 +281,7 @@ class TestRedirects:
         server.expect("GET", "/a").respond(text=CONTENT).redirect_chain(2).close_after()
         places = []
         for target in (b"/a", b"/a?hop=1", b"/a?hop=2"):
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
             answer = peer.rest()
             peer.sock.close()
@@ -373,7 +329,7 @@ class Failing(aiohttpd.BaseHTTPRequestHandler):
 class TestAroundApps:
     def test_answers_of_a_handler(self) -> None:
         with TestServer(Faults().truncate(4).around(Streamed)) as server:
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(GET)
             head, _, body = peer.rest().partition(b"\r\n\r\n")
             peer.sock.close()
@@ -382,7 +338,7 @@ class TestAroundApps:
 
     def test_chunks_are_taken_apart_where_the_content_changes(self) -> None:
         with TestServer(Faults().mislabelled_gzip().close_after().around(Streamed)) as server:
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(GET)
             _, _, body = peer.rest().partition(b"\r\n\r\n")
             peer.sock.close()
@@ -396,7 +352,7 @@ class TestAroundApps:
                 super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
 
         with TestServer(Faults().reset(after=7).around(Site)) as server:
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(b"GET /a.txt HTTP/1.1\r\nHost: a\r\n\r\n")
             _, _, body = peer.rest().partition(b"\r\n\r\n")
             peer.sock.close()
@@ -405,7 +361,7 @@ class TestAroundApps:
     @pytest.mark.parametrize("app", [OldHandler, PlainMethod, aiohttpd.wsgi(wsgi_application)])
     def test_code_in_threads(self, app: Any) -> None:
         with TestServer(Faults().reset(after=4).around(app)) as server:
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(GET)
             head, _, body = peer.rest().partition(b"\r\n\r\n")
             peer.sock.close()
@@ -414,7 +370,7 @@ class TestAroundApps:
 
     def test_errors_of_a_handler_go_wrong_too(self) -> None:
         with TestServer(Faults().reset(after=0).around(Failing)) as server:
-            peer = Peer(server)
+            peer = RawPeer(server)
             peer.send(GET)
             assert peer.rest().startswith(b"HTTP/1.1 404 ")
             assert peer.end == "RST"
@@ -471,7 +427,7 @@ class TestTLS:
         with TestServer(tls=True) as server:
             server.expect("GET", "/").respond(text=CONTENT).no_close_notify()
             context = ssl.create_default_context(cafile=server.ca_file)
-            peer = Peer(server, context)
+            peer = RawPeer(server, context)
             peer.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
             peer.send(GET)
             got = b""
@@ -505,7 +461,7 @@ class TestTLS:
         with TestServer(tls="slow", tls_delay=0.3) as server:
             server.expect("GET", "/").respond(text=CONTENT).close_after()
             begun = time.monotonic()
-            peer = Peer(server, ssl.create_default_context(cafile=server.ca_file))
+            peer = RawPeer(server, ssl.create_default_context(cafile=server.ca_file))
             assert time.monotonic() - begun >= 0.25
             peer.send(GET)
             assert peer.rest().endswith(CONTENT.encode())
