@@ -203,6 +203,13 @@ def clients(session: nox.Session) -> None:
     session.run("python", "benchmarks/clients.py", *session.posargs)
 
 
+@nox.session
+def fixtures(session: nox.Session) -> None:
+    """500 tests with the fixtures for pytest in four processes, ten times: none fails, and nothing is left behind."""
+    install(session, "tests")
+    session.run("python", "benchmarks/fixtures.py", *session.posargs)
+
+
 # What the README shows, by what has been installed: the command serves a folder, and a handler is run by its program.
 _INSTALLED = """
 import pathlib, re, signal, subprocess, sys, urllib.request

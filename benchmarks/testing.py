@@ -1,13 +1,16 @@
 """Servers for tests beside each other: python benchmarks/testing.py [--write].
 
-Three times, of aiohttpd, pytest-httpserver and aiohttp's TestServer, in one run: start and stop of 200 servers, 1,000
-expected requests by urllib, ten requests at once of which each waits 0.2 s. What is not installed is left out.
---write puts the table into docs/testing.md.
+In one run, of aiohttpd, pytest-httpserver, pytest-localserver, aiohttp's TestServer and respx: start and stop of 200
+servers, 1,000 expected requests by urllib, ten requests at once of which each waits 0.2 s. respx is no server: it
+answers in place of httpx, so httpx asks it. What is not installed is left out. --write puts the table into
+docs/testing.md.
 """
 
 import asyncio
+import functools
 import importlib.util
 import logging
+import statistics
 import sys
 import threading
 import time
@@ -55,6 +58,41 @@ def pytest_httpserver(*, expects: bool = True, threaded: bool = False) -> Iterat
 
 
 @contextmanager
+def pytest_localserver(*, expects: bool = True) -> Iterator[str]:
+    """Its fixture answers all requests alike; the benchmark gives its server an application that does not."""
+    from pytest_localserver.http import ContentServer, WSGIServer
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            time.sleep(0.2)
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [b'{"name": "Ada"}']
+
+    server = WSGIServer(application=application) if expects else ContentServer()
+    server.start()
+    yield server.url
+    server.stop()
+    server.join()
+    server._server.server_close()
+
+
+@contextmanager
+def respx_router(*, expects: bool = True) -> Iterator[str]:
+    import httpx
+    import respx
+
+    def slow(request: Any) -> Any:
+        time.sleep(0.2)
+        return httpx.Response(200)
+
+    with respx.mock(assert_all_called=False) as router:
+        if expects:
+            router.get(path__regex="/users/.*").respond(json={"name": "Ada"})
+            router.get(path="/slow").mock(side_effect=slow)
+        yield "http://test.invalid"
+
+
+@contextmanager
 def aiohttp_server(*, expects: bool = True) -> Iterator[str]:
     """It is for asynchronous tests: here it gets a thread, which pytest would not give it."""
     from aiohttp import web
@@ -90,55 +128,85 @@ def aiohttp_server(*, expects: bool = True) -> Iterator[str]:
     thread.join()
 
 
-def start_and_stop(server: Callable[..., Any]) -> float:
+def by_urllib(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:
+        return bytes(answer.read())
+
+
+def by_httpx(url: str) -> bytes:
+    return bytes(_client().get(url).content)
+
+
+@functools.cache
+def _client() -> Any:
+    import httpx
+
+    return httpx.Client()  # to make one takes longer than a request
+
+
+Asking = Callable[[str], bytes]
+
+
+def start_and_stop(server: Callable[..., Any], ask: Asking) -> list[str]:
+    """The time of 200; the median and the slowest of their stops."""
+    with server(expects=False):
+        pass  # the first one imports modules
+    stops = []
     begun = time.perf_counter()
     for _ in range(200):
         with server(expects=False):
-            pass
-    return time.perf_counter() - begun
+            stopping = time.perf_counter()
+        stops.append((time.perf_counter() - stopping) * 1000)
+    return [f"{time.perf_counter() - begun:.2f} s", f"{statistics.median(stops):.1f} ms, {max(stops):.1f} ms"]
 
 
-def asked(server: Callable[..., Any]) -> float:
+def asked(server: Callable[..., Any], ask: Asking) -> list[str]:
+    """Time, and that of the processor, for client and server together."""
     with server() as url:
-        begun = time.perf_counter()
+        ask(f"{url}/users/0")
+        begun, used = time.perf_counter(), time.process_time()
         for number in range(1000):
-            with urllib.request.urlopen(f"{url}/users/{number}") as answer:
-                assert b"Ada" in answer.read()
-        return time.perf_counter() - begun
+            assert b"Ada" in ask(f"{url}/users/{number}")
+        return [f"{time.perf_counter() - begun:.2f} s, {time.process_time() - used:.2f} s"]
 
 
-def at_once(server: Callable[..., Any]) -> float:
+def at_once(server: Callable[..., Any], ask: Asking) -> list[str]:
     with server() as url, ThreadPoolExecutor(10) as pool:
         begun = time.perf_counter()
-        for answer in pool.map(lambda _: urllib.request.urlopen(f"{url}/slow"), range(10)):
-            answer.close()
-        return time.perf_counter() - begun
+        list(pool.map(ask, [f"{url}/slow"] * 10))
+        return [f"{time.perf_counter() - begun:.2f} s"]
 
 
 def threaded(*, expects: bool = True) -> Any:
     return pytest_httpserver(expects=expects, threaded=True)
 
 
-SERVERS = {
-    "aiohttpd": (aiohttpd_server, "aiohttpd"),
-    "pytest-httpserver": (pytest_httpserver, "pytest_httpserver"),
-    "pytest-httpserver, threaded": (threaded, "pytest_httpserver"),
-    "aiohttp's TestServer, in a thread": (aiohttp_server, "aiohttp"),
+SERVERS: dict[str, tuple[Callable[..., Any], str, Asking]] = {
+    "aiohttpd": (aiohttpd_server, "aiohttpd", by_urllib),
+    "pytest-httpserver": (pytest_httpserver, "pytest_httpserver", by_urllib),
+    "pytest-httpserver, threaded": (threaded, "pytest_httpserver", by_urllib),
+    "pytest-localserver": (pytest_localserver, "pytest_localserver", by_urllib),
+    "aiohttp's TestServer, in a thread": (aiohttp_server, "aiohttp", by_urllib),
+    "respx, no server; asked by httpx": (respx_router, "respx", by_httpx),
 }
 
 
 def table() -> str:
-    lines = ["| | 200 times start and stop | 1,000 requests | ten at once, 0.2 s each |", "|---|---|---|---|"]
-    for name, (server, module) in SERVERS.items():
+    lines = [
+        "| | 200 times start and stop | a stop: median, slowest | 1,000 requests, of it CPU | ten at once, 0.2 s each |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (server, module, ask) in SERVERS.items():
         if importlib.util.find_spec(module) is not None:
-            figures = [measure(server) for measure in (start_and_stop, asked, at_once)]
-            lines.append(f"| {name} | {' | '.join(f'{seconds:.2f} s' for seconds in figures)} |")
+            figures = [figure for measure in (start_and_stop, asked, at_once) for figure in measure(server, ask)]
+            lines.append(f"| {name} | {' | '.join(figures)} |")
             print(lines[-1], file=sys.stderr)
     return "\n".join(lines)
 
 
 def main() -> None:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for name in ("werkzeug", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     made = table()
     if "--write" in sys.argv:
         before, _, rest = PAGE.read_text().partition(BEGIN)

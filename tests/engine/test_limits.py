@@ -7,6 +7,7 @@ import pytest
 import aiohttpd
 from aiohttpd.config import options
 from aiohttpd.errors import WireError
+from aiohttpd.testing import running
 from aiohttpd.wire.body import ChunkedDecoder
 from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.request import Request
@@ -261,8 +262,7 @@ async def test_grace(caplog: pytest.LogCaptureFixture) -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    config = aiohttpd.Config(timeout_grace=0.05)
-    async with aiohttpd.HTTPServer(("127.0.0.1", 0), endless, config=config) as server:
+    async with running(endless, timeout_grace=0.05) as server:
         reader, writer = await asyncio.open_connection(*server.server_address)
         writer.write(head_with())
         await begun.wait()

@@ -234,7 +234,7 @@ async def test_a_server_that_stops_before_the_answer_leaves_no_warning() -> None
             work.begun.set()
             await asyncio.Event().wait()
 
-    async with HTTPServer(("127.0.0.1", 0), Waiting, config=QUIET) as server:
+    async with running(Waiting, access_log=False) as server:
         _, writer = await asyncio.open_connection(*server.server_address)
         writer.write(get())
         await work.begun.wait()

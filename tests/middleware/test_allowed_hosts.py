@@ -171,8 +171,7 @@ class TestEmbedded:
             assert await status(server.server_port or 0, "site.example") == 200
         async with running(app, hosts="localhost", trusted_proxies="10.0.0.0/8") as server:
             assert await status(server.server_port or 0, "site.example") == 421
-        config = aiohttpd.Config(hosts="localhost", trusted_proxies="127.0.0.2", access_log=False)
-        async with aiohttpd.HTTPServer(("127.0.0.1", 0), app, config=config) as server:
+        async with running(app, hosts="localhost", trusted_proxies="127.0.0.2") as server:
             for source, expected in [("127.0.0.2", 200), ("127.0.0.1", 421)]:
                 transport = httpx.AsyncHTTPTransport(local_address=source)
                 async with httpx.AsyncClient(transport=transport) as client:

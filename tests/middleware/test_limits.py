@@ -9,7 +9,7 @@ import pytest
 import aiohttpd
 from aiohttpd import Config, Request, middleware
 from aiohttpd.middleware import BodyLimit, ConcurrencyLimit, Deadline, RateLimit, client_key, limits
-from aiohttpd.testing import exchange
+from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, answer_to, fetch
 from ..support.clients import LAST_CHUNK, chunk, get, head
@@ -316,7 +316,7 @@ async def test_the_shutdown_of_the_server_is_no_deadline() -> None:
             entered.set()
 
     app = aiohttpd.layers(Entered, Deadline(30))
-    async with aiohttpd.HTTPServer(("127.0.0.1", 0), app, config=QUIET) as server:
+    async with running(app, access_log=False) as server:
         reader, writer = await asyncio.open_connection(*server.server_address)
         writer.write(get())
         await entered.wait()

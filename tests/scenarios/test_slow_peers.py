@@ -66,8 +66,7 @@ Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]
 @asynccontextmanager
 async def running_either(app: App, tls: Contexts, **options: Any) -> AsyncIterator[HTTPServer]:
     """`running`, with TLS or without."""
-    config = Config(timeout_drain_idle=0, **options)
-    async with HTTPServer(("127.0.0.1", 0), app, config=config, ssl=tls[0]) as server:
+    async with running(app, ssl=tls[0], **options) as server:
         yield server
         await server.shutdown(0)
 
