@@ -193,7 +193,7 @@ SERVERS: dict[str, tuple[Callable[..., Any], str, Asking]] = {
 
 def table() -> str:
     lines = [
-        "| | 200 times start and stop | a stop: median, slowest | 1,000 requests, of it CPU | ten at once, 0.2 s each |",
+        "| | 200 times start and stop | a stop: median, slowest | 1,000 requests, CPU | ten at once, 0.2 s each |",
         "|---|---|---|---|---|",
     ]
     for name, (server, module, ask) in SERVERS.items():
