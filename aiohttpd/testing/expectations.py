@@ -216,6 +216,15 @@ class Book:
         self.failures.append(text)
         await _answer_app(500, [("Content-Type", "text/plain; charset=utf-8")], text.encode())(request, response)
 
+    def malformed(self, line: bytes) -> None:
+        """Note that a request has been refused before anything could expect it.
+
+        Args:
+            line: its first line.
+        """
+        text = line.decode("latin-1").strip()
+        self.failures.append(f"a malformed request has been refused; its answer says why: {text!r}")
+
     async def answer(self, expectation: Expectation, request: Request, response: ResponseWriter) -> None:
         """Answer a request that has met an expectation."""
         self._answering[request.peer] = expectation

@@ -190,6 +190,8 @@ class TestServer:
         served = self._recorder.recording(self._serve)
         if self._given is not None:
             forward_attributes(self._given, served)
+        silence = getattr(self._app, "aiohttpd_silence", None)
+        vars(served).update(aiohttpd_refused=self._refused, aiohttpd_silence=silence)  # see `threads.legacy`
         fronted = self._tls in ("slow", "reset")
         self._server = _Server(
             self._book,
@@ -242,6 +244,13 @@ class TestServer:
             await self._app(request, response)
         else:
             await book.refuse(request, response, recorded)
+
+    def _refused(self, line: bytes) -> None:
+        tell = getattr(self._app, "aiohttpd_refused", None)
+        if tell is not None:
+            tell(line)
+        if self._app is None and line:  # there is none if the client has gone within the head
+            self._book.malformed(line)
 
     def _tape_of(self, request: Request) -> Replay | None:
         return next((tape for tape in self._replays if tape.has(request.method, request.target)), None)

@@ -12,6 +12,8 @@ import pytest
 import aiohttpd
 from aiohttpd.testing import Expectation, TestServer
 
+from ..support.raw_peer import RawPeer
+
 
 @pytest.fixture
 def server() -> Iterator[TestServer]:
@@ -311,6 +313,38 @@ class TestUnexpected:
             server.expect("POST", "/a").respond(text="expected")
             assert httpx.post(server.url_for("/a")).text == "expected"
             assert httpx.post(server.url_for("/b"), content="x").text == "site x"
+
+    @pytest.mark.parametrize(
+        ("sent", "told"),
+        [
+            (b"GET /a HTTP/1.1\r\nHost: a\r\nbaz[]: 3\r\n\r\n", "'GET /a HTTP/1.1'"),
+            (b"GET /a HTTP/1.1\r\n\r\n", "'GET /a HTTP/1.1'"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01", "TLS handshake"),
+            (b"hello\r\n\r\n", "'hello'"),
+        ],
+    )
+    def test_what_is_malformed(self, sent: bytes, told: str) -> None:
+        with pytest.raises(AssertionError, match="malformed") as failed, TestServer() as server:
+            server.expect("GET", "/a").respond().optional()
+            peer = RawPeer(server)
+            peer.send(sent)
+            assert peer.rest().startswith(b"HTTP/1.1 400 ")
+            peer.sock.close()
+        assert told in str(failed.value)
+
+    def test_what_is_malformed_is_no_failure_of_an_app(self) -> None:
+        with TestServer(aiohttpd.BaseHTTPRequestHandler) as server:
+            peer = RawPeer(server)
+            peer.send(b"hello\r\n\r\n")
+            assert peer.rest().startswith(b"HTTP/1.1 400 ")
+            peer.sock.close()
+
+    @pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost:"])
+    def test_half_a_request_is_not_malformed(self, sent: bytes) -> None:
+        with TestServer() as server:
+            peer = RawPeer(server)
+            peer.send(sent)
+            peer.sock.close()
 
     def test_clear(self, server: TestServer, client: httpx.Client) -> None:
         client.get("/")

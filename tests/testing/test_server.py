@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import http.server
 import json
 import os
 import socket
@@ -308,6 +309,24 @@ async def asgi_application(scope: dict[str, Any], receive: Any, send: Any) -> No
 
 
 class TestApplications:
+    def test_the_timeout_of_a_handler_of_http_server(self) -> None:
+        class Old(http.server.BaseHTTPRequestHandler):
+            timeout = 0.05
+
+        with TestServer(Old) as server, socket.create_connection((server.host, server.port), timeout=10) as sock:
+            assert sock.recv(1) == b""  # long before timeout_head
+
+    def test_a_handler_of_http_server_explains_a_tls_handshake(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Old(http.server.BaseHTTPRequestHandler):
+            def setup(self) -> None:
+                super().setup()
+
+        with TestServer(Old) as server, socket.create_connection((server.host, server.port), timeout=10) as sock:
+            sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01")
+            assert sock.recv(12) == b"HTTP/1.1 400"
+        assert "TLS handshake" in caplog.text
+        caplog.clear()
+
     def test_asgi(self) -> None:
         with TestServer(asgi_application) as server:
             assert fetch(server.url_for("/")) == "ready"
