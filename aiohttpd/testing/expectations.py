@@ -14,6 +14,7 @@ from typing import Any, Self
 from ..asgi.host import hosted
 from ..engine.body import StreamReader
 from ..engine.interfaces import App, ResponseWriter
+from ..errors import ClientDisconnected
 from ..handlers.app import resolve_app
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.files.media_types import guess_type
@@ -237,8 +238,11 @@ class Book:
             del self._answering[request.peer]
 
     def failed(self, request: Request, error: BaseException) -> None:
-        """Note an exception, if it comes from the answer of an expectation and not from the App that is tested."""
-        if request.peer in self._answering:
+        """Note an exception, if it comes from the answer of an expectation and not from the App that is tested.
+
+        A client that has left is no failure: a test of its timeouts makes it leave.
+        """
+        if request.peer in self._answering and not isinstance(error, ClientDisconnected):
             self.failures.append(f"the answer to {self._answering[request.peer]} has failed: {error!r}")
 
     async def find(self, request: Request, recorded: RecordedRequest) -> Expectation | None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+import socket
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.testing import Expectation, TestServer
+from aiohttpd.testing import Expectation, TestServer, WebSocketFaults
 
 from ..support.raw_peer import RawPeer
+from ..support.websocket_clients import opening
 
 
 @pytest.fixture
@@ -274,6 +277,35 @@ class TestCounts:
             assert "GET /a comes before it" in answers[0].text
         if asked == "aba":
             assert "GET /b comes after it" in answers[2].text
+
+
+class TestLeaving:
+    """A client that leaves before the end of an answer is no failure of the test."""
+
+    @pytest.mark.parametrize(
+        "arrange",
+        [
+            lambda it: it.respond(text="x" * 5000).drip(1000),
+            lambda it: it.respond(body=bytes(50_000_000)),
+            lambda it: it.respond(body=bytes(50_000_000)).close_after(),
+            lambda it: it.respond(text="x").interim(103).stall(),
+            lambda it: it.respond_with(WebSocketFaults().huge_message()),
+            lambda it: it.respond_with(WebSocketFaults().drip(1000).send("x" * 5000)),
+            lambda it: it.respond_with(WebSocketFaults().send(bytes(5_000_000)).reset()),
+            lambda it: it.respond_with(WebSocketFaults().receive()),
+        ],
+    )
+    @pytest.mark.parametrize("by_reset", [False, True])
+    def test_in_the_middle(self, arrange: Callable[[Expectation], object], by_reset: bool) -> None:
+        with TestServer() as server:
+            arrange(server.expect("GET", "/"))
+            peer = RawPeer(server)
+            peer.send(opening())
+            peer.read(10)
+            if by_reset:
+                peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.sock.close()
+            assert len(server.wait_for(1)) == 1
 
 
 class TestUnexpected:
