@@ -3,10 +3,17 @@
 So one callback can be given a bounded number of frames. Whether frames are valid, the parser of ``websockets`` checks.
 """
 
-__all__ = ["FrameCutter"]
+__all__ = ["FrameCutter", "frame_work"]
 
+# So many bytes of content (as a power of two) count as one more frame: 16 compressed bytes may become 16 KiB.
+_PLAIN, _COMPRESSED = 12, 4
 _MASK = 4  # bytes
 _LENGTHS = {126: 2, 127: 8}  # bytes of the extended payload length, by the value of the 7-bit length
+
+
+def frame_work(length: int) -> int:
+    """Return the work for a frame whose content has so many bytes and is not compressed."""
+    return 1 + (length >> _PLAIN)
 
 
 class FrameCutter:
@@ -14,30 +21,18 @@ class FrameCutter:
 
     Args:
         compressed: content may be compressed, and so take more work for each byte.
+
+    Attributes:
+        between: whether all frames so far are complete.
     """
 
-    __slots__ = ("_head", "_shift", "_tail")
+    __slots__ = ("_head", "_shift", "_tail", "between")
 
     def __init__(self, *, compressed: bool) -> None:
+        self.between = True
         self._head = b""  # the incomplete header of a frame
         self._tail = 0  # bytes of the current frame that have not arrived
-        # 2 ** shift bytes of content count as one more frame: 16 compressed bytes may become 16 KiB.
-        self._shift = 4 if compressed else 12
-
-    def whole_frame(self, data: bytes) -> int:
-        """Return where the content begins if the bytes are exactly one frame, else 0.
-
-        If they are, `cut` need not be called for them.
-        """
-        size = len(data)
-        if size < 6 or self._tail or self._head:
-            return 0
-        length = data[1] - 0x80  # negative if the frame is not masked, which is an error
-        if length + 6 == size:
-            return 6 if length < 126 else 0
-        if length == 126:
-            return 8 if size == int.from_bytes(data[2:4]) + 8 else 0
-        return 14 if length == 127 and size == int.from_bytes(data[2:10]) + 14 else 0
+        self._shift = _COMPRESSED if compressed else _PLAIN
 
     def cut(self, data: bytes, work: int) -> int:
         """Take bytes, up to a bounded amount of work.
@@ -56,6 +51,7 @@ class FrameCutter:
             size = 2 + _LENGTHS.get(head[1] & 0x7F, 0) if len(head) > 1 else 2
             if len(head) < size:
                 self._head = head
+                self.between = False
                 return len(data)
             length = (head[1] & 0x7F) if size == 2 else int.from_bytes(head[2:size])
             at += size - len(self._head)
@@ -64,4 +60,5 @@ class FrameCutter:
             step = min(length + _MASK, len(data) - at)
             self._tail = length + _MASK - step
             at += step
+        self.between = not self._tail
         return at

@@ -1,10 +1,10 @@
 """Fragmented messages, RFC 6455 section 5.4: assembled when they are received, and encoded when they are sent."""
 
 import codecs
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import Any
 
-__all__ = ["FragmentedMessage", "Message", "each", "encoded"]
+__all__ = ["FragmentedMessage", "Message", "encoded", "iterator_of", "pieces"]
 
 Message = str | bytes
 
@@ -41,8 +41,25 @@ class FragmentedMessage:
         return bytes(self._content) if self._decoder is None else str(self._content, "utf-8")
 
 
-async def each(fragments: Iterable[Any]) -> AsyncIterator[Any]:
-    """Return an asynchronous iterator of an iterable."""
+def iterator_of(fragments: Any) -> AsyncIterator[Any]:
+    """Return an asynchronous iterator of the fragments of a message.
+
+    Raises:
+        TypeError: it is not iterable, or a mapping.
+    """
+    if isinstance(fragments, AsyncIterable):
+        return aiter(fragments)
+    if isinstance(fragments, Iterable) and not isinstance(fragments, Mapping):
+        return _each(fragments)
+    raise TypeError(f"a message is str, bytes, or an iterable of these, not {type(fragments).__name__}")
+
+
+def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
+    """Return an asynchronous iterator of pieces of bytes, of the given size."""
+    return _each(data[at : at + size] for at in range(0, len(data), size))
+
+
+async def _each(fragments: Iterable[Any]) -> AsyncIterator[Any]:
     for fragment in fragments:
         yield fragment
 

@@ -6,32 +6,91 @@ Owns header and mask of such frames. All other frames, and all errors, are left 
 import struct
 
 try:
-    from websockets.speedups import apply_mask
+    from websockets.speedups import apply_mask as apply_mask
 except ImportError:  # ``websockets`` was installed without its C extension
-    from websockets.utils import apply_mask
+    from websockets.utils import apply_mask as apply_mask
 
-__all__ = ["BINARY_MESSAGE", "PLAIN_MESSAGES", "TEXT_MESSAGE", "frame_head", "unmasked"]
+__all__ = [
+    "BINARY_MESSAGE", "SHORT_MESSAGES", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "frame_head", "plain_frame",
+    "unmasked",
+]  # fmt: skip
 
 # The first byte of a frame: FIN and the opcode.
 TEXT_MESSAGE = 0x81
 BINARY_MESSAGE = 0x82
-PLAIN_MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
+_FIRST = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
 
 _SHORT = 1024  # up to so many bytes a copy is faster than a memoryview
-_SMALL_HEADS = {first: [bytes((first, length)) for length in range(126)] for first in PLAIN_MESSAGES}
+_SMALL_HEADS = {first: [bytes((first, length)) for length in range(126)] for first in _FIRST}
+# The size of the frame of a message of at most 125 bytes, by its first two bytes.
+SHORT_MESSAGES = {bytes((first, 0x80 + length)): 6 + length for first in _FIRST for length in range(126)}
 _pack_medium = struct.Struct("!BBH").pack
 _pack_large = struct.Struct("!BBQ").pack
 
 
-def unmasked(frame: bytes, start: int) -> bytes:
+def plain_frame(data: bytes, at: int, limit: int) -> tuple[int, int]:
+    """Find the content of a frame that is a complete message and not compressed.
+
+    Args:
+        data: bytes of a client.
+        at: the position of the frame.
+        limit: the longest content in bytes.
+
+    Returns:
+        Where the content begins and ends; the end is after the data if they are not complete. ``(0, 0)`` for all other
+        frames, for errors, and if the header is not complete.
+    """
+    size = len(data)
+    if size - at < 6 or data[at] not in _FIRST:
+        return 0, 0
+    start = at + 6
+    length = data[at + 1] - 0x80  # negative if the frame is not masked, which is an error
+    if length == 126:
+        start += 2
+        length = int.from_bytes(data[at + 2 : at + 4])
+    elif length == 127:
+        start += 8
+        length = int.from_bytes(data[at + 2 : at + 10])
+    if 0 <= length <= limit and start <= size:
+        return start, start + length
+    return 0, 0
+
+
+def unmasked(data: bytes, start: int, end: int) -> bytes:
     """Return the unmasked content of a frame of a client, section 5.3.
 
     Args:
-        frame: the complete frame.
+        data: bytes that contain the frame.
         start: the position of its content, after the mask.
+        end: the position of its end.
     """
-    content = frame[start:] if len(frame) < _SHORT else memoryview(frame)[start:]
-    return apply_mask(content, frame[start - 4 : start])
+    content = data[start:end] if end - start < _SHORT else memoryview(data)[start:end]
+    return apply_mask(content, data[start - 4 : start])
+
+
+class PartialFrame:
+    """A frame as those that `plain_frame` finds, of which not all bytes have arrived.
+
+    Args:
+        data: its first bytes.
+        missing: the number of bytes that have not arrived.
+    """
+
+    __slots__ = ("_data", "_missing")
+
+    def __init__(self, data: bytes, missing: int) -> None:
+        self._data: bytes | bytearray = data
+        self._missing = missing
+
+    def add(self, data: bytes) -> bytes | None:
+        """Take more bytes; return the frame when it is complete, with the bytes that have arrived after it."""
+        self._missing -= len(data)
+        if self._missing <= 0:
+            return b"".join((self._data, data))
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)  # it grows without copies of all bytes, however small the pieces are
+        self._data += data
+        return None
 
 
 def frame_head(first: int, length: int) -> bytes:

@@ -1,27 +1,36 @@
 """WebSocket: sends and receives messages on an upgraded connection, and closes it.
 
-Owns what the sans-I/O core of the library ``websockets`` leaves to its users: the queue of received messages,
-back-pressure, the bound on the work of one callback, deadlines, and the interface for handlers. The core has frames,
-masks, compression, and the rules of RFC 6455 sections 5 and 7.
+Owns what the sans-I/O core of the library ``websockets`` leaves to its users: back-pressure, the bound on the work of
+one callback, and the interface for handlers. The core has frames, masks, compression, and the rules of RFC 6455
+sections 5 and 7. Messages that are one frame and not compressed do not pass through it, see `plain`.
 """
 
 import asyncio
 import enum
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 
 from ...engine.upgraded import Carrier, MessageMeter
-from ...errors import ClientDisconnected, ConnectionClosed, ContractError
+from ...errors import ClientDisconnected, ConnectionClosed
 from ...wire.request import Request
-from .cutter import FrameCutter
-from .fragments import FragmentedMessage, Message, each, encoded
+from .cutter import FrameCutter, frame_work
+from .fragments import FragmentedMessage, Message, encoded, iterator_of, pieces
 from .keepalive import Keepalive
+from .message_queue import MessageQueue
 from .pings import Pings
-from .plain import BINARY_MESSAGE, PLAIN_MESSAGES, TEXT_MESSAGE, frame_head, unmasked
+from .plain import (
+    BINARY_MESSAGE,
+    SHORT_MESSAGES,
+    TEXT_MESSAGE,
+    PartialFrame,
+    apply_mask,
+    frame_head,
+    plain_frame,
+    unmasked,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
@@ -30,9 +39,8 @@ __all__ = ["Message", "WebSocket", "WebSocketState"]
 
 _WORK = 256  # frames that one callback parses, then other connections are served; large frames count more
 _UNPARSED = 64 * 1024  # unparsed bytes after which reading is paused
-_OVERHEAD = 256  # bytes that each message in the queue counts in addition to its content
 _TURNS = 64  # messages sent after which the task yields to the loop once
-_PIECE = 128 * 1024  # bytes that are compressed in one step
+_PIECE = 128 * 1024  # bytes that are compressed in one step; a longer message is sent in several frames
 _LONGEST_REASON = 123  # bytes, RFC 6455 section 5.5.1
 
 
@@ -62,13 +70,14 @@ class WebSocket:
 
     __slots__ = (
         "_alive", "_carrier", "_close", "_compresses", "_core", "_create_future", "_cutter", "_discards", "_ended",
-        "_eof", "_error", "_limit_frames", "_limit_message", "_limit_queue", "_message", "_meter", "_pings",
-        "_queue", "_queued", "_scheduled", "_stalled", "_stream", "_unparsed", "_waiter", "received", "request",
-        "sent", "size", "state", "subprotocol",
+        "_eof", "_error", "_limit_frames", "_limit_message", "_message", "_meter", "_partial",
+        "_pings", "_queue", "_scheduled", "_stalled", "_stream", "_unparsed", "received",
+        "request", "sent", "size", "state", "subprotocol",
     )  # fmt: skip
 
     _carrier: Carrier
     _alive: Keepalive
+    _queue: MessageQueue
     _create_future: "Callable[[], asyncio.Future[Any]]"
     _meter: MessageMeter | None
     _limit_message: int
@@ -79,11 +88,8 @@ class WebSocket:
         self.state = OPEN
         self.received = self.sent = self.size = 0
         self._core = core
-        # Messages that were received, and not yet taken by `receive`.
-        self._queue: deque[Message] = deque()
-        self._queued = 0  # bytes in the queue, with the overhead of each message
-        self._waiter: asyncio.Future[None] | None = None  # the future of a task in `receive`
         self._message: FragmentedMessage | None = None  # the fragmented message that is being received
+        self._partial: PartialFrame | None = None  # the frame that is being received, if the core does not parse it
         # Received bytes that wait for the next callback, or for room in the queue.
         self._unparsed = b""
         self._compresses = bool(core.extensions)
@@ -114,10 +120,10 @@ class WebSocket:
             ConnectionClosed: the WebSocket is closed, and all messages have been returned.
             ContractError: another task waits in ``receive`` already.
         """
-        while not self._queue:
+        while not self._queue.messages:
             if self._error is not None:
                 raise self._closed_error()
-            await self._begin_wait()
+            await self._queue.wait()
         return self._take()
 
     def __aiter__(self) -> "WebSocket":
@@ -125,10 +131,10 @@ class WebSocket:
 
     async def __anext__(self) -> Message:
         """Return the next message. The iteration ends after a normal close, see `ConnectionClosed.normal`."""
-        while not self._queue:
+        while not self._queue.messages:
             if self._error is not None:
                 raise StopAsyncIteration if self._error.normal else self._closed_error()
-            await self._begin_wait()
+            await self._queue.wait()
         return self._take()
 
     async def send(
@@ -152,20 +158,25 @@ class WebSocket:
         if self.state is not OPEN:
             raise self._closed_error()
         if isinstance(message, str):
-            data = message.encode()
+            first, data = TEXT_MESSAGE, message.encode()
         elif isinstance(message, (bytes, bytearray, memoryview)):
-            data = message if isinstance(message, bytes) else bytes(message)
+            first, data = BINARY_MESSAGE, message if isinstance(message, bytes) else bytes(message)
         else:
             await self._send_fragments(message)
             return
-        text = isinstance(message, str)
         if not self._compresses:
-            self._send_plain(data, text=text)
+            if not out.closing:  # it is closing if the handler has returned
+                if self._queue.messages and out.held is None:
+                    out.hold()  # the handler has more messages to answer: send the answers together
+                    self._carrier.context.loop.call_soon(out.release)
+                self._alive.spoke = True
+                self.size += len(data)
+                out.send([frame_head(first, len(data)), data])
         elif len(data) > _PIECE:
-            await self._send_pieces(data, text=text)
+            await self._send_all(pieces(data, _PIECE), text=first == TEXT_MESSAGE)
             return
         else:
-            self._send_fragment(data, first=True, last=True, text=text)
+            self._send_fragment(data, first=True, last=True, text=first == TEXT_MESSAGE)
         self._count_sent()
         if self.sent % _TURNS == 0:
             await asyncio.sleep(0)  # a client that reads fast enough never makes us wait: yield to other tasks
@@ -239,7 +250,7 @@ class WebSocket:
         self._carrier = carrier
         config = carrier.context.config
         self._limit_frames = config.limit_websocket_frames
-        self._limit_queue = config.limit_websocket_queue
+        self._queue = MessageQueue(config.limit_websocket_queue, carrier.context.loop)
         self._limit_message = self._core.max_message_size or 0
         self._create_future = carrier.context.loop.create_future
         self._meter = carrier.context.recorder.metrics
@@ -250,17 +261,18 @@ class WebSocket:
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         self._alive.heard = True
-        if self._unparsed:
+        if self._unparsed or self._stalled:
             self._unparsed += data
             self._regulate()
-        elif start := self._cutter.whole_frame(data):
-            if not (data[0] in PLAIN_MESSAGES and self._message is None and self._take_plain(data, start)):
-                self._parse(data)
-            if self._queued > self._limit_queue or self._carrier.out.paused:
-                self._regulate()
         else:
-            self._unparsed = data
-            self._parse_pending()
+            whole = SHORT_MESSAGES.get(data[:2]) == len(data)  # it could be the most frequent case: a short message
+            if whole and self._message is None and self._partial is None and self._cutter.between:
+                content = apply_mask(data[6:], data[2:6])
+                self._put_text(content) if data[0] == TEXT_MESSAGE else self._put(content)
+            else:
+                self._receive(data)
+            if self._unparsed or self._queue.full or self._carrier.out.paused:
+                self._regulate()
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -285,7 +297,7 @@ class WebSocket:
     def describe(self) -> str:
         """Return its state in a few words, for the report of SIGUSR1."""
         text = f"WebSocket, {self.state.name.lower()}, {self.received} received, {self.sent} sent"
-        return f"{text}, {len(self._queue)} wait for the handler" if self._queue else text
+        return f"{text}, {len(self._queue.messages)} wait for the handler" if self._queue.messages else text
 
     # For `Keepalive`.
 
@@ -316,7 +328,7 @@ class WebSocket:
     @property
     def _crowded(self) -> bool:
         """Whether parsing is paused: the queue is full, or the client does not read."""
-        return (self._queued > self._limit_queue and not self._discards) or self._carrier.out.paused
+        return (self._queue.full and not self._discards) or self._carrier.out.paused
 
     def _regulate(self) -> None:
         """Pause or resume parsing and reading."""
@@ -335,16 +347,51 @@ class WebSocket:
                 self._carrier.resume_reading()
 
     def _parse_pending(self) -> None:
-        """Parse bytes that wait, up to `_WORK` frames."""
+        """Parse bytes that wait."""
         self._scheduled = False
-        data = self._unparsed
-        if data and not self._crowded and self.state is not CLOSED:
-            size = self._cutter.cut(data, _WORK)
-            self._unparsed = data[size:]
-            self._parse(data[:size])
+        if self._unparsed and not self._crowded and self.state is not CLOSED:
+            data, self._unparsed = self._unparsed, b""
+            self._receive(data)
         if self._eof and not self._unparsed:
             self._lose()
         self._regulate()
+
+    def _receive(self, data: bytes) -> None:
+        """Parse bytes, up to `_WORK` frames; what remains waits in `_unparsed`."""
+        if self._partial is not None:
+            whole = self._partial.add(data)
+            if whole is None:
+                return
+            self._partial = None
+            data = whole
+        at, work = self._receive_plain(data) if self._message is None and self._cutter.between else (0, _WORK)
+        if at < len(data) and work > 0:
+            rest = data[at:]
+            size = self._cutter.cut(rest, work)
+            self._parse(rest[:size])
+            at += size
+        self._unparsed = data[at:]
+
+    def _receive_plain(self, data: bytes) -> tuple[int, int]:
+        """Take the messages before the first frame that is for the core.
+
+        Returns:
+            The position of that frame, and how many frames may still be parsed.
+        """
+        at, size, work = 0, len(data), _WORK
+        while at < size and work > 0:
+            start, end = plain_frame(data, at, self._limit_message)
+            if end > size:
+                self._partial = PartialFrame(data[at:], end - size)
+                return size, 0
+            if not start:
+                break
+            content = unmasked(data, start, end)
+            if not (self._put_text(content) if data[at] == TEXT_MESSAGE else self._put(content)):
+                return size, 0
+            at = end
+            work -= frame_work(end - start)
+        return at, work
 
     def _parse(self, data: bytes) -> None:
         """Parse bytes by the core, take their frames, and send the core's output (pongs, Close)."""
@@ -359,37 +406,19 @@ class WebSocket:
         elif core.close_rcvd is not None:
             self._end(self._closed_by_both())
 
-    def _take_plain(self, data: bytes, start: int) -> bool:
-        """Take a message that is one frame and not compressed, without the core; return False if it is too long."""
-        if len(data) - start > self._limit_message:
-            return False
-        content = unmasked(data, start)
-        if data[0] == TEXT_MESSAGE:
-            try:
-                self._put(content.decode())
-            except UnicodeDecodeError as error:
-                self._fail_decoding(error)
-        else:
-            self._put(content)
-        return True
-
     def _take_frame(self, frame: Frame) -> bool:
         """Take a frame; return False if it is invalid, and the connection has failed."""
         opcode = frame.opcode
         if opcode is TEXT and frame.fin:
-            try:
-                self._put(str(frame.data, "utf-8"))
-            except UnicodeDecodeError as error:
-                return self._fail_decoding(error)
-        elif opcode is BINARY and frame.fin:
-            self._put(frame.data if type(frame.data) is bytes else bytes(frame.data))
-        elif opcode is TEXT or opcode is BINARY:
+            return self._put_text(frame.data)
+        if opcode is BINARY and frame.fin:
+            return self._put(frame.data if type(frame.data) is bytes else bytes(frame.data))
+        if opcode is TEXT or opcode is BINARY:
             self._message = FragmentedMessage(text=opcode is TEXT)
-            return self._take_fragment(self._message, frame)
-        elif opcode is CONT:
+        if opcode is TEXT or opcode is BINARY or opcode is CONT:
             assert self._message is not None
             return self._take_fragment(self._message, frame)
-        elif opcode is PONG and self._pings is not None:
+        if opcode is PONG and self._pings is not None:
             self._pings.answered(bytes(frame.data))
         return True
 
@@ -406,31 +435,28 @@ class WebSocket:
             self._put(whole)
         return True
 
-    def _begin_wait(self) -> "asyncio.Future[None]":
-        """Return a future that is done when there is a message, or when the WebSocket is closed."""
-        if self._waiter is not None and not self._waiter.done():
-            raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
-        self._waiter = waiter = self._create_future()
-        return waiter
-
     def _take(self) -> Message:
-        """Remove a message from the queue, and return it."""
-        message = self._queue.popleft()
-        self._queued -= len(message) + _OVERHEAD
+        message = self._queue.take()
         if self._stalled:
             self._regulate()
         return message
 
-    def _put(self, message: Message) -> None:
+    def _put_text(self, content: Any) -> bool:
+        """Queue a text message; return False if it is not UTF-8, and the connection has failed."""
+        try:
+            message = str(content, "utf-8")
+        except UnicodeDecodeError as error:
+            return self._fail_decoding(error)
+        return self._put(message)
+
+    def _put(self, message: Message) -> bool:
+        """Queue a message; return True."""
         self.received += 1
         if self._meter is not None:
             self._meter.messages_received += 1
-        if self._discards:
-            return
-        self._queue.append(message)
-        self._queued += len(message) + _OVERHEAD
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if not self._discards:
+            self._queue.put(message)
+        return True
 
     # Sending.
 
@@ -442,14 +468,6 @@ class WebSocket:
             self._alive.spoke = True
             self.size += size
             out.send(data)
-
-    def _send_plain(self, data: bytes, *, text: bool) -> None:
-        """Send a message as one frame, not compressed, without the core."""
-        out = self._carrier.out
-        if not out.closing:
-            self._alive.spoke = True
-            self.size += len(data)
-            out.send([frame_head(TEXT_MESSAGE if text else BINARY_MESSAGE, len(data)), data])
 
     def _count_sent(self) -> None:
         self.sent += 1
@@ -474,18 +492,8 @@ class WebSocket:
         except ClientDisconnected:
             raise self._closed_error() from None
 
-    async def _send_pieces(self, data: bytes, *, text: bool) -> None:
-        """Send a large message in several frames, so that its compression does not block the loop."""
-        pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
-        await self._send_all(each(pieces), text=text)
-
     async def _send_fragments(self, fragments: Any) -> None:
-        if isinstance(fragments, AsyncIterable):
-            iterator = aiter(fragments)
-        elif isinstance(fragments, Iterable) and not isinstance(fragments, Mapping):
-            iterator = each(fragments)
-        else:
-            raise TypeError(f"a message is str, bytes, or an iterable of these, not {type(fragments).__name__}")
+        iterator = iterator_of(fragments)
         first = await anext(iterator, None)
         if first is not None:
             text = isinstance(first, str)
@@ -561,10 +569,7 @@ class WebSocket:
 
     def _lose(self) -> None:
         """The connection is lost without a Close frame of the client."""
-        if self._close is not None:
-            self._end(ConnectionClosed(*self._close, by_client=False))
-        else:
-            self._end(ConnectionClosed(1006, by_client=True))
+        self._end(self._closed_error())
 
     def _fail_decoding(self, error: UnicodeDecodeError) -> bool:
         self.fail(1007, f"{error.reason} at position {error.start}")
@@ -583,13 +588,13 @@ class WebSocket:
             return
         self.state = CLOSED
         self._error = error
-        self._message = None
+        self._message = self._partial = None
         self._alive.stop()
         if self._meter is not None:
             self._meter.websockets -= 1
-        for waiter in (self._waiter, self._ended):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+        self._queue.wake()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         if self._pings is not None:
             self._pings.fail(self._closed_error)
         self._carrier.hang_up()

@@ -1,0 +1,314 @@
+"""Messages that do not pass through the core of `websockets`: the same as those that it would have parsed.
+
+The library parses each stream of bytes, and so does our WebSocket, in pieces: messages, answers and the code of the
+close are equal, whatever the frames are and wherever the stream is cut.
+"""
+
+import asyncio
+import codecs
+import tracemalloc
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from aiohttpd import BaseHTTPRequestHandler, Config, ConnectionClosed
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import ServerContext
+from aiohttpd.handlers.app import prepare
+from aiohttpd.handlers.websocket.plain import PartialFrame, plain_frame, unmasked
+from aiohttpd.testing import MemoryTransport
+
+from ..support.websocket_clients import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame, opening
+
+LIMIT = 70_000  # bytes of a message
+SIZES = [0, 1, 2, 125, 126, 127, 1023, 1024, 4096, 65535, 65536, LIMIT]
+
+
+class Outcome(NamedTuple):
+    """What a stream has led to.
+
+    Attributes:
+        messages: the messages.
+        pongs: the content of the Pong frames.
+        code: the code of the Close frame that was sent; None without one.
+    """
+
+    messages: list[str | bytes]
+    pongs: list[bytes]
+    code: int | None
+
+
+def of_the_library(stream: bytes) -> Outcome:
+    """What the library makes of the bytes."""
+    core = ServerProtocol(state=OPEN, max_size=LIMIT)
+    core.receive_data(stream)
+    messages: list[str | bytes] = []
+    content, text, decoder = bytearray(), False, codecs.getincrementaldecoder("utf-8")()
+    pongs: list[bytes] = []
+    for event in core.events_received():
+        assert isinstance(event, Frame)
+        if event.opcode is Opcode.PING:
+            pongs.append(bytes(event.data))
+        if event.opcode not in (TEXT, BINARY, CONT):
+            continue
+        if event.opcode is not Opcode.CONT:
+            content, text, decoder = bytearray(), event.opcode is Opcode.TEXT, codecs.getincrementaldecoder("utf-8")()
+        content += event.data
+        if text:
+            try:
+                decoder.decode(bytes(event.data), event.fin)
+            except UnicodeDecodeError:  # the library leaves that to its users
+                return Outcome(messages, pongs, 1007)
+        if event.fin:
+            messages.append(content.decode() if text else bytes(content))
+    sent = core.close_sent
+    return Outcome(messages, pongs, None if sent is None else int(sent.code))
+
+
+async def of_ours(pieces: list[bytes], *, with_the_handshake: bool = False) -> Outcome:
+    """What our WebSocket makes of the pieces; the loop turns after each of them."""
+    messages: list[str | bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        max_message_size = LIMIT
+
+        async def do_GET(self) -> None:
+            async with self.websocket() as socket:
+                try:
+                    while True:
+                        messages.append(await socket.receive())
+                except ConnectionClosed:
+                    return
+
+    loop = asyncio.get_running_loop()
+    context = ServerContext(prepare(Handler), Config(access_log=False), loop)
+    transport = MemoryTransport(loop)
+    transport.connect(HTTPConnection(context))
+    head = opening()
+    if with_the_handshake and pieces:
+        head, pieces = head + pieces[0], pieces[1:]
+    transport.feed(head)
+    for piece in pieces:
+        transport.feed(piece)
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    output = bytes(transport.output).partition(b"\r\n\r\n")[2]
+    transport.abort()
+    await asyncio.sleep(0)
+    context.deadlines.close()
+    pongs, code = [], None
+    while output:
+        first, length = output[0], output[1]
+        assert first in (0x80 | PONG, 0x80 | CLOSE)
+        assert length <= 125
+        content, output = output[2 : 2 + length], output[2 + length :]
+        if first == 0x80 | PONG:
+            pongs.append(content)
+        else:
+            code = int.from_bytes(content[:2]) if content else 1005
+    return Outcome(messages, pongs, code)
+
+
+def in_pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
+    """The stream, cut at positions in thousandths of its length."""
+    places = sorted({len(stream) * cut // 1000 for cut in cuts} | {0, len(stream)})
+    return [stream[start:end] for start, end in pairwise(places)]
+
+
+def longer_header(opcode: int, data: bytes, size: int) -> bytes:
+    """A frame whose length has more bytes than it needs."""
+    short = frame(opcode, data)
+    assert len(data) < 126
+    return short[:1] + (b"\xfe" if size == 2 else b"\xff") + len(data).to_bytes(size) + short[2:]
+
+
+texts = st.sampled_from(["", "a", "é", "€" * 41, "😀" * 32, "x" * 125, "x" * 126, "ü" * 700, "y" * 65536])
+usual = st.one_of(
+    st.builds(lambda text: frame(TEXT, text.encode()), texts),
+    st.builds(lambda size: frame(BINARY, (bytes(range(256)) * (size // 256 + 1))[:size]), st.sampled_from(SIZES)),
+    st.builds(lambda data: frame(PING, data), st.binary(max_size=125)),
+    st.just(frame(PONG)),
+    st.just(frame(TEXT, b"\xe2\x82", fin=False) + frame(PING, b"!") + frame(CONT, b"\xac")),
+    st.just(frame(BINARY, b"a", fin=False) + frame(CONT, b"b", fin=False) + frame(CONT, b"")),
+    st.builds(longer_header, st.sampled_from([TEXT, BINARY]), st.just(b"abc"), st.sampled_from([2, 8])),
+)
+HOSTILE = {
+    "not masked": frame(TEXT, b"abc", masked=False),
+    "not masked, long": frame(BINARY, bytes(300), masked=False),
+    "RSV1": frame(TEXT, b"abc", rsv=4),
+    "RSV2": frame(BINARY, b"", rsv=2),
+    "reserved opcode": frame(3, b"abc"),
+    "reserved control opcode": frame(11, b"abc"),
+    "too long": frame(BINARY, bytes(LIMIT + 1)),
+    "2**63": b"\x82\xff" + (1 << 63).to_bytes(8) + b"mask" + b"content",
+    "2**64 - 1": b"\x81\xff" + b"\xff" * 8 + b"mask" + b"content",
+    "not UTF-8": frame(TEXT, b"abc\xff"),
+    "UTF-8, not complete": frame(TEXT, "€".encode()[:2]),
+    "surrogate": frame(TEXT, b"\xed\xa0\x80"),
+    "continuation of nothing": frame(CONT, b"abc"),
+    "message in a message": frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"),
+    "message in a long message": frame(BINARY, bytes(70), fin=False) + frame(BINARY, bytes(65536)),
+    "fragmented ping": frame(PING, b"a", fin=False),
+    "long ping": frame(PING, bytes(126)),
+    "close": close_frame(1000, "bye"),
+    "close without a code": frame(CLOSE),
+    "close of one byte": frame(CLOSE, b"\x03"),
+    "fragments, too long": frame(BINARY, bytes(LIMIT), fin=False) + frame(CONT, b"!"),
+}
+
+
+@given(st.lists(usual, max_size=6), st.lists(st.integers(0, 1000), max_size=6), st.booleans())
+@example([frame(BINARY, bytes(65536))], [999], False)
+@example([frame(BINARY, bytes(65536))], [1, 500, 900], True)
+@example([frame(TEXT, b"a")] * 600, [], False)
+def test_streams(frames: list[bytes], cuts: list[int], early: bool) -> None:
+    stream = b"".join(frames)
+    outcome = asyncio.run(of_ours(in_pieces(stream, cuts), with_the_handshake=early))
+    assert outcome == of_the_library(stream)
+
+
+@given(
+    st.lists(usual, max_size=3),
+    st.sampled_from(sorted(HOSTILE)),
+    st.lists(usual, max_size=2),
+    st.lists(st.integers(0, 1000), max_size=6),
+)
+def test_streams_with_an_error_or_a_close(before: list[bytes], kind: str, after: list[bytes], cuts: list[int]) -> None:
+    """What follows is dropped, the handler gets what was before."""
+    stream = b"".join(before) + HOSTILE[kind]
+    outcome = asyncio.run(of_ours(in_pieces(stream + b"".join(after), cuts)))
+    expected = of_the_library(stream)
+    assert (outcome.messages, outcome.code) == (expected.messages, expected.code)
+    assert outcome.code is not None
+    if outcome.code == 1007:  # those of the same piece are dropped: the connection has failed
+        assert outcome.pongs == expected.pongs[: len(outcome.pongs)]
+    else:
+        assert outcome.pongs == expected.pongs
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+def test_each_error_cut_at_each_byte_of_its_header(kind: str) -> None:
+    stream = frame(TEXT, b"first") + HOSTILE[kind]
+    expected = of_the_library(stream)
+
+    async def each_cut() -> None:
+        for cut in range(1, min(len(stream), 32)):
+            assert await of_ours([stream[:cut], stream[cut:]]) == expected, cut
+
+    asyncio.run(each_cut())
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        frame(TEXT, "aé€😀".encode()) + frame(BINARY, b"\xff" * 3) + frame(TEXT, b""),
+        frame(TEXT, "€".encode() * 43),
+        frame(BINARY, bytes(126)) + frame(PING, b"?") + frame(TEXT, b"x"),
+    ],
+)
+def test_streams_cut_at_each_byte(stream: bytes) -> None:
+    expected = of_the_library(stream)
+
+    async def each_cut() -> None:
+        for cut in range(1, len(stream)):
+            assert await of_ours([stream[:cut], stream[cut:]]) == expected, cut
+        assert await of_ours([stream[at : at + 1] for at in range(len(stream))]) == expected
+
+    asyncio.run(each_cut())
+
+
+# The functions.
+
+
+@given(st.binary(max_size=20), st.integers(0, 20), st.integers(0, 300))
+def test_any_bytes(data: bytes, at: int, limit: int) -> None:
+    """What is found lies after the header, and is no longer than the limit."""
+    start, end = plain_frame(data, at, limit)
+    if start:
+        assert at + 6 <= start <= min(len(data), at + 14)
+        assert 0 <= end - start <= limit
+        assert data[at] in (0x81, 0x82)
+        assert data[at + 1] & 0x80
+    else:
+        assert end == 0
+
+
+@given(st.binary(max_size=3000), st.binary(max_size=5))
+def test_masks(content: bytes, before: bytes) -> None:
+    data = before + frame(BINARY, content)
+    start, end = plain_frame(data, len(before), 3000)
+    assert end == len(data)
+    assert unmasked(data, start, end) == content
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), min_size=2, max_size=10), st.integers(0, 40))
+def test_partial_frames(pieces: list[bytes], more: int) -> None:
+    """The frame is there with its last byte; what has arrived after it follows."""
+    total = sum(map(len, pieces))
+    size = max(len(pieces[0]) + 1, total - min(more, len(pieces[-1]) - 1))
+    partial = PartialFrame(pieces[0], size - len(pieces[0]))
+    got: Any = None
+    seen = len(pieces[0])
+    for piece in pieces[1:]:
+        got = partial.add(piece)
+        seen += len(piece)
+        assert (got is None) is (seen < size)
+        if got is not None:
+            break
+    assert got is None or got == b"".join(pieces)[:seen]
+
+
+def test_a_dribbled_frame_takes_no_more_memory_than_its_bytes() -> None:
+    """16 MiB in pieces of two bytes would be 450 MB as a list of them."""
+    partial = PartialFrame(b"\x82\xff" + bytes(12), 200_000)
+    tracemalloc.start()
+    try:
+        for number in range(99_999):
+            assert partial.add(number.to_bytes(4)[-2:]) is None
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 400_000
+
+
+# Sending.
+
+
+async def writes_of(burst: bytes) -> tuple[int, bytes]:
+    """How often an echo writes for one piece of bytes, and what."""
+
+    class Handler(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            async with self.websocket() as socket:
+                async for message in socket:
+                    await socket.send(message)
+
+    loop = asyncio.get_running_loop()
+    context = ServerContext(prepare(Handler), Config(access_log=False), loop)
+    transport = MemoryTransport(loop)
+    transport.connect(HTTPConnection(context))
+    transport.feed(opening())
+    await asyncio.sleep(0)
+    before, head = transport.writes, len(transport.output)
+    transport.feed(burst)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    output, writes = bytes(transport.output[head:]), transport.writes - before
+    transport.abort()
+    await asyncio.sleep(0)
+    context.deadlines.close()
+    return writes, output
+
+
+async def test_answers_to_a_burst_are_sent_together() -> None:
+    writes, output = await writes_of(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
+    assert output == b"".join(b"\x81\x01%d" % number for number in range(10))
+    assert writes == 1
+    assert await writes_of(frame(TEXT, b"x")) == (1, b"\x81\x01x")
