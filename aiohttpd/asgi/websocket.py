@@ -97,7 +97,14 @@ class WebSocketExchange:
         """
         kind: str = message["type"]
         if kind == "websocket.send" and self._socket is not None:
-            await self._send(self._socket, message)
+            content = _content(message)
+            if self._closes:
+                raise ContractError("'websocket.send' was sent after websocket.close")
+            try:
+                await self._socket.send(content)
+            except ConnectionClosed:
+                self.told_gone = True
+                raise
         elif kind.startswith(_DENIAL):
             await self._deny(kind, message)
         elif self._denied:
@@ -142,23 +149,6 @@ class WebSocketExchange:
         self._denied = True
         self._answered.set()
 
-    async def _send(self, socket: "WebSocket", message: Message) -> None:
-        text, data = message.get("text"), message.get("bytes")
-        if (text is None) is (data is None):
-            raise ValueError("websocket.send has either text or bytes")
-        if text is not None and not isinstance(text, str):
-            raise TypeError(f"text of websocket.send is str, not {text!r}")
-        if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"bytes of websocket.send are bytes, not {data!r}")
-        content: Any = data if text is None else text
-        if self._closes:
-            raise ContractError("'websocket.send' was sent after websocket.close")
-        try:
-            await socket.send(content)
-        except ConnectionClosed:
-            self.told_gone = True
-            raise
-
     async def _close(self, socket: "WebSocket", message: Message) -> None:
         if self._closes:
             raise ContractError("'websocket.close' was sent twice")
@@ -194,6 +184,25 @@ class WebSocketExchange:
             return True
         self._socket.abandon(1001)
         return False
+
+
+def _content(message: Message) -> Any:
+    """Return the content of ``websocket.send``.
+
+    Raises:
+        TypeError: it has a wrong type.
+        ValueError: there is none, or both text and bytes.
+    """
+    text, data = message.get("text"), message.get("bytes")
+    if (text is None) is (data is None):
+        raise ValueError("websocket.send has either text or bytes")
+    if text is None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"bytes of websocket.send are bytes, not {data!r}")
+        return data
+    if not isinstance(text, str):
+        raise TypeError(f"text of websocket.send is str, not {text!r}")
+    return text
 
 
 def _pairs(headers: Iterable[Iterable[bytes]]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 So one callback can be given a bounded number of frames. Whether frames are valid, the parser of ``websockets`` checks.
 """
 
-__all__ = ["FrameCutter", "frame_work"]
+__all__ = ["FrameCutter", "frame_work", "whole_frame"]
 
 # So many bytes of content (as a power of two) count as one more frame: 16 compressed bytes may become 16 KiB.
 _PLAIN, _COMPRESSED = 12, 4
@@ -14,6 +14,19 @@ _LENGTHS = {126: 2, 127: 8}  # bytes of the extended payload length, by the valu
 def frame_work(length: int) -> int:
     """Return the work for a frame whose content has so many bytes and is not compressed."""
     return 1 + (length >> _PLAIN)
+
+
+def whole_frame(data: bytes) -> int:
+    """Return where the content begins if the bytes are exactly one masked frame, else 0."""
+    size = len(data)
+    if size < 6:
+        return 0
+    length = data[1] - 0x80  # negative if the frame is not masked, which is an error
+    if length + 6 == size:
+        return 6 if length < 126 else 0
+    if length == 126:
+        return 8 if size == int.from_bytes(data[2:4]) + 8 else 0
+    return 14 if length == 127 and size == int.from_bytes(data[2:10]) + 14 else 0
 
 
 class FrameCutter:

@@ -6,24 +6,21 @@ Owns header and mask of such frames. All other frames, and all errors, are left 
 import struct
 
 try:
-    from websockets.speedups import apply_mask as apply_mask
+    from websockets.speedups import apply_mask
 except ImportError:  # ``websockets`` was installed without its C extension
-    from websockets.utils import apply_mask as apply_mask
+    from websockets.utils import apply_mask
 
 __all__ = [
-    "BINARY_MESSAGE", "SHORT_MESSAGES", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "frame_head", "plain_frame",
-    "unmasked",
+    "BINARY_MESSAGE", "PLAIN_MESSAGES", "TEXT_MESSAGE", "PartialFrame", "frame_head", "plain_frame", "unmasked",
 ]  # fmt: skip
 
 # The first byte of a frame: FIN and the opcode.
 TEXT_MESSAGE = 0x81
 BINARY_MESSAGE = 0x82
-_FIRST = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
+PLAIN_MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
 
 _SHORT = 1024  # up to so many bytes a copy is faster than a memoryview
-_SMALL_HEADS = {first: [bytes((first, length)) for length in range(126)] for first in _FIRST}
-# The size of the frame of a message of at most 125 bytes, by its first two bytes.
-SHORT_MESSAGES = {bytes((first, 0x80 + length)): 6 + length for first in _FIRST for length in range(126)}
+_SMALL_HEADS = {first: [bytes((first, length)) for length in range(126)] for first in PLAIN_MESSAGES}
 _pack_medium = struct.Struct("!BBH").pack
 _pack_large = struct.Struct("!BBQ").pack
 
@@ -41,7 +38,7 @@ def plain_frame(data: bytes, at: int, limit: int) -> tuple[int, int]:
         frames, for errors, and if the header is not complete.
     """
     size = len(data)
-    if size - at < 6 or data[at] not in _FIRST:
+    if size - at < 6 or data[at] not in PLAIN_MESSAGES:
         return 0, 0
     start = at + 6
     length = data[at + 1] - 0x80  # negative if the frame is not masked, which is an error

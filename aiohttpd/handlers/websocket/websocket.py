@@ -16,21 +16,12 @@ from websockets.frames import Close, Frame, Opcode
 from ...engine.upgraded import Carrier, MessageMeter
 from ...errors import ClientDisconnected, ConnectionClosed
 from ...wire.request import Request
-from .cutter import FrameCutter, frame_work
+from .cutter import FrameCutter, frame_work, whole_frame
 from .fragments import FragmentedMessage, Message, encoded, iterator_of, pieces
 from .keepalive import Keepalive
 from .message_queue import MessageQueue
 from .pings import Pings
-from .plain import (
-    BINARY_MESSAGE,
-    SHORT_MESSAGES,
-    TEXT_MESSAGE,
-    PartialFrame,
-    apply_mask,
-    frame_head,
-    plain_frame,
-    unmasked,
-)  # fmt: skip
+from .plain import BINARY_MESSAGE, PLAIN_MESSAGES, TEXT_MESSAGE, PartialFrame, frame_head, plain_frame, unmasked
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
@@ -124,7 +115,9 @@ class WebSocket:
             if self._error is not None:
                 raise self._closed_error()
             await self._queue.wait()
-        return self._take()
+        if self._stalled:
+            return self._take_and_resume()
+        return self._queue.take()
 
     def __aiter__(self) -> "WebSocket":
         return self
@@ -135,7 +128,9 @@ class WebSocket:
             if self._error is not None:
                 raise StopAsyncIteration if self._error.normal else self._closed_error()
             await self._queue.wait()
-        return self._take()
+        if self._stalled:
+            return self._take_and_resume()
+        return self._queue.take()
 
     async def send(
         self,
@@ -177,7 +172,9 @@ class WebSocket:
             return
         else:
             self._send_fragment(data, first=True, last=True, text=first == TEXT_MESSAGE)
-        self._count_sent()
+        self.sent += 1
+        if self._meter is not None:
+            self._meter.messages_sent += 1
         if self.sent % _TURNS == 0:
             await asyncio.sleep(0)  # a client that reads fast enough never makes us wait: yield to other tasks
         if out.paused:
@@ -264,15 +261,17 @@ class WebSocket:
         if self._unparsed or self._stalled:
             self._unparsed += data
             self._regulate()
-        else:
-            whole = SHORT_MESSAGES.get(data[:2]) == len(data)  # it could be the most frequent case: a short message
-            if whole and self._message is None and self._partial is None and self._cutter.between:
-                content = apply_mask(data[6:], data[2:6])
+            return
+        if self._partial is None and self._cutter.between and (start := whole_frame(data)):
+            if data[0] in PLAIN_MESSAGES and self._message is None and len(data) - start <= self._limit_message:
+                content = unmasked(data, start, len(data))
                 self._put_text(content) if data[0] == TEXT_MESSAGE else self._put(content)
             else:
-                self._receive(data)
-            if self._unparsed or self._queue.full or self._carrier.out.paused:
-                self._regulate()
+                self._parse(data)
+        else:
+            self._receive(data)
+        if self._unparsed or self._queue.full or self._carrier.out.paused:
+            self._regulate()
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -435,10 +434,9 @@ class WebSocket:
             self._put(whole)
         return True
 
-    def _take(self) -> Message:
+    def _take_and_resume(self) -> Message:
         message = self._queue.take()
-        if self._stalled:
-            self._regulate()
+        self._regulate()
         return message
 
     def _put_text(self, content: Any) -> bool:
@@ -468,11 +466,6 @@ class WebSocket:
             self._alive.spoke = True
             self.size += size
             out.send(data)
-
-    def _count_sent(self) -> None:
-        self.sent += 1
-        if self._meter is not None:
-            self._meter.messages_sent += 1
 
     def _check_open(self) -> None:
         if self.state is not OPEN:
@@ -514,7 +507,9 @@ class WebSocket:
                 await self._writable()
             self._check_open()
             self._send_fragment(b"", first=False, last=True, text=text)
-            self._count_sent()
+            self.sent += 1
+            if self._meter is not None:
+                self._meter.messages_sent += 1
         except BaseException:
             if begun and self.state is OPEN:
                 self.fail(1011, "a message could not be completed")
