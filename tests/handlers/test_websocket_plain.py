@@ -7,12 +7,16 @@ close are equal, whatever the frames are and wherever the stream is cut.
 import asyncio
 import codecs
 import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -22,9 +26,21 @@ from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.handlers.app import prepare
 from aiohttpd.handlers.websocket.plain import PartialFrame, plain_frame, unmasked
+from aiohttpd.handlers.websocket.websocket import WebSocket
 from aiohttpd.testing import MemoryTransport
 
-from ..support.websocket_clients import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame, opening
+from ..support.websocket_clients import (
+    BINARY,
+    CLOSE,
+    CONT,
+    DEFLATE,
+    PING,
+    PONG,
+    TEXT,
+    close_frame,
+    frame,
+    opening,
+)  # fmt: skip
 
 LIMIT = 70_000  # bytes of a message
 SIZES = [0, 1, 2, 125, 126, 127, 1023, 1024, 4096, 65535, 65536, LIMIT]
@@ -44,9 +60,11 @@ class Outcome(NamedTuple):
     code: int | None
 
 
-def of_the_library(stream: bytes) -> Outcome:
+def of_the_library(stream: bytes, *, deflate: bool = False) -> Outcome:
     """What the library makes of the bytes."""
     core = ServerProtocol(state=OPEN, max_size=LIMIT)
+    if deflate:
+        core.extensions = [PerMessageDeflate(False, False, 15, 12)]
     core.receive_data(stream)
     messages: list[str | bytes] = []
     content, text, decoder = bytearray(), False, codecs.getincrementaldecoder("utf-8")()
@@ -71,7 +89,7 @@ def of_the_library(stream: bytes) -> Outcome:
     return Outcome(messages, pongs, None if sent is None else int(sent.code))
 
 
-async def of_ours(pieces: list[bytes], *, with_the_handshake: bool = False) -> Outcome:
+async def of_ours(pieces: list[bytes], *, with_the_handshake: bool = False, deflate: bool = False) -> Outcome:
     """What our WebSocket makes of the pieces; the loop turns after each of them."""
     messages: list[str | bytes] = []
 
@@ -90,7 +108,7 @@ async def of_ours(pieces: list[bytes], *, with_the_handshake: bool = False) -> O
     context = ServerContext(prepare(Handler), Config(access_log=False), loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(context))
-    head = opening()
+    head = opening(DEFLATE) if deflate else opening()
     if with_the_handshake and pieces:
         head, pieces = head + pieces[0], pieces[1:]
     transport.feed(head)
@@ -224,6 +242,27 @@ def test_streams_cut_at_each_byte(stream: bytes) -> None:
     asyncio.run(each_cut())
 
 
+@given(
+    st.lists(st.tuples(texts, st.booleans()), max_size=8),
+    st.sampled_from([b"", frame(TEXT, b"\xff" * 9, rsv=4), frame(BINARY, b"", rsv=2), frame(TEXT, b"\xff")]),
+    st.lists(st.integers(0, 1000), max_size=6),
+)
+def test_compressed_and_other_messages_in_turns(messages: list[tuple[str, bool]], last: bytes, cuts: list[int]) -> None:
+    """The context of the compression is that of the compressed messages alone."""
+    compressor = zlib.compressobj(wbits=-12)
+    stream = b""
+    for text, compressed in messages:
+        data = text.encode()
+        if compressed:
+            data = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        stream += frame(TEXT, data, rsv=4 if compressed else 0)
+    stream += last
+    outcome = asyncio.run(of_ours(in_pieces(stream, cuts), deflate=True))
+    assert outcome == of_the_library(stream, deflate=True)
+    assert outcome.messages == [text for text, _ in messages]
+    assert (outcome.code is None) is (not last)
+
+
 # The functions.
 
 
@@ -281,34 +320,84 @@ def test_a_dribbled_frame_takes_no_more_memory_than_its_bytes() -> None:
 # Sending.
 
 
-async def writes_of(burst: bytes) -> tuple[int, bytes]:
-    """How often an echo writes for one piece of bytes, and what."""
+@asynccontextmanager
+async def echo_in_memory(pause: asyncio.Event | None = None) -> AsyncIterator[tuple[MemoryTransport, WebSocket]]:
+    """An open WebSocket of an echo, which waits for an event after each answer."""
+    opened: list[WebSocket] = []
 
     class Handler(BaseHTTPRequestHandler):
         async def do_GET(self) -> None:
             async with self.websocket() as socket:
+                opened.append(socket)
                 async for message in socket:
                     await socket.send(message)
+                    if pause is not None:
+                        await pause.wait()
 
     loop = asyncio.get_running_loop()
     context = ServerContext(prepare(Handler), Config(access_log=False), loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(context))
     transport.feed(opening())
-    await asyncio.sleep(0)
-    before, head = transport.writes, len(transport.output)
-    transport.feed(burst)
-    for _ in range(10):
-        await asyncio.sleep(0)
-    output, writes = bytes(transport.output[head:]), transport.writes - before
+    await turns()
+    transport.output.clear()
+    transport.writes = 0
+    yield transport, opened[0]
     transport.abort()
-    await asyncio.sleep(0)
+    await turns()
     context.deadlines.close()
-    return writes, output
+
+
+async def turns(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_answers_to_a_burst_are_sent_together() -> None:
-    writes, output = await writes_of(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
-    assert output == b"".join(b"\x81\x01%d" % number for number in range(10))
-    assert writes == 1
-    assert await writes_of(frame(TEXT, b"x")) == (1, b"\x81\x01x")
+    async with echo_in_memory() as (transport, _):
+        transport.feed(b"".join(frame(TEXT, b"%d" % number) for number in range(10)))
+        await turns()
+        assert transport.output == b"".join(b"\x81\x01%d" % number for number in range(10))
+        assert transport.writes == 1
+        transport.feed(frame(TEXT, b"x"))
+        await turns()
+        assert transport.writes == 2
+
+
+async def test_an_answer_does_not_wait_for_those_to_the_rest_of_the_burst() -> None:
+    pause = asyncio.Event()
+    async with echo_in_memory(pause) as (transport, _):
+        transport.feed(frame(TEXT, b"a") + frame(TEXT, b"b"))
+        await turns()
+        assert transport.output == b"\x81\x01a"
+        pause.set()
+        await turns()
+        assert transport.output == b"\x81\x01a\x81\x01b"
+
+
+async def test_pongs_and_the_close_come_in_order_after_answers_that_are_held_back() -> None:
+    async with echo_in_memory() as (transport, _):
+        transport.feed(frame(TEXT, b"a") + frame(TEXT, b"b"))
+        await asyncio.sleep(0)  # the handler has sent both, the loop has not turned
+        transport.feed(frame(PING, b"?") + close_frame(1000))
+        await turns()
+        assert transport.output == b"\x81\x01a\x81\x01b\x8a\x01?\x88\x02\x03\xe8"
+
+
+# Bounds.
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(126)])
+async def test_one_callback_takes_so_many_messages(content: bytes) -> None:
+    """Other connections are served between two parts of a flood of small messages."""
+    async with echo_in_memory() as (transport, socket):
+        transport.feed(frame(BINARY, content) * 1000)
+        assert socket.received == 256
+        await turns(20)
+        assert socket.received == socket.sent == 1000
+
+
+async def test_one_callback_takes_so_many_bytes() -> None:
+    async with echo_in_memory() as (transport, socket):
+        transport.feed(frame(BINARY, bytes(65536)) * 100)
+        assert 0 < socket.received <= 16
