@@ -203,7 +203,7 @@ SERVERS: dict[str, tuple[Callable[..., Any], str, Asking]] = {
 
 def table() -> str:
     lines = [
-        "| | 200 starts and stops, CPU of it | a stop: median, slowest | 1,000 requests, CPU | ten at once, 0.2 s each |",
+        "| | 200 starts and stops, CPU | a stop: median, slowest | 1,000 requests, CPU | ten at once, 0.2 s each |",
         "|---|---|---|---|---|",
     ]
     for name, (server, module, ask) in SERVERS.items():
