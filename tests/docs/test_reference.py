@@ -86,6 +86,37 @@ def test_refusals() -> None:
     assert sorted(texts - set(rows)) == []
 
 
+def messages_of(path: Path) -> set[str]:
+    """Texts that a module logs or writes to stderr; what is formatted into them is a star."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(node, ast.Call) and node.args):
+            continue
+        called, text = ast.unparse(node.func), node.args[0]
+        if called != "say" and not re.search(r"(error_logger|\"aiohttpd\.error\"\))\.\w+$", called.replace("'", '"')):
+            continue
+        if isinstance(text, ast.JoinedStr):
+            found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in text.values))
+        elif isinstance(text, ast.Constant):
+            found.add(re.sub(r"%[a-z]", "*", str(text.value)))
+    return found
+
+
+def test_messages() -> None:
+    """Each message that the server logs or prints has a row. Those after "aiohttpd: " are errors at the start."""
+    section = page("errors.md").split("## While it runs")[1]
+    rows = [re.sub(r"\*([^*]+)\*", r"\1", row) for row in re.findall(r"^\| (.*?) \|", section, re.MULTILINE)]
+    texts = {text for path in (ROOT / "aiohttpd").rglob("*.py") for text in messages_of(path)}
+    assert len(texts) > 30
+    texts -= {"*", "  *", "aiohttpd: *"}  # tracebacks and reports; the URLs of the line before; errors at the start
+    missing = [
+        text
+        for text in sorted(texts)
+        if not any(re.fullmatch(".*".join(map(re.escape, text.split("*"))), row) for row in rows)
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_links_of_the_repository(name: str) -> None:
     """Links to files hold. Sphinx checks those inside of the documentation."""
