@@ -55,7 +55,7 @@ class Config:
         ValueError: an option is out of its range; the text names it.
     """
 
-    access_log: bool = _option(True, "write one line for each answer on stderr", group="Logs and metrics")
+    access_log: bool = _option(True, "write one line for each response on stderr", group="Logs and metrics")
     access_log_format: str = _option(
         "http.server",
         "http.server, common, combined, json, none, or a line with {fields}",
@@ -71,9 +71,9 @@ class Config:
     health: str = _option(
         "", "path of a page that answers 200, and 503 when the server drains", unit="path", group="Logs and metrics"
     )
-    server_header: bool = _option(True, "send the Server field", group="Answers")
+    server_header: bool = _option(True, "send the Server field", group="Responses")
     debug: bool = _option(
-        False, "show tracebacks in the browser, on loopback only, while you write a program", group="Answers"
+        False, "show tracebacks in the browser, on loopback only, while you write a program", group="Responses"
     )
 
     timeout_head: float = _option(
@@ -93,7 +93,7 @@ class Config:
     )
     timeout_handshake: float = _option(10.0, "time for the TLS handshake", unit="seconds", group="Timeouts")
     timeout_handler: float = _option(
-        0.0, "time for a handler to begin its answer (503); 0: no limit", unit="seconds", group="Timeouts"
+        0.0, "time for a handler to begin its response (503); 0: no limit", unit="seconds", group="Timeouts"
     )
     timeout_linger: float = _option(
         2.0, "how long to wait for the client to close after a refusal", unit="seconds", group="Timeouts"
@@ -168,7 +168,7 @@ class Config:
         group="Limits",
     )
     limit_unsent: int = _option(
-        64 * MIB, "bytes of answers that may wait for a slow client in one connection", unit="bytes", group="Limits"
+        64 * MIB, "bytes of responses that may wait for a slow client in one connection", unit="bytes", group="Limits"
     )
     max_connections: int = _option(0, "open connections of a process, more get 503; 0: no limit", group="Limits")
     max_in_flight: int = _option(0, "requests of a process at a time, more get 503; 0: no limit", group="Limits")

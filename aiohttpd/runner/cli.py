@@ -295,13 +295,13 @@ _FILES = _options_of(
     "Files",
     click.option(
         "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
-        help="add a field to answers with a file or a listing, or to all answers of a handler; repeatable",
+        help="add a field to responses with a file or a listing, or to all responses of a handler; repeatable",
     ),
     click.option("--content-type", metavar="TYPE", help="of files with an unknown ending  [application/octet-stream]"),
     click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep files (Cache-Control)"),
     click.option(
         "--cors", metavar="[ORIGIN]", is_flag=False, flag_value="*",
-        help="let web pages of an origin, by default of any origin, read the answers",
+        help="let web pages of an origin, by default of any origin, read the responses",
     ),
     click.option(
         "--spa", metavar="[FILE]", is_flag=False, flag_value="index.html",

@@ -22,7 +22,7 @@ _port = click.option("-p", "--port", type=click.IntRange(0, 65535), default=8000
 _bind = click.option("-b", "--bind", metavar="ADDRESS", default="127.0.0.1", help="[127.0.0.1]")
 
 
-@click.command(short_help="Serve answers that are wrong, for tests of HTTP clients.")
+@click.command(short_help="Serve responses that are wrong, for tests of HTTP clients.")
 @_port
 @_bind
 def faults(port: int, bind: str) -> None:
@@ -45,7 +45,7 @@ def faults(port: int, bind: str) -> None:
 @_port
 @_bind
 def record(url: str, folder: str, secrets: tuple[str, ...], port: int, bind: str) -> None:
-    """Pass requests on to the server at URL, and write requests and answers to FOLDER.
+    """Pass requests on to the server at URL, and write requests and responses to FOLDER.
 
     \b
       aiohttpd record https://api.example.org tests/tape

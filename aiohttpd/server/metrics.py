@@ -177,7 +177,9 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
     for name, count in sorted(snapshot["requests"].items()):
         method, status = name.split()
         yield f'aiohttpd_requests_total{{method="{method}",status="{status}"}} {count}'
-    yield from _metric("request_duration_seconds", "histogram", "From the head of a request to the end of its answer.")
+    yield from _metric(
+        "request_duration_seconds", "histogram", "From the head of a request to the end of its response."
+    )
     for bound, count in zip(_BOUNDS, snapshot["buckets"], strict=True):
         yield f'aiohttpd_request_duration_seconds_bucket{{le="{bound}"}} {count}'
     total = sum(snapshot["requests"].values())
@@ -192,7 +194,7 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         snapshot, "content_received", "received_content_bytes_total", "counter", "Bytes of request bodies."
     )
     yield from _single(
-        snapshot, "aborted", "aborted_answers_total", "counter", "Answers whose client was gone before their end."
+        snapshot, "aborted", "aborted_answers_total", "counter", "Responses whose client was gone before their end."
     )
     yield from _single(snapshot, "websockets", "websockets", "gauge", "Open WebSockets.")
     yield from _by(
