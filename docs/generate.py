@@ -44,7 +44,10 @@ def option_tables() -> str:
         f"## {group}\n\n"
         + table(
             ["option", "flag", "default", "unit", "meaning"],
-            [[code(one.name), code(one.flag), code(one.default), one.unit or "–", one.help] for one in group_options],
+            [
+                [code(one.name), code(one.flag), code(one.default), one.unit or "none", one.help]
+                for one in group_options
+            ],
         )
         for group, group_options in groups.items()
     )
@@ -100,7 +103,7 @@ def metric_table() -> str:
     for name, meaning in re.findall(r"^# HELP (\S+) (.*)$", text, re.MULTILINE):
         [kind] = re.findall(rf"^# TYPE {name} (\w+)$", text, re.MULTILINE)
         labels = dict.fromkeys(re.findall(r"(\w+)=\"", "".join(re.findall(rf"^{name}\{{(.*?)\}}", text, re.MULTILINE))))
-        rows.append([code(name), kind, ", ".join(map(code, labels)) or "–", meaning])
+        rows.append([code(name), kind, ", ".join(map(code, labels)) or "none", meaning])
     return table(["metric", "type", "labels", "meaning"], rows)
 
 
