@@ -48,8 +48,10 @@ _PARTIAL_STATUSES = frozenset((206, 304))  # statuses whose fields describe the 
 _SETTLED = frozenset(("content-encoding", "content-digest", "repr-digest", "digest", "content-md5"))
 
 
-# Plans for heads that were seen before: many answers have the same fields.
-_known_plans: dict[tuple[int, int, bytes], list[bytes] | None] = {}
+# Plans for heads that were seen before: many answers have the same fields, among those by whose names it is decided.
+# They begin with one of these letters; Location, ETag and Set-Cookie, which differ, do not.
+_DECIDING_LETTERS = b"cdrvCDRV"  # Cache-Control, Content-..., Digest, Repr-Digest, Vary
+_known_plans: dict[tuple[int, int, bytes], bytes | None] = {}
 _KNOWN_PLANS = 256
 _LONGEST_KNOWN = 512  # bytes of fields
 
@@ -181,11 +183,14 @@ class _CompressingEncoder(EncoderWrapper):
         if head.own_chunks or (head.request.method == "CONNECT" and head.status < 300):
             return
         fields = _copy(head.fields)  # a handler may use the same object for several responses
-        key = head.status, self._minimum, b"".join(fields)
-        lines = _known_plans[key] if key in _known_plans else _new_plan(key, fields)
-        if lines is None:
+        key = head.status, self._minimum, b"".join([line for line in fields if line[0] in _DECIDING_LETTERS])
+        vary = _known_plans[key] if key in _known_plans else _new_plan(key, fields)
+        if vary is None:
             return
-        fields[:] = lines
+        if vary:
+            if b"\nvary:" in (b"\n" + key[2]).lower():
+                fields.drop("vary")
+            fields.append(vary)
         self._head = _changed(head, fields)
         if head.status == 304:
             self._tell_unchanged(fields)
@@ -365,18 +370,18 @@ def _copy(fields: ResponseFields) -> ResponseFields:
     return copy
 
 
-def _new_plan(key: tuple[int, int, bytes], fields: ResponseFields) -> list[bytes] | None:
-    """The fields of an answer that would be compressed for a client that takes it, with Vary; None for others."""
+def _new_plan(key: tuple[int, int, bytes], fields: ResponseFields) -> bytes | None:
+    """The line of Vary for an answer that would be compressed for a client that takes it; None for another answer.
+
+    It takes the place of those that are there. It is empty if they are enough.
+    """
     status, minimum, text = key
-    lines = None
-    if _is_suitable(status, fields, minimum):
-        _vary(fields)
-        lines = list(fields)
+    vary = _vary(fields) if _is_suitable(status, fields, minimum) else None
     if len(text) <= _LONGEST_KNOWN:
         if len(_known_plans) >= _KNOWN_PLANS:
             _known_plans.clear()
-        _known_plans[key] = lines
-    return lines
+        _known_plans[key] = vary
+    return vary
 
 
 def _is_suitable(status: int, fields: ResponseFields, minimum: int) -> bool:
@@ -404,11 +409,11 @@ def _has_token(value: str, token: str) -> bool:
     return token in [part.strip().lower() for part in value.split(",")]
 
 
-def _vary(fields: ResponseFields) -> None:
+def _vary(fields: ResponseFields) -> bytes:
     values = [value for name, value in fields.pairs() if name.lower() == "vary" and value]
-    if not any(_has_token(value, "*") or _has_token(value, "accept-encoding") for value in values):
-        fields.drop("vary")
-        fields.add("Vary", ", ".join([*values, "Accept-Encoding"]))
+    if any(_has_token(value, "*") or _has_token(value, "accept-encoding") for value in values):
+        return b""
+    return f"Vary: {', '.join([*values, 'Accept-Encoding'])}\r\n".encode("latin-1")
 
 
 def _weaken(fields: ResponseFields) -> None:

@@ -8,7 +8,6 @@ import base64
 import functools
 import hashlib
 import hmac
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -129,19 +128,24 @@ class _Auth(Layer):
         self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
         self._optional = optional
 
-    async def serve(self, app: App, request: Request, response: Any) -> None:
+    def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         values = request.headers.get_all("Authorization") or []
-        if values or not self._optional:
-            user = None
-            if len(values) == 1:
-                user = self._user(values[0])
-                if inspect.isawaitable(user):
-                    user = await user
-            if user is None or user is False:
-                raise self._challenge(missing=not values)
-            request.user = user
-        else:
+        if not values and self._optional:
             on_head(response, self._ask)
+            return app(request, response)
+        found: Any = self._user(values[0]) if len(values) == 1 else None
+        if _is_awaitable(found):
+            return self._serve_found(found, app, request, response)
+        if found is None or found is False:
+            raise self._challenge(missing=not values)
+        request.user = found
+        return app(request, response)
+
+    async def _serve_found(self, found: Awaitable[Any], app: App, request: Request, response: Any) -> None:
+        user = await found
+        if user is None or user is False:
+            raise self._challenge(missing=False)
+        request.user = user
         await app(request, response)
 
     def _ask(self, head: ResponseHead, fields: ResponseFields) -> None:
@@ -214,7 +218,7 @@ class BasicAuth(_Auth):
             known = self._passwords.get(name, b"\0" * 32)  # no digest, so nothing is equal to it
             return name if hmac.compare_digest(_digest(_encoded(password)), known) else None
         found = self._check(name, password)
-        return _named(found, name) if inspect.isawaitable(found) else name if found is True else found
+        return _named(found, name) if _is_awaitable(found) else name if found is True else found
 
     def _challenge(self, *, missing: bool) -> HTTPError:
         field = ("WWW-Authenticate", f'Basic realm="{self._realm}", charset="UTF-8"')
@@ -266,12 +270,16 @@ class BearerAuth(_Auth):
             digest = _digest(token.encode())
             return token if sum(hmac.compare_digest(digest, known) for known in self._tokens) else None
         found = self._check(token)
-        return _named(found, token) if inspect.isawaitable(found) else token if found is True else found
+        return _named(found, token) if _is_awaitable(found) else token if found is True else found
 
     def _challenge(self, *, missing: bool) -> HTTPError:
         error = "" if missing else ', error="invalid_token"'
         field = ("WWW-Authenticate", f'Bearer realm="{self._realm}"{error}')
         return HTTPError(401, None, "a valid token is needed", headers=[field])
+
+
+def _is_awaitable(found: object) -> bool:
+    return hasattr(found, "__await__")  # `inspect.isawaitable` costs more, and is asked for each request
 
 
 async def _named(found: Awaitable[Any], name: str) -> Any:

@@ -21,6 +21,7 @@ from .layer import Layer
 __all__ = ["ProblemDetails"]
 
 _TYPE = "application/problem+json"
+_encode = json.JSONEncoder(default=str).encode
 _MEMBERS = ("type", "title", "status", "detail", "instance")
 
 
@@ -59,15 +60,14 @@ class ProblemDetails(Layer):
         return app(request, response)
 
     async def _answer(self, handler: BaseHTTPRequestHandler, error: Exception) -> None:
-        accepted = handler.headers.get_all("Accept")
         if not isinstance(error, HTTPError):
             debug = handler.request.peer.config.debug
-            if debug and _wants_page(accepted) and send_traceback(error, handler.wfile):
+            if debug and _wants_page(handler) and send_traceback(error, handler.wfile):
                 return
             error = HTTPError(500)
         if self._pages:
             handler.add_header("Vary", "Accept")
-            if _wants_page(accepted):
+            if _wants_page(handler):
                 handler.send_error(error.status, error.message, error.explain)
                 return
         more = error.detail if isinstance(error.detail, dict) else {}
@@ -77,7 +77,6 @@ class ProblemDetails(Layer):
             more = {"errors": [{"detail": reason, "pointer": _pointer(place)} for place, reason in error.problems]}
         message = error.message or phrase(error.status)
         content = _text(error.status, message, error.explain or "", more)
-        handler.log_error("code %d, message %s", error.status, message)
         handler.send_response(error.status, error.message)
         handler.send_header("Content-Type", _TYPE)
         handler.wfile.head_mirrors_get = True
@@ -89,8 +88,8 @@ def _made(pages: bool) -> ProblemDetails:
     return ProblemDetails(pages=pages)
 
 
-def _wants_page(accepted: Any) -> bool:
-    joined = ", ".join(accepted or ())
+def _wants_page(handler: BaseHTTPRequestHandler) -> bool:
+    joined = ", ".join(handler.headers.get_all("Accept") or ())
     return accepts_html(joined) and not prefers_json(joined)
 
 
@@ -99,7 +98,7 @@ def _text(status: int, title: str, detail: str, more: dict[str, Any]) -> bytes:
     if detail:
         members["detail"] = detail
     members |= {str(name): value for name, value in more.items() if name != "status"}
-    return json.dumps(members, default=str).encode()
+    return _encode(members).encode()
 
 
 def _pointer(place: tuple[str | int, ...]) -> str:
