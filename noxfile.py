@@ -158,6 +158,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def services(session: nox.Session) -> None:
+    """The same service of notes by aiohttpd, Starlette, FastAPI and aiohttp: checked, then lines, CPU, requests."""
+    install(session, "benchmarks")
+    session.run("python", "-m", "benchmarks.notes_services.measure", *session.posargs)
+
+
+@nox.session
 def idle(session: nox.Session) -> None:
     """What an idle connection, the import and the first answer cost."""
     install(session)

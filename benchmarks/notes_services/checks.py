@@ -58,7 +58,16 @@ async def data_has_types(client: httpx.AsyncClient) -> None:
     """422 with a list of what is wrong, and nothing is stored."""
     path = await made(client)
     before = (await client.get("/notes")).json()
-    for wrong in ({}, {"title": 7}, {"title": ""}, {"title": "x" * 201}, {"title": "x", "stars": "many"}, [], "x"):
+    wrongs: list[Any] = [
+        {},
+        {"title": 7},
+        {"title": ""},
+        {"title": "x" * 201},
+        {"title": "x", "stars": "many"},
+        [],
+        "x",
+    ]
+    for wrong in wrongs:
         for answer in (await client.post("/notes", json=wrong), await client.put(path, json=wrong)):
             is_problem(answer, 422)
             assert answer.json()["errors"]

@@ -118,7 +118,8 @@ def main() -> None:
             passed = f"{len(CHECKS) - len(wrong[name])} of {len(CHECKS)}"
             print(f"{name:10} {lines:5}  {passed:8} {before:4.0f} MiB, {peak(process):4.0f} MiB", flush=True)
         for name, failures in wrong.items():
-            print(*(f"{name}: {failure}" for failure in failures), sep="\n")
+            for failure in failures:
+                print(f"{name}: {failure}")
         if any(wrong.values()):
             raise SystemExit(1)
         if given.checks:
