@@ -85,6 +85,13 @@ def exported(session: nox.Session) -> None:
 
 
 @nox.session
+def layers(session: nox.Session) -> None:
+    """Layers beside those of Starlette and aiohttp, in cases of advisories: the table in docs/layers.md."""
+    install(session, "layers")
+    session.run("python", "-m", "pytest", "-n", "0", "tests/outside/test_layers_beside_peers.py", *session.posargs)
+
+
+@nox.session
 def ray(session: nox.Session) -> None:
     """A handler class in two replicas of Ray Serve; one is killed under load, and failures are counted."""
     install(session, "ray")
