@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from .asgi.host import hosted
+from .engine.answer import Buffer
 from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import forward_attributes, resolve_app
@@ -175,6 +176,10 @@ class _CompressingEncoder(EncoderWrapper):
     def takes_early(self, head: ResponseHead) -> bool:
         self._plan(head)
         return self._early
+
+    def unsent(self, data: Buffer) -> None:
+        if not self._early:  # otherwise it is not what GET would give to the inner encoder
+            self.inner.unsent(data)
 
     def _plan(self, head: ResponseHead) -> None:
         """Decide from the head whether a response may be compressed."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from ..net.sendfile import FileTransfer
 from ..wire.response import LAST_CHUNK, ResponseFields, has_no_content, status_line
+from .answer import Buffer
 from .interfaces import Encoder, FileSource, HTTP1Sink, Out, ResponseHead
 
 __all__ = ["ChangedHead", "EncoderWrapper", "HTTP1Encoder", "ResponseFraming"]
@@ -71,6 +72,9 @@ class HTTP1Encoder:
     def takes_early(self, head: ResponseHead) -> bool:
         """False: content may be buffered before it is given to this encoder."""
         return False
+
+    def unsent(self, data: Buffer) -> None:
+        """Drop it."""
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
         """False for HTTP/1.0, which has no chunked coding, RFC 9112 section 6.1."""
@@ -277,6 +281,10 @@ class EncoderWrapper:
     def takes_early(self, head: ResponseHead) -> bool:
         """Whether content has to be given to this encoder without buffering."""
         return self.inner.takes_early(head)
+
+    def unsent(self, data: Buffer) -> None:
+        """Take content of a response to HEAD."""
+        self.inner.unsent(data)
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
         """Whether chunks of the handler are sent as they are."""

@@ -316,6 +316,9 @@ class Encoder(Protocol):
     def takes_early(self, head: ResponseHead) -> bool:
         """Whether the content of this response has to be given to this encoder without buffering."""
 
+    def unsent(self, data: Buffer) -> None:
+        """Take content of a response to HEAD, if `takes_early` has returned True. It is not sent."""
+
     def keeps_chunks(self, head: ResponseHead) -> bool:
         """Whether the chunks of a handler that chunks its content itself are given as they are; else decoded."""
 

@@ -503,6 +503,8 @@ class StreamWriter:
             if data and self.state is HELD and self._taken >= BUFFER and not self._early:
                 self.flush()
             self._taken += len(data)
+            if self._early:
+                self.encoder.unsent(data)
             return
         if self._capacity - self._room >= BUFFER:
             self._give(push=False)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable
 from typing import Any
 
+from ..engine.answer import Buffer
 from ..engine.encoder import ChangedHead, EncoderWrapper
 from ..engine.interfaces import App, Encoder, FileSource, ResponseHead
 from ..wire.request import Request
@@ -22,11 +23,11 @@ _OF_CONTENT = ("content-length", "content-type", "content-encoding", "content-la
 
 
 class ETag(Layer):
-    """Give answers to GET an entity tag, a hash of their content, and answer 304 where If-None-Match has it.
+    """Give answers to GET and HEAD an entity tag, a hash of their content, and answer 304 where If-None-Match has it.
 
     It saves bytes on the network, not the work of the App. Answers are left as they are that have an ETag, a status
     other than 200, ``Cache-Control: no-store``, more than ``most`` bytes, or are flushed before their end; so are
-    files, which have tags of their own, and answers to HEAD, whose content is not known.
+    files, which have tags of their own, and answers to HEAD for which a handler writes no content.
 
     Put it inside of `Compression`: the tag is that of the text before.
 
@@ -46,7 +47,7 @@ class ETag(Layer):
         self._most = most
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
-        if request.method == "GET":
+        if request.method in ("GET", "HEAD"):
             response.encode_with(_TaggingEncoder(response, self._most, weak=self._weak))
         return app(request, response)
 
@@ -64,6 +65,8 @@ class _TaggingEncoder(EncoderWrapper):
         self._head: ResponseHead
         self._parts: list[bytes] = []
         self._size = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._hashed = 0  # bytes
 
     @property
     def begun(self) -> bool:
@@ -78,9 +81,16 @@ class _TaggingEncoder(EncoderWrapper):
         self._keeps = _can_have_tag(head)
         return early or self._keeps
 
+    def unsent(self, data: Buffer) -> None:
+        if self._hashed <= self._most:
+            self._digest.update(data)
+            self._hashed += len(data)
+        self.inner.unsent(data)
+
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
         self._begun = True
-        if not self._keeps or size > self._most:
+        is_known = head.has_content or (size == self._hashed > 0 and head.length in (None, size))
+        if not self._keeps or size > self._most or not is_known:
             return self.inner.whole(head, parts, size)
         self._head, self._parts, self._size = head, parts, size
         return self._whole()
@@ -118,6 +128,7 @@ class _TaggingEncoder(EncoderWrapper):
     def restart(self) -> Encoder:
         self._keeps = self._begun = False
         self._parts, self._size = [], 0
+        self._digest, self._hashed = hashlib.blake2b(digest_size=16), 0
         return super().restart()
 
     def _pass(self, parts: list[bytes], size: int, *, push: bool) -> int:
@@ -136,10 +147,9 @@ class _TaggingEncoder(EncoderWrapper):
     def _whole(self) -> int:
         """Send all of an answer, or 304."""
         head, parts = self._head, self._parts
-        digest = hashlib.blake2b(digest_size=16)
         for part in parts:
-            digest.update(part)
-        tag = digest.hexdigest()
+            self._digest.update(part)
+        tag = self._digest.hexdigest()
         fields = copy_fields(head.fields)
         fields.add("ETag", f'{self._prefix}"{tag}"')
         if not _is_known(head.request, tag):
@@ -163,7 +173,7 @@ class _NotModified(ChangedHead):
 
 
 def _can_have_tag(head: ResponseHead) -> bool:
-    if head.status != 200 or not head.has_content or head.own_chunks:
+    if head.status != 200 or head.own_chunks:
         return False
     for name, value in head.fields.pairs():
         match name.lower():

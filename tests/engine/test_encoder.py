@@ -318,6 +318,7 @@ class TestRest:
         wrapper = EncoderWrapper(cast(Encoder, Spy()))
         head = Head()
         assert (wrapper.takes_early(head), wrapper.keeps_chunks(head)) == (False, True)
+        wrapper.unsent(b"a")
         wrapper.interim(head, 103, ResponseFields(), None)
         wrapper.whole(head, [], 0)
         wrapper.begin(head, [b"a"], 1, push=False)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import aiohttpd
-from aiohttpd import Config, middleware
-from aiohttpd.middleware import ETag
+from aiohttpd import Config, Request, StreamWriter, middleware
+from aiohttpd.middleware import Compression, ETag, RequestID
 
 from ..support.asking import answer_to, fetch
 from ..support.clients import get
@@ -64,8 +64,70 @@ async def test_methods() -> None:
     app = aiohttpd.layers(Page, ETag())
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
     assert (await answer_to(app, post))["ETag"] is None
-    answer = await fetch(app, method="HEAD")
-    assert (answer.status, answer["ETag"], answer["Content-Length"]) == (200, None, "2")
+
+
+async def written_in_pieces(request: Request, response: StreamWriter) -> None:
+    response.send_head(200, [TEXT])
+    for _ in range(100):
+        response.write(bytearray(b"piece"))
+
+
+@pytest.mark.parametrize(
+    "app",
+    [Page, written_in_pieces, having(TEXT), having(TEXT, ("Content-Length", "2")), aiohttpd.layers(Page, RequestID())],
+)
+@pytest.mark.parametrize("around", [(), (Compression(minimum_size=1),), (RequestID(), Compression(minimum_size=1))])
+async def test_head_is_the_head_of_get(app: Any, around: Any) -> None:
+    for layers in ((*around, ETag()), (ETag(weak=True),)):
+        tagged = aiohttpd.layers(app, *layers)
+        whole, head = await fetch(tagged), await fetch(tagged, method="HEAD")
+        assert head.body == b""
+        assert whole["ETag"] and whole["ETag"] == head["ETag"]
+        assert whole["Content-Length"] == head["Content-Length"]
+        known = await fetch(tagged, "/", f"If-None-Match: {whole['ETag']}", method="HEAD")
+        assert (known.status, known["ETag"]) == (304, whole["ETag"])
+        other = await fetch(tagged, "/", 'If-None-Match: "other"', method="HEAD")
+        assert (other.status, other["ETag"]) == (200, whole["ETag"])
+
+
+async def test_compression_inside_of_the_tags() -> None:
+    """In this order there are no tags, for GET and HEAD alike."""
+    app = aiohttpd.layers(Page, ETag(), Compression(minimum_size=1))
+    for field in ("Accept-Encoding: gzip", "Accept-Encoding: identity"):
+        whole, head = await fetch(app, "/", field), await fetch(app, "/", field, method="HEAD")
+        assert head["ETag"] == whole["ETag"]
+
+
+class NothingForHead(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        self.send_text("content")
+
+    async def do_HEAD(self) -> None:
+        self.send_response(200)
+        if self.url_path == "/length":
+            self.send_header("Content-Length", "7")
+        self.end_headers()
+        if self.url_path == "/part":
+            self.wfile.write(b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/length", "/part"])
+async def test_a_head_whose_content_is_not_known(path: str) -> None:
+    answer = await fetch(aiohttpd.layers(NothingForHead, ETag()), path, method="HEAD")
+    assert (answer.status, answer["ETag"]) == (200, None)
+
+
+async def test_head_of_what_is_too_long_or_has_failed() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200, [TEXT])
+        response.write(b"x" * 11)
+        if request.path == "/fail":
+            raise aiohttpd.HTTPError(404)
+
+    tagged = aiohttpd.layers(app, ETag(most=10))
+    assert (await fetch(tagged, method="HEAD"))["ETag"] is None
+    answer = await fetch(tagged, "/fail", method="HEAD")
+    assert (answer.status, answer["ETag"]) == (404, None)
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 99_999, 100_000, 100_001, 400_000])

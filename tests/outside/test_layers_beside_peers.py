@@ -234,7 +234,7 @@ ROWS: dict[str, tuple[Ask, Ask, Ask]] = {
     "CORS for `*` with credentials, a page of another site with a cookie": cors(
         allowed, "/", EVIL | {"Cookie": "a=b"}, origin="*", credentials=True
     ),
-    "CORS for one origin, a request without Origin (its answer may be cached)": cors(varies, "/", {}),
+    "CORS for one origin, a request without Origin (its response may be cached)": cors(varies, "/", {}),
     "CORS, the App raises an exception": cors(readable, "/fail", GOOD),
     "CORS, a preflight request of another origin": cors(readable, "/", PREFLIGHT, "OPTIONS"),
     "hosts: `EXAMPLE.com:8000` for `example.com`": host("EXAMPLE.com:8000", "example.com"),

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
+from ...engine.answer import Buffer
 from ...engine.interfaces import Encoder, FileSource, Out, ResponseHead, Sink
 from ...errors import ContractError
 from ...net.sendfile import read_at
@@ -87,6 +88,9 @@ class ASGIEncoder:
     def takes_early(self, head: ResponseHead) -> bool:
         """It has no work to do on content."""
         return False
+
+    def unsent(self, data: Buffer) -> None:
+        """Drop it."""
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
         """The server outside makes chunks of its own, or frames of HTTP/2."""
