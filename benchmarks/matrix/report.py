@@ -245,7 +245,7 @@ def claims(results: Results) -> dict[str, str]:
     rates = Rates(results)
     times, command = rates.times, "`nox -s bench`"
     rows = {
-        "Small answers are fast, with a parser in Python": (
+        "Small responses are fast, with a parser in Python": (
             f"{times('hello', 'uvicorn')} times uvicorn, {times('hello', 'granian RSGI')} times granian (Rust); "
             f"with 14 fields of which two differ, {times('differing', 'uvicorn')} and "
             f"{times('differing', 'granian RSGI')} times"
