@@ -54,7 +54,8 @@ class PreparedResponse(NamedTuple):
     """A complete response in memory: it is sent without a task, a handler or a `StreamWriter`.
 
     A handler class returns it from a class method ``instant(request)``, which is called for requests without a body on
-    connections that are kept alive. The method must not block; it returns None if the handler has to be called.
+    connections that are kept alive. The method must not block; it returns None if the handler has to be called. A
+    `Router` passes such requests on to the classes that are mounted in it.
     """
 
     status: int

@@ -18,6 +18,7 @@ default_content_type          as there
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 from threading import get_ident
@@ -164,6 +165,25 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
             return verified[path].instant
         store = cls._stores.get((get_ident(), cls.directory, cls.extra_response_headers))
         return None if store is None else store.instant(path, headers, cls)
+
+    @classmethod
+    def derived(cls, **options: Any) -> type[SimpleHTTPRequestHandler] | None:
+        """A class with arguments of ``__init__`` as attributes, whose files can be sent by prepared responses.
+
+        ``functools.partial(SimpleHTTPRequestHandler, directory="site")`` is served as this class.
+
+        Returns:
+            The same class for the same arguments; None if the class or its arguments are not those of
+            `SimpleHTTPRequestHandler`.
+        """
+        base = SimpleHTTPRequestHandler
+        is_usual = cls.__init__ is base.__init__ and type(cls) is type(base)
+        is_usual = is_usual and cls.__init_subclass__.__func__ is base.__init_subclass__.__func__  # type: ignore[attr-defined]
+        if not is_usual or not options.keys() <= {"directory", "extra_response_headers"}:
+            return None
+        directory, fields = options.get("directory"), options.get("extra_response_headers")
+        folder = None if directory is None else os.fspath(directory)
+        return _derived(cls, folder, None if fields is None else _pairs(fields))  # type: ignore[arg-type]  # mypy: type
 
     # Requests.
 
@@ -361,6 +381,18 @@ def _cross_origin(origin: str | None) -> tuple[tuple[str, str], ...]:
         return ()
     exposed = ("Access-Control-Expose-Headers", "Accept-Ranges, Content-Encoding, Content-Range, ETag")
     return (("Access-Control-Allow-Origin", origin), exposed)
+
+
+@functools.lru_cache(64)
+def _derived(
+    cls: type[SimpleHTTPRequestHandler], directory: str | None, fields: tuple[tuple[str, str], ...] | None
+) -> type[SimpleHTTPRequestHandler]:
+    given = {"directory": directory, "extra_response_headers": fields}
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    attributes = {name: value for name, value in given.items() if value is not None}
+    made: type[SimpleHTTPRequestHandler] = type(cls.__name__, (cls,), {**names, **attributes})
+    made._stores = cls._stores  # so their number is bounded for all of them
+    return made
 
 
 def _pairs(fields: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:

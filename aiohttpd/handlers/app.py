@@ -11,13 +11,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import ModuleType
 from typing import Any
 
+from ..engine.answer import PreparedResponse
 from ..engine.apps import check_callable, describe, explain_class, explain_value
 from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, ServedApp
+from ..wire.request import Request
 
 __all__ = [
-    "Lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "is_handler_class",
-    "lifespan_of", "prepare", "resolve_app",
+    "Lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "instant_of",
+    "is_handler_class", "lifespan_of", "prepare", "resolve_app",
 ]  # fmt: skip
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called with the server
@@ -36,6 +38,7 @@ def resolve_app(app: Any) -> App:
     Raises:
         TypeError: ``app`` is no App; the message says what it looks like.
     """
+    app = _derived(app)
     if _is_of_http_server(app):
         from ..threads.legacy import blocking  # imports the thread pool, which other Apps do not need
 
@@ -58,11 +61,29 @@ def prepare(app: Any) -> ServedApp:
         TypeError: ``app`` is no App.
     """
     resolved = resolve_app(app)
-    # Classes of ours only: functools.wraps copies attributes, and other classes may have an ``instant`` of their own.
-    instant = getattr(app, "instant", None) if isinstance(app, type) and not _is_of_http_server(app) else None
     silence = getattr(resolved, "aiohttpd_silence", None)
     silence = silence if isinstance(silence, (int, float)) else None  # a mock has any attribute
-    return ServedApp(resolved, instant, error_body_of(app), _refusal_fields(app), silence)
+    return ServedApp(resolved, instant_of(app), error_body_of(app), _refusal_fields(app), silence)
+
+
+def instant_of(app: Any) -> Callable[[Request], PreparedResponse | None] | None:
+    """The function of an App that gives prepared responses; None if it has none. See `PreparedResponse`.
+
+    It is the class method ``instant`` of a handler class, or the method of an object whose ``has_instant`` is True.
+    """
+    app = _derived(app)
+    # Not of anything else: functools.wraps copies attributes, a mock has all, and a class may mean another thing.
+    if isinstance(app, type):
+        return None if _is_of_http_server(app) else getattr(app, "instant", None)
+    return app.instant if inspect.getattr_static(app, "has_instant", None) and app.has_instant is True else None
+
+
+def _derived(app: Any) -> Any:
+    """A `functools.partial` of a class as a class, if the class has a method ``derived`` and that can make it."""
+    if not isinstance(app, functools.partial) or app.args or not isinstance(app.func, type):
+        return app
+    derive = getattr(app.func, "derived", None) if hasattr(app.func, "serve") else None
+    return app if derive is None else derive(**app.keywords) or app
 
 
 def forward_attributes(app: Any, layer: App) -> None:

@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ...config.hosts import without_port
+from ...engine.answer import PreparedResponse
 from ...engine.error_body import error_body_of
 from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import HTTPError
 from ...wire.request import Request
-from ..app import enter_lifespans, lifespan_of, resolve_app
+from ..app import enter_lifespans, instant_of, lifespan_of, resolve_app
 from ..base import BaseHTTPRequestHandler
 from ..dispatch import allowed_methods
 from ..files.paths import relative_folder
@@ -38,8 +39,11 @@ __all__ = ["Route", "Router"]
 
 _DOT_SEGMENTS = {"", ".", ".."}
 _IN_SEGMENT = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
+# A path that each part of a server reads in the same way: nothing is encoded, hidden or empty.
+_is_clear = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*+)++/?+(?:\?.*)?", re.DOTALL).fullmatch
 _words = re.compile("[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]*|[a-z0-9]+|[A-Z]+").findall
 
+Instant = Callable[[Request], PreparedResponse | None]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
@@ -136,6 +140,8 @@ class Router:
         self._any_host: Tree[Route] = Tree()
         self._hosts: dict[str, Tree[Route]] = {}
         self._known: dict[str, App] = {}  # routes without parameters, by path; empty if there are routes with hosts
+        self._instants: dict[str, Instant] = {}  # of mounts, by their paths; see `instant`
+        self._prefixes: tuple[str, ...] = ()  # these paths
         self._functions: dict[str, type[BaseHTTPRequestHandler]] = {}
         self._included: list[type] = []
         self._calls: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table, for pickle
@@ -358,6 +364,29 @@ class Router:
             prefix = request.path.split("/", found.used + 1)[: found.used + 1]
             request = request.mounted("/".join(prefix))
         return found.route.app(request, response)
+
+    # Prepared responses of Apps in it.
+
+    @property
+    def has_instant(self) -> bool:
+        """Whether there are mounted Apps that have prepared responses, a file server say; looks for them."""
+        mounts = {
+            route.pattern.text: instant_of(route.given)
+            for route in self._routes
+            if route.pattern.end is End.MOUNT and _is_clear(route.pattern.text)
+        }
+        self._instants = {path: instant for path, instant in mounts.items() if instant is not None}
+        self._prefixes = tuple(self._instants)
+        return bool(self._instants) and not self._hosts
+
+    def instant(self, request: Request) -> PreparedResponse | None:
+        """The prepared response of a mounted App for a path whose spelling is clear; see `PreparedResponse`."""
+        target = request.target
+        if not target.startswith(self._prefixes) or self._hosts or not _is_clear(target):
+            return None
+        found = self._any_host.find(target.partition("?")[0].split("/")[1:])
+        instant = None if found is None else self._instants.get(found.pattern.text)
+        return None if found is None or instant is None else instant(request.mounted(found.pattern.text[:-1]))
 
     # Responses of the router itself.
 
