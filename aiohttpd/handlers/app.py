@@ -18,14 +18,15 @@ from ..engine.interfaces import App, ServedApp
 from ..wire.request import Request
 
 __all__ = [
-    "Lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "instant_of",
-    "is_handler_class", "lifespan_of", "prepare", "resolve_app",
+    "Lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "innermost",
+    "instant_of", "is_handler_class", "lifespan_of", "prepare", "resolve_app",
 ]  # fmt: skip
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called with the server
 
 _REFUSAL_FIELDS = "refusal_fields"  # attribute of an App: fields that error responses outside of it have, too
 _LIFESPAN = "lifespan"  # another one
+_INNER = "inner_app"  # attribute of a layer: the App in it
 _MANAGER = "decorated with contextlib.asynccontextmanager, say"
 
 
@@ -87,7 +88,7 @@ def _derived(app: Any) -> Any:
 
 
 def forward_attributes(app: Any, layer: App) -> None:
-    """Give a layer the ``error_body``, the ``refusal_fields`` and the ``lifespan`` of the App in it.
+    """Give a layer the ``error_body``, the ``refusal_fields`` and the ``lifespan`` of the App in it, and that App.
 
     Errors that are answered outside of the App (400, 401, 503 and so on) then look like those of the App, and a server
     of the layer enters the lifespan of the App.
@@ -100,6 +101,14 @@ def forward_attributes(app: Any, layer: App) -> None:
         _REFUSAL_FIELDS: _refusal_fields(app), "error_body": error_body_of(app), _LIFESPAN: lifespan_of(app),
     }  # fmt: skip
     vars(layer).update({name: value for name, value in attributes.items() if value})
+    vars(layer)[_INNER] = app
+
+
+def innermost(app: Any) -> Any:
+    """The App in all layers around it, for tables and names of routes; the App itself if it has none."""
+    while not isinstance(app, type) and callable(inner := inspect.getattr_static(app, _INNER, None)):
+        app = inner
+    return app
 
 
 def lifespan_of(app: Any) -> Lifespan | None:

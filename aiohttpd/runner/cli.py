@@ -456,11 +456,12 @@ def routes(target: str) -> None:
       aiohttpd routes notes:site
       aiohttpd routes notes.py:site
     """
+    from ..handlers.app import innermost
     from ..handlers.routing import Router
     from .routes import route_table
 
     try:
-        app: object = load_target(target)
+        app: object = innermost(load_target(target))
     except TargetError as error:
         _fail(str(error), 2)
     except TargetFailed as failed:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..engine.apps import describe
+from ..handlers.app import innermost
 from ..handlers.routing import Router
 
 __all__ = ["route_table"]
@@ -16,7 +17,8 @@ def route_table(router: Router) -> str:
     The column of methods is ``any`` for an App that is not a handler class.
     """
     rows = [
-        (" ".join(route.methods) or "any", text, route.name, describe(route.given)) for text, route in router.routes()
+        (" ".join(route.methods) or "any", text, route.name, describe(innermost(route.given)))
+        for text, route in router.routes()
     ]
     return _aligned([_HEADINGS, *rows])
 

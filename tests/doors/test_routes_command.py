@@ -78,6 +78,21 @@ def test_the_table(folder: Path, target: str) -> None:
     assert done.stdout == TABLE
 
 
+def test_through_layers(folder: Path) -> None:
+    (folder / "layered.py").write_text(
+        "import aiohttpd\nfrom aiohttpd import middleware as m\nfrom notes import Home, Notes, site\n"
+        "inner = aiohttpd.layers(aiohttpd.Router({'/x': aiohttpd.layers(Home, m.RequestID())}), m.ProblemDetails())\n"
+        "made = aiohttpd.Router({'/a': aiohttpd.layers(Notes, m.RequestID(), m.Compression()), '/b/': inner})\n"
+        "app = aiohttpd.layers(aiohttpd.handle_errors(made, {}), m.RequestID(), m.Compression())\n"
+    )
+    done = run(folder, "routes", "layered:app")
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+        ["GET", "HEAD", "POST", "OPTIONS", "/a", "notes", "Notes"],
+        ["any", "/b/", "an", "instance", "of", "Router"],
+        ["GET", "HEAD", "OPTIONS", "/b/x", "home", "Home"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("target", "status", "text"),
     [

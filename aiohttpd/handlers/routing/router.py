@@ -26,7 +26,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import HTTPError
 from ...wire.request import Request
-from ..app import enter_lifespans, instant_of, lifespan_of, resolve_app
+from ..app import enter_lifespans, innermost, instant_of, lifespan_of, resolve_app
 from ..base import BaseHTTPRequestHandler
 from ..dispatch import allowed_methods
 from ..files.paths import relative_folder
@@ -65,18 +65,14 @@ class Route(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """The HTTP methods of a handler class; an empty list for another App."""
-        cls = self._handler_class
+        cls = _handler_class(innermost(self.given))
         return [] if cls is None else allowed_methods(cls)
 
     @property
     def by_segments(self) -> bool:
         """Whether the App uses parameters, not the path itself: a handler class that is not a file server."""
-        return self._handler_class is not None and not hasattr(self._handler_class, "translate_path")
-
-    @property
-    def _handler_class(self) -> type[BaseHTTPRequestHandler] | None:
-        cls = getattr(self.given, "func", self.given)
-        return cls if isinstance(cls, type) and issubclass(cls, BaseHTTPRequestHandler) else None
+        cls = _handler_class(self.given)
+        return cls is not None and not hasattr(cls, "translate_path")
 
 
 class Router:
@@ -234,8 +230,9 @@ class Router:
         """Yield all routes, also those of mounted routers, each with its text from the root of this router."""
         for route in self._routes:
             yield route.pattern.text, route
-            if isinstance(route.given, Router) and route.pattern.end is End.MOUNT:
-                for text, inner in route.given.routes():
+            mounted = innermost(route.given)
+            if isinstance(mounted, Router) and route.pattern.end is End.MOUNT:
+                for text, inner in mounted.routes():
                     yield _below(route.pattern.text, text), inner
 
     def add_function(
@@ -305,13 +302,15 @@ class Router:
     def _named(self, name: str | type) -> list[tuple[Pattern, ...]]:
         """Find routes by name. Each is a tuple of patterns: those of its mounts, outermost first, then its own."""
         own: list[tuple[Pattern, ...]] = [
-            (route.pattern,) for route in self._routes if (route.name == name and name) or route.given is name
+            (route.pattern,)
+            for route in self._routes
+            if (route.name == name and name) or innermost(route.given) is name
         ]
         return own or [
             (route.pattern, *patterns)
             for route in self._routes
-            if isinstance(route.given, Router)
-            for patterns in route.given._named(name)
+            if isinstance(mounted := innermost(route.given), Router)
+            for patterns in mounted._named(name)
         ]
 
     # A request.
@@ -451,6 +450,11 @@ class Router:
                 yield life
 
 
+def _handler_class(given: Any) -> type[BaseHTTPRequestHandler] | None:
+    cls = getattr(given, "func", given)
+    return cls if isinstance(cls, type) and issubclass(cls, BaseHTTPRequestHandler) else None
+
+
 def _rebuild(options: dict[str, Any], steps: list[tuple[str, tuple[Any, ...]]]) -> Router:
     router = Router(**options)
     for name, arguments in steps:
@@ -531,6 +535,7 @@ def _below(prefix: str, text: str) -> str:
 
 def _name_of(app: Any) -> str:
     """Return the name of a class in lower case, with underscores between words; else that of the function."""
+    app = innermost(app)
     given = getattr(app, "func", app)
     if isinstance(given, type):
         return "_".join(_words(given.__name__)).lower()
