@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from aiohttpd import Request
-from aiohttpd.engine.encoder import ChangedHead, EncoderWrapper, HTTP1Encoder
+from aiohttpd.engine.encoder import ChangedHead, EncoderWrapper, HTTP1Encoder, _known_lengths
 from aiohttpd.engine.interfaces import Encoder, HTTP1Sink
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import RequestFraming
@@ -133,6 +133,23 @@ class TestWhole:
         length = b"Content-Length: 3\r\n"
         assert sink.out.sent == [of_200(TEXT_LINE, *([length] if persists else [CLOSE, length])) + b"abc"]
         assert head.close_connection is not persists
+
+    def test_length_of_each_size(self, encoder: HTTP1Encoder, sink: FakeSink) -> None:
+        """Short lengths are formatted once, long ones each time."""
+        for size in (0, 1, 9, 10, 4096, 4097, 70_000) * 2:
+            encoder.whole(Head(plain=True), [b"a" * size], size)
+            assert sink.out.sent.pop() == of_200(b"Content-Length: %d\r\n" % size) + b"a" * size
+
+    def test_no_client_makes_the_known_lengths_grow(self, encoder: HTTP1Encoder) -> None:
+        for size in range(0, 20_000, 3):
+            encoder.whole(Head(plain=True), [b""], size)
+        assert len(_known_lengths) <= 4097
+
+    def test_a_plain_response_that_closes_says_so(self, encoder: HTTP1Encoder, sink: FakeSink) -> None:
+        head = Head(plain=True)
+        head.close_connection = True
+        encoder.whole(head, [b"ab"], 2)
+        assert sink.out.sent == [of_200(CLOSE, b"Content-Length: 2\r\n") + b"ab"]
 
     def test_http10_is_kept_if_it_may_be(self, encoder: HTTP1Encoder, sink: FakeSink) -> None:
         encoder.whole(Head(http10=True), [b"ab"], 2)

@@ -131,6 +131,39 @@ class TestRepeatedRequests:
         parser.feed(data)
         assert parser.next_request() is None
 
+    def test_readers_remember_for_the_connection_only(self) -> None:
+        """What they remember may be of the client (its address in a log line), so it is not for another connection."""
+        parsers = [RequestParser(Config()) for _ in range(2)]
+        for parser in parsers:
+            seen = []
+            for data in (b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n") * 2:
+                parser.feed(data)
+                request = parser.next_request()
+                assert request is not None
+                seen.append(request.headers.memo.get("key"))
+                assert request.headers.remember("key", parser) is parser
+            assert seen == [None, parser, parser, parser]
+
+    @pytest.mark.parametrize("limit_head", [1000, 5000, 20_000])
+    def test_known_fields_exempt_no_head_from_its_limit(self, limit_head: int) -> None:
+        fields = b"\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 500)
+        answers = []
+        for known in (True, False):
+            found: list[object] = []
+            parser = RequestParser(Config(limit_head=limit_head))
+            for size in (100, limit_head - len(fields) - 20, limit_head):
+                if not known:
+                    parser = RequestParser(Config(limit_head=limit_head))
+                parser.feed(b"GET /%b HTTP/1.1" % (b"a" * size) + fields)
+                try:
+                    found.append(parser.next_request() is not None)
+                except WireError as error:
+                    found.append(error.status)
+                    break
+            answers.append(found)
+        assert answers[0] == answers[1]
+        assert answers[0][0] is True and answers[0][-1] in (414, 431)
+
     def test_large_requests_are_not_kept(self) -> None:
         parser = RequestParser(Config())
         data = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 5000)
