@@ -321,7 +321,9 @@ def test_a_dribbled_frame_takes_no_more_memory_than_its_bytes() -> None:
 
 
 @asynccontextmanager
-async def echo_in_memory(pause: asyncio.Event | None = None) -> AsyncIterator[tuple[MemoryTransport, WebSocket]]:
+async def echo_in_memory(
+    pause: asyncio.Event | None = None, *, deflate: bool = False
+) -> AsyncIterator[tuple[MemoryTransport, WebSocket]]:
     """An open WebSocket of an echo, which waits for an event after each answer."""
     opened: list[WebSocket] = []
 
@@ -338,7 +340,7 @@ async def echo_in_memory(pause: asyncio.Event | None = None) -> AsyncIterator[tu
     context = ServerContext(prepare(Handler), Config(access_log=False), loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(context))
-    transport.feed(opening())
+    transport.feed(opening(DEFLATE) if deflate else opening())
     await turns()
     transport.output.clear()
     transport.writes = 0
@@ -362,6 +364,14 @@ async def test_answers_to_a_burst_are_sent_together() -> None:
         transport.feed(frame(TEXT, b"x"))
         await turns()
         assert transport.writes == 2
+
+
+async def test_compressed_answers_are_sent_together() -> None:
+    async with echo_in_memory(deflate=True) as (transport, socket):
+        transport.feed(frame(TEXT, b"a") * 10)
+        await turns()
+        assert transport.output[0] == 0xC1  # FIN, RSV1, text
+        assert (socket.sent, transport.writes) == (10, 1)
 
 
 async def test_an_answer_does_not_wait_for_those_to_the_rest_of_the_burst() -> None:

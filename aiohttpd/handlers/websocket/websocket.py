@@ -159,11 +159,11 @@ class WebSocket:
         else:
             await self._send_fragments(message)
             return
+        if self._queue.messages and out.held is None and not out.closing:
+            out.hold()  # the handler has more messages to answer: send the answers together when the loop turns
+            self._carrier.context.loop.call_soon(out.release)
         if not self._compresses:
             if not out.closing:  # it is closing if the handler has returned
-                if self._queue.messages and out.held is None:
-                    out.hold()  # the handler has more messages to answer: send the answers together
-                    self._carrier.context.loop.call_soon(out.release)
                 self._alive.spoke = True
                 self.size += len(data)
                 out.send([frame_head(first, len(data)), data])
