@@ -22,11 +22,11 @@ _port = click.option("-p", "--port", type=click.IntRange(0, 65535), default=8000
 _bind = click.option("-b", "--bind", metavar="ADDRESS", default="127.0.0.1", help="[127.0.0.1]")
 
 
-@click.command(short_help="Serve responses that are wrong, for tests of HTTP clients.")
+@click.command(short_help="Serve responses and WebSockets that are wrong, for tests of clients.")
 @_port
 @_bind
 def faults(port: int, bind: str) -> None:
-    """Serve every fault that aiohttpd.testing has, each at a path of its own; / lists them.
+    """Serve all faults of aiohttpd.testing, of HTTP, TLS and WebSockets, each at a path of its own; / lists them.
 
     \b
       aiohttpd faults
