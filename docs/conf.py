@@ -2,7 +2,7 @@
 
 The pages load nothing from other hosts. Links to Python's documentation need its inventory, which is fetched from
 docs.python.org for the build. Without a network the build uses an empty inventory: it succeeds, and those links are
-plain text. ``AIOHTTPD_DOCS_OFFLINE=1`` does not try the network at all.
+plain text. ``DOCS_OFFLINE=1`` does not try the network at all.
 """
 
 import os
@@ -50,7 +50,7 @@ def empty_inventory() -> str:
 
 _offline = empty_inventory()
 intersphinx_mapping = {
-    "python": ("https://docs.python.org/3", _offline if os.environ.get("AIOHTTPD_DOCS_OFFLINE") else (None, _offline))
+    "python": ("https://docs.python.org/3", _offline if os.environ.get("DOCS_OFFLINE") else (None, _offline))
 }
 intersphinx_timeout = 5
 
