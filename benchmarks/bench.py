@@ -70,7 +70,9 @@ def main() -> None:
 
     def finished(name: str, servers: dict[str, Any]) -> None:
         report.add(results, name, servers, around)
-        print(report.text_of(name, servers), f"[{time.monotonic() - start:.0f} s]", sep="\n", flush=True)
+        print(
+            report.text_of(WORKLOADS[name].title, servers), f"[{time.monotonic() - start:.0f} s]", sep="\n", flush=True
+        )
         if given.output:
             report.write(results, given.output)
 

@@ -1,5 +1,6 @@
 """The runner of `nox -s bench` works, and what README and documentation quote is what is on record."""
 
+import ast
 import json
 import re
 import socket
@@ -38,6 +39,38 @@ def test_the_runner(tmp_path: Path) -> None:
     assert set(hello["aiohttpd"]["latency_ms"]) == {"p50", "p99", "p99.9"}
     assert websocket["aiohttpd"]["rate"] > 0, done.stdout
     assert websocket["nginx"] == {"no": "nginx runs no programs"}
+
+
+def names_of(path: Path) -> set[str]:
+    """What a module defines or imports at its top."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+def test_scripts_import_what_is_there() -> None:
+    """Most of them need packages that the tests lack, or run for long, so their imports of each other are only read."""
+    folder = ROOT / "benchmarks"
+    for path in set(folder.rglob("*.py")) - set((folder / "overlays").iterdir()):  # which run in other projects
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            parts = (node.module or "").split(".") if node.module else []
+            base = [folder, path.parent, path.parent.parent, path.parent.parent.parent][node.level]
+            if node.level == 0 and not ((folder / parts[0]).is_dir() or (folder / f"{parts[0]}.py").exists()):
+                continue  # a package from elsewhere
+            place = base.joinpath(*parts)
+            module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            beside = {found.stem for found in place.iterdir()} if place.is_dir() else set()
+            assert place.is_dir() or module.exists(), (path, node.module)
+            defined = beside | (names_of(module) if module.exists() else set())
+            assert {alias.name for alias in node.names} <= defined, (path, node.module)
 
 
 def test_each_server_has_a_command_or_a_reason() -> None:

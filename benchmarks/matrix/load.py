@@ -51,8 +51,20 @@ def wrk(workload: Workload, port: int, seconds: float) -> int:
     return run_wrk(f"{scheme}://127.0.0.1:{port}{path}", seconds, script_of(workload), connections=workload.connections)
 
 
-def run_wrk(url: str, seconds: float, script: str = "", *, connections: int = 64, cores: set[int] = LOAD_CORE) -> int:
-    """Run wrk with a thread for each of some cores; returns how many requests were answered."""
+def run_wrk(
+    url: str,
+    seconds: float,
+    script: str = "",
+    *,
+    connections: int = 64,
+    cores: set[int] = LOAD_CORE,
+    errors: bool = False,
+) -> int:
+    """Run wrk with a thread for each of some cores; returns how many requests were answered.
+
+    Raises:
+        Failed: a connection has failed, or, unless ``errors`` are expected, a status was above 399.
+    """
     threads = min(len(cores), connections)
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
@@ -62,7 +74,7 @@ def run_wrk(url: str, seconds: float, script: str = "", *, connections: int = 64
             [*command, "-s", file.name, url], capture_output=True, text=True, preexec_fn=lambda: pin(0, cores)
         )
     found = re.search(r"(\d+) requests in", done.stdout)
-    wrong = re.search(r"Non-2xx.*|Socket errors.*", done.stdout)
+    wrong = re.search(r"Socket errors.*" if errors else r"Non-2xx.*|Socket errors.*", done.stdout)
     if done.returncode or wrong or found is None:
         raise Failed(f"wrk: {wrong[0].strip() if wrong else (done.stdout + done.stderr)[-300:]}")
     return int(found[1])

@@ -79,6 +79,20 @@ def in_turns(
     return rates, costs
 
 
+def figures(rates: Figures, costs: Figures) -> dict[str, dict[str, Any]]:
+    """The medians of rounds, by server."""
+    return {
+        name: {
+            "rate": statistics.median(rates[name]),
+            "cpu_us": statistics.median(costs[name]),
+            "rates": [round(rate, 1) for rate in rates[name]],
+        }
+        if rates[name]
+        else {"failed": "not one request was answered"}
+        for name in rates
+    }
+
+
 @contextlib.contextmanager
 def prepared() -> Iterator[Place]:
     """Make the files, and a certificate."""
@@ -180,15 +194,7 @@ def run_workload(workload: Workload, names: list[str], place: Place, plan: Plan)
 
         seconds = max(plan.seconds, workload.least)
         rates, costs = in_turns(running, plan.rounds, seconds, ask, warm_up=min(1, plan.seconds))
-        for name in running:
-            if name not in results and not rates[name]:
-                results[name] = {"failed": "not one request was answered"}
-            elif name not in results:
-                results[name] = {
-                    "rate": statistics.median(rates[name]),
-                    "cpu_us": statistics.median(costs[name]),
-                    "rates": [round(rate, 1) for rate in rates[name]],
-                }
+        results |= {name: found for name, found in figures(rates, costs).items() if name not in results}
         if plan.latency and workload.latency:
             measure_latency(workload, running, plan, results)
     return {name: rounded(results[name]) for name in names}

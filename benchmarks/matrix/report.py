@@ -63,10 +63,10 @@ def add_footprint(results: Results, idle_kib: float, import_ratio: float, run: d
     forget_runs(results)
 
 
-def text_of(name: str, servers: dict[str, Any]) -> str:
+def text_of(title: str, servers: dict[str, Any]) -> str:
     """A table of a workload for the terminal."""
     ours = servers.get("aiohttpd", {}).get("rate")
-    lines = [f"\n{WORKLOADS[name].title}: requests a second, in relation to aiohttpd, CPU time a request, latency"]
+    lines = [f"\n{title}: requests a second, in relation to aiohttpd, CPU time a request, latency"]
     for server, found in sorted(servers.items(), key=lambda item: -item[1].get("rate", 0)):
         if "rate" not in found:
             lines.append(f"  {server:13} {next(iter(found))}: {next(iter(found.values()))}")

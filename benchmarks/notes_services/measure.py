@@ -18,7 +18,10 @@ from pathlib import Path
 
 import httpx
 
-from ..peers import in_turns, load, report, started
+from ..matrix.load import run_wrk
+from ..matrix.measure import figures, in_turns
+from ..matrix.process import started
+from ..matrix.report import text_of
 from .checks import ADA, CHECKS, attach
 from .lines import code_lines
 
@@ -127,14 +130,14 @@ def main() -> None:
     for case, (path, script) in CASES.items():
 
         def ask(_: str, port: int, seconds: float, path: str = path, case: str = case, script: str = script) -> int:
-            return load(port, seconds, script, path=path, errors=case == "404")
+            return run_wrk(f"http://127.0.0.1:{port}{path}", seconds, script, errors=case == "404")
 
         with contextlib.ExitStack() as stack:
             servers = {name: stack.enter_context(started(name, SERVERS[name])) for name in given.only}
             for _, port in servers.values():
                 asyncio.run(fill(port))
             rates, costs = in_turns(servers, given.rounds, given.seconds, ask)
-        report(case, rates, costs, first="aiohttpd")
+        print(text_of(case, figures(rates, costs)))
 
 
 if __name__ == "__main__":
