@@ -79,9 +79,8 @@ def main() -> None:
     plan = Plan(given.rounds, given.seconds, around["load"], not given.no_latency)
     run(given.workload, given.only, plan, finished)
     if given.record:
-        if given.workload == list(WORKLOADS):
-            report.add_footprint(results, idle_memory(IDLE) / 1024, import_ratio(), around)
-            report.write(results, given.output)
+        report.add_footprint(results, idle_memory(IDLE) / 1024, import_ratio(), around)
+        report.write(results, given.output)
         report.write_pages()
 
 
