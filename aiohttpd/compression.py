@@ -18,7 +18,7 @@ import asyncio
 import re
 import sys
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .asgi.host import hosted
@@ -187,7 +187,7 @@ class _CompressingEncoder(EncoderWrapper):
         self._given = self._head = head
         if head.own_chunks or (head.request.method == "CONNECT" and head.status < 300):
             return
-        fields = _copy(head.fields)  # a handler may use the same object for several responses
+        fields = head.fields.copy()  # a handler may use the same object for several responses
         key = head.status, self._minimum, b"".join([line for line in fields if line[0] in _DECIDING_LETTERS])
         vary = _known_plans[key] if key in _known_plans else _new_plan(key, fields)
         if vary is None:
@@ -347,7 +347,9 @@ class _ReadFile:
         self._encoder = encoder
         self._descriptor = descriptor
 
-    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+    async def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> None:
         """See `FileSource`."""
         left = count
         while left:
@@ -358,7 +360,7 @@ class _ReadFile:
             left -= len(data)
             if check is not None and not left and not check():
                 raise EOFError("the file has changed while it was sent")
-            yield self._encoder.data([data], len(data), push=True)
+            passed(self._encoder.data([data], len(data), push=True))
             await self._encoder.drain()
 
     def close(self) -> None:
@@ -367,12 +369,6 @@ class _ReadFile:
 
 def _changed(head: ResponseHead, fields: ResponseFields) -> ChangedHead:
     return ChangedHead(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)
-
-
-def _copy(fields: ResponseFields) -> ResponseFields:
-    copy = ResponseFields(fields)
-    copy.deciding = None if fields.deciding is None else dict(fields.deciding)
-    return copy
 
 
 def _new_plan(key: tuple[int, int, bytes], fields: ResponseFields) -> bytes | None:

@@ -7,7 +7,7 @@ field. `response` has checked before that the handler keeps the contract.
 """
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from ..net.sendfile import FileTransfer
 from ..wire.response import LAST_CHUNK, ResponseFields, has_no_content, status_line
@@ -98,6 +98,19 @@ class HTTP1Encoder:
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
         """Send the head and the first part of the content."""
+        deciding = head.fields.deciding
+        if (
+            head.length is not None
+            and deciding is not None
+            and len(deciding) == 1
+            and head.reason is None
+            and not (head.http10 or head.close_connection)
+            and self._sink.persists
+        ):  # the same as below, for a response with Content-Length on a connection that persists
+            self._framing, self._chunked, self._trailers = LENGTH, False, None
+            self._left = head.length - size
+            self._out.send([self._sink.context.prelude(head.status), *head.fields, b"\r\n", *parts])
+            return size if parts else 0
         framing = _known_framing(head)
         line = _empty_field(head) if framing is NONE else b""
         if framing is None:
@@ -237,19 +250,31 @@ def _empty_field(head: ResponseHead) -> bytes:
 class _FramedFile:
     """A `FileSource` that sends a file part by ``sendfile``, as one chunk if the content is chunked."""
 
-    __slots__ = ("_encoder", "_transfer")
+    __slots__ = ("_encoder", "_passed", "_transfer")
 
     def __init__(self, encoder: HTTP1Encoder, transfer: FileTransfer) -> None:
         self._encoder = encoder
         self._transfer = transfer
 
-    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+    def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> Awaitable[None] | None:
         """See `FileSource`."""
+        self._passed = passed
         self._encoder.open_chunk(count)
-        async for sent in self._transfer.parts(offset, count, check):
-            self._encoder.passed(sent)
-            yield sent
+        rest = self._transfer.send(offset, count, check, self._count)
+        if rest is None:
+            self._encoder.close_chunk()
+            return None
+        return self._continue(rest)
+
+    async def _continue(self, rest: Awaitable[None]) -> None:
+        await rest
         self._encoder.close_chunk()
+
+    def _count(self, sent: int) -> None:
+        self._encoder.passed(sent)
+        self._passed(sent)
 
     def close(self) -> None:
         """Close the transfer."""

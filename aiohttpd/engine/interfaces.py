@@ -4,7 +4,7 @@ They are in one module so that no module has to import a higher layer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from ..net.outgoing import Outgoing
@@ -273,12 +273,22 @@ class ResponseHead(Protocol):
 class FileSource(Protocol):
     """Sends parts of one open file through an `Encoder`."""
 
-    def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
-        """Send ``count`` bytes of the file from ``offset`` on. Yields the bytes of content sent by each step.
+    def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> Awaitable[None] | None:
+        """Send ``count`` bytes of the file from ``offset`` on. It can be a coroutine function.
+
+        Args:
+            offset: where the part begins in the file.
+            count: its length in bytes.
+            check: called before the last bytes are sent; False if they must not be sent. None for no check.
+            passed: called with the number of bytes of content whenever some have been sent.
+
+        Returns:
+            What has to be awaited; None if all is sent already.
 
         Raises:
-            EOFError: the file ends before ``count`` bytes, or ``check``, called before the last bytes are sent, has
-                returned False.
+            EOFError: the file ends before ``count`` bytes, or ``check`` has returned False.
             ClientDisconnected: the connection is lost.
         """
 

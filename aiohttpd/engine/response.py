@@ -448,13 +448,14 @@ class StreamWriter:
         """Whether content is allowed, and none has been written."""
         return self.has_content and not (self._taken or self._parts)
 
-    # Internals.
-
     def _decide(self, status: int, fields: ResponseFields) -> None:
         """Set the attributes of a head that is not plain: fields for framing, methods and statuses without content."""
         self.plain = False
-        deciding = fields.deciding or {}
-        method = self.request.method
+        deciding, method = fields.deciding or {}, self.request.method
+        if status == 200 and method == "GET" and deciding.keys() == {"content-length"} and self._first is None:
+            self.length = int(deciding["content-length"])
+            self._empty_buffer()
+            return  # the usual case; what follows would do the same
         self.own_chunks = "transfer-encoding" in deciding
         if "close" in [token.strip().lower() for token in deciding.get("connection", "").split(",")]:
             self.close_connection = True
@@ -557,19 +558,22 @@ class StreamWriter:
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
         source = self.encoder.file(descriptor)
         try:
-            if self._early:
-                self._give(push=False)
+            if self._early or self.state is HELD:
+                self._give(push=not self._early)
             else:
                 await self.drain()  # send what has been written before
             self._sending_file = True
             self._capacity = self._room = -1
-            async for sent in source.parts(offset, count, check):
-                self.size += sent
+            if (rest := source.send(offset, count, check, self._passed)) is not None:
+                await rest
             self._sending_file = False
             self._taken += count
             self._empty_buffer()
         finally:
             source.close()
+
+    def _passed(self, sent: int) -> None:
+        self.size += sent
 
     def _finish(self) -> None:
         """End a response that is not plain, or of which a part has been given to the encoder."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,8 +33,10 @@ from ..handlers.files.media_types import EXTENSIONS, guess_type
 from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
 from ..handlers.files.response import send_file_head
 from ..handlers.files.store import FileRequest, Folder, Policy, Representation, Store, Verified, uncached
+from ..handlers.files.tree import OpenFile
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
+from ..wire.response import ResponseFields
 from .send_listing import ListedFolder, send_listing
 
 if TYPE_CHECKING:
@@ -154,6 +156,24 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
         None if there is none, or if the class overrides a method that could change it.
         """
+        verified: Verified | None = request.headers.memo.get(cls)
+        known = None if verified is None else verified.get(request.target)
+        if known is None or not cls._is_stock or request.method != "GET":
+            known = cls._known_file(request)
+        return None if known is None else known.instant
+
+    @classmethod
+    def serve(cls, request: Request, response: StreamWriter) -> Coroutine[Any, Any, None]:
+        """See `BaseHTTPRequestHandler.serve`. A large file that is known is sent without an instance of the class."""
+        if request.framing.ordinary and isinstance(response, StreamWriter):
+            known = cls._known_file(request)
+            if known is not None and known.head is not None and known.file is not None:
+                return cls._send_known_file(request, response, known.head, known.file)
+        return super().serve(request, response)
+
+    @classmethod
+    def _known_file(cls, request: Request) -> Representation | None:
+        """The file for a GET without conditions and ranges, if the store has it and no method is overridden."""
         if not cls._is_stock or request.method != "GET":
             return None
         path = request.target
@@ -162,9 +182,19 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         headers = request.headers
         verified: Verified | None = headers.memo.get(cls)  # set by an earlier request with the same fields
         if verified is not None and path in verified:
-            return verified[path].instant
+            return verified[path]
         store = cls._stores.get((get_ident(), cls.directory, cls.extra_response_headers))
-        return None if store is None else store.instant(path, headers, cls)
+        return None if store is None else store.prepared(path, headers, cls)
+
+    @classmethod
+    async def _send_known_file(
+        cls, request: Request, response: StreamWriter, head: ResponseFields, file: OpenFile
+    ) -> None:
+        try:
+            response.send_head(200, head.copy())  # an encoder may change its fields
+            await response.sendfile(file, 0, file.size, check=file.unchanged)
+        except EOFError:
+            cls(request, response)._abort_changed()
 
     @classmethod
     def derived(cls, **options: Any) -> type[SimpleHTTPRequestHandler] | None:
@@ -195,10 +225,13 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         try:
             await self.copyfile(content, self.wfile)
         except FileChanged:
-            self.log_error("%s has changed while it was sent: the response is aborted", self.path)
-            self.wfile.abort()
+            self._abort_changed()
         finally:
             content.close()
+
+    def _abort_changed(self) -> None:
+        self.log_error("%s has changed while it was sent: the response is aborted", self.path)
+        self.wfile.abort()
 
     async def do_HEAD(self) -> None:
         """Send the head of the response to GET."""

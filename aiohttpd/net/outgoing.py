@@ -47,7 +47,7 @@ class Outgoing:
 
     __slots__ = (
         "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport",
-        "_unobstructed", "_waiters", "closing", "companion", "held", "lost", "paused",
+        "_unobstructed", "_waiters", "_writes_through", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
@@ -65,6 +65,7 @@ class Outgoing:
         self.paused = False
         self.lost = False
         self._refused = False
+        self._writes_through = False
         self.closing = False
 
     def send(self, parts: list[bytes]) -> None:
@@ -137,15 +138,29 @@ class Outgoing:
         if end is not None:
             asyncio.get_running_loop().call_soon(end)  # asyncio does not allow it within resume_writing
 
-    def unbuffer(self, *, on: bool) -> None:
-        """Have the transport pause writing as soon as it buffers a byte, or return to its usual limits."""
-        if self._transport.is_closing():
-            return
-        if on:
+    def write_through(self) -> None:
+        """Send what is held back, and have the transport pause writing as soon as it buffers a byte, from now on.
+
+        While it has not paused, all that was sent is in the kernel, and others may write to the socket.
+        """
+        if self.held is not None:
             self.release()
+        if not self._writes_through and not self._transport.is_closing():
+            self._writes_through = True
             self._transport.set_write_buffer_limits(0)
-        else:
-            self._transport.set_write_buffer_limits()
+
+    def lend(self, data: memoryview) -> bool:
+        """Send bytes of a buffer that the caller uses again. It must have waited for `writable` in this iteration.
+
+        Returns:
+            Whether the buffer is free again; if not, the transport may still refer to it.
+        """
+        if self.held is not None:
+            self.release()
+        self._total += len(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
+        return self._transport.get_write_buffer_size() == 0
 
     def passed(self, size: int) -> None:
         """Count bytes that have been written to the socket beside the transport."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from ..engine.encoder import EncoderWrapper
@@ -155,12 +155,14 @@ class _ReadFile:
         self._capture = capture
         self._descriptor = descriptor
 
-    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+    async def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> None:
         data = os.pread(self._descriptor, count, offset)
         if len(data) < count or (check is not None and not check()):
             raise EOFError("the file has become shorter")
         self._capture.data([data], count, push=True)
-        yield count
+        passed(count)
 
     def close(self) -> None:
         """The descriptor is not ours."""

@@ -72,6 +72,12 @@ class ResponseFields(list[bytes]):
             made.add(name, value)
         return made
 
+    def copy(self) -> "ResponseFields":
+        """Return a copy, for code that changes the fields of one response and not of others."""
+        made = ResponseFields(self)
+        made.deciding = None if self.deciding is None else dict(self.deciding)
+        return made
+
     def add(self, name: str, value: str | int) -> None:
         """Append a field. Short lines are remembered, for the next response that has the same field.
 

@@ -1,6 +1,6 @@
 """HTTP1Encoder alone, against a connection that only remembers: how each answer is framed, RFC 9112 section 6."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -27,10 +27,12 @@ class FakeTransfer:
         self.out = out
         self.closed = False
 
-    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+    async def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> None:
         for at in range(0, count, 4):
             self.out.send([b"file"[: count - at]])
-            yield min(4, count - at)
+            passed(min(4, count - at))
 
     def close(self) -> None:
         self.closed = True
@@ -280,7 +282,9 @@ class TestFiles:
     async def test_a_file_is_one_chunk(self, encoder: HTTP1Encoder, sink: FakeSink, chunked: bool) -> None:
         source = encoder.file(3)
         encoder.begin(Head(*([] if chunked else [("Content-Length", 10)])), [], 0, push=True)
-        assert [sent async for sent in source.parts(0, 10, None)] == [4, 4, 2]
+        sent: list[int] = []
+        await source.send(0, 10, None, sent.append)
+        assert sent == [4, 4, 2]
         source.close()
         assert b"".join(sink.out.sent[1:]) == (b"a\r\nfilefilefi\r\n" if chunked else b"filefilefi")
         assert encoder.complete is not chunked and sink.transfer.closed

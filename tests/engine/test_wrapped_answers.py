@@ -4,7 +4,7 @@ import asyncio
 import gc
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -327,10 +327,12 @@ class SlowSource:
     def __init__(self, encoder: EncoderWrapper) -> None:
         self._encoder = encoder
 
-    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+    async def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> None:
         for at in range(count):
             await asyncio.sleep(0)
-            yield self._encoder.data([b"%d" % (at % 10)], 1, push=True)
+            passed(self._encoder.data([b"%d" % (at % 10)], 1, push=True))
 
     def close(self) -> None:
         pass

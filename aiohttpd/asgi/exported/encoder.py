@@ -6,7 +6,7 @@ connections are that server's.
 
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from ...engine.answer import Buffer
@@ -311,14 +311,16 @@ class _File:
         self._sender = sender
         self._descriptor = descriptor
 
-    async def parts(self, offset: int, count: int, check: Callable[[], bool] | None) -> AsyncIterator[int]:
+    async def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> None:
         """See `FileSource`."""
         if offset == 0 and self._encoder.takes_path(count) and (path := _path_of(self._descriptor, count)) is not None:
             if check is not None and not check():
                 raise EOFError("the file has changed before it was sent")
             self._encoder.send_path(path)
             await self._sender.drain()
-            yield count
+            passed(count)
             return
         left = count
         while left:
@@ -327,10 +329,10 @@ class _File:
             if not data or (last and check is not None and not check()):
                 raise EOFError(f"the file has ended or changed at {offset} bytes, before all was sent")
             self._encoder.data([data], len(data), push=True)
+            passed(len(data))
             await self._sender.drain()
             offset += len(data)
             left -= len(data)
-            yield len(data)
 
     def close(self) -> None:
         """There is nothing to release."""

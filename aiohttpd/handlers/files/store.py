@@ -119,13 +119,14 @@ class Representation:
         file: the open file, if the content is not in memory.
         content: the content, if it is in memory.
         instant: the prepared response, if the content is in memory.
+        head: the fields of a response with the whole file, if the content is not in memory; with Content-Length.
         cost: bytes of the cache that it counts as.
         is_cacheable: whether a later change of the file can be noticed by its dates.
         expires: when the path is to be looked up again, of ``time.monotonic``.
     """
 
     __slots__ = (
-        "_identity", "_sources", "content", "content_type", "cost", "expires", "fields", "file", "instant",
+        "_identity", "_sources", "content", "content_type", "cost", "expires", "fields", "file", "head", "instant",
         "is_cacheable", "size", "validators",
     )  # fmt: skip
 
@@ -145,7 +146,9 @@ class Representation:
         self.content_type = content_type
         self.validators = _validators(selected)
         self.fields = _fields(selected, content_type, self.validators, policy.cache_control)
-        self.instant = None if content is None else _prepared(_with(self.fields, policy.fields), content)
+        head = _with(self.fields, policy.fields)
+        self.instant = None if content is None else _prepared(head, content)
+        self.head = head if content is None and _complete(head, file.size) else None
         self.is_cacheable = file.settled
         self.expires = 0.0
         self._sources = selected.sources
@@ -222,6 +225,14 @@ def _with(fields: list[tuple[str, str]], more: Iterable[tuple[str, str]]) -> Res
     return ResponseFields.of([*(field for field in fields if field[0].lower() not in replaced), *added])
 
 
+def _complete(fields: ResponseFields, size: int) -> bool:
+    """Add Content-Length, unless there is a field that the writer has to look at, such as Connection."""
+    if fields.deciding is not None:
+        return False
+    fields.add("Content-Length", size)
+    return True
+
+
 def _prepared(fields: ResponseFields, content: bytes) -> PreparedResponse | None:
     if fields.deciding is not None:  # a field that the writer has to look at, such as Connection
         return None
@@ -276,8 +287,8 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None  # of the sweeper
         self._verified_by: asyncio.AbstractEventLoop | None = None  # the loop that empties them
 
-    def instant(self, name: str, headers: Headers, memo: object) -> PreparedResponse | None:
-        """The prepared response to a request for a file that is in memory; None for conditional and range requests.
+    def prepared(self, name: str, headers: Headers, memo: object) -> Representation | None:
+        """The cached representation, if its file is unchanged; None also for conditional and range requests.
 
         Args:
             name: the key of the path in the cache, as for `find`.
@@ -288,8 +299,7 @@ class Store:
         if not parsed.plain:
             return None
         verified = headers.remember(memo, self._verified_for(parsed.codings))
-        entry = verified.get(name) or self._compare(name, parsed.codings, verified)
-        return None if entry is None else entry.instant
+        return verified.get(name) or self._compare(name, parsed.codings, verified)
 
     def fresh(self, name: str, codings: tuple[str, ...]) -> Representation | None:
         """The cached representation, if its file is unchanged."""
