@@ -554,7 +554,7 @@ class HTTPConnection(TransportProtocol):
     def refuse(self, error: WireError) -> None:
         """Respond to a malformed request, then close."""
         context = self.context
-        line, body, more = self._parser.refused, context.error_body, context.refusal_fields
+        line, body, more = self._parser.refused or b"", context.error_body, context.refusal_fields
         self.out.send(refusal(context.prelude(error.status), error, line=line, error_body=body, more=more))
         context.refused(self.client_address, line, error)
         self._linger()

@@ -92,11 +92,12 @@ class RequestParser:
     Attributes:
         buffer: the bytes that have not been consumed.
         heavy: set when a head was large. The connection then lets others have their turn, and resets it.
-        refused: the beginning of the refused message, for the log.
+        refused: the beginning of the refused message, for the log; None as long as none has been refused. Afterwards
+            the parser parses nothing more.
     """
 
     __slots__ = (
-        "_config", "_dead", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_method", "_repeated",
+        "_config", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_method", "_repeated",
         "_searched", "_start", "_tail", "_target", "_version", "buffer", "heavy", "refused",
     )  # fmt: skip
 
@@ -121,9 +122,8 @@ class RequestParser:
         self._searched = 0  # no head ends before it
         self._line_ended = False  # the request line ends before _searched
         self._empty_lines = 0
-        self.refused = b""
+        self.refused: bytes | None = None
         self._tail = b""
-        self._dead = False
         self._repeated: bytes | bytearray | None = None
 
     @property
@@ -204,7 +204,7 @@ class RequestParser:
                             end = 0
                         self._start = self._searched = end
                         return Request(words[0], words[1], self._version, self._headers, self._framing)
-                if self._dead:
+                if self.refused is not None:
                     self.buffer = b""
                     return None
                 request = self._usual(line_end)
@@ -307,7 +307,6 @@ class RequestParser:
         self._start = self._searched = 0
         self._tail = b""
         self._repeated = None
-        self._dead = True
 
 
 # Request lines that have been matched before.
