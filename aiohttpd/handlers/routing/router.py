@@ -168,10 +168,21 @@ class Router:
             short = self._short(app)
         except TypeError as error:
             raise TypeError(f"the route {path!r}: {error}{_hint(app, path)}") from None
+        self._check_marked(path, app)
         self._insert(Route(pattern, app, short, _name_of(app) if name is None else name))
         self._calls.append(("add", (path, app, name)))
         if isinstance(app, type) and issubclass(app, BaseHTTPRequestHandler):
             self.include(app)
+
+    def _check_marked(self, path: str, app: Any) -> None:
+        """Check that no method with the decorator `route` is left out, since its class is in a layer or a partial."""
+        cls = _handler_class(innermost(app))
+        if cls is not None and cls is not app and cls not in self._included and any(marked_methods(cls)):
+            raise ValueError(
+                f"the route {path!r} is for this path only, but {cls.__name__} has methods with @route for others: put "
+                f"the layers around a Router that has the class, or call include({cls.__name__}) before, if these "
+                "methods need no layers"
+            )
 
     def include(self, cls: type[BaseHTTPRequestHandler]) -> None:
         """Add the methods of a handler class that have the decorator `route`. `add` does so for its class."""

@@ -1,12 +1,13 @@
 """Functions and single methods as routes."""
 
+import functools
 import threading
 from typing import Any
 
 import pytest
 
 import aiohttpd
-from aiohttpd import BaseHTTPRequestHandler, HTTPError, Router
+from aiohttpd import BaseHTTPRequestHandler, HTTPError, Router, middleware
 
 from ...support.asking import answer_to, fetch
 from ...support.clients import head
@@ -186,6 +187,21 @@ class TestMethodsOfAClass:
         router.include(More)
         assert (await fetch(router, "/notes/3/star", method="POST")).status == 405
         assert (await fetch(router, "/notes/3/star", method="DELETE")).status == 200
+
+    @pytest.mark.parametrize(
+        "app", [aiohttpd.layers(Note, middleware.RequestID()), functools.partial(Note)], ids=["layer", "partial"]
+    )
+    async def test_none_is_left_out_without_a_word(self, app: Any) -> None:
+        """A layer around the class would not be around its other paths: a page that needs a password, say."""
+        with pytest.raises(ValueError, match=r"only, but Note has methods with @route .* call include\(Note\) before"):
+            Router({"/notes/{id:int}": app})
+        router = Router()
+        router.include(Note)
+        router.add("/notes/{id:int}", app)
+        assert (await fetch(router, "/notes/3")).body == b"note 3"
+        assert (await fetch(router, "/notes/3/star", method="POST")).status == 200
+        around = aiohttpd.layers(Router({"/notes/{id:int}": Note}), middleware.RequestID())
+        assert (await fetch(around, "/notes/3/star", method="POST"))["X-Request-ID"]
 
     def test_twice(self) -> None:
         class Twice(BaseHTTPRequestHandler):
