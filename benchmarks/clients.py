@@ -132,6 +132,8 @@ def compared(name: str, suite: Suite, folder: Path) -> tuple[str, set[str]]:
     )
     for test in sorted(only):
         print(f"{name}: {test} fails with ours only: {suite.refused.get(test, ours / 'output.txt')}", file=sys.stderr)
+    for test in sorted(old.failed - new.failed):
+        print(f"{name}: {test} fails with theirs only", file=sys.stderr)
     for test in sorted(old.failed & new.failed):
         print(f"{name}: {test} fails with both", file=sys.stderr)
     return line, only - set(suite.refused)
