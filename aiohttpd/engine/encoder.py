@@ -6,6 +6,7 @@ field. `response` has checked before that the handler keeps the contract.
 `EncoderWrapper` and `ChangedHead` are base classes for encoders around an encoder, such as that of compression.
 """
 
+import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 
@@ -173,7 +174,14 @@ class HTTP1Encoder:
         self._sink.out.send(parts)
 
     def drain(self) -> Awaitable[None]:
-        """Wait until the peer has read enough (back-pressure)."""
+        """Wait until the peer has read enough (back-pressure).
+
+        What is sent in the rest of this turn of the loop leaves together, at its end: one system call for many pieces.
+        """
+        out = self._sink.out
+        if out.held is None and not out.lost:
+            out.hold()
+            asyncio.get_running_loop().call_soon(out.release)
         return self._sink.writable()
 
     def restart(self) -> Encoder:
@@ -188,6 +196,10 @@ class HTTP1Encoder:
         """Begin a chunk of ``size`` bytes whose content is sent without this encoder (sendfile)."""
         if self._chunked:
             self._out.send([b"%x\r\n" % size])
+
+    def release(self) -> None:
+        """Send what `drain` holds back until the end of this turn of the loop."""
+        self._sink.out.release()
 
     def passed(self, size: int) -> None:
         """Count bytes of content that were sent without this encoder."""
@@ -262,6 +274,7 @@ class _FramedFile:
         """See `FileSource`."""
         self._passed = passed
         self._encoder.open_chunk(count)
+        self._encoder.release()  # the file is written beside the transport
         rest = self._transfer.send(offset, count, check, self._count)
         if rest is None:
             self._encoder.close_chunk()

@@ -181,6 +181,8 @@ class StreamWriter:
     async def drain(self) -> None:
         """Call `flush`, and wait until the peer has read enough (back-pressure).
 
+        What is written in the rest of this turn of the loop is sent at its end, together.
+
         Raises:
             ClientDisconnected: the client has disconnected. Also in a response to HEAD whose head has been sent: the
                 content is not wanted, so the handler need not go on.
