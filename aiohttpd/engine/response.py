@@ -172,7 +172,7 @@ class StreamWriter:
             self.write(part)
 
     def flush(self) -> None:
-        """Send everything that has been written, the head included; after a `drain` at the end of this turn of the loop."""
+        """Send everything that has been written, the head included; after a `drain` at the end of this turn."""
         if self.state is START:
             raise ContractError("flush() before the head: call send_response() and end_headers() first")
         if self.state is not DONE and self.state is not UPGRADED:
