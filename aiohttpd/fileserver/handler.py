@@ -156,10 +156,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
         None if there is none, or if the class overrides a method that could change it.
         """
-        verified: Verified | None = request.headers.memo.get(cls)
-        known = None if verified is None else verified.get(request.target)
-        if known is None or not cls._is_stock or request.method != "GET":
-            known = cls._known_file(request)
+        known = cls._known_file(request)
         return None if known is None else known.instant
 
     @classmethod

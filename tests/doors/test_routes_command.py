@@ -80,7 +80,8 @@ def test_the_table(folder: Path, target: str) -> None:
 
 def test_through_layers(folder: Path) -> None:
     (folder / "layered.py").write_text(
-        "import aiohttpd\nfrom aiohttpd import middleware as m\nfrom notes import Home, Notes, site\n"
+        "import aiohttpd\nfrom aiohttpd import middleware as m\nfrom notes import Home\n"
+        "class Notes(Home):\n    async def do_POST(self): ...\n"
         "inner = aiohttpd.layers(aiohttpd.Router({'/x': aiohttpd.layers(Home, m.RequestID())}), m.ProblemDetails())\n"
         "made = aiohttpd.Router({'/a': aiohttpd.layers(Notes, m.RequestID(), m.Compression()), '/b/': inner})\n"
         "app = aiohttpd.layers(aiohttpd.handle_errors(made, {}), m.RequestID(), m.Compression())\n"

@@ -205,7 +205,7 @@ def test_json_comes_back(value: Any) -> None:
     assert loads(dumps(value)) == value == json.loads(dumps(value))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"], ids=repr)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1j, b"x"], ids=repr)
 def test_what_json_has_not(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         dumps(value)

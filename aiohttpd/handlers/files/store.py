@@ -298,7 +298,9 @@ class Store:
         parsed = headers.memo.get(FileRequest) or FileRequest.of(headers)
         if not parsed.plain:
             return None
-        verified = headers.remember(memo, self._verified_for(parsed.codings))
+        verified = self._verified_for(parsed.codings)
+        if headers.memo.get(memo) is not verified:
+            headers.remember(memo, verified)
         return verified.get(name) or self._compare(name, parsed.codings, verified)
 
     def fresh(self, name: str, codings: tuple[str, ...]) -> Representation | None:
