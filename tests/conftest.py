@@ -1,16 +1,26 @@
 """What holds for every test: nothing is logged that the test does not expect."""
 
+import compileall
 import logging
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trustme
 
+import aiohttpd
+
 # A shell starts background jobs with SIGINT ignored, and what is ignored stays so in the programs that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package: with PYTHONDONTWRITEBYTECODE each of the hundreds of programs that tests start would do so."""
+    if not hasattr(config, "workerinput"):  # not in the workers of xdist
+        compileall.compile_dir(Path(aiohttpd.__file__).parent, quiet=2)
 
 
 def pytest_xdist_auto_num_workers() -> int:
