@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package: with PYTHONDONTWRITEBYTECODE each of the hundreds of programs that tests start would do so."""
+    """Compile the package: with PYTHONDONTWRITEBYTECODE, each of the programs that tests start would do so."""
     if not hasattr(config, "workerinput"):  # not in the workers of xdist
         compileall.compile_dir(Path(aiohttpd.__file__).parent, quiet=2)
 
