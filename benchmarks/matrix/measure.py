@@ -25,7 +25,7 @@ from typing import Any
 import aiohttpd
 
 from . import load
-from .process import DidNotStart, cpu_seconds, started
+from .process import DidNotStart, awake, cpu_seconds, started, suspend
 from .servers import APPS, PACKAGES, No, Place, command
 from .workloads import FILES, WORKLOADS, Workload
 
@@ -55,7 +55,7 @@ class Plan:
 def in_turns(
     servers: Servers, rounds: int, seconds: float, ask: Callable[[str, int, float], int], warm_up: float = 1
 ) -> tuple[Figures, Figures]:
-    """Load each server in each round, after a turn to warm up.
+    """Load each server in each round, after a turn to warm up. The others are suspended meanwhile.
 
     Args:
         servers: process group and port by name.
@@ -69,13 +69,16 @@ def in_turns(
     """
     rates: Figures = {name: [] for name in servers}
     costs: Figures = {name: [] for name in servers}
+    for group, _ in servers.values():
+        suspend(group)
     for turn in range(rounds + 1):
         for name, (group, port) in servers.items():
-            before, start = cpu_seconds(group), time.monotonic()
-            requests = ask(name, port, seconds if turn else warm_up)
-            if turn and requests:
-                rates[name].append(requests / (time.monotonic() - start))
-                costs[name].append((cpu_seconds(group) - before) / requests * 1e6)
+            with awake(group):
+                before, start = cpu_seconds(group), time.monotonic()
+                requests = ask(name, port, seconds if turn else warm_up)
+                if turn and requests:
+                    rates[name].append(requests / (time.monotonic() - start))
+                    costs[name].append((cpu_seconds(group) - before) / requests * 1e6)
     return rates, costs
 
 
@@ -205,8 +208,10 @@ def measure_latency(workload: Workload, running: Servers, plan: Plan, results: d
     found: dict[str, list[dict[str, float]]] = {name: [] for name in running if "rate" in results[name]}
     for _ in range(plan.rounds):
         for name, rounds in found.items():
+            group, port = running[name]
             try:
-                rounds.append(load.client(workload, running[name][1], plan.seconds, results[name]["rate"] / 2))
+                with awake(group):
+                    rounds.append(load.client(workload, port, plan.seconds, results[name]["rate"] / 2))
             except load.Failed as error:
                 results[name]["latency_failed"] = str(error)
     for name, rounds in found.items():

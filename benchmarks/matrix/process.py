@@ -42,6 +42,23 @@ def cpu_seconds(group: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def suspend(group: int) -> None:
+    """Stop a process group, until it is `awake`: an idle server may use its core (fastpysgi polls all the time)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGSTOP)
+
+
+@contextlib.contextmanager
+def awake(group: int) -> Iterator[None]:
+    """Let a process group that is suspended run in a block."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        suspend(group)
+
+
 class DidNotStart(Exception):
     """The server has ended, or accepts no connections; the text has its last output."""
 
