@@ -283,9 +283,8 @@ class _Program:
 
     def stop(self) -> None:
         """SIGINT and SIGTERM: finish the requests in flight; the second time wait for nothing."""
-        if self._starting is not None:
-            self._starting.cancel()
-            return
+        if self._starting is not None and self._starting.cancel():
+            return  # else the start has ended in this turn
         if not self._stops:
             self._say_what_is_left()
         stop = self._server.shutdown(0 if self._stops else None)

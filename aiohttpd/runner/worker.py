@@ -233,9 +233,8 @@ class _Worker:
         last: bool = True,
     ) -> None:
         """Drain and end: by message, by SIGTERM, or since the supervisor is gone."""
-        if self._starting is not None:
-            self._starting.cancel()
-            return
+        if self._starting is not None and self._starting.cancel():
+            return  # else the start has ended in this turn
         if self._balance is not None:
             self._balance.end()
         stop = self._server.shutdown(grace, idle=idle, delay=delay, replaced=replaced, last=last)

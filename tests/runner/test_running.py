@@ -93,6 +93,33 @@ class TestSignals:
             await context.__aexit__(None, None, None)
 
 
+STOPPED_AS_IT_STARTS = """
+import asyncio
+import aiohttpd
+import aiohttpd.runner.run as run
+
+actions = {}
+start = aiohttpd.HTTPServer.start
+
+def take(loop, given):
+    actions.update(given)
+    return lambda: None
+
+async def start_then_stop(self):
+    await start(self)
+    asyncio.get_running_loop().call_soon(actions["SIGINT"])  # before the one who waits for the start goes on
+
+run.handle_signals = take
+aiohttpd.HTTPServer.start = start_then_stop
+aiohttpd.run(aiohttpd.BaseHTTPRequestHandler, port=0)
+"""
+
+
+def test_a_signal_in_the_turn_in_which_the_start_ends() -> None:
+    """FAULT: it was lost: the task of the start had ended, so it could not be cancelled, and nothing else was done."""
+    subprocess.run([sys.executable, "-c", STOPPED_AS_IT_STARTS], check=True, timeout=WAIT, capture_output=True)
+
+
 class TestRefused:
     """One sentence says what to do."""
 
