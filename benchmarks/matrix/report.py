@@ -228,7 +228,7 @@ def page_part(results: Results) -> str:
             reasons.text(),
             "### CPU time of the server for a request, in µs",
             cpu_table(rates),
-            "### Latency at half of the saturation, in ms: p50 / p99 / p99.9",
+            "### Latency at half of the saturation (at most 25,000 requests a second), in ms: p50 / p99 / p99.9",
             "Requests are due at fixed moments, half as many a second as the server has answered at most, on 64 "
             "connections. A latency counts from the moment when its request was due.",
             latency_table(rates),
