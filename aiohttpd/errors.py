@@ -114,9 +114,8 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         place = ".".join(map(str, self.place)) or "the data"
-        return (
-            f"{place}: {self.reason}" if self.reason[:1].isupper() else f"{place} {self.reason}"
-        )  # a sentence of pydantic
+        is_sentence = self.reason[:1].isupper()
+        return f"{place}: {self.reason}" if is_sentence else f"{place} {self.reason}"
 
 
 class InvalidData(HTTPError):

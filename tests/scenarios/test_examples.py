@@ -19,20 +19,11 @@ import pytest
 import aiohttpd
 from aiohttpd.testing import running
 
+from ..support.exported_site import EXPORTED_EXAMPLES as HANDLERS
 from ..support.places import ROOT
 from ..support.waiting import until
 from ..support.websocket_clients import dial
 
-HANDLERS = {
-    "http_get": "GetHandler",
-    "http_concurrency": "SlowHandler",
-    "http_errors": "ErrorHandler",
-    "http_send_header": "GetHandler",
-    "embedded": "Handler",
-    "http_post": "PostHandler",
-    "sse_clock": "Clock",
-    "websocket_chat": "Chat",
-}
 PLAIN = "text/plain; charset=utf-8"
 
 

@@ -1,11 +1,9 @@
 """Fields that are lists, or have parameters: empty elements cost no step each, and the number of others is bounded."""
 
 import asyncio
-import gc
 import itertools
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +26,7 @@ from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.ranges import select
 from aiohttpd.wire.request import Body, Request
 
+from ..support.steps import calls_of
 from ..support.wire import Response, split
 
 DEFAULTS = Config()
@@ -62,20 +61,7 @@ async def cookies_of(fields: bytes, **options: Any) -> Response:
 def steps(function: Callable[[], object]) -> int:
     """How many calls a function makes, those into C included, once all patterns have been compiled."""
     function()
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    gc.disable()  # hypothesis has functions that each collection calls
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return count
+    return calls_of(function)
 
 
 def joined_as(headers: Headers, name: str) -> str:

@@ -1,8 +1,6 @@
 """Which route is found for a path: beside a naive reference, and in how many steps."""
 
-import gc
 import random
-import sys
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from aiohttpd.handlers.routing.pattern import CONVERTERS, NO_MATCH, End, Pattern
 from aiohttpd.handlers.routing.tree import Tree
 
 from ...support.routes import SOME_UUID, patterns, reached, router_of, telling
+from ...support.steps import calls_of
 
 PATH = st.lists(st.sampled_from(["a", "b", "c", "1", "7", SOME_UUID, "\udcff", "a/b"]), max_size=4).flatmap(
     lambda parts: st.sampled_from([parts, [*parts, ""]] if parts else [[""]])
@@ -202,21 +201,8 @@ def test_what_looks_alike_does_not_contradict() -> None:
 
 def steps(tree: Tree[str], path: str) -> int:
     """How many calls of Python and C functions it takes to find the route for a path."""
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
     segments = path.split("/")[1:]
-    gc.disable()  # hypothesis has functions that each collection calls
-    sys.setprofile(profile)
-    try:
-        tree.find(segments)
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return count
+    return calls_of(lambda: tree.find(segments))
 
 
 def many(count: int) -> Tree[str]:
