@@ -198,7 +198,7 @@ class HTTP1Encoder:
             self._out.send([b"%x\r\n" % size])
 
     def release(self) -> None:
-        """Send what `drain` holds back until the end of this turn of the loop."""
+        """Send what is held back: by `drain` until the end of this turn of the loop, or for a part of a file."""
         self._sink.out.release()
 
     def passed(self, size: int) -> None:
@@ -274,7 +274,6 @@ class _FramedFile:
         """See `FileSource`."""
         self._passed = passed
         self._encoder.open_chunk(count)
-        self._encoder.release()  # the file is written beside the transport
         rest = self._transfer.send(offset, count, check, self._count)
         if rest is None:
             self._encoder.close_chunk()
@@ -290,8 +289,9 @@ class _FramedFile:
         self._passed(sent)
 
     def close(self) -> None:
-        """Close the transfer."""
+        """Close the transfer; send the head if it still waits for a part."""
         self._transfer.close()
+        self._encoder.release()
 
 
 class EncoderWrapper:

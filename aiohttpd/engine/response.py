@@ -558,12 +558,12 @@ class StreamWriter:
             self.size += self.encoder.data(parts, size, push=push)
 
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
+        if not self._early and self.state is not HELD:
+            await self.drain()  # send what has been written before
         source = self.encoder.file(descriptor)
         try:
             if self._early or self.state is HELD:
                 self._give(push=not self._early)
-            else:
-                await self.drain()  # send what has been written before
             self._sending_file = True
             self._capacity = self._room = -1
             if (rest := source.send(offset, count, check, self._passed)) is not None:

@@ -16,9 +16,14 @@ from typing import Protocol
 
 from ..errors import ClientDisconnected, WriteBufferFull
 
-__all__ = ["Outgoing"]
+__all__ = ["LEADING", "Outgoing"]
 
-_SLICE = 128 * 1024  # bytes; a larger piece is written in slices, while the transport accepts them
+_JOINED = 128 * 1024  # bytes; pieces that are not larger are joined, and given to the transport at once
+_SLICE = 1024 * 1024  # bytes; larger pieces are given to the transport in slices, while it accepts them
+_TLS_SLICE = 128 * 1024  # bytes; TLS encrypts a slice in one call
+# Bytes of a large piece that leave together with what is before it, such as the head. From a small segment alone a TCP
+# receiver concludes that small ones will follow, and it offers a small window (benchmarks/bench.py, workload down-1m).
+LEADING = 64 * 1024
 _HELD = 64 * 1024  # bytes of answers that are held back, at most
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds; close() sends RST
@@ -75,12 +80,12 @@ class Outgoing:
             WriteBufferFull: more bytes than the limit wait already. The connection is aborted.
         """
         transport = self._unobstructed
-        if transport is None or len(parts[-1]) > _SLICE:
+        if transport is None or len(parts[-1]) > _JOINED:
             self._send_in_pieces(parts)
             return
         data = b"".join(parts)
         size = len(data)
-        if size <= _SLICE:
+        if size <= _JOINED:
             self._total += size
             transport.write(data)
         else:
@@ -100,6 +105,14 @@ class Outgoing:
         self._unobstruct()
         if held:
             self.send(held)
+
+    def take_held(self) -> bytes:
+        """Return what has been held back, for the caller to send it, and stop holding back."""
+        held, self.held = self.held, None
+        self._unobstruct()
+        data = b"".join(held or ())
+        self._total += len(data)
+        return data
 
     async def writable(self) -> None:
         """Wait until the transport accepts bytes.
@@ -139,7 +152,7 @@ class Outgoing:
             asyncio.get_running_loop().call_soon(end)  # asyncio does not allow it within resume_writing
 
     def write_through(self) -> None:
-        """Send what is held back, and have the transport pause writing as soon as it buffers a byte, from now on.
+        """Have the transport pause writing as soon as it buffers a byte, from now on; send what is held back.
 
         While it has not paused, all that was sent is in the kernel, and others may write to the socket.
         """
@@ -149,18 +162,17 @@ class Outgoing:
             self._writes_through = True
             self._transport.set_write_buffer_limits(0)
 
-    def lend(self, data: memoryview) -> bool:
+    def lend(self, data: bytes | memoryview) -> bool:
         """Send bytes of a buffer that the caller uses again. It must have waited for `writable` in this iteration.
 
         Returns:
             Whether the buffer is free again; if not, the transport may still refer to it.
         """
-        if self.held is not None:
-            self.release()
+        held = self.take_held() if self.held is not None else b""
         self._total += len(data)
         if not self._transport.is_closing():
-            self._transport.write(data)
-        return self._transport.get_write_buffer_size() == 0
+            self._transport.write(held + data if held else data)
+        return bool(held) or self._transport.get_write_buffer_size() == 0
 
     def passed(self, size: int) -> None:
         """Count bytes that have been written to the socket beside the transport."""
@@ -269,41 +281,51 @@ class Outgoing:
             self._unobstructed = self._transport
 
     def _send_in_pieces(self, parts: list[bytes]) -> None:
-        if self.held is not None and len(parts[-1]) <= _SLICE:
-            data = b"".join(parts)
-            self.held.append(data)
-            self._held_size += len(data)
-            if self._held_size >= _HELD:
-                self.release()
-                self.hold()
-            return
-        if self.held:
-            self.release()
-        small: list[bytes] = []
+        if self.held is not None:
+            if len(parts[-1]) <= _JOINED:
+                self._keep(b"".join(parts))
+                return
+            parts = [*self.held, *parts]
+            self.held = None
+            self._unobstruct()
+        small: list[bytes | memoryview] = []
         for part in parts:
-            if len(part) <= _SLICE:
+            if len(part) <= _JOINED:
                 small.append(part)
-            else:
-                self._send_large(b"".join(small))
+                continue
+            large = memoryview(part)
+            if small:
+                self._send_large(b"".join([*small, large[:LEADING]]))
                 small.clear()
-                self._send_large(part)
+                large = large[LEADING:]
+            self._send_large(large)
         self._send_large(b"".join(small))
 
-    def _send_large(self, data: bytes) -> None:
+    def _keep(self, data: bytes) -> None:
+        """Hold back a piece, but not too many bytes."""
+        assert self.held is not None
+        self.held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= _HELD:
+            self.release()
+            self.hold()
+
+    def _send_large(self, data: bytes | memoryview) -> None:
         if self.lost:
             return
         self._total += len(data)
         view = memoryview(data)
+        most = _SLICE if self._transport.get_extra_info("sslcontext") is None else _TLS_SLICE
         start = 0
         while start < len(view) and not self.paused and not self._queue:
             if self._transport.is_closing():
                 return  # the peer has gone; connection_lost() will follow
-            self._transport.write(view[start : start + _SLICE])
-            start += _SLICE
+            self._transport.write(view[start : start + most])
+            start += most
         if start < len(view):
-            self._enqueue(view, start)
+            self._enqueue(view, start, most)
 
-    def _enqueue(self, view: memoryview, start: int) -> None:
+    def _enqueue(self, view: memoryview, start: int, most: int) -> None:
         if self._queue is None:
             self._queue = deque()
         # One piece of any size may wait, since it is kept by reference. The limit is for more pieces.
@@ -313,8 +335,8 @@ class Outgoing:
             self.lose()
             raise WriteBufferFull(self._limit)
         self._queued += len(view) - start
-        for at in range(start, len(view), _SLICE):
-            self._queue.append(view[at : at + _SLICE])
+        for at in range(start, len(view), most):
+            self._queue.append(view[at : at + most])
 
     def _end(self, end: Callable[[], None]) -> None:
         if self.held is not None:

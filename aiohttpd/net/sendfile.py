@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import errno
 import os
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import cast
 
 from ..errors import ClientDisconnected
-from .outgoing import Outgoing
+from .outgoing import LEADING, Outgoing
 
 __all__ = ["FileTransfer", "file_transfer", "read_at", "read_at_once", "read_from"]
 
@@ -28,6 +29,7 @@ _READ_TURN = 256 * 1024  # the same for bytes that are read, and perhaps encrypt
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 _SENDFILE = hasattr(os, "sendfile")
+_MORE = getattr(socket, "MSG_MORE", None)
 _probe = [bytearray(1)]  # what is read into it is not used
 
 
@@ -70,6 +72,9 @@ _buffer = _ReadBuffer()
 class FileTransfer:
     """Sends parts of one open file by reading and writing.
 
+    What is given to the output before a part, such as the head, is held back and leaves with the first bytes of the
+    part.
+
     Args:
         out: the write side of the connection.
         descriptor: the descriptor of the file.
@@ -78,6 +83,7 @@ class FileTransfer:
     def __init__(self, out: Outgoing, descriptor: int) -> None:
         self._out = out
         self._descriptor = descriptor
+        out.hold()
 
     def send(
         self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
@@ -108,9 +114,10 @@ class FileTransfer:
         while offset < end:
             if out.paused or out.lost:
                 await out.writable()
-            wanted = min(end - offset, _READ)
+            wanted = min(end - offset, LEADING if out.held else _READ)
             piece: bytes | memoryview | None = _buffer.read(descriptor, offset, wanted)
             if piece is None:
+                out.release()
                 piece = await _read_in_thread(descriptor, offset, wanted)
                 await out.writable()
             if not piece:
@@ -119,9 +126,7 @@ class FileTransfer:
             offset += size
             if offset == end and check is not None and not check():
                 raise _changed()
-            if isinstance(piece, bytes):
-                out.send([piece])
-            elif not out.lend(piece):
+            if not out.lend(piece):
                 _buffer.drop()
             passed(size)
             turn += size
@@ -173,6 +178,7 @@ class Sendfile(FileTransfer):
         self._duplicate = -1
         self._waiter: asyncio.Future[Pause | None] | None = None  # of the task, while the socket is full
         out.write_through()
+        out.hold()
 
     def send(
         self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
@@ -186,8 +192,29 @@ class Sendfile(FileTransfer):
         self._last = self._end = offset + count
         if check is not None:
             self._end -= min(count, _HELD_BACK)
+        if self._out.held is not None:
+            self._lead()
         pause = FULL if self._out.paused else self._advance()
         return None if pause is None else self._continue(pause)
+
+    def _lead(self) -> None:
+        """Send what has been held back; together with the first bytes of the part, if they are in the page cache."""
+        out = self._out
+        together = _MORE is not None and not (out.paused or self._transport.is_closing())
+        if not (together and out.held and self._is_cached(min(self._last, self._next + _PIECE))):
+            out.release()
+            return
+        data = out.take_held()
+        sent = _send_more(self._transport, data, cast(int, _MORE))
+        if sent < len(data):
+            self._transport.write(data[sent:])
+
+    def _run_check(self) -> None:
+        """Allow the last bytes to be sent, unless the check says that the file has changed."""
+        check, self._check = self._check, None
+        if check is not None and not check():
+            raise _changed()
+        self._end = self._last
 
     async def _continue(self, pause: Pause | None) -> None:
         if self._out.paused or self._out.lost:
@@ -218,17 +245,11 @@ class Sendfile(FileTransfer):
             start = self._next
             if start >= self._end:
                 if self._check is not None:
-                    check, self._check = self._check, None
-                    if not check():
-                        raise _changed()
-                    self._end = self._last
+                    self._run_check()
                 if start >= self._last:
                     return None
-            if start >= self._cached:
-                wanted = min(self._last, start + _PIECE)
-                if not _in_memory(self._descriptor, wanted - 1):
-                    return COLD
-                self._cached = wanted
+            if start >= self._cached and not self._is_cached(min(self._last, start + _PIECE)):
+                return COLD
             count = min(self._end, self._cached) - start
             try:
                 sent = os.sendfile(self._socket, self._descriptor, start, count)
@@ -245,6 +266,13 @@ class Sendfile(FileTransfer):
                 return FULL
             if self._next >= stop and self._next < self._last:
                 return TURN
+
+    def _is_cached(self, end: int) -> bool:
+        """Whether the bytes before ``end`` are in the page cache."""
+        if not _in_memory(self._descriptor, end - 1):
+            return False
+        self._cached = end
+        return True
 
     def _failed(self, error: OSError) -> Pause:
         if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # the file system does not support it
@@ -300,6 +328,21 @@ class Sendfile(FileTransfer):
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             asyncio.get_running_loop().remove_writer(descriptor)
         os.close(descriptor)
+
+
+def _send_more(transport: asyncio.Transport, data: bytes, more: int) -> int:
+    """Write to the socket bytes that others will follow at once; return how many it has taken."""
+    sock = transport.get_extra_info("socket")
+    try:
+        # The loops' objects cannot send.
+        plain = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
+        try:
+            plain.setblocking(False)  # the object: the descriptor does not block
+            return plain.send(data, more)
+        finally:
+            plain.detach()
+    except OSError:
+        return 0  # the socket is full, or the transport will have the error
 
 
 def _ended(offset: int) -> EOFError:

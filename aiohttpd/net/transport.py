@@ -172,7 +172,7 @@ class TransportProtocol(asyncio.Protocol):
             await self.out.writable()
 
     def file_transfer(self, descriptor: int) -> FileTransfer:
-        """Return a transfer that sends parts of an open file. Bytes before must have been given to the transport."""
+        """Return a transfer that sends parts of an open file. What is sent before a part is held back until then."""
         return file_transfer(self.out, self._transport, descriptor)
 
     def close_transport(self, fifo: Fifo) -> None:

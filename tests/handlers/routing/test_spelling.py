@@ -51,7 +51,7 @@ async def final(site: Router, target: str) -> Any:
             location
             if location[:1] == "/"
             else posixpath.dirname(path.removesuffix("/")).rstrip("/")
-            + (location.removeprefix("..").removeprefix(".") if location[:1] == "." else "/" + location)
+            + (location.lstrip(".") if location.partition("/")[0] in (".", "..") else "/" + location)
         )
         if query:
             target += f"?{query}"
