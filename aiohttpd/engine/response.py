@@ -482,7 +482,7 @@ class StreamWriter:
 
     def _empty_buffer(self) -> None:
         """The buffer is empty: set how many bytes may be put into it."""
-        if not self.has_content:
+        if not self.has_content or self._sending_file:
             room = -1  # even empty parts take the slow path
         elif self._early or self._chunks is not None:
             room = 0
@@ -560,9 +560,10 @@ class StreamWriter:
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
         if not self._early and self.state is not HELD:
             await self.drain()  # send what has been written before
+            self._check_room(count)  # another task may have written meanwhile
         source = self.encoder.file(descriptor)
         try:
-            if self._early or self.state is HELD:
+            if self._early or self.state is HELD or self._parts:
                 self._give(push=not self._early)
             self._sending_file = True
             self._capacity = self._room = -1
