@@ -437,7 +437,8 @@ class HTTPConnection(TransportProtocol):
 
         Bytes that followed the request belong to that protocol.
         """
-        self.state = UPGRADED
+        if self.state is not CLOSED:  # else the client has disconnected meanwhile, as `protocol` is told below
+            self.state = UPGRADED
         self._last_request = True
         self.upgraded = protocol
         protocol.connection_made(self)

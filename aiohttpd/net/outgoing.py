@@ -200,6 +200,8 @@ class Outgoing:
             self._transport.close()
 
     def _write_eof(self) -> None:
+        if self._transport.is_closing():
+            return  # uvloop would raise RuntimeError
         try:
             self._transport.write_eof()
         except OSError:  # the peer has reset the connection

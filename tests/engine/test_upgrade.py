@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import trustme
 
-from aiohttpd import BaseHTTPRequestHandler, ClientDisconnected, ContractError, HTTPServer, WriteBufferFull
+from aiohttpd import (
+    BaseHTTPRequestHandler,
+    ClientDisconnected,
+    ConnectionClosed,
+    ContractError,
+    HTTPServer,
+    WriteBufferFull,
+)
 from aiohttpd.server.stacks import report
 from aiohttpd.testing import exchange, running
 
@@ -17,6 +24,7 @@ from ..support.asking import QUIET, answer_to
 from ..support.clients import MIB, connected, ended, expect_logged, get, head, shutting_down
 from ..support.loops import joined, on_both_loops
 from ..support.waiting import until
+from ..support.websocket_clients import TEXT, frame, opening
 
 FIELDS = ("Connection: Upgrade", "Upgrade: echo")
 ASKS = get("/", *FIELDS)
@@ -405,3 +413,35 @@ async def test_sockets_of_the_kernel() -> None:
         await client.answer()
         await client.rest()
     assert found == [socket.AF_INET, 17]
+
+
+@on_both_loops
+async def test_a_client_that_disconnects_before_the_upgrade() -> None:
+    """The handler learns it, nothing is logged, and its task does not stay in the list of those that still run."""
+    found: list[Any] = []
+
+    class Late(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            await until(self.wfile.is_closing)
+            try:
+                if self.path == "/socket":
+                    async with self.websocket() as messages:
+                        while True:
+                            found.append(await messages.receive())
+                reader, writer = await self.upgrade("echo")
+                writer.write_eof()
+                await reader.read()
+            except (ClientDisconnected, ConnectionClosed) as error:
+                found.append(type(error))
+                raise
+
+    opened = opening(path="/socket")
+    async with running(Late) as server:
+        for data in (ASKS + b"a", opened, opened + frame(TEXT, b"b"), opened + frame(TEXT, b"c", masked=False)):
+            async with joined(server) as peer:
+                await peer.send(data)
+                await until(lambda: server.in_flight)
+                peer.reset()
+            await until(lambda: not server.in_flight)
+        assert found == [ClientDisconnected, ConnectionClosed, "b", ConnectionClosed, ConnectionClosed]
+        assert not server.orphans
