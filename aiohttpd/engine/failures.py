@@ -34,8 +34,8 @@ def answer_failure(
         error_body: makes the content; None for plain text.
         more: header fields that the App adds to such responses.
     """
-    if response.released:
-        if not response.is_ours(error):
+    if response.released or (response.state is ResponseState.DONE and not response.aborted):  # after `end`
+        if not (response.is_ours(error) or (isinstance(error, ClientDisconnected) and response.is_closing())):
             response.report(error)
         return
     upgraded = response.state is ResponseState.UPGRADED

@@ -8,7 +8,7 @@ from aiohttpd import Request, StreamWriter
 from aiohttpd.testing import running
 from aiohttpd.wire.response import ResponseFields
 
-from ..support.clients import LAST_CHUNK, chunk, connected, get, head
+from ..support.clients import LAST_CHUNK, chunk, connected, expect_logged, get, head
 from ..support.waiting import until
 
 
@@ -103,3 +103,43 @@ async def test_trailers_stand_after_chunks_only(*, flushes: bool) -> None:
         assert got.endswith(chunk(b"all") + LAST_CHUNK[:3] + b"X-Sum: 7\r\n\r\n")
     else:
         assert got.endswith(b"\r\n\r\nall") and b"X-Sum" not in got
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("flushes", [False, True])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_error_after_the_end_does_not_damage_the_response(
+    caplog: pytest.LogCaptureFixture, version: str, *, waits: bool, flushes: bool
+) -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(b"all")
+        if flushes:
+            response.flush()
+        response.end()
+        if waits:
+            await asyncio.sleep(0)
+        raise ValueError("later")
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(f"GET / HTTP/{version}\r\nHost: a\r\n\r\n".encode())
+        assert (await client.answer()).body == b"all"
+        await until(lambda: caplog.records)
+        expect_logged(caplog, "later")
+        if version == "1.1":
+            await client.send(get("/", "Connection: close"))
+            assert (await client.answer()).body == b"all"
+            await until(lambda: caplog.records)
+            expect_logged(caplog, "later")
+
+
+async def test_a_handler_that_goes_on_without_its_client_is_no_error() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_whole(200, ResponseFields(), b"all")
+        await until(response.is_closing)
+        await response.drain()
+
+    async with running(app) as server:
+        async with connected(server) as client:
+            assert (await client.ask()).body == b"all"
+        await until(lambda: not server.in_flight)
