@@ -92,7 +92,7 @@ class Outgoing:
             self._send_large(data)
 
     def hold(self) -> None:
-        """Hold back what is sent, until `release`."""
+        """Hold back what is sent, until `release`; but not while the peer is slow, since `send` knows the limit."""
         if self.held is None:
             self.held = []
             self._held_size = 0
@@ -284,7 +284,7 @@ class Outgoing:
 
     def _send_in_pieces(self, parts: list[bytes]) -> None:
         if self.held is not None:
-            if len(parts[-1]) <= _JOINED:
+            if not self.paused and len(parts[-1]) <= _JOINED:
                 self._keep(b"".join(parts))
                 return
             parts = [*self.held, *parts]

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 import aiohttpd
-from aiohttpd import BaseHTTPRequestHandler
+from aiohttpd import BaseHTTPRequestHandler, ClientDisconnected, Request, StreamWriter, WriteBufferFull
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import App
 from aiohttpd.handlers.app import prepare
-from aiohttpd.testing import MemoryTransport
+from aiohttpd.testing import MemoryTransport, running
 
 from ..support.asking import QUIET
+from ..support.clients import MIB
+from ..support.loops import joined, on_both_loops
 from ..support.waiting import until
 from ..support.wire import finals
 
@@ -106,3 +108,33 @@ async def test_a_file_comes_after_what_is_held(tmp_path: Path) -> None:
         [found] = finals(await reader.read())
         writer.close()
     assert found.body == b"a" * 10 + b"b" * 10 + content + b"end"
+
+
+@on_both_loops
+async def test_who_writes_too_much_gets_the_error() -> None:
+    """Not the callback that sends what was held back: nobody could tell which handler has to be corrected."""
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(bytes(8 * MIB))
+        others = [asyncio.create_task(response.drain())]
+        try:
+            for _ in range(100):
+                await asyncio.sleep(0)
+                others.append(asyncio.create_task(response.drain()))
+                await asyncio.sleep(0)
+                for _ in range(16):
+                    response.write(bytes(1024))
+                    response.flush()
+            ended.set_result("nothing")
+        except WriteBufferFull as error:
+            ended.set_result(str(error))
+        finally:
+            assert {type(error) for error in await asyncio.gather(*others, return_exceptions=True)} == {
+                ClientDisconnected
+            }
+
+    async with running(app, limit_unsent=100_000) as server, joined(server, window=8192) as peer:
+        await peer.send(GET)
+        assert "more than 100000 bytes" in await ended
