@@ -69,7 +69,7 @@ class Deadlines:
 
     def sweep(self, now: float) -> None:
         """Call the objects whose deadlines have expired at ``now``, and check the transfers."""
-        for duration, fifo in self._fifos.items():
+        for duration, fifo in tuple(self._fifos.items()):  # a call may arm a deadline of another duration
             for waiting in reversed(fifo):
                 if fifo[waiting] is not None:
                     break

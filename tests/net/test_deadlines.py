@@ -66,6 +66,23 @@ class TestDeadlines:
         assert (one.expired, two.expired) == ([], [11])
         deadlines.close()
 
+    async def test_one_that_waits_for_another_duration_next(self, deadlines: Deadlines) -> None:
+        """As a WebSocket after its ping: the duration of the pong may be one that nobody has waited for."""
+
+        class GoesOn(WaitingOne):
+            def deadline_expired(self, now: float) -> None:
+                super().deadline_expired(now)
+                if now == 10:
+                    deadlines.arm(deadlines.fifo(1), self)
+
+        one, two = GoesOn(), WaitingOne()
+        deadlines.arm(deadlines.fifo(10), one)
+        deadlines.arm(deadlines.fifo(9), two)
+        for now in (0, 10, 11, 12):
+            deadlines.sweep(now)
+        assert (one.expired, two.expired) == ([10, 12], [10])
+        deadlines.close()
+
     async def test_one_that_ends_another_s_wait(self, deadlines: Deadlines) -> None:
         fifo, two = deadlines.fifo(10), WaitingOne()
 
