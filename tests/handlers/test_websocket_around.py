@@ -9,13 +9,14 @@ import sys
 import pytest
 
 import aiohttpd
-from aiohttpd import BaseHTTPRequestHandler, Config, HTTPServer
+from aiohttpd import BaseHTTPRequestHandler, Config, ConnectionClosed, HTTPServer, WebSocket
 from aiohttpd.compression import compress
 from aiohttpd.server.access_log import AccessLog
 from aiohttpd.server.stacks import report
 from aiohttpd.testing import running
 
 from ..support.clients import connected, get
+from ..support.loops import on_both_loops
 from ..support.waiting import until
 from ..support.websocket_clients import (
     DEFLATE,
@@ -274,3 +275,20 @@ async def test_reports_of_an_end() -> None:
         assert (caught.value.code, caught.value.reason) == (3000, "over")
     await sockets.last.wait_closed()
     await sockets.last.close()
+
+
+@on_both_loops
+async def test_a_handler_that_returns_without_the_end_of_its_block() -> None:
+    """The connection is closed, and the keep-alive does not write to it, however long the client takes to notice."""
+    opened: list[WebSocket] = []
+
+    class Returns(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            opened.append(await self.websocket().__aenter__())
+
+    async with running(Returns, websocket_ping_interval=0.05, websocket_ping_timeout=0.05) as server:
+        async with raw_socket(server) as client:
+            assert await client.client.rest() == b""
+            await until(lambda: opened[0].closed)
+            with pytest.raises(ConnectionClosed):
+                await opened[0].send("a")

@@ -312,7 +312,7 @@ class WebSocket:
 
     def fail(self, code: int, reason: str) -> None:
         """Fail the connection, RFC 6455 section 7.1.7: send a Close frame, and begin a lingering close."""
-        if self.state is OPEN:
+        if self.state is OPEN and not self._carrier.out.closing:  # it is closing if the handler has returned
             self._core.data_to_send()  # drop the core's answer to a Close frame that followed the invalid frame
             self._carrier.out.send([Frame(CLOSE, Close(code, reason).serialize()).serialize(mask=False)])
         self._end(ConnectionClosed(code, reason, by_client=False))
