@@ -89,9 +89,8 @@ def escape(text: str, content_type: str) -> str:
         return json.dumps(text)[1:-1]
     if essence.startswith("text/") and not essence.endswith(("html", "xml")):
         return text
-    import html  # has a large table; imported with the first error page
-
-    return html.escape(text, quote=False)
+    # The module html has a large table, and could not be imported if the error is that no file can be opened.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def error_body_of(app: Any) -> ErrorBody | None:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -112,6 +113,13 @@ class TestOverridesOfSendError:
 
 
 class TestTemplates:
+    async def test_the_first_error_page_imports_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The error may be that no file can be opened, and then no module can be imported."""
+        monkeypatch.setitem(sys.modules, "html", None)
+        monkeypatch.setitem(sys.modules, "json", None)
+        answer = await answer_to(handler(do_GET=do(HTTPError(503, None, "<a> & b"))), GET)
+        assert answer.status == 503 and b"&lt;a&gt; &amp; b" in answer.body
+
     @pytest.mark.parametrize("kind", ["application/json", "application/problem+json; charset=utf-8"])
     async def test_json_is_escaped_as_json(self, kind: str) -> None:
         cls = handler(
