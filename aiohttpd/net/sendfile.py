@@ -152,7 +152,7 @@ class Pause(Enum):
     FULL = "the socket takes no more bytes"
     COLD = "the bytes are not in the page cache"
     TURN = "other tasks have their turn"
-    REFUSED = "the file system does not support sendfile"
+    REFUSED = "the file system does not support sendfile, or there is no descriptor to watch the socket by"
 
 
 FULL, COLD, TURN, REFUSED = Pause
@@ -292,7 +292,10 @@ class Sendfile(FileTransfer):
         protocol = cast(asyncio.Protocol, self._transport.get_protocol())
         self._waiter = loop.create_future()
         if self._duplicate < 0:
-            self._duplicate = os.dup(self._socket)
+            try:
+                self._duplicate = os.dup(self._socket)
+            except OSError:  # no descriptor is left
+                return REFUSED
             self._out.companion = self
         protocol.pause_writing()  # as the transport does, so that the rate of the peer is measured
         loop.add_writer(self._duplicate, self._socket_writable, self._waiter)

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from aiohttpd import Request, StreamWriter
 from aiohttpd.errors import ClientDisconnected
 from aiohttpd.net.deadlines import Deadlines
 from aiohttpd.net.outgoing import Outgoing
 from aiohttpd.net.sendfile import FileTransfer
 from aiohttpd.net.transport import TransferLimits, TransportProtocol
-from aiohttpd.testing import MemoryTransport
+from aiohttpd.testing import MemoryTransport, running
 
-from ..support.loops import on_both_loops
+from ..support.loops import joined, on_both_loops
 from ..support.waiting import BOUND, until
 
 MIB = 1024 * 1024
@@ -306,3 +307,25 @@ async def test_pipelined_answers_keep_their_order(tmp_path: Path) -> None:
     out.send([b" after"])
     out.release()
     assert b"".join(transport.kept) == b"before file after"
+
+
+@on_both_loops
+async def test_no_descriptor_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket cannot be watched beside its transport: the rest is read and written by the transport."""
+
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    content = os.urandom(10 * MIB)  # more than both kernels take
+    (tmp_path / "file").write_bytes(content)
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200, [("Content-Length", len(content))])
+        monkeypatch.setattr(os, "dup", refuse)
+        with open(tmp_path / "file", "rb") as file:
+            await response.sendfile(file, check=lambda: True)
+
+    async with running(app) as server, joined(server, window=8192) as peer:
+        await peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await until(lambda: server.in_flight)
+        assert (await peer.rest()).endswith(b"\r\n\r\n" + content)
