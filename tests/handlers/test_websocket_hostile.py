@@ -195,6 +195,19 @@ async def test_what_cannot_be_inflated(data: bytes) -> None:
         assert await client.closed() == 1002
 
 
+async def test_each_message_may_end_the_compressed_stream() -> None:
+    """The example of RFC 7692 section 7.2.3.4: a block with BFINAL, and one byte more."""
+    received: list[str] = []
+
+    async def collect(handler: Any, socket: Any) -> None:
+        received.extend([message async for message in socket])
+
+    async with running(Sockets(collect).handler) as server, raw_socket(server, DEFLATE) as client:
+        await client.send(*[frame(TEXT, bytes.fromhex("f348cdc9c9070000"), rsv=4)] * 3, close_frame(1000))
+        assert await client.closed() == 1000
+    assert received == ["Hello"] * 3
+
+
 # Floods.
 
 

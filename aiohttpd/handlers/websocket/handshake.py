@@ -208,6 +208,13 @@ class _LazyDeflate(PerMessageDeflate):
         self.__dict__.pop("decoder", None)
         self.__dict__.pop("encoder", None)
 
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        decoded = super().decode(frame, max_size=max_size)
+        decoder = self.__dict__.get("decoder")
+        if decoder is not None and decoder.eof:  # a block with BFINAL, RFC 7692 section 7.2.3.4: no other can follow it
+            del self.decoder
+        return decoded
+
     def __getattr__(self, name: str) -> Any:
         made: Any
         if name == "decoder":
