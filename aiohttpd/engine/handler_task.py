@@ -5,7 +5,9 @@ A handler that returns without waiting has no `HandlerTask`.
 """
 
 import asyncio
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 from ..net.deadlines import Deadlines, Fifo
 from ..net.outgoing import Outgoing
@@ -13,7 +15,15 @@ from ..wire.request import Request
 from .answer import Cause
 from .response import StreamWriter
 
-__all__ = ["HandlerTask"]
+__all__ = ["HandlerTask", "cancel_task"]
+
+
+def cancel_task(task: asyncio.Task[None]) -> None:
+    """Cancel the task of a handler; not before its first step, or nothing of it would run, not even its end."""
+    if inspect.getcoroutinestate(cast(Coroutine[Any, Any, None], task.get_coro())) == inspect.CORO_CREATED:
+        task.get_loop().call_soon(task.cancel)  # Python 3.11, whose tasks do not run at once
+    else:
+        task.cancel()
 
 
 class HandlerTask:
@@ -87,7 +97,7 @@ class HandlerTask:
         """Cancel the handler. If it is cancelled several times, the first cause is kept."""
         if self.response.cancelled is None:
             self.response.cancelled = cause
-        self.task.cancel()
+        cancel_task(self.task)
 
     def client_gone(self) -> None:
         """The client has disconnected: cancel the handler, once, if it has set ``cancel_on_disconnect``."""

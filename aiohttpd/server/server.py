@@ -19,6 +19,7 @@ from ..config.hosts import is_loopback
 from ..engine.connection import ConnectionState, HTTPConnection
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger, log_error
+from ..engine.handler_task import cancel_task
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, resolve_app
 from ..net.sockets import ServerAddress, check_address, listen, url_of
@@ -485,7 +486,9 @@ class HTTPServer:
             for task in context.registry.background:
                 error_logger.warning("%s is cancelled: it has not ended within %g s", task.get_name(), self._grace)
         context.begin_cancelling()
-        for task in (*context.registry.orphans, *context.registry.background):
+        for task in context.registry.orphans:
+            cancel_task(task)
+        for task in context.registry.background:
             task.cancel()
         for handshake in tuple(context.registry.handshakes):
             handshake.abort()

@@ -13,11 +13,16 @@ import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, HTTPError, HTTPServer, Request, StreamWriter
 from aiohttpd.config import Config
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import ServerContext
+from aiohttpd.engine.handler_task import cancel_task
 from aiohttpd.errors import ClientDisconnected
+from aiohttpd.handlers.app import prepare
 from aiohttpd.server.access_log import AccessLog
 from aiohttpd.server.metrics import prometheus_text
-from aiohttpd.testing import exchange, running
+from aiohttpd.testing import MemoryTransport, exchange, running
 
+from ..support.asking import QUIET
 from ..support.loops import Peer, joined, on_both_loops
 from ..support.waiting import until
 from ..support.wire import finals
@@ -432,3 +437,31 @@ async def test_sys_exit_has_the_page_of_the_others(plain: bool, caplog: pytest.L
     assert (answer.status, answer.body) == (500, b"<p>500")
     assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [SystemExit]
     caplog.clear()
+
+
+@pytest.mark.parametrize("client_leaves", [False, True])
+async def test_a_stop_in_the_turn_of_the_request(*, client_leaves: bool) -> None:
+    """The handler begins, and is cancelled then: a task that never begins would never end its connection either."""
+    begun: list[str] = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        begun.append(request.path)
+        await asyncio.sleep(60)
+
+    loop = asyncio.get_running_loop()
+    transport = MemoryTransport(loop)
+    connection = HTTPConnection(ServerContext(prepare(app), QUIET, loop))
+    transport.connect(connection)
+    transport.feed(GET)
+    connection.context.begin_cancelling()
+    if client_leaves:
+        connection.connection_lost(None)
+        [task] = connection.context.registry.orphans
+        cancel_task(task)
+    else:
+        connection.cancel()
+    await until(lambda: not connection.context.registry.in_use)
+    assert begun == ["/"]
+    if not client_leaves:
+        [answer] = finals(bytes(transport.output))
+        assert answer.status == 503
