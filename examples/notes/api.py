@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import aiohttpd
 
 from .site import SignedIn
-from .store import Draft
+from .store import LARGEST_ID, Draft
 
 
 @dataclass
@@ -18,6 +18,8 @@ class Paging:
     def __post_init__(self) -> None:
         if not 0 < self.limit <= 100:
             raise ValueError("has a limit that is not 1 to 100")
+        if self.before is not None and not 0 < self.before <= LARGEST_ID:
+            raise ValueError("has a number in 'before' that is no id of a note")
 
 
 class Notes(SignedIn):
@@ -50,7 +52,8 @@ class Changes(SignedIn):
     async def do_GET(self) -> None:
         async with self.event_stream() as events:
             last = events.last_event_id  # of a client that connects again
-            after = int(last) if last.isdecimal() else await self.store.last_change()
+            # A number with 19 digits may be too large for SQLite.
+            after = int(last) if last.isdecimal() and len(last) < 19 else await self.store.last_change()
             async for change in self.store.changes(self.user, after):
                 await events.send(str(change.note), event=change.what, id=str(change.id))
 

@@ -37,6 +37,16 @@ CREATE TRIGGER IF NOT EXISTS deleted AFTER DELETE ON notes BEGIN
 CREATE TRIGGER IF NOT EXISTS forget AFTER INSERT ON changes BEGIN
     DELETE FROM changes WHERE id <= new.id - 10000; END;
 """
+LARGEST_ID = 2**63 - 1  # SQLite has no larger integer
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded in UTF-8, as SQLite does."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass
@@ -49,6 +59,8 @@ class Draft:
     def __post_init__(self) -> None:
         if not 0 < len(self.title) <= 200:
             raise ValueError("needs a title of at most 200 characters")
+        if not is_unicode(self.title + self.text):  # JSON can write "\ud800"
+            raise ValueError("has half of a surrogate pair, which is no character")
 
 
 @dataclass
@@ -117,7 +129,7 @@ class Store:
     async def notes(self, user: User, before: int | None = None, limit: int = 50) -> list[Note]:
         """The latest notes of a user; for the next page, those before an id."""
         statement = "SELECT id, title, text, changed FROM notes WHERE user = ? AND id < ? ORDER BY id DESC LIMIT ?"
-        return [Note(*row) for row in await self._rows(statement, user.id, before or 2**62, limit)]
+        return [Note(*row) for row in await self._rows(statement, user.id, before or LARGEST_ID, limit)]
 
     async def note(self, user: User, id: int) -> Note:
         statement = "SELECT id, title, text, changed FROM notes WHERE user = ? AND id = ?"

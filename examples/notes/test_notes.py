@@ -97,6 +97,20 @@ async def test_paging(ada: httpx.AsyncClient) -> None:
     assert (await ada.get("/api/notes?limit=1000")).status_code == 422
 
 
+async def test_what_sqlite_cannot_keep(ada: httpx.AsyncClient) -> None:
+    for title in (r"\ud800", r"a\udfff"):
+        assert (await ada.post("/api/notes", content=f'{{"title": "{title}"}}')).status_code == 422
+    assert (await ada.post("/api/notes", content=r'{"title": "\ud83d\ude00"}')).json()["title"] == "😀"
+    for before in (2**63, 10**30, 0, -1):
+        assert (await ada.get(f"/api/notes?before={before}")).status_code == 422
+    for last in (str(10**18 - 1), str(2**63), "9" * 5000):
+        async with ada.stream("GET", "/api/changes", headers={"Last-Event-ID": last}) as stream:
+            assert stream.status_code == 200
+            await ada.post("/api/notes", json={"title": "more"})
+            if last != str(10**18 - 1):
+                assert (await anext(stream.aiter_lines())).startswith("event: added")
+
+
 async def test_attachments(ada: httpx.AsyncClient, tmp_path: Path) -> None:
     content = os.urandom(2 * 1024 * 1024)  # more than is kept in memory
     path = (await ada.post("/", data={"title": "Tea"})).headers["Location"]
