@@ -68,10 +68,19 @@ def answer_failure(
         _answer(error, response, error_body, more)
     except Exception as second:  # a malformed reason or field, or the client has disconnected
         response.report(second)
-        if response.replaceable():
-            _answer(HTTPError(500), response, error_body, more)
+        _answer_or_abort(HTTPError(500), response, error_body, more)
+
+
+def _answer_or_abort(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
+    """Send an error response if it is still possible; in any case the response ends."""
+    if response.replaceable():
+        try:
+            _answer(error, response, error_body, more)
+        except Exception as third:  # an encoder that always fails
+            response.report(third)
         else:
-            response.abort()
+            return
+    response.abort()
 
 
 def _overdue(error: BaseException) -> TimeoutError:

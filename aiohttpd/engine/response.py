@@ -359,7 +359,7 @@ class StreamWriter:
         self._room = -1
         self._capacity = BUFFER
         self.has_content = True
-        self._early = self.own_chunks = self._keeps_chunks = False
+        self._early = self.own_chunks = self._keeps_chunks = self._sending_file = False
         self.plain = not (self._http10 or self._first is not None)
 
     def finish(self) -> None:

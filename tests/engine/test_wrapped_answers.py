@@ -19,6 +19,7 @@ from aiohttpd.wire.response import ResponseFields
 from ..support.asking import QUIET, answer_to, fetch
 from ..support.clients import expect_logged, get, head
 from ..support.compressing import GZIP, PAGE, content_of
+from ..support.waiting import BOUND
 from ..support.wire import split
 
 BIG = b"a" * 200_000
@@ -105,6 +106,36 @@ class TestBehind:
         answer = await fetch(shouting(writing(b"abc", fields=[("Content-Length", 5)])))
         expect_logged(caplog, "3 bytes of content, but Content-Length says 5")
         assert (answer.status, answer["X-Shouted"], answer.body) == (500, "yes", b"500 INTERNAL SERVER ERROR\n")
+
+    async def test_a_file_that_fails_before_anything_is_sent(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The encoder keeps the head back, so that there is an answer in its place."""
+
+        async def app(request: Request, response: StreamWriter) -> None:
+            response.send_head(200, [("Content-Type", "text/plain")])
+            with tempfile.TemporaryFile() as file:
+                with pytest.raises(EOFError):
+                    await response.sendfile(file, 0, 10)
+
+        async with asyncio.timeout(BOUND):
+            answer = await fetch(compress(app), "/", GZIP)
+        expect_logged(caplog, "has not been sent to its end")
+        assert (answer.status, answer.complete) == (500, True)
+
+    async def test_one_that_always_fails_ends_the_connection(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Broken(EncoderWrapper):
+            begun = False
+
+            def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
+                raise OSError("broken")
+
+        async def app(request: Request, response: StreamWriter) -> None:
+            response.encode_with(Broken(response.encoder))
+            response.send_head(200)
+
+        async with asyncio.timeout(BOUND):
+            assert await exchange(app, get() + get(), config=QUIET) == b""
+        assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["broken"] * 3
+        caplog.clear()
 
     async def test_errors_of_the_connection_go_through_it(self) -> None:
         async def refuse(request: Request, response: StreamWriter) -> None:
