@@ -357,7 +357,7 @@ class HTTPConnection(TransportProtocol):
             return
         self._body = None
         if closes:
-            self._close()
+            self._close(expects_more=request.framing.keep_alive)
             return
         self.state = IDLE
         self.regulate_reading()
@@ -566,11 +566,12 @@ class HTTPConnection(TransportProtocol):
         self._parser.give_up()
         self.refuse(error)
 
-    def _close(self) -> None:
+    def _close(self, *, expects_more: bool = True) -> None:
         """Close; by a lingering close if bytes in flight could reset the connection (RFC 9112 section 9.6)."""
         if self.state is CLOSED or self.state is LINGERING:
             return
-        if self.state is UPGRADED or (self._parser.buffer and not self.eof) or self._must_linger():
+        open_end = not self.eof and (self._parser.buffer or (expects_more and self.may_reset()))
+        if self.state is UPGRADED or open_end or self._must_linger():
             self._linger()
         else:
             self._end()

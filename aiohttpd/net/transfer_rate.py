@@ -6,7 +6,7 @@ It is measured at intervals; the time is an argument.
 import asyncio
 import select
 
-__all__ = ["TransferRate", "Silence", "peer_has_closed"]
+__all__ = ["TransferRate", "Silence", "has_input", "peer_has_closed"]
 
 
 class TransferRate:
@@ -87,9 +87,19 @@ class Silence:
 
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:
     """Ask the kernel whether the peer has closed its side; the loop does not notice it while reading is paused."""
+    return _poll(transport, getattr(select, "POLLRDHUP", 0))
+
+
+def has_input(transport: asyncio.BaseTransport) -> bool:
+    """Ask the kernel whether there is something to read: bytes, or the end of the peer's side."""
+    return _poll(transport, getattr(select, "POLLIN", 0))
+
+
+def _poll(transport: asyncio.BaseTransport, event: int) -> bool:
+    """Whether an event has occurred; False if the system cannot tell."""
     sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0 or not hasattr(select, "POLLRDHUP"):
+    if sock is None or sock.fileno() < 0 or not event:
         return False
     poll = select.poll()
-    poll.register(sock.fileno(), select.POLLRDHUP)
+    poll.register(sock.fileno(), event)
     return bool(poll.poll(0))

@@ -14,7 +14,7 @@ from .deadlines import Deadlines, Fifo
 from .outgoing import Outgoing
 from .sendfile import FileTransfer, file_transfer
 from .tls_half_close import HalfClosable
-from .transfer_rate import TransferRate, peer_has_closed
+from .transfer_rate import TransferRate, has_input, peer_has_closed
 
 __all__ = ["GONE_PEER", "TransferLimits", "TransportProtocol", "peer_of"]
 
@@ -188,6 +188,10 @@ class TransportProtocol(asyncio.Protocol):
         self.out.close()
         if self.out.unsent:
             self.watch()
+
+    def may_reset(self) -> bool:
+        """Whether bytes of the peer that nobody reads could make a close destroy output that it has not received."""
+        return self.out.undelivered > 0 or has_input(self._transport)
 
     def close_sending(self, fifo: Fifo, *, most: int) -> None:
         """Close our side after all output has been sent, and wait for the peer to close its side (lingering close).
