@@ -7,7 +7,7 @@ sections 5 and 7. Messages that are one frame and not compressed do not pass thr
 
 import asyncio
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import ProtocolError
@@ -22,6 +22,7 @@ from .keepalive import Keepalive
 from .message_queue import MessageQueue
 from .pings import Pings
 from .plain import BINARY_MESSAGE, PLAIN_MESSAGES, TEXT_MESSAGE, PartialFrame, frame_head, plain_frame, unmasked
+from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
@@ -60,7 +61,7 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_alive", "_carrier", "_close", "_compresses", "_core", "_create_future", "_cutter", "_discards", "_ended",
+        "_alive", "_arrival", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended",
         "_eof", "_error", "_limit_frames", "_limit_message", "_message", "_meter", "_partial",
         "_pings", "_queue", "_scheduled", "_stalled", "_stream", "_unparsed", "received",
         "request", "sent", "size", "state", "subprotocol",
@@ -69,7 +70,7 @@ class WebSocket:
     _carrier: Carrier
     _alive: Keepalive
     _queue: MessageQueue
-    _create_future: "Callable[[], asyncio.Future[Any]]"
+    _arrival: Wakeup
     _meter: MessageMeter | None
     _limit_message: int
 
@@ -114,7 +115,7 @@ class WebSocket:
         while not self._queue.messages:
             if self._error is not None:
                 raise self._closed_error()
-            await self._queue.wait()
+            await self._arrival.wait()
         if self._stalled:
             return self._take_and_resume()
         return self._queue.take()
@@ -127,7 +128,7 @@ class WebSocket:
         while not self._queue.messages:
             if self._error is not None:
                 raise StopAsyncIteration if self._error.normal else self._closed_error()
-            await self._queue.wait()
+            await self._arrival.wait()
         if self._stalled:
             return self._take_and_resume()
         return self._queue.take()
@@ -232,7 +233,7 @@ class WebSocket:
         """Wait until it is closed, by either side."""
         while self._error is None:
             if self._ended is None:
-                self._ended = self._create_future()
+                self._ended = self._carrier.context.loop.create_future()
             await asyncio.shield(self._ended)
 
     def abandon(self, code: int) -> None:
@@ -247,9 +248,9 @@ class WebSocket:
         self._carrier = carrier
         config = carrier.context.config
         self._limit_frames = config.limit_websocket_frames
-        self._queue = MessageQueue(config.limit_websocket_queue, carrier.context.loop)
+        self._queue = MessageQueue(config.limit_websocket_queue)
+        self._arrival = Wakeup(carrier.context.loop)  # of messages, or of the end
         self._limit_message = self._core.max_message_size or 0
-        self._create_future = carrier.context.loop.create_future
         self._meter = carrier.context.recorder.metrics
         if self._meter is not None:
             self._meter.websockets += 1
@@ -272,6 +273,8 @@ class WebSocket:
             self._receive(data)
         if self._unparsed or self._queue.full or self._carrier.out.paused:
             self._regulate()
+        if self._queue.messages:
+            self._arrival.resume()
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -354,6 +357,8 @@ class WebSocket:
         if self._eof and not self._unparsed:
             self._lose()
         self._regulate()
+        if self._queue.messages:
+            self._arrival.resume()
 
     def _receive(self, data: bytes) -> None:
         """Parse bytes, up to `_WORK` frames; what remains waits in `_unparsed`."""
@@ -496,7 +501,7 @@ class WebSocket:
         """Send the fragments of a message. If an error ends it early, fail the connection: no message can follow."""
         await self._turn()
         self._check_open()
-        stream = self._stream = self._create_future()
+        stream = self._stream = self._carrier.context.loop.create_future()
         begun = False
         try:
             async for data in fragments:
@@ -587,7 +592,7 @@ class WebSocket:
         self._alive.stop()
         if self._meter is not None:
             self._meter.websockets -= 1
-        self._queue.wake()
+        self._arrival.wake()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if self._pings is not None:
