@@ -90,7 +90,10 @@ def of_the_library(stream: bytes, *, deflate: bool = False) -> Outcome:
 
 
 async def of_ours(pieces: list[bytes], *, with_the_handshake: bool = False, deflate: bool = False) -> Outcome:
-    """What our WebSocket makes of the pieces; the loop turns after each of them."""
+    """What our WebSocket makes of the pieces; the loop turns after each of them.
+
+    Every other one is fed by a callback of the loop, as by a transport, so that the handler is resumed within it.
+    """
     messages: list[str | bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -112,8 +115,11 @@ async def of_ours(pieces: list[bytes], *, with_the_handshake: bool = False, defl
     if with_the_handshake and pieces:
         head, pieces = head + pieces[0], pieces[1:]
     transport.feed(head)
-    for piece in pieces:
-        transport.feed(piece)
+    for number, piece in enumerate(pieces):
+        if number % 2:
+            transport.feed(piece)
+        else:
+            loop.call_soon(transport.feed, piece)
         await asyncio.sleep(0)
     for _ in range(10):
         await asyncio.sleep(0)
@@ -185,6 +191,7 @@ HOSTILE = {
 @given(st.lists(usual, max_size=6), st.lists(st.integers(0, 1000), max_size=6), st.booleans())
 @example([frame(BINARY, bytes(65536))], [999], False)
 @example([frame(BINARY, bytes(65536))], [1, 500, 900], True)
+@example([frame(BINARY, bytes(65536)), frame(PING, b"?"), frame(TEXT, b"a" * 2000)] * 2, [1, 150, 300, 550, 800], False)
 @example([frame(TEXT, b"a")] * 600, [], False)
 def test_streams(frames: list[bytes], cuts: list[int], early: bool) -> None:
     stream = b"".join(frames)

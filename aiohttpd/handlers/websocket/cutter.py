@@ -47,7 +47,7 @@ class FrameCutter:
         self._tail = 0  # bytes of the current frame that have not arrived
         self._shift = _COMPRESSED if compressed else _PLAIN
 
-    def cut(self, data: bytes, work: int) -> int:
+    def cut(self, data: bytes | bytearray, work: int) -> int:
         """Take bytes, up to a bounded amount of work.
 
         Args:

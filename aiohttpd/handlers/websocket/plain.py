@@ -25,7 +25,7 @@ _pack_medium = struct.Struct("!BBH").pack
 _pack_large = struct.Struct("!BBQ").pack
 
 
-def plain_frame(data: bytes, at: int, limit: int) -> tuple[int, int]:
+def plain_frame(data: bytes | bytearray, at: int, limit: int) -> tuple[int, int]:
     """Find the content of a frame that is a complete message and not compressed.
 
     Args:
@@ -53,7 +53,7 @@ def plain_frame(data: bytes, at: int, limit: int) -> tuple[int, int]:
     return 0, 0
 
 
-def unmasked(data: bytes, start: int, end: int) -> bytes:
+def unmasked(data: bytes | bytearray, start: int, end: int) -> bytes:
     """Return the unmasked content of a frame of a client, section 5.3.
 
     Args:
@@ -75,19 +75,19 @@ class PartialFrame:
 
     __slots__ = ("_data", "_missing")
 
-    def __init__(self, data: bytes, missing: int) -> None:
-        self._data: bytes | bytearray = data
+    def __init__(self, data: bytes | bytearray, missing: int) -> None:
+        self._data = data
         self._missing = missing
 
-    def add(self, data: bytes) -> bytes | None:
+    def add(self, data: bytes | bytearray) -> bytes | bytearray | None:
         """Take more bytes; return the frame when it is complete, with the bytes that have arrived after it."""
         self._missing -= len(data)
-        if self._missing <= 0:
-            return b"".join((self._data, data))
         if isinstance(self._data, bytes):
+            if self._missing <= 0:
+                return b"".join((self._data, data))
             self._data = bytearray(self._data)  # it grows without copies of all bytes, however small the pieces are
         self._data += data
-        return None
+        return self._data if self._missing <= 0 else None
 
 
 def frame_head(first: int, length: int) -> bytes:

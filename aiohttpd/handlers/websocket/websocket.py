@@ -83,7 +83,7 @@ class WebSocket:
         self._message: FragmentedMessage | None = None  # the fragmented message that is being received
         self._partial: PartialFrame | None = None  # the frame that is being received, if the core does not parse it
         # Received bytes that wait for the next callback, or for room in the queue.
-        self._unparsed = b""
+        self._unparsed: bytes | bytearray = b""
         self._compresses = bool(core.extensions)
         self._cutter = FrameCutter(compressed=self._compresses)
         self._scheduled = False  # `_parse_pending` is scheduled
@@ -360,7 +360,7 @@ class WebSocket:
         if self._queue.messages:
             self._arrival.resume()
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | bytearray) -> None:
         """Parse bytes, up to `_WORK` frames; what remains waits in `_unparsed`."""
         if self._partial is not None:
             whole = self._partial.add(data)
@@ -376,7 +376,7 @@ class WebSocket:
             at += size
         self._unparsed = data[at:]
 
-    def _receive_plain(self, data: bytes) -> tuple[int, int]:
+    def _receive_plain(self, data: bytes | bytearray) -> tuple[int, int]:
         """Take the messages before the first frame that is for the core.
 
         Returns:
@@ -397,7 +397,7 @@ class WebSocket:
             work -= frame_work(end - start)
         return at, work
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | bytearray) -> None:
         """Parse bytes by the core, take their frames, and send the core's output (pongs, Close)."""
         core = self._core
         core.receive_data(data)
