@@ -1,10 +1,13 @@
-"""Tasks that wait for messages run within the callback that receives them, and behave as with futures otherwise."""
+"""Tasks that wait for messages run together: in the next turn of the loop, or as soon as enough bytes wait.
+
+Otherwise they behave as with futures.
+"""
 
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,12 +15,15 @@ from aiohttpd import BaseHTTPRequestHandler, Config, ConnectionClosed
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.handlers.app import prepare
-from aiohttpd.handlers.websocket.wakeup import Wakeup
+from aiohttpd.handlers.websocket.wakeup import Batch, Wakeup
 from aiohttpd.testing import MemoryTransport
 
-from ..support.websocket_clients import TEXT, SocketBody, close_frame, frame, opening
+from ..support.websocket_clients import BINARY, TEXT, SocketBody, close_frame, frame, opening
 
+T = TypeVar("T")
 ANSWER = b"\x81\x01a"
+LARGE = 300_000  # bytes of a message for which its task runs at once
+BATCH = 256 * 1024
 
 
 async def turns(count: int = 10) -> None:
@@ -25,9 +31,9 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-async def in_a_callback(call: Callable[[], object]) -> None:
-    """Call a function as the loop calls a protocol: outside of any task. Raises what it raises."""
-    done = asyncio.get_running_loop().create_future()
+async def in_a_callback(call: Callable[[], T]) -> T:
+    """Call a function as the loop calls a protocol: outside of any task. Returns and raises what it does."""
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def run() -> None:
         try:
@@ -36,12 +42,12 @@ async def in_a_callback(call: Callable[[], object]) -> None:
             done.set_exception(error)
 
     asyncio.get_running_loop().call_soon(run)
-    await done
+    return await done
 
 
 @asynccontextmanager
-async def opened(body: SocketBody) -> AsyncIterator[MemoryTransport]:
-    """A WebSocket in memory whose handler runs a body."""
+async def connected(body: SocketBody, count: int) -> AsyncIterator[list[MemoryTransport]]:
+    """WebSockets in memory whose handlers run a body."""
 
     class Handler(BaseHTTPRequestHandler):
         async def do_GET(self) -> None:
@@ -50,15 +56,26 @@ async def opened(body: SocketBody) -> AsyncIterator[MemoryTransport]:
 
     loop = asyncio.get_running_loop()
     context = ServerContext(prepare(Handler), Config(access_log=False), loop)
-    transport = MemoryTransport(loop)
-    transport.connect(HTTPConnection(context))
-    transport.feed(opening())
+    transports = []
+    for _ in range(count):
+        transport = MemoryTransport(loop)
+        transport.connect(HTTPConnection(context))
+        transport.feed(opening())
+        transports.append(transport)
     await turns()
-    transport.output.clear()
-    yield transport
-    transport.abort()
+    for transport in transports:
+        transport.output.clear()
+    yield transports
+    for transport in transports:
+        transport.abort()
     await turns()
     context.deadlines.close()
+
+
+@asynccontextmanager
+async def opened(body: SocketBody) -> AsyncIterator[MemoryTransport]:
+    async with connected(body, 1) as (transport,):
+        yield transport
 
 
 async def echo(_: Any, socket: Any) -> None:
@@ -66,36 +83,91 @@ async def echo(_: Any, socket: Any) -> None:
         await socket.send(message)
 
 
-async def test_a_message_is_answered_within_the_callback() -> None:
-    async with opened(echo) as transport:
-        seen: list[bytes] = []
+async def test_small_messages_are_answered_in_the_next_turn() -> None:
+    """All are read before, so that the answers are written one after another."""
+    async with connected(echo, 8) as transports:
+
+        def feed() -> list[int]:
+            for transport in transports:
+                transport.feed(frame(TEXT, b"a"))
+            return [len(transport.output) for transport in transports]
+
+        assert await in_a_callback(feed) == [0] * 8
+        await turns(1)
+        assert [transport.output for transport in transports] == [ANSWER] * 8
+
+
+async def test_large_messages_are_answered_while_others_are_read() -> None:
+    """Not more than a batch of them waits, and one message more."""
+    size = 60_000
+    async with connected(echo, 32) as transports:
+        waited: list[int] = []
 
         def feed() -> None:
-            transport.feed(frame(TEXT, b"a"))
-            seen.append(bytes(transport.output))
+            for number, transport in enumerate(transports, 1):
+                transport.feed(frame(BINARY, bytes(size)))
+                answered = sum(bool(other.output) for other in transports)
+                waited.append((number - answered) * size)
 
         await in_a_callback(feed)
-        await in_a_callback(feed)
-        assert seen == [ANSWER, ANSWER * 2]
+        assert max(waited) <= BATCH
+        assert waited.count(0) == 32 // 5
+        await turns()
+        assert {len(transport.output) for transport in transports} == {size + 4}
+
+
+async def test_a_message_that_fills_a_batch_is_answered_at_once() -> None:
+    async with opened(echo) as transport:
+
+        def feed() -> int:
+            transport.feed(frame(BINARY, bytes(LARGE)))
+            return len(transport.output)
+
+        for number in (1, 2, 3):
+            assert await in_a_callback(feed) == number * (LARGE + 10)
 
 
 async def test_a_task_that_feeds_is_not_interrupted() -> None:
     async with opened(echo) as transport:
-        transport.feed(frame(TEXT, b"a"))
+        transport.feed(frame(BINARY, bytes(LARGE)))
         assert not transport.output
         await turns()
-        assert transport.output == ANSWER
+        assert len(transport.output) == LARGE + 10
 
 
 async def test_messages_after_one_callback_s_share_of_work() -> None:
     """What is parsed in later turns is answered there."""
     count = 700
-
     async with opened(echo) as transport:
         await in_a_callback(lambda: transport.feed(frame(TEXT, b"a") * count))
         assert len(transport.output) < count * len(ANSWER)
         await turns(20)
         assert transport.output == ANSWER * count
+
+
+async def test_a_handler_that_does_not_wait_is_not_run() -> None:
+    """Its messages wait, however large they are; the tasks of others are run in time."""
+    busy = asyncio.Event()
+    first = True
+
+    async def body(_: Any, socket: Any) -> None:
+        nonlocal first
+        mine, first = first, False
+        async for message in socket:
+            if mine:
+                await busy.wait()
+            await socket.send(message)
+
+    async with connected(body, 2) as (slow, quick):
+        for _ in range(3):
+            await in_a_callback(lambda: slow.feed(frame(BINARY, bytes(LARGE))))
+        await in_a_callback(lambda: quick.feed(frame(TEXT, b"a")))
+        await turns()
+        assert not slow.output
+        assert quick.output == ANSWER
+        busy.set()
+        await turns()
+        assert len(slow.output) == 3 * (LARGE + 10)
 
 
 async def test_the_task_and_its_context() -> None:
@@ -110,7 +182,7 @@ async def test_the_task_and_its_context() -> None:
             seen.append((asyncio.current_task(), name.get()))
 
     async with opened(body) as transport:
-        await in_a_callback(lambda: transport.feed(frame(TEXT, b"a")))
+        await in_a_callback(lambda: transport.feed(frame(TEXT, b"a" * LARGE)))
         assert seen == [(tasks[0], "of the handler")]
     assert name.get() == "of nobody"
 
@@ -120,7 +192,7 @@ async def test_a_handler_that_ends_within_the_callback() -> None:
         await socket.receive()
 
     async with opened(body) as transport:
-        await in_a_callback(lambda: transport.feed(frame(TEXT, b"a") + frame(TEXT, b"b")))
+        await in_a_callback(lambda: transport.feed(frame(TEXT, b"a" * LARGE) + frame(TEXT, b"b")))
         assert transport.output == b"\x88\x02\x03\xe8"
         await in_a_callback(lambda: transport.feed(close_frame(1000)))
         await transport.closed.wait()
@@ -163,6 +235,7 @@ async def test_a_wait_with_a_limit_of_time(impatient: str) -> None:
     async with opened(body) as transport:
         await gave_up.wait()
         await in_a_callback(lambda: transport.feed(frame(TEXT, b"a")))
+        await turns(2)
         assert isinstance(seen[0], TimeoutError)
         assert seen[1:] == ["a"]
 
@@ -198,7 +271,7 @@ async def test_a_cancellation_after_the_message_has_arrived() -> None:
 def test_the_end_of_the_program_is_the_loop_s(kind: type[BaseException]) -> None:
     """The connection gets no exception, since uvloop would swallow it: the loop raises it after the callback."""
     loop = asyncio.new_event_loop()
-    wakeup = Wakeup(loop)
+    wakeup, batch = Wakeup(loop), Batch(Config(), loop)
     returned: list[bool] = []
 
     async def ends() -> None:
@@ -206,7 +279,7 @@ def test_the_end_of_the_program_is_the_loop_s(kind: type[BaseException]) -> None
         raise kind
 
     def received() -> None:
-        wakeup.resume()
+        batch.add(wakeup, LARGE)
         returned.append(task.done())
 
     task = loop.create_task(ends())

@@ -22,7 +22,7 @@ from .keepalive import Keepalive
 from .message_queue import MessageQueue
 from .pings import Pings
 from .plain import BINARY_MESSAGE, PLAIN_MESSAGES, TEXT_MESSAGE, PartialFrame, frame_head, plain_frame, unmasked
-from .wakeup import Wakeup
+from .wakeup import Batch, Wakeup
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
@@ -61,16 +61,14 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_alive", "_arrival", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended",
-        "_eof", "_error", "_limit_frames", "_limit_message", "_message", "_meter", "_partial",
-        "_pings", "_queue", "_scheduled", "_stalled", "_stream", "_unparsed", "received",
-        "request", "sent", "size", "state", "subprotocol",
+        "_alive", "_arrival", "_batch", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended",
+        "_eof", "_error", "_limit_frames", "_limit_message", "_message", "_meter", "_partial", "_pings", "_queue",
+        "_scheduled", "_stalled", "_stream", "_unparsed", "received", "request", "sent", "size", "state", "subprotocol",
     )  # fmt: skip
 
     _carrier: Carrier
     _alive: Keepalive
     _queue: MessageQueue
-    _arrival: Wakeup
     _meter: MessageMeter | None
     _limit_message: int
 
@@ -250,6 +248,7 @@ class WebSocket:
         self._limit_frames = config.limit_websocket_frames
         self._queue = MessageQueue(config.limit_websocket_queue)
         self._arrival = Wakeup(carrier.context.loop)  # of messages, or of the end
+        self._batch = self.request.peer.shared(Batch)
         self._limit_message = self._core.max_message_size or 0
         self._meter = carrier.context.recorder.metrics
         if self._meter is not None:
@@ -274,7 +273,7 @@ class WebSocket:
         if self._unparsed or self._queue.full or self._carrier.out.paused:
             self._regulate()
         if self._queue.messages:
-            self._arrival.resume()
+            self._batch.add(self._arrival, self._queue.size)
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -358,7 +357,7 @@ class WebSocket:
             self._lose()
         self._regulate()
         if self._queue.messages:
-            self._arrival.resume()
+            self._batch.add(self._arrival, self._queue.size)
 
     def _receive(self, data: bytes | bytearray) -> None:
         """Parse bytes, up to `_WORK` frames; what remains waits in `_unparsed`."""
