@@ -18,7 +18,7 @@ __all__ = ["Batch", "Wakeup"]
 
 # Bytes of messages that wait before their tasks run: a part of the cache of a core. If the tasks ran one by one, each
 # answer would wake a client on the same machine: 64 messages of 100 bytes cost 5 to 10 % more then.
-_BATCH = 256 * 1024
+_BATCH = 128 * 1024
 
 
 class Wakeup:
