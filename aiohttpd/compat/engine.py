@@ -36,6 +36,7 @@ _LAST_ANSWERS = 1.0  # seconds for requests in flight when a serial server stops
 _FIRST_REQUEST = 1.0  # seconds for the first request of a client that connects shortly before the timeout
 _CHECK_CLIENT = 1.0  # seconds between two checks whether the client of a request that has no answer is still connected
 _PATIENCE = 0.05  # seconds for a client that is silent before another connection is accepted
+_USUAL = socketserver.__name__, http.server.__name__, __package__  # modules whose hooks are no overrides
 _CHECK_REQUEST = 0.05  # seconds between two checks of a request that is under way when the time is up
 
 
@@ -59,7 +60,6 @@ class Engine:
         # Requests that a hook of the server has, perhaps in a thread of its own; the event is set when they are done.
         self._handed_out: weakref.WeakKeyDictionary[FakeSocket, threading.Event] = weakref.WeakKeyDictionary()
         self._with_others: set[Any] = set()  # their connections
-        self._failed: weakref.WeakSet[FakeSocket] = weakref.WeakSet()
         self._factory: tuple[Any, Factory | None] = None, None  # the handler class, and its factory
 
     def serve_forever(self, server: Any, poll_interval: float) -> None:
@@ -216,7 +216,7 @@ class Engine:
     def _finish(self, connection: FakeSocket, client_address: Any) -> None:
         """Do for one request what ``socketserver`` does for a connection."""
         self._answer(connection, client_address)
-        if connection in self._failed:  # not raised in `_answer`: its frames would keep the server alive
+        if connection.failed:  # not raised in `_answer`: its frames would keep the server alive
             raise HTTPError(500)  # for a client that has no answer yet; the exception has been reported
 
     def _answer(self, connection: FakeSocket, client_address: Any) -> None:
@@ -245,7 +245,7 @@ class Engine:
                 finally:
                     connection.handled = True
             except Exception:
-                self._failed.add(connection)
+                connection.failed = True
                 server.handle_error(connection, client_address)  # may raise
             server.shutdown_request(connection)
         except BaseException as error:
@@ -256,7 +256,7 @@ class Engine:
                 raise
             if not connection.exchange.answered:
                 raise HTTPError(500) from None
-            self._failed.discard(connection)  # it has answered before
+            connection.failed = False  # it has answered before
 
     def _hand_out(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Give a request to ``process_request`` of the server, in the calling thread; wait until it is done."""
@@ -273,7 +273,7 @@ class Engine:
             self._with_others.discard(peer)
         if raised:
             raise raised.pop()
-        if connection in self._handed_out and not connection.exchange.answered and connection not in self._failed:
+        if connection in self._handed_out and not connection.exchange.answered and not connection.failed:
             raise HTTPError(503)  # the hook has closed it, and has made no handler
 
     def _process_request(
@@ -292,12 +292,12 @@ class Engine:
             try:
                 server.process_request(connection, client_address)
             except Exception:
-                self._failed.add(connection)
+                connection.failed = True
                 server.handle_error(connection, client_address)  # may raise
                 server.shutdown_request(connection)
                 over.set()
         except BaseException as error:
-            self._failed.add(connection)
+            connection.failed = True
             if self._caller.is_current:
                 self._caller.state.raised = error
             else:
@@ -311,12 +311,12 @@ class Engine:
         if not isinstance(request, FakeSocket):
             cls(request, client_address, server)
             return
-        over = self._handed_out.pop(request, None)
+        over = self._handed_out.pop(request, None) if self._handed_out else None
         request.handled = False
         try:
             self._factory_of(cls)(request, client_address, server)
         except Exception:
-            self._failed.add(request)
+            request.failed = True
             raise
         finally:
             request.handled = True
@@ -500,7 +500,8 @@ def _is_serial(server: Any) -> bool:
 
 def _overridden(server: Any, *names: str) -> bool:
     """Whether a server overrides hooks; those of ThreadingMixIn and ForkingMixIn do not count, they are replaced."""
-    own = (socketserver.__name__, http.server.__name__, __package__)
-    return any(
-        name in vars(server) or getattr(getattr(type(server), name), "__module__", None) not in own for name in names
-    )
+    attributes, kind = vars(server), type(server)
+    for name in names:  # noqa: SIM110  # a generator expression costs more, and this is called for each request
+        if name in attributes or getattr(getattr(kind, name), "__module__", None) not in _USUAL:
+            return True
+    return False

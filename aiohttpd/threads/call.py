@@ -39,7 +39,7 @@ class Threads:
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
-        self.pool = WorkerPool(config.worker_threads, config.limit_queue)
+        self.pool = WorkerPool(config.worker_threads, config.limit_queue, soon=loop.call_soon)
         self.workers: Workers = self.pool
         self.spools = Spools(config)
         self._loop = loop
@@ -107,8 +107,8 @@ class Threads:
             while outbox.waiting or not (outbox.ended or outbox.rests):
                 await outbox.filled()
                 try:
-                    while parts := outbox.take():
-                        deliver(parts)
+                    while outbox.waiting:
+                        deliver(outbox.take())
                         await writable()
                 except ClientDisconnected as error:
                     gone = error

@@ -89,8 +89,8 @@ class Exchange:
         if not self._answered:
             begin = bytes(data[:12])
             self._answered = begin[:10] != b"HTTP/1.1 1" or begin == b"HTTP/1.1 101"  # not for an interim answer
-        if self.taken_over is not None:
-            self.taken_over.sendall(data)
+        if self._tunnel is not None and self._tunnel.theirs is not None:
+            self._tunnel.theirs.sendall(data)
             return
         if _process != self._process:
             raise OSError(_IN_A_CHILD)

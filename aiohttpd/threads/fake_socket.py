@@ -25,18 +25,20 @@ class FakeSocket:
     Attributes:
         exchange: the request and its answer.
         head_is_known: whether the handler does not read the head.
-        open: makes the file to read from; with False a file without a buffer.
+        opener: makes the file to read from, in place of the socket itself; with False a file without a buffer.
         sees_requests: whether it is for a single request, and not for all requests of a connection.
         handled: whether the handler has ended; then it is ``socketserver`` that closes it.
+        failed: whether the handler has raised an exception, which has been reported.
         on_close: called when the handler or ``socketserver`` closes it.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.head_is_known = False
-        self.open: Callable[[bool], Any] = self._open
+        self.opener: Callable[[bool], Any] | None = None
         self.sees_requests = True
         self.handled = False
+        self.failed = False
         self.on_close: Callable[[], None] | None = None
         self._rfile: Any = None
         self._timeout: float | None = None
@@ -57,7 +59,7 @@ class FakeSocket:
     def take_over(self) -> socket.socket:
         """Get a real socket. What has not been read yet is read from it."""
         if self._rfile is None:
-            self._rfile = self.open(True)
+            self._rfile = self._open(buffered=True)
         sock = self.exchange.take_over()
         sock.settimeout(self._timeout)
         return sock
@@ -71,10 +73,12 @@ class FakeSocket:
         elif self._rfile is not None and not self._rfile.closed:
             file = self._rfile
         else:
-            file = self._rfile = self.open(buffering != 0)
+            file = self._rfile = self._open(buffered=buffering != 0)
         return file if "b" in mode else io.TextIOWrapper(file, **options)
 
-    def _open(self, buffered: bool) -> Any:
+    def _open(self, *, buffered: bool) -> Any:
+        if self.opener is not None:
+            return self.opener(buffered)
         file = self.exchange.open(with_head=not self.head_is_known)
         # A real socket for an unbuffered file: its user may fork and hand over the descriptor.
         return file if buffered else socket.SocketIO(self.exchange.take_over(), "r")
@@ -85,14 +89,15 @@ class FakeSocket:
 
     def send(self, data: Any, *flags: int) -> int:
         """Send, as `sendall` does."""
+        data = data if type(data) is bytes else bytes(data)
         self.exchange.send(data)
-        return memoryview(data).nbytes
+        return len(data)
 
     def recv(self, size: int, *flags: int) -> bytes:
         """Receive bytes of the request; after the answer, the bytes that follow."""
         if self.exchange.taken_over is None and not any(flags):
             if self._rfile is None:
-                self._rfile = self.open(True)
+                self._rfile = self._open(buffered=True)
             data: bytes = self._rfile.read1(size)
             if data or not self.sees_requests or not self.exchange.answered or self.exchange.writer.tunnelled:
                 return data
@@ -225,4 +230,4 @@ class _AnswerFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        return self._connection.send(bytes(data))
+        return self._connection.send(data)

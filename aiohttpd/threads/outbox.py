@@ -52,12 +52,11 @@ class Outbox:
         self._space: Space | None = None
         self._wake = wake
         self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
+        self._room: threading.Condition | None = None  # made when the thread has to wait for room
         self._parts: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
         self._read_at = self._write_at = 0  # positions in the file
         self._taken = 0  # how often the loop has taken bytes
-        self._cramped = False  # the thread has waited for room
         self.closed = False
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
@@ -138,14 +137,14 @@ class Outbox:
 
     def _wait_for_room(self) -> None:
         waited_for = self._taken
-        self._cramped = True
+        self._room = room = self._room or threading.Condition(self._lock)
         self._lock.release()
         try:
             self.wake()  # which may close the outbox
         finally:
             self._lock.acquire()
         if self._taken == waited_for and not self.closed:
-            self._room.wait()
+            room.wait()
 
     # In the loop.
 
@@ -184,7 +183,7 @@ class Outbox:
                 return []
             self.waiting -= size
             self._taken += 1
-            if self._cramped:
+            if self._room is not None:
                 self._room.notify_all()
             return parts
 
@@ -195,7 +194,8 @@ class Outbox:
             self._parts.clear()
             self.waiting = 0
             self._drop_file()
-            self._room.notify_all()
+            if self._room is not None:
+                self._room.notify_all()
 
     def _drop_file(self) -> None:
         if self._file is not None:

@@ -43,8 +43,11 @@ class _Worker(threading.Thread):
         self._given: Callable[[], None] | None = call
 
     def give(self, call: Callable[[], None] | None) -> None:
-        """Give it a call, or None to end it."""
+        """Give it a call, or None to end it. It begins when it is woken."""
         self._given = call
+
+    def wake(self) -> None:
+        """Have it begin the call that it has been given."""
         self._ready.release()
 
     def run(self) -> None:
@@ -76,14 +79,18 @@ class WorkerPool:
     Args:
         threads: the maximum number of threads.
         queue: the maximum number of calls that wait for a thread.
+        soon: gets a function that wakes idle threads, and calls it a moment later. A thread that is woken at once
+            waits for the interpreter (GIL) while the caller goes on. By default it is woken at once.
     """
 
-    def __init__(self, threads: int, queue: int) -> None:
+    def __init__(self, threads: int, queue: int, *, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self._most = threads
         self._limit = queue
+        self._soon = soon
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []  # the last one gets the next call; the first ones end
         self._queue: deque[Callable[[], None]] = deque()
+        self._given: list[_Worker] = []  # they have been idle, have got a call, and are woken soon
         self._workers: set[_Worker] = set()
         self._started = 0  # number of threads so far
         self._ended = 0  # calls that have ended since the last `grow`
@@ -128,12 +135,22 @@ class WorkerPool:
     def _engage(self, call: Callable[[], None]) -> "_Worker | None":
         """Give a call to an idle thread, or to a new one, which is returned."""
         if self._idle:
-            self._idle.pop().give(call)
+            worker = self._idle.pop()
+            worker.give(call)
+            self._given.append(worker)
+            if self._soon is None:
+                self._wake()
+            elif len(self._given) == 1:
+                self._soon(self._wake)
             return None
         self._started += 1
         worker = _Worker(self, call, self._started)
         self._workers.add(worker)
         return worker
+
+    def _wake(self) -> None:
+        while self._given:
+            self._given.pop().wake()
 
     def _start(self, worker: "_Worker | None") -> None:
         if worker is None:
@@ -154,8 +171,10 @@ class WorkerPool:
             self._closed = True
             idle, self._idle = self._idle, []
             self._workers.difference_update(idle)
+        self._wake()  # the loop may end before it would
         for worker in idle:
             worker.give(None)
+            worker.wake()
 
     def join(self, seconds: float | None = None) -> None:
         """Wait for the end of all threads, after `close`; for some seconds at most.
@@ -174,6 +193,7 @@ class WorkerPool:
             if self._closed:
                 self._workers.discard(worker)
                 worker.give(None)
+                worker.wake()
             else:
                 self._idle.append(worker)
             return None

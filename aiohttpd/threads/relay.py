@@ -7,7 +7,7 @@ cannot take its bytes for the next response.
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from ..engine.answer import ResponseState, check_chunks
@@ -36,7 +36,6 @@ _LONGEST_LENGTH = 19  # digits
 # phrase. Both are accepted and corrected.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])((?: %b)?)\r?\n" % FIELD_VALUE.encode("latin-1"))
 _FIELD_LINE = re.compile(rb"(%b):(%b)\r?\n" % (TOKEN.encode(), FIELD_VALUE.encode("latin-1")))
-_END = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]++(?=[^\r\n])")
 
 
@@ -146,21 +145,21 @@ class RelayWriter(EncoderWrapper):
 
     def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Split a head off the bytes. As long as its end is missing, keep the bytes and return an empty head."""
-        if not self._head_bytes and parts and (end := _END.search(parts[0])) and end.end() == len(parts[0]):
+        if not self._head_bytes and parts and _end_of_head(parts[0]) == len(parts[0]):
             return parts[0], parts[1:]  # handlers of http.server write the head by one call
         data = self._head_bytes + b"".join(parts)
-        end = _END.search(data)
-        if end is None:
+        end = _end_of_head(data)
+        if not end:
             if data:
                 _check_beginning(data)
             self._head_bytes = data
             return b"", []
         self._head_bytes = b""
-        return data[: end.end()], [data[end.end() :]]
+        return data[:end], [data[end:]]
 
-    async def writable(self) -> None:
+    def writable(self) -> Awaitable[None]:
         """Wait until the client has read enough (back-pressure)."""
-        await self._sink.writable()
+        return self._sink.writable()
 
     def ended(self) -> None:
         """The handler has returned. `end` checks later whether the response is complete."""
@@ -289,6 +288,13 @@ class RelayWriter(EncoderWrapper):
         self._no_content = False
         self._open_tunnel()
         return True
+
+
+def _end_of_head(data: bytes) -> int:
+    """Return where the first empty line ends; 0 if there is none. Lines may end by LF alone."""
+    by_crlf = data.find(b"\n\r\n")
+    by_lf = data.find(b"\n\n") if by_crlf < 0 else data.find(b"\n\n", 0, by_crlf + 1)
+    return by_lf + 2 if by_lf >= 0 else by_crlf + 3 if by_crlf >= 0 else 0
 
 
 def _check_beginning(data: bytes) -> None:

@@ -129,7 +129,7 @@ class Session:
         assert first is not None
         first.outbox = outbox
         self._connection = connection = FakeSocket(first)
-        connection.open = self._open
+        connection.opener = self._open
         connection.sees_requests = False
         self._finish(connection, first.request.client_address)
 

@@ -1,0 +1,166 @@
+"""The hand-over of calls from the loop to worker threads: one wake for a turn of the loop, and nothing to collect."""
+
+import asyncio
+import gc
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aiohttpd.testing import running
+from aiohttpd.threads import pool
+from aiohttpd.threads.pool import WorkerPool
+from aiohttpd.threads.relay import _end_of_head
+
+from ..support.clients import connected, get
+from ..support.old_handlers import Old
+from ..support.threads import busy, threads_of, until_in_thread, wait
+from ..support.waiting import BOUND, until
+
+
+class Later:
+    """Keeps functions that are to be called soon."""
+
+    def __init__(self) -> None:
+        self.functions: list[Callable[[], None]] = []
+
+    def __call__(self, function: Callable[[], None]) -> None:
+        self.functions.append(function)
+
+    def run(self) -> None:
+        functions, self.functions = self.functions, []
+        for function in functions:
+            function()
+
+
+@pytest.fixture
+def idle() -> Iterator[tuple[WorkerPool, Later]]:
+    """A pool of one thread, which is idle."""
+    soon = Later()
+    workers = WorkerPool(1, 100, soon=soon)
+    first = threading.Event()
+    workers.submit(first.set)
+    wait(first)
+    until_in_thread(lambda: not busy(workers))
+    assert not soon.functions  # a new thread needs no wake
+    yield workers, soon
+    workers.close()
+    workers.join(BOUND)
+
+
+class TestWake:
+    def test_an_idle_thread_is_woken_once_for_all_calls_of_a_turn(self, idle: tuple[WorkerPool, Later]) -> None:
+        workers, soon = idle
+        done: list[int] = []
+        over = threading.Event()
+        for number in range(5):
+            workers.submit(lambda number=number: done.append(number))
+        workers.submit(over.set)
+        assert len(soon.functions) == 1
+        assert (busy(workers), workers.waiting, done) == (1, 5, [])
+        soon.run()
+        wait(over)
+        assert done == [0, 1, 2, 3, 4]
+
+    def test_a_pool_that_is_closed_before_the_wake_runs_its_calls(self, idle: tuple[WorkerPool, Later]) -> None:
+        """The loop may end in between, and never wake the thread."""
+        workers, soon = idle
+        first, second = threading.Event(), threading.Event()
+        workers.submit(first.set)
+        workers.submit(second.set)
+        workers.close()
+        wait(first)
+        wait(second)
+        workers.join(BOUND)
+        assert len(workers) == 0
+        soon.run()  # too late, and harmless
+
+    def test_a_thread_whose_time_is_up_keeps_a_call_that_it_has_been_given(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pool, "_IDLE", 0.01)
+        soon, first, second = Later(), threading.Event(), threading.Event()
+        workers = WorkerPool(1, 100, soon=soon)
+        workers.submit(first.set)
+        wait(first)
+        until_in_thread(lambda: not busy(workers))
+        workers.submit(second.set)
+        if soon.functions:  # else the thread had ended already, and another one was started
+            [thread] = workers._workers
+            left = threading.Event()
+            leave = workers._leave
+
+            def notice(worker: Any) -> bool:
+                left.set()
+                return leave(worker)
+
+            workers._leave = notice  # type: ignore[method-assign]
+            wait(left)
+            assert thread.is_alive()
+            assert not second.is_set()
+            soon.run()
+        wait(second)
+        workers.close()
+        workers.join(BOUND)
+
+    async def test_requests_of_one_turn_of_the_loop(self) -> None:
+        names: list[str] = []
+
+        class Handler(Old):
+            def do_GET(self) -> None:
+                names.append(threading.current_thread().name)
+                super().do_GET()
+
+        async with running(Handler) as server:
+            clients = [connected(server) for _ in range(8)]
+            opened = [await client.__aenter__() for client in clients]
+            for _ in range(3):
+                await asyncio.gather(*(client.send(get("/")) for client in opened))
+                assert {(await client.answer()).status for client in opened} == {200}
+            await until(lambda: not busy(threads_of(server).pool), BOUND)
+            for client in clients:
+                await client.__aexit__(None, None, None)
+        assert len(names) == 24
+
+
+class TestGarbage:
+    @pytest.mark.parametrize("wbufsize", [0, -1, 100])
+    async def test_a_request_leaves_no_reference_cycles(self, wbufsize: int) -> None:
+        """FAULT: the socket of each handler referred to itself, so the collector had to free all of a request."""
+        kept: list[weakref.ref[Any]] = []
+
+        class Handler(Old):
+            def do_GET(self) -> None:
+                kept.extend(map(weakref.ref, (self, self.connection, self.connection.exchange)))
+                super().do_GET()
+
+        Handler.wbufsize = wbufsize
+        async with running(Handler) as server, connected(server) as client:
+            await client.ask("/")  # what is made once
+            gc.collect()
+            gc.disable()
+            try:
+                kept.clear()
+                for _ in range(3):
+                    await client.ask("/")
+                await until(lambda: not any(ref() for ref in kept), BOUND)
+            finally:
+                gc.enable()
+        assert len(kept) == 9
+
+
+EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a"]), max_size=12).map(b"".join))
+@example(b"a\n\n\r\n")
+@example(b"a\r\n\r\n\n")
+@example(b"a\r\n\n\r\n\r\n")
+def test_the_end_of_a_head(data: bytes) -> None:
+    found = EMPTY_LINE.search(data)
+    assert _end_of_head(data) == (0 if found is None else found.end())
