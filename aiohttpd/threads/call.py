@@ -4,8 +4,10 @@ import asyncio
 import contextvars
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from ..config import Config
@@ -28,6 +30,8 @@ error_logger = logging.getLogger("aiohttpd.error")
 _SWEEP = 0.01
 # Seconds after which another thread is started for calls that wait.
 _GROWTH = 0.002
+# Lets another thread run that waits for the interpreter (GIL) or for this core.
+_give_way: Callable[[], object] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
 
 class Threads:
@@ -39,7 +43,7 @@ class Threads:
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         self.config = config
-        self.pool = WorkerPool(config.worker_threads, config.limit_queue, soon=loop.call_soon)
+        self.pool = WorkerPool(config.worker_threads, config.limit_queue, soon=self._soon)
         self.workers: Workers = self.pool
         self.spools = Spools(config)
         self._loop = loop
@@ -131,6 +135,20 @@ class Threads:
         for timer in (self._timer, self._growth):
             if timer is not None:
                 timer.cancel()
+
+    def _soon(self, wake: Callable[[], None]) -> None:
+        self._loop.call_soon(self._hand_over, wake)
+
+    def _hand_over(self, wake: Callable[[], None]) -> None:
+        """Wake threads that have got calls, and give way to them. What they finish meanwhile needs no wake of the loop.
+
+        They keep the interpreter until they wait for something, and for the switch interval (5 ms) at most, as they
+        would when the loop waits for events.
+        """
+        wake()
+        self._waking = True
+        _give_way()
+        self._tell()
 
     def _wake(self, outbox: Outbox) -> None:
         """Have the loop look at an outbox; threads call it. The loop is woken once for several outboxes."""

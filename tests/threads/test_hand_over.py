@@ -2,18 +2,24 @@
 
 import asyncio
 import gc
+import random
 import re
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aiohttpd import Config
 from aiohttpd.testing import running
-from aiohttpd.threads import pool
+from aiohttpd.threads import call, pool
+from aiohttpd.threads.call import Threads
+from aiohttpd.threads.outbox import Outbox
 from aiohttpd.threads.pool import WorkerPool
 from aiohttpd.threads.relay import _end_of_head
 
@@ -126,6 +132,102 @@ class TestWake:
             for client in clients:
                 await client.__aexit__(None, None, None)
         assert len(names) == 24
+
+
+class Loop:
+    """As much of a loop as `Threads` needs."""
+
+    def __init__(self) -> None:
+        self.soon: deque[Callable[[], object]] = deque()
+        self.wakes = 0
+
+    def call_soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        self.soon.append(partial(function, *arguments))
+
+    def call_soon_threadsafe(self, function: Callable[..., object], *arguments: Any) -> None:
+        self.wakes += 1
+        self.call_soon(function, *arguments)
+
+    def call_later(self, seconds: float, function: Callable[..., object]) -> asyncio.TimerHandle:
+        return cast(asyncio.TimerHandle, Later())
+
+    def turn(self) -> None:
+        for _ in range(len(self.soon)):
+            self.soon.popleft()()
+
+
+@pytest.fixture
+def threads() -> Iterator[tuple[Threads, Loop]]:
+    """Threads of which one is idle."""
+    loop = Loop()
+    found = Threads(Config(), cast(Any, loop))
+    first = found.begin(lambda outbox: None)
+    until_in_thread(lambda: first.outbox.ended and not busy(found.pool))
+    found.end(first)
+    while loop.soon:
+        loop.turn()
+    loop.wakes = 0
+    yield found, loop
+    found.pool.close()
+    found.pool.join(BOUND)
+
+
+class TestGiveWay:
+    def test_what_ends_while_the_loop_gives_way_does_not_wake_it(
+        self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, loop = threads
+        runs = [found.begin(lambda outbox, n=n: outbox.put(b"%d" % n)) for n in range(3)]
+        monkeypatch.setattr(call, "_give_way", lambda: until_in_thread(lambda: all(run.outbox.ended for run in runs)))
+        told: list[Outbox] = []
+        monkeypatch.setattr(Outbox, "tell", lambda outbox: told.append(outbox))
+        loop.turn()
+        assert told == [run.outbox for run in runs]
+        assert (loop.wakes, len(loop.soon)) == (0, 0)
+        assert [run.outbox.take() for run in runs] == [[b"0"], [b"1"], [b"2"]]
+
+    def test_what_ends_later_wakes_it(self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch) -> None:
+        found, loop = threads
+        begun, gate = threading.Event(), threading.Event()
+
+        def work(outbox: Outbox) -> None:
+            begun.set()
+            wait(gate)
+
+        run = found.begin(work)
+        monkeypatch.setattr(call, "_give_way", lambda: wait(begun))
+        loop.turn()
+        assert loop.wakes == 0
+        gate.set()
+        until_in_thread(lambda: run.outbox.ended and loop.wakes == 1)
+        told: list[Outbox] = []
+        monkeypatch.setattr(Outbox, "tell", lambda outbox: told.append(outbox))
+        loop.turn()
+        assert told == [run.outbox]
+
+    def test_each_end_is_told_whatever_wakes_are_on_their_way(
+        self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, loop = threads
+        monkeypatch.setattr(call, "_give_way", lambda: None)
+        chance = random.Random(1)
+        told: list[Outbox] = []
+        tell = Outbox.tell
+
+        def notice(outbox: Outbox) -> None:
+            told.append(outbox)
+            tell(outbox)
+
+        monkeypatch.setattr(Outbox, "tell", notice)
+        runs = []
+        for number in range(300):
+            runs.append(found.begin(lambda outbox: None))
+            if chance.random() < 0.3:
+                until_in_thread(lambda number=number: runs[number - 1].outbox.ended or loop.soon)
+            if chance.random() < 0.7:
+                loop.turn()
+        until_in_thread(lambda: loop.turn() or len(told) == len(runs))
+        assert set(told) == {run.outbox for run in runs}
 
 
 class TestGarbage:
