@@ -76,7 +76,7 @@ class _Blocking:
 
 
 def _engine_of(server: Any) -> Engine:
-    engine = vars(server).get("_aiohttpd_engine")
+    engine = server.__dict__.get("_aiohttpd_engine")
     if engine is None:  # setdefault(), since two threads may be here at the same time
         engine = vars(server).setdefault("_aiohttpd_engine", Engine(server))
     assert isinstance(engine, Engine)

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import sys
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from ..config import Config
@@ -86,11 +86,13 @@ class AiohttpdHandlers:
             "lifespan": self._log.kept,
         }
 
-    async def __call__(self, request: Request, response: StreamWriter) -> None:
+    def __call__(self, request: Request, response: StreamWriter) -> Awaitable[None]:
         server = self._server()
         if server is None or _handler_class(server.RequestHandlerClass) is None:
-            await self._other(request, response)
-            return
+            return self._other(request, response)
+        return self._serve(server, request, response)
+
+    async def _serve(self, server: Any, request: Request, response: StreamWriter) -> None:
         self._state.handler = True  # in the thread of the loop: shutdown() must not wait there
         threads = threads_of(request.peer)
         if not isinstance(threads.workers, _MarkedWorkers):

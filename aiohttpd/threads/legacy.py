@@ -5,7 +5,7 @@ makes the handler.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..config import Preset
@@ -79,7 +79,8 @@ class HandlerApp:
             if self._minds_connections:
                 await self._session(request).serve(exchange)
             else:
-                await self._serve(exchange)
+                await self._run(exchange)
+                await exchange.ended()
         finally:
             exchange.release()
         if exchange.closes:
@@ -111,7 +112,7 @@ class HandlerApp:
         asks = self._asks and request.expects_continue
         return await gather(request, framed=True, now=not asks and self._kind.may_have(request.method))
 
-    async def _serve(self, exchange: Exchange) -> None:
+    def _run(self, exchange: Exchange) -> Awaitable[Any]:
         connection = FakeSocket(exchange)
 
         def call(outbox: Outbox) -> None:
@@ -119,10 +120,9 @@ class HandlerApp:
             self._finish(connection, exchange.request.client_address)
 
         request, writer = exchange.request, exchange.writer
-        await threads_of(request.peer).run(
+        return threads_of(request.peer).run(
             call, writer.deliver, writer.writable, name=request.requestline, workers=self._workers
         )
-        await exchange.ended()
 
     def _session(self, request: Request) -> Session:
         peer = request.peer

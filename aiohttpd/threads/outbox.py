@@ -165,7 +165,11 @@ class Outbox:
     def take(self) -> list[bytes]:
         """Remove and return up to 256 KiB, in the order of writing; an empty list if nothing waits."""
         with self._lock:
-            if self._parts:
+            if self._parts and self._file is None and self.waiting <= _PIECE:
+                parts = list(self._parts)
+                self._parts.clear()
+                size = self.waiting
+            elif self._parts:
                 parts = []
                 size = 0
                 while self._parts and size < _PIECE:

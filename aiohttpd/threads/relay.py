@@ -8,7 +8,7 @@ cannot take its bytes for the next response.
 import functools
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..engine.answer import ResponseState, check_chunks
 from ..engine.encoder import EncoderWrapper, ResponseFraming
@@ -30,6 +30,7 @@ LENGTH, MANUAL, CLOSE, NONE = (
 
 _LONGEST_HEAD = 256 * 1024  # bytes before the empty line; a longer head is an error
 _SHORT_HEAD = 1024  # bytes; longer heads are not kept in the cache of parsed heads
+_SPECIAL = "HEAD", "CONNECT"  # the same head means something else in responses to these methods
 _OWS = OWS.encode()
 _LONGEST_LENGTH = 19  # digits
 # RFC 9112 sections 2.2, 4 and 5. Some handlers end lines by LF alone, or leave out the space before an empty reason
@@ -48,13 +49,8 @@ class _Head(NamedTuple):
     chunked: bool
     connection: list[bytes]  # the options of the Connection field in lower case
     text: bytes  # the head with corrected line ends, as it is sent
-    folded: bool  # it had folded lines (obs-fold)
-
-    @property
-    def closes(self) -> bool:
-        if self.folded or (self.http10 and self.chunked):
-            return True  # RFC 9112 section 6.1: chunked in an HTTP/1.0 message is faulty framing
-        return b"close" in self.connection or (self.http10 and b"keep-alive" not in self.connection)
+    closes: bool  # the connection does not persist after it
+    usual: bool  # a final head with a length, after which the connection may persist
 
 
 class RelayWriter(EncoderWrapper):
@@ -204,6 +200,11 @@ class RelayWriter(EncoderWrapper):
     def _take_head(self, head: bytes) -> list[bytes]:
         """Set the framing of the response by its head; return the head as it is sent."""
         facts = _read_known_head(head) if len(head) <= _SHORT_HEAD else _read_head(head)
+        if facts.usual and self.request.method not in _SPECIAL and not self.close_connection and self._sink.persists:
+            self._response.relayed(facts.status, 0)
+            self._framing = LENGTH
+            self._length = cast(int, facts.length)
+            return [facts.text]  # what follows would do the same
         head = facts.text
         if 100 <= facts.status < 200:
             return self._take_interim(facts, _without_framing(head))
@@ -341,8 +342,13 @@ def _read_head(head: bytes) -> _Head:
         raise ContractError(f"Content-Length contradicts itself, or is no number: {[n[:40] for n in lengths]!r}")
     if codings and codings != [b"chunked"]:
         raise ContractError(f"Transfer-Encoding can be 'chunked' only, not {b', '.join(codings)!r}")
+    status, http10, chunked = int(line[2]), line[1] == b"0", bool(codings)
     length = int(lengths[0]) if lengths else None
-    return _Head(int(line[2]), line[1] == b"0", length, bool(codings), connection, b"".join(lines) + b"\r\n", folds > 0)
+    # Lines that were folded; RFC 9112 section 6.1: chunked in an HTTP/1.0 message is faulty framing.
+    closes = folds > 0 or (http10 and chunked)
+    closes = closes or b"close" in connection or (http10 and b"keep-alive" not in connection)
+    usual = status >= 200 and status not in (204, 304) and length is not None and not (chunked or closes)
+    return _Head(status, http10, length, chunked, connection, b"".join(lines) + b"\r\n", closes, usual)
 
 
 def _why_no_field(line: bytes) -> str:
