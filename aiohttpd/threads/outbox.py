@@ -193,6 +193,7 @@ class Outbox:
 
     def close(self) -> None:
         """The loop takes no more; further writes of the thread raise ClientDisconnected."""
+        self.nudge = None  # it refers to the writer, and the writer refers to this
         with self._lock:
             self.closed = True
             self._parts.clear()

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aiohttpd import Config
+from aiohttpd import BaseHTTPRequestHandler, Config, wsgi
 from aiohttpd.testing import running
 from aiohttpd.threads import call, pool
 from aiohttpd.threads.call import Threads
 from aiohttpd.threads.outbox import Outbox
+from aiohttpd.threads.plain import BlockingWriter
 from aiohttpd.threads.pool import WorkerPool
 from aiohttpd.threads.relay import _end_of_head
 
@@ -230,6 +231,19 @@ class TestGiveWay:
         assert set(told) == {run.outbox for run in runs}
 
 
+class Plain(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b"plain")
+
+
+def application(environ: dict[str, Any], start: Callable[..., object]) -> list[bytes]:
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [b"plain"]
+
+
 class TestGarbage:
     @pytest.mark.parametrize("wbufsize", [0, -1, 100])
     async def test_a_request_leaves_no_reference_cycles(self, wbufsize: int) -> None:
@@ -254,6 +268,31 @@ class TestGarbage:
             finally:
                 gc.enable()
         assert len(kept) == 9
+
+    @pytest.mark.parametrize("by", ["a plain method", "WSGI"])
+    async def test_nor_does_one_for_a_plain_method_or_wsgi(self, by: str) -> None:
+        """FAULT: the writer of the thread and its outbox referred to each other."""
+        kept: list[weakref.ref[Any]] = []
+        begin = BlockingWriter.begin
+
+        def notice(writer: BlockingWriter, outbox: Outbox) -> None:
+            kept.extend(map(weakref.ref, (writer, outbox)))
+            begin(writer, outbox)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BlockingWriter, "begin", notice)
+            async with running(Plain if by != "WSGI" else wsgi(application)) as server, connected(server) as client:
+                await client.ask("/")
+                gc.collect()
+                gc.disable()
+                try:
+                    kept.clear()
+                    for _ in range(3):
+                        assert (await client.ask("/")).body == b"plain"
+                    await until(lambda: not any(ref() for ref in kept), BOUND)
+                finally:
+                    gc.enable()
+        assert len(kept) == 6
 
 
 EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
