@@ -138,10 +138,6 @@ class WorkerPool:
             worker = self._idle.pop()
             worker.give(call)
             self._given.append(worker)
-            if self._soon is None:
-                self._wake()
-            elif len(self._given) == 1:
-                self._soon(self._wake)
             return None
         self._started += 1
         worker = _Worker(self, call, self._started)
@@ -153,7 +149,12 @@ class WorkerPool:
             self._given.pop().wake()
 
     def _start(self, worker: "_Worker | None") -> None:
-        if worker is None:
+        """Start a new thread that has got a call; with None wake the idle ones that have got one."""
+        if worker is None:  # not under the lock, which the thread takes when its call has ended
+            if self._soon is None:
+                self._wake()
+            elif self._given:
+                self._soon(self._wake)
             return
         try:
             worker.start()

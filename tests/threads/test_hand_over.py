@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from aiohttpd import BaseHTTPRequestHandler, Config, wsgi
 from aiohttpd.testing import running
 from aiohttpd.threads import call, pool
-from aiohttpd.threads.call import Threads
+from aiohttpd.threads.call import Run, Threads
 from aiohttpd.threads.outbox import Outbox
 from aiohttpd.threads.plain import BlockingWriter
 from aiohttpd.threads.pool import WorkerPool
@@ -159,18 +159,37 @@ class Loop:
 
 @pytest.fixture
 def threads() -> Iterator[tuple[Threads, Loop]]:
-    """Threads of which one is idle."""
+    """Threads of which one is idle; the last turn of the loop had two calls."""
     loop = Loop()
-    found = Threads(Config(), cast(Any, loop))
-    first = found.begin(lambda outbox: None)
-    until_in_thread(lambda: first.outbox.ended and not busy(found.pool))
-    found.end(first)
-    while loop.soon:
-        loop.turn()
-    loop.wakes = 0
+    found = Threads(Config(worker_threads=1), cast(Any, loop))
+    end(found, loop, [found.begin(lambda outbox: None) for _ in range(2)])
     yield found, loop
     found.pool.close()
     found.pool.join(BOUND)
+
+
+def end(found: Threads, loop: Loop, runs: list[Run]) -> None:
+    """Turn the loop until calls have ended and it has nothing to do."""
+    until_in_thread(lambda: loop.turn() or (all(run.outbox.ended for run in runs) and not busy(found.pool)))
+    for run in runs:
+        found.end(run)
+    while loop.soon:
+        loop.turn()
+    loop.wakes = 0
+
+
+class Ended:
+    """Gives way until calls have ended; counts how often."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs: list[Run] = []
+        self.count = 0
+        monkeypatch.setattr(call, "_give_way", self)
+        self.wait = True
+
+    def __call__(self) -> None:
+        self.count += 1
+        until_in_thread(lambda: not self.wait or all(run.outbox.ended for run in self.runs))
 
 
 class TestGiveWay:
@@ -178,14 +197,73 @@ class TestGiveWay:
         self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found, loop = threads
-        runs = [found.begin(lambda outbox, n=n: outbox.put(b"%d" % n)) for n in range(3)]
-        monkeypatch.setattr(call, "_give_way", lambda: until_in_thread(lambda: all(run.outbox.ended for run in runs)))
+        ended = Ended(monkeypatch)
+        ended.runs = runs = [found.begin(lambda outbox, n=n: outbox.put(b"%d" % n)) for n in range(3)]
         told: list[Outbox] = []
         monkeypatch.setattr(Outbox, "tell", lambda outbox: told.append(outbox))
+        assert ended.count == 0
         loop.turn()
+        assert ended.count == 1
         assert told == [run.outbox for run in runs]
         assert (loop.wakes, len(loop.soon)) == (0, 0)
         assert [run.outbox.take() for run in runs] == [[b"0"], [b"1"], [b"2"]]
+
+    def test_a_single_call_ends_before_its_task_would_wait(
+        self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, loop = threads
+        end(found, loop, [found.begin(lambda outbox: None)])  # now the last turn had one call
+        over = threading.Event()
+        monkeypatch.setattr(call, "_give_way", lambda: wait(over))
+        run = found.begin(lambda outbox: over.set())
+        until_in_thread(lambda: run.outbox.ended)
+        assert loop.wakes == 0
+        end(found, loop, [run])
+
+    def test_after_the_first_call_of_a_turn_the_others_wait_for_its_end(
+        self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A client that pipelines must not have its calls run one after the other in one callback of the loop."""
+        found, loop = threads
+        end(found, loop, [found.begin(lambda outbox: None)])
+        ended = Ended(monkeypatch)
+        ended.wait = False
+        first = found.begin(lambda outbox: None)
+        assert ended.count == 1
+        until_in_thread(lambda: first.outbox.ended and not busy(found.pool))
+        others = [found.begin(lambda outbox: None) for _ in range(5)]
+        assert ended.count == 1
+        assert not any(run.begun for run in others)
+        loop.turn()
+        assert ended.count == 2
+        end(found, loop, [first, *others])
+        next_one = found.begin(lambda outbox: None)  # the last turn had many
+        assert ended.count == 2
+        end(found, loop, [next_one])
+        assert ended.count == 3
+
+    def test_threads_for_calls_that_have_waited_are_woken_by_the_timer(
+        self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, loop = threads
+        gate = threading.Event()
+        found.pool._most = 3
+        slow = [found.begin(lambda outbox: wait(gate)) for _ in range(3)]
+        loop.turn()
+        while found.pool.waiting:
+            found._grow()
+        gate.set()
+        end(found, loop, slow)
+        gate.clear()
+        slow = [found.begin(lambda outbox: wait(gate)) for _ in range(3)]
+        loop.turn()
+        assert (busy(found.pool), found.pool.waiting) == (1, 2)
+        found.pool._ended = 0
+        while found.pool.waiting:
+            found._grow()
+        until_in_thread(lambda: all(run.begun for run in slow))
+        gate.set()
+        end(found, loop, slow)
 
     def test_what_ends_later_wakes_it(self, threads: tuple[Threads, Loop], monkeypatch: pytest.MonkeyPatch) -> None:
         found, loop = threads
