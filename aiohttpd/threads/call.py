@@ -115,7 +115,8 @@ class Threads:
         gone: ClientDisconnected | None = None
         try:
             while outbox.waiting or not (outbox.ended or outbox.rests):
-                await outbox.filled()
+                if not outbox.waiting:
+                    await outbox.filled()
                 try:
                     while outbox.waiting:
                         deliver(outbox.take())
