@@ -36,8 +36,8 @@ _LAST_ANSWERS = 1.0  # seconds for requests in flight when a serial server stops
 _FIRST_REQUEST = 1.0  # seconds for the first request of a client that connects shortly before the timeout
 _CHECK_CLIENT = 1.0  # seconds between two checks whether the client of a request that has no answer is still connected
 _PATIENCE = 0.05  # seconds for a client that is silent before another connection is accepted
-_USUAL = socketserver.__name__, http.server.__name__, __package__  # modules whose hooks are no overrides
 _CHECK_REQUEST = 0.05  # seconds between two checks of a request that is under way when the time is up
+_USUAL = socketserver.__name__, http.server.__name__, __package__  # modules whose hooks are no overrides
 
 
 class Engine:

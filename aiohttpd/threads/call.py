@@ -144,10 +144,11 @@ class Threads:
                 timer.cancel()
 
     def _soon(self, wake: Callable[[], None]) -> None:
-        """Wake threads that have got calls: now if there will be no others in this turn of the loop, else at its end.
+        """Wake threads that have got calls: at once, or at the end of this turn of the loop if it has more calls.
 
-        With one request in a turn, the call has mostly ended when this returns, and its task never waits. With many,
-        the threads run all calls one after the other, without going back and forth.
+        Whether it has more is guessed by the last turn that had any. With one call in a turn, it has mostly ended when
+        this returns, and its task never waits. With many, the threads run one after the other without going back and
+        forth. Only the first call of a turn is handed over at once: a client may pipeline many.
         """
         if self._calls == 0 or (self._calls == 1 and self._single):  # 0: a timer has found threads for old calls
             self._hand_over(wake)

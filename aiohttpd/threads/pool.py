@@ -79,8 +79,8 @@ class WorkerPool:
     Args:
         threads: the maximum number of threads.
         queue: the maximum number of calls that wait for a thread.
-        soon: gets a function that wakes idle threads, and calls it a moment later. A thread that is woken at once
-            waits for the interpreter (GIL) while the caller goes on. By default it is woken at once.
+        soon: gets a function that wakes idle threads which have got calls, and calls it now or soon, in the same
+            thread. By default they are woken at once.
     """
 
     def __init__(self, threads: int, queue: int, *, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
