@@ -44,6 +44,17 @@ def browser_get(number: int) -> bytes:
     return b"GET /some/path?query=1&x=y HTTP/1.1\r\n" + BROWSER_FIELDS % number + b"\r\n"
 
 
+def two_differ(number: int) -> bytes:
+    """A GET with 14 fields, two of which differ from request to request: the cookie and the client's version."""
+    return browser_get(number).replace(b"Chrome/124.", b"Chrome/%d." % (110 + number % 16))
+
+
+def of_three_clients(number: int) -> bytes:
+    """Such a GET of one of three clients, in turn, whose names of fields differ: the connection of a proxy."""
+    mobile, client = b"sec-ch-ua-mobile: ?0\r\n", number % 3
+    return two_differ(number).replace(mobile, (mobile, b"", b"X-Requested-With: x\r\n")[client])
+
+
 class Hello(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         self.send_response(200)
@@ -97,7 +108,9 @@ async def main() -> None:
     transport = Null(loop)
     transport.connect(connection)
     parser = RequestParser(context.config)
-    different = [browser_get(number) for number in range(64)]
+    # So many that no memory has the lines that differ when they come again.
+    two = [two_differ(number) for number in range(2000)]
+    three = [of_three_clients(number) for number in range(2000)]
 
     def parse(data: bytes) -> None:
         parser.feed(data)
@@ -105,14 +118,15 @@ async def main() -> None:
             if request.content_length:
                 parser.decode(LengthDecoder(request.content_length), bytearray())
 
-    def in_turn(call: Callable[[bytes], object]) -> None:
-        for data in different:
+    def in_turn(requests: list[bytes], call: Callable[[bytes], object]) -> None:
+        for data in requests:
             call(data)
 
     cases: list[tuple[str, Callable[[Callable[[bytes], object]], object], int]] = [
         ("GET, 2 fields", lambda call: call(GET_2), 1),
-        ("GET, 14 fields, as before", lambda call: call(different[0]), 1),
-        ("GET, 14 fields, one differs", in_turn, len(different)),
+        ("GET, 14 fields, as before", lambda call: call(two[0]), 1),
+        ("GET, 14 fields, two differ", partial(in_turn, two), len(two)),
+        ("GET, 14 fields, 3 clients", partial(in_turn, three), len(three)),
         ("POST of 1 KiB", lambda call: call(POST_1K), 1),
         ("16 pipelined GET, each", lambda call: call(GET_2 * 16), 16),
     ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hot_path import GET_2, POST_1K, Hello, Null, browser_get
+from hot_path import GET_2, POST_1K, Hello, Null, browser_get, of_three_clients, two_differ
 
 import aiohttpd
 from aiohttpd.engine.connection import HTTPConnection
@@ -70,7 +70,8 @@ def cases(folder: str) -> Iterator[tuple[str, Any, list[bytes], int]]:
     files = type("Files", (aiohttpd.SimpleHTTPRequestHandler,), {"directory": folder})
     yield "hello", Hello, [GET_2], 1
     yield "14 fields, as before", Hello, [browser_get(0)], 1
-    yield "14 fields, one differs", Hello, [browser_get(number) for number in range(64)], 1
+    yield "14 fields, two differ", Hello, [two_differ(number) for number in range(64)], 1
+    yield "14 fields, 3 clients", Hello, [of_three_clients(number) for number in range(64)], 1
     yield "POST of 1 KiB", Hello, [POST_1K], 1
     yield "16 pipelined, each", Hello, [GET_2 * 16], 16
     yield "JSON", JSON, [GET_2], 1

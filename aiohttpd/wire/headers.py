@@ -62,7 +62,8 @@ class Headers:
 
     Args:
         block: LF, then field lines that match the grammar, each ended by CRLF, decoded as ISO 8859-1. The LF at the
-            beginning stands before each name, so a name is found fast.
+            beginning stands before each name, so a name is found fast. Or the bytes of a head from the CRLF of its
+            request line on; they are decoded when the fields are first read.
 
     Attributes:
         memo: what readers of the fields have remembered, each with a key of its own; see `remember`. Requests on a
@@ -71,7 +72,7 @@ class Headers:
 
     __slots__ = ("_block", "_index", "_pairs", "memo")
 
-    def __init__(self, block: str = "\n") -> None:
+    def __init__(self, block: str | bytes = "\n") -> None:
         self._block = block
         self._pairs: list[tuple[str, str]] | None = None
         self._index: dict[str, list[str]] | None = None
@@ -87,7 +88,13 @@ class Headers:
     @property
     def size(self) -> int:
         """The size of the fields on the wire, in bytes."""
-        return len(self._block) - 1
+        return len(self._text()) - 1
+
+    def _text(self) -> str:
+        block = self._block
+        if isinstance(block, bytes):
+            block = self._block = str(block[1:-2], "latin-1")
+        return block
 
     def raw_items(self) -> Iterator[tuple[str, str]]:
         """Iterate over ``(name, value)`` in the order of the wire, names as they were sent."""
@@ -96,7 +103,7 @@ class Headers:
     def items(self) -> list[tuple[str, str]]:
         """All ``(name, value)`` pairs in the order of the wire."""
         if self._pairs is None:
-            self._pairs = [(name, value.rstrip(OWS)) for name, value in _PAIR.findall(self._block)]
+            self._pairs = [(name, value.rstrip(OWS)) for name, value in _PAIR.findall(self._text())]
         return self._pairs
 
     def keys(self) -> list[str]:
@@ -122,7 +129,7 @@ class Headers:
 
     def peek(self, name: str) -> str | None:
         """The first value of a field by a search for its name, which is faster than a parse of all fields."""
-        match = _finder(name)(self._block)
+        match = _finder(name)(self._text())
         return None if match is None else match[1].rstrip(OWS)
 
     def get_all(self, name: str, failobj: T | None = None) -> list[str] | T | None:

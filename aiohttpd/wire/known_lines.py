@@ -23,17 +23,17 @@ _plain: set[str] = set()  # lines of fields that say nothing about framing
 _deciding: set[str] = set()
 
 
-def deciding_lines(block: str, limit: int) -> tuple[str, ...] | None:
+def deciding_lines(fields: str, limit: int) -> tuple[str, ...] | None:
     """Check field lines against the grammar, and find those that decide framing.
 
     Args:
-        block: field lines as `Headers` takes them: each after LF and ended by CRLF.
+        fields: field lines, with CRLF between two of them.
         limit: how many there may be.
 
     Returns:
         The lines, without their CRLF, in their order; None if there are too many, or one breaks the grammar.
     """
-    lines = block[1:-2].split("\r\n") if len(block) > 1 else []
+    lines = fields.split("\r\n") if fields else []
     if len(lines) > limit:
         return None
     found = []

@@ -1,11 +1,13 @@
 """The parser of requests.
 
-`RequestParser` owns the buffer of received bytes; a decoder of `body` reads the bodies out of it. There are three ways
+`RequestParser` owns the buffer of received bytes; a decoder of `body` reads the bodies out of it. There are four ways
 to parse a head, the fastest first:
 
 1. The fields are those of the last request on this connection, byte for byte: only the request line is read.
-2. A head of usual size is split into lines; lines that are known are not matched again: see `known_lines`.
-3. The grammar of a whole head is one pattern. If a head does not match it, `refusals` finds the rule that it breaks.
+2. Some values have other ends than in earlier requests on this connection, and all else is the same: the request line
+   and these ends are read. See `head_template`.
+3. A head of usual size is split into lines; lines that are known are not matched again: see `known_lines`.
+4. The grammar of a whole head is one pattern. If a head does not match it, `refusals` finds the rule that it breaks.
    After a refusal the parser parses nothing more.
 """
 
@@ -18,6 +20,7 @@ from ..config import Config
 from ..errors import WireError
 from . import refusals
 from .framing import decide_framing, framing_of
+from .head_template import HeadTemplate
 from .headers import FIELD_LINE, TOKEN, Headers
 from .known_lines import deciding_lines
 from .request import Request, RequestFraming
@@ -86,8 +89,8 @@ class RequestParser:
 
     A client with a keep-alive connection usually repeats its fields byte for byte. So the parser remembers the last
     head from the end of its request line on (``_tail``). If the next head has the same bytes there, only its request
-    line is parsed. Of small requests without a body it also remembers the whole (``_repeated``), as polls and health
-    checks repeat them.
+    line is parsed. Otherwise it may fit the ``_template`` of earlier heads. Of small requests without a body it also
+    remembers the whole (``_repeated``), as polls and health checks repeat them.
 
     Attributes:
         buffer: the bytes that have not been consumed.
@@ -97,8 +100,8 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_config", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_method", "_repeated",
-        "_searched", "_start", "_tail", "_target", "_version", "buffer", "heavy", "refused",
+        "_config", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_method", "_missed",
+        "_repeated", "_searched", "_start", "_tail", "_target", "_template", "_version", "buffer", "heavy", "refused",
     )  # fmt: skip
 
     _method: str  # these five are of the last request; the first two only while there is a `_repeated`
@@ -124,6 +127,8 @@ class RequestParser:
         self._empty_lines = 0
         self.refused: bytes | None = None
         self._tail = b""
+        self._template: HeadTemplate | None = None
+        self._missed = 0  # heads that neither `_tail` nor the template has fitted
         self._repeated: bytes | bytearray | None = None
 
     @property
@@ -191,19 +196,24 @@ class RequestParser:
             if self._searched == start:  # nobody has looked yet
                 tail = self._tail
                 line_end = data.find(_CRLF, start)
-                if tail and 0 < line_end - start < self._limits.line_room and data.startswith(tail, line_end):
-                    line = bytes(data[start:line_end])
-                    words = _known_request_lines.get(line) or _split_line(line)
-                    if words is not None and words[2] == self._version:
-                        end = line_end + len(tail)
-                        if end == len(data):
-                            if end <= _REPEATED and not start:
-                                self._repeated = data
-                                self._method, self._target = words[0], words[1]
-                            self.buffer = b""
-                            end = 0
-                        self._start = self._searched = end
-                        return Request(words[0], words[1], self._version, self._headers, self._framing)
+                if tail and 0 < line_end - start < self._limits.line_room:
+                    if data.startswith(tail, line_end):
+                        line = bytes(data[start:line_end])
+                        words = _known_request_lines.get(line) or _split_line(line)
+                        if words is not None and words[2] == self._version:
+                            end = line_end + len(tail)
+                            if end == len(data):
+                                if end <= _REPEATED and not start:
+                                    self._repeated = data
+                                    self._method, self._target = words[0], words[1]
+                                self.buffer = b""
+                                end = 0
+                            self._start = self._searched = end
+                            return Request(words[0], words[1], self._version, self._headers, self._framing)
+                    elif self._template is not None:
+                        request = self._fitting(self._template, line_end)
+                        if request is not None:
+                            return request
                 if self.refused is not None:
                     self.buffer = b""
                     return None
@@ -215,6 +225,23 @@ class RequestParser:
         except WireError:
             self.give_up()
             raise
+
+    def _fitting(self, template: HeadTemplate, line_end: int) -> Request | None:
+        """The next request, if its fields fit the template; else None.
+
+        Args:
+            template: `_template`.
+            line_end: where the request line ends.
+        """
+        data, start = self.buffer, self._start
+        end = template.end(data, line_end)
+        if not 0 < end <= start + self._limits.small:
+            return None
+        line = bytes(data[start:line_end])
+        words = _known_request_lines.get(line) or _split_line(line)
+        if words is None or words[2] != template.version:
+            return None
+        return self._accept(words, bytes(data[line_end:end]), template.framing, end)
 
     def _usual(self, line_end: int) -> Request | None:
         """The next request, if its head is complete, small and valid; else None, and the grammar decides.
@@ -228,11 +255,24 @@ class RequestParser:
             return None
         line = bytes(data[start:line_end])
         words = _known_request_lines.get(line) or _split_line(line)
-        block = str(data[line_end + 1 : end - 2], "latin-1")
-        deciding = deciding_lines(block, self._config.limit_fields)
+        deciding = deciding_lines(str(data[line_end + 2 : end - 4], "latin-1"), self._config.limit_fields)
         if words is None or deciding is None:
             return None
-        return self._accept(words, block, framing_of(words[2], deciding), line_end, end)
+        framing = framing_of(words[2], deciding)
+        tail = bytes(data[line_end:end])
+        missed = self._missed = self._missed + 1
+        if missed & (missed - 1) == 0 and self._tail:  # rarely, since the heads of a proxy may have little in common
+            self._learn(tail, words[2])
+        return self._accept(words, tail, framing, end)
+
+    def _learn(self, tail: bytes, version: str) -> None:
+        """Have the template fit one more head; or make one that fits this head and the last one, if there is none."""
+        known = self._template
+        widened = None if known is None else known.widened(tail, version)
+        if widened is None:
+            widened = HeadTemplate([self._tail], self._version, self._framing).widened(tail, version)
+        if widened is not None:
+            self._template = widened
 
     def _head_end(self) -> int:
         """Where the head ends that begins at ``_start``, after empty lines; -1 if it is not complete yet."""
@@ -275,18 +315,15 @@ class RequestParser:
                 refusals.check_elements(block, self._config.limit_elements)
         if target[0] != "/" or method == "CONNECT":
             refusals.check_target(method, target)
-        words = method, target, version
-        return self._accept(words, block, decide_framing(block, version), self._start + match.end(3), end)
+        tail = bytes(self.buffer[self._start + match.end(3) : end])
+        return self._accept((method, target, version), tail, decide_framing(block, version), end)
 
-    def _accept(
-        self, words: tuple[str, str, str], block: str, framing: RequestFraming, line_end: int, end: int
-    ) -> Request:
+    def _accept(self, words: tuple[str, str, str], tail: bytes, framing: RequestFraming, end: int) -> Request:
         method, target, version = words
-        headers = Headers(block)
-        if end - line_end <= _LONGEST_TAIL:
-            self._version, self._headers, self._framing = version, headers, framing
+        headers = Headers(tail)
+        if len(tail) <= _LONGEST_TAIL:
+            self._tail, self._version, self._headers, self._framing = tail, version, headers, framing
             self._repeated = None
-            self._tail = bytes(self.buffer[line_end:end])
         self._empty_lines = 0
         self._line_ended = False
         self._consumed(end)

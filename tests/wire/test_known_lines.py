@@ -35,23 +35,23 @@ def by_grammar(block: str, limit: int) -> tuple[str, ...] | None:
     return tuple(re.findall(rf"\n((?:{DECIDING}):[^\r]*)", block))
 
 
-@given(LINES)
+@given(LINES.filter(lambda lines: lines != [""]))  # an empty line alone is the end of a head without fields
 def test_a_memory_changes_no_answer(lines: list[str]) -> None:
     block = "\n" + "".join(f"{line}\r\n" for line in lines)
     expected = by_grammar(block, 5)
-    assert deciding_lines(block, 5) == expected
-    assert deciding_lines(block, 5) == expected, "the second time, with what the first has left"
+    assert deciding_lines(block[1:-2], 5) == expected
+    assert deciding_lines(block[1:-2], 5) == expected, "the second time, with what the first has left"
 
 
 def test_framing_fields_are_seen_however_often_they_were_accepted() -> None:
     for line in ("Host: a", "Content-Length: 1", "Transfer-Encoding: chunked"):
         for _ in range(3):
-            assert deciding_lines(f"\nX: y\r\n{line}\r\n{line}\r\n", 100) == (line, line)
+            assert deciding_lines(f"X: y\r\n{line}\r\n{line}", 100) == (line, line)
 
 
 def test_it_does_not_grow() -> None:
     for number in range(10_000):
-        deciding_lines(f"\nX-{number}: {'y' * (number % 400)}\r\nHost: h{number}\r\n", 100)
+        deciding_lines(f"X-{number}: {'y' * (number % 400)}\r\nHost: h{number}", 100)
     kept = known_lines._plain | known_lines._deciding
     assert len(kept) <= 2 * known_lines._LINES
     assert max(map(len, kept)) <= known_lines._LONGEST

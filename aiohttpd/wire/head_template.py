@@ -1,0 +1,101 @@
+"""HeadTemplate: what the heads of one client have in common, from the end of the request line on.
+
+A client that does not repeat its fields byte for byte mostly repeats their names and the beginnings of their values; an
+identifier, a time or a cookie differs. Two heads that the grammar has accepted give a template: literal parts, and a
+gap between each two of them. A head that fits it is valid, and has the framing of these two, since
+
+- a gap goes on to the end of its line, and only characters that a value may have fit into it;
+- no gap is in a line that decides framing.
+"""
+
+import re
+from collections.abc import Iterator
+
+from .framing import DECIDING
+from .headers import FIELD_VALUE
+from .request import RequestFraming
+
+__all__ = ["HeadTemplate"]
+
+_CRLF = b"\r\n"
+_GAP = b"\0"  # stands for a gap where lines are compared; no head has it
+_WORD = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_GAPS = 8  # with more of them, a look at all lines takes no longer
+
+_match_value = re.compile(FIELD_VALUE.encode("latin-1")).match
+_decides = re.compile(rf"(?:{DECIDING}):".encode()).match
+
+
+class HeadTemplate:
+    """Literal parts of a head, with a gap after each but the last.
+
+    Args:
+        literals: the parts. The first one begins where the request line ends, and the last one ends with the head.
+        version: the version in the request line, which takes part in the framing.
+        framing: the framing of a head that fits.
+
+    Attributes:
+        version, framing: the same.
+    """
+
+    __slots__ = ("_first", "_others", "framing", "version")
+
+    def __init__(self, literals: list[bytes], version: str, framing: RequestFraming) -> None:
+        self._first = literals[0]
+        self._others = tuple(literals[1:])
+        self.version = version
+        self.framing = framing
+
+    def end(self, data: bytes | bytearray, start: int) -> int:
+        """The end of the head that fits the template; -1 if there is none.
+
+        Args:
+            data: bytes that have been received.
+            start: the position at which the request line ends.
+        """
+        if not data.startswith(self._first, start):
+            return -1
+        at = start + len(self._first)
+        for literal in self._others:
+            at = _match_value(data, at).end()  # type: ignore[union-attr]  # an empty value matches, too
+            if not data.startswith(literal, at):
+                return -1
+            at += len(literal)
+        return at
+
+    def widened(self, head: bytes, version: str) -> "HeadTemplate | None":
+        """A template that fits one more head, with more or longer gaps; None if it has not enough in common.
+
+        Args:
+            head: a head that the grammar has accepted, from the end of its request line on.
+            version: the version in that line.
+        """
+        if version != self.version:
+            return None
+        lines, others = _GAP.join([self._first, *self._others]).split(_CRLF), head.split(_CRLF)
+        if len(lines) != len(others):
+            return None
+        common = []
+        for line, other in zip(lines, others, strict=True):
+            found = line if line == other else _common_part(line, other)
+            if found is None:
+                return None
+            common.append(found)
+        literals = _CRLF.join(common).split(_GAP)
+        return None if len(literals) > _GAPS + 1 else HeadTemplate(literals, self.version, self.framing)
+
+
+def _common_part(line: bytes, other: bytes) -> bytes | None:
+    """What two lines have in common, and a gap; None if they differ in their names, or decide framing.
+
+    The gap begins with a word: the next head has another word there, and not only another end of this one.
+    """
+    same = bytes(_same_bytes(line, other)).rstrip(_WORD)
+    return None if b":" not in same or _decides(same) else same + _GAP
+
+
+def _same_bytes(line: bytes, other: bytes) -> Iterator[int]:
+    for one, two in zip(line, other, strict=False):
+        if one != two:
+            return
+        yield one
