@@ -175,7 +175,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         self.wfile = wfile
         self.command = request.method
         target = request.target
-        self.path = target if target[0] == "/" and target[:2] != "//" else _path(request)
+        self.path = target if target[0] == "/" and not target.startswith("//") else _path(request)
         self.close_connection = not request.framing.keep_alive
         self._fields: ResponseFields | None = None
 
