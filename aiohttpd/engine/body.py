@@ -6,7 +6,6 @@ knows the connection only as a `Source`, which it may pause.
 
 import asyncio
 import inspect
-from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, cast
 
@@ -65,8 +64,8 @@ class StreamReader:
         self._source = source
         self._decoder = decoder
         self._loop = loop
-        # The pieces that wait for the handler; the first one from _start on.
-        self._pieces: deque[bytes | bytearray] = deque((content,) if content else ())
+        # The pieces that wait for the handler; the first one from _start on. There are at most some hundred.
+        self._pieces: list[bytes | bytearray] = [content] if content else []
         self._start = 0
         self._waiting = self.received = len(content)
         self._framing = 0  # bytes of framing that belong to what waits, or to a part of it
@@ -311,7 +310,7 @@ class StreamReader:
             self._waiting = self._framing = self._scanned = 0
             if not self._decoder.complete:
                 self._source.resume_body()
-            return cast(bytes, pieces.popleft())
+            return cast(bytes, pieces.pop(0))
         n = min(n, self._waiting)
         found: list[bytes | bytearray | memoryview] = []
         left = n
@@ -320,7 +319,7 @@ class StreamReader:
             if len(piece) - start <= left:
                 found.append(memoryview(piece)[start:] if start else piece)
                 left -= len(piece) - start
-                self._pieces.popleft()
+                self._pieces.pop(0)
                 self._start = 0
             else:
                 found.append(memoryview(piece)[start : start + left])
@@ -385,7 +384,7 @@ class StreamReader:
         """Join all that waits to one piece. It grows in place, so each byte is copied once, however it arrives."""
         pieces = self._pieces
         if len(pieces) > 1:
-            first = pieces.popleft()
+            first = pieces.pop(0)
             if type(first) is not bytearray or self._start:
                 self._scanned = max(0, self._scanned - self._start)
                 first = bytearray(memoryview(first)[self._start :])
