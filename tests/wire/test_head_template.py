@@ -192,7 +192,7 @@ class TestWhatDoesNotFit:
         def head(value: bytes, count: int) -> bytes:
             return b"\r\n" + b"".join(b"X-%d: %b\r\n" % (number, value) for number in range(count)) + b"\r\n"
 
-        for count, possible in ((8, True), (9, False)):
+        for count, possible in ((32, True), (33, False)):
             known = HeadTemplate([head(b"a", count)], "HTTP/1.1", _framing())
             assert (known.widened(head(b"b", count), "HTTP/1.1") is not None) == possible
 
