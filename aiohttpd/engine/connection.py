@@ -273,7 +273,7 @@ class HTTPConnection(TransportProtocol):
         coroutine = self._serve(request, response, started)
         if _EAGER:
             # The task runs at once until it first waits; it is scheduled in the loop only if it does.
-            task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy(), eager_start=True)
+            task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy(), eager_start=True)  # type: ignore[call-arg, unused-ignore]
         else:
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy())
         if not task.done():

@@ -40,9 +40,9 @@ class HeadTemplate:
 
     __slots__ = ("_first", "_others", "framing", "version")
 
-    def __init__(self, literals: list[bytes], version: str, framing: RequestFraming) -> None:
+    def __init__(self, literals: tuple[bytes, ...], version: str, framing: RequestFraming) -> None:
         self._first = literals[0]
-        self._others = tuple(literals[1:])
+        self._others = literals[1:]
         self.version = version
         self.framing = framing
 
@@ -72,7 +72,7 @@ class HeadTemplate:
         """
         if version != self.version:
             return None
-        lines, others = _GAP.join([self._first, *self._others]).split(_CRLF), head.split(_CRLF)
+        lines, others = _GAP.join((self._first, *self._others)).split(_CRLF), head.split(_CRLF)
         if len(lines) != len(others):
             return None
         common = []
@@ -81,8 +81,23 @@ class HeadTemplate:
             if found is None:
                 return None
             common.append(found)
-        literals = _CRLF.join(common).split(_GAP)
-        return None if len(literals) > _GAPS + 1 else HeadTemplate(literals, self.version, self.framing)
+        literals = tuple(_CRLF.join(common).split(_GAP))
+        return None if len(literals) > _GAPS + 1 else _shared(literals, self.version, self.framing)
+
+
+# Templates of all connections: those of like clients share one object, which saves memory and the processor's cache.
+_known: dict[tuple[str | bytes, ...], HeadTemplate] = {}
+_KNOWN = 64
+
+
+def _shared(literals: tuple[bytes, ...], version: str, framing: RequestFraming) -> HeadTemplate:
+    key: tuple[str | bytes, ...] = (version, *literals)  # the framing follows from these
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _KNOWN:
+            _known.clear()
+        found = _known[key] = HeadTemplate(literals, version, framing)
+    return found
 
 
 def _common_part(line: bytes, other: bytes) -> bytes | None:

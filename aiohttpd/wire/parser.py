@@ -278,7 +278,7 @@ class RequestParser:
         known = self._template
         widened = None if known is None else known.widened(tail, version)
         if widened is None:
-            widened = HeadTemplate([self._tail], self._version, self._framing).widened(tail, version)
+            widened = HeadTemplate((self._tail,), self._version, self._framing).widened(tail, version)
         if widened is not None:
             self._template = widened
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aiohttpd.config import Config
 from aiohttpd.errors import WireError
+from aiohttpd.wire import head_template
 from aiohttpd.wire import parser as parser_module
 from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.head_template import HeadTemplate
@@ -124,6 +125,19 @@ class TestWhatFits:
         assert without_pending(together[:-1]) == without_pending(one_by_one)
 
 
+class TestSharing:
+    def test_like_clients_share_one(self) -> None:
+        one, two = (taught(HEAD % (word, b"1"), HEAD % (word, b"2")) for word in (b"a", b"a"))
+        assert one._template is two._template is not None
+        old = [(HEAD % (b"a", word)).replace(b"/1.1", b"/1.0").replace(b"keep-alive", b"x") for word in (b"1", b"2")]
+        assert taught(*old)._template is not taught(*(head.replace(b"/1.0", b"/1.1") for head in old))._template
+
+    def test_nobody_makes_it_grow(self) -> None:
+        for number in range(500):
+            taught(HEAD % (b"%d" % number, b"1"), HEAD % (b"%d" % number, b"2"))
+        assert 0 < len(head_template._known) <= head_template._KNOWN
+
+
 class TestWhatDoesNotFit:
     @pytest.mark.parametrize("word", WORDS)
     @pytest.mark.parametrize("gap", [0, 1])
@@ -177,12 +191,12 @@ class TestWhatDoesNotFit:
         "name", [b"Host", b"content-length", b"CONNECTION", b"Transfer-Encoding", b"Expect", b"Upgrade"]
     )
     def test_no_gap_is_in_a_line_that_decides_framing(self, name: bytes) -> None:
-        known = HeadTemplate([b"\r\n" + name + b": a 1\r\nX: y\r\n\r\n"], "HTTP/1.1", _framing())
+        known = HeadTemplate((b"\r\n" + name + b": a 1\r\nX: y\r\n\r\n",), "HTTP/1.1", _framing())
         assert known.widened(b"\r\n" + name + b": a 2\r\nX: y\r\n\r\n", "HTTP/1.1") is None
         assert known.widened(b"\r\n" + name + b": a 1\r\nX: z\r\n\r\n", "HTTP/1.1") is not None
 
     def test_names_that_differ(self) -> None:
-        known = HeadTemplate([b"\r\nX-A: y\r\n\r\n"], "HTTP/1.1", _framing())
+        known = HeadTemplate((b"\r\nX-A: y\r\n\r\n",), "HTTP/1.1", _framing())
         for head in (b"\r\nX-B: y\r\n\r\n", b"\r\nX-a: y\r\n\r\n", b"\r\nX: y\r\n\r\n", b"\r\nX-A: y\r\nZ: z\r\n\r\n"):
             assert known.widened(head, "HTTP/1.1") is None
         assert known.widened(b"\r\nX-A:z\r\n\r\n", "HTTP/1.0") is None
@@ -193,7 +207,7 @@ class TestWhatDoesNotFit:
             return b"\r\n" + b"".join(b"X-%d: %b\r\n" % (number, value) for number in range(count)) + b"\r\n"
 
         for count, possible in ((32, True), (33, False)):
-            known = HeadTemplate([head(b"a", count)], "HTTP/1.1", _framing())
+            known = HeadTemplate((head(b"a", count),), "HTTP/1.1", _framing())
             assert (known.widened(head(b"b", count), "HTTP/1.1") is not None) == possible
 
     def test_large_heads_are_not_compared(self) -> None:
