@@ -5,7 +5,7 @@ identifier, a time or a cookie differs. Two heads that the grammar has accepted 
 gap between each two of them. A head that fits it is valid, and has the framing of these two, since
 
 - a gap goes on to the end of its line, and only characters that a value may have fit into it;
-- no gap is in a line that decides framing.
+- no gap is in a line that decides framing, except Content-Length. There the framing differs by the number only.
 """
 
 import re
@@ -24,6 +24,8 @@ _GAPS = 32  # each takes some 40 bytes of memory beside the literals
 
 _match_value = re.compile(FIELD_VALUE.encode("latin-1")).match
 _decides = re.compile(rf"(?:{DECIDING}):".encode()).match
+_is_length = re.compile(rb"(?i:content-length):[\t ]*+").fullmatch
+_LONGEST_LENGTH = 15  # digits that are read here
 
 
 class HeadTemplate:
@@ -32,19 +34,23 @@ class HeadTemplate:
     Args:
         literals: the parts. The first one begins where the request line ends, and the last one ends with the head.
         version: the version in the request line, which takes part in the framing.
-        framing: the framing of a head that fits.
+        framing: the framing of a head that fits; another one may have another Content-Length.
 
     Attributes:
-        version, framing: the same.
+        version: the same.
+        framing: the framing of all heads that fit; None if `framing_of` has to look at the Content-Length of each.
     """
 
-    __slots__ = ("_first", "_others", "framing", "version")
+    __slots__ = ("_before_length", "_first", "_framing", "_others", "framing", "version")
 
     def __init__(self, literals: tuple[bytes, ...], version: str, framing: RequestFraming) -> None:
         self._first = literals[0]
         self._others = literals[1:]
         self.version = version
-        self.framing = framing
+        self._framing = framing
+        lines = [literal[literal.rfind(_CRLF) :] for literal in literals[:-1]]
+        self._before_length = next((line for line in lines if _is_length(line, len(_CRLF))), None)
+        self.framing = framing if self._before_length is None else None
 
     def end(self, data: bytes | bytearray, start: int) -> int:
         """The end of the head that fits the template; -1 if there is none.
@@ -62,6 +68,21 @@ class HeadTemplate:
                 return -1
             at += len(literal)
         return at
+
+    def framing_of(self, head: bytes) -> RequestFraming | None:
+        """The framing of a head that fits; None if its Content-Length is not just a number above 0.
+
+        Args:
+            head: the head from the end of its request line on.
+        """
+        before = self._before_length
+        if before is None:
+            return self._framing
+        start = head.find(before) + len(before)
+        value = head[start : head.find(_CRLF, start)]
+        if not value.isdigit() or len(value) > _LONGEST_LENGTH or not (length := int(value)):
+            return None  # whether it is valid is for `framing` to decide
+        return self._framing.with_length(length)
 
     def widened(self, head: bytes, version: str) -> "HeadTemplate | None":
         """A template that fits one more head, with more or longer gaps; None if it has not enough in common.
@@ -82,7 +103,7 @@ class HeadTemplate:
                 return None
             common.append(found)
         literals = tuple(_CRLF.join(common).split(_GAP))
-        return None if len(literals) > _GAPS + 1 else _shared(literals, self.version, self.framing)
+        return None if len(literals) > _GAPS + 1 else _shared(literals, self.version, self._framing)
 
 
 # Templates of all connections: those of like clients share one object, which saves memory and the processor's cache.
@@ -91,7 +112,7 @@ _KNOWN = 64
 
 
 def _shared(literals: tuple[bytes, ...], version: str, framing: RequestFraming) -> HeadTemplate:
-    key: tuple[str | bytes, ...] = (version, *literals)  # the framing follows from these
+    key: tuple[str | bytes, ...] = (version, *literals)  # the framing follows from these, but for a number
     found = _known.get(key)
     if found is None:
         if len(_known) >= _KNOWN:
@@ -101,12 +122,12 @@ def _shared(literals: tuple[bytes, ...], version: str, framing: RequestFraming) 
 
 
 def _common_part(line: bytes, other: bytes) -> bytes | None:
-    """What two lines have in common, and a gap; None if they differ in their names, or decide framing.
+    """What two lines have in common, and a gap; None if they differ in their names, or in what decides framing.
 
     The gap begins with a word: the next head has another word there, and not only another end of this one.
     """
     same = bytes(_same_bytes(line, other)).rstrip(_WORD)
-    return None if b":" not in same or _decides(same) else same + _GAP
+    return None if b":" not in same or (_decides(same) and not _is_length(same)) else same + _GAP
 
 
 def _same_bytes(line: bytes, other: bytes) -> Iterator[int]:

@@ -241,15 +241,18 @@ class RequestParser:
         words = _known_request_lines.get(line) or _split_line(line)
         if words is None or words[2] != template.version:
             return None
-        self._tail = tail = bytes(data[line_end:end])
+        tail = bytes(data[line_end:end])
+        framing = template.framing or template.framing_of(tail)
+        if framing is None:
+            return None
+        self._tail, self._version, self._framing = tail, template.version, framing
         self._headers = headers = Headers(tail)
-        self._version, self._framing = template.version, template.framing
         self._repeated = None
         if end == len(data):
             self.buffer = b""
             end = 0
         self._start = self._searched = end
-        return Request(words[0], words[1], template.version, headers, template.framing)
+        return Request(words[0], words[1], template.version, headers, framing)
 
     def _usual(self, line_end: int) -> Request | None:
         """The next request, if its head is complete, small and valid; else None, and the grammar decides.

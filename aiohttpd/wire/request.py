@@ -41,6 +41,19 @@ class RequestFraming:
         """Whether bytes of a body follow the head, RFC 9112 section 6.3."""
         return self.chunked or bool(self.content_length)
 
+    def with_length(self, length: int) -> "RequestFraming":
+        """The same framing with another Content-Length, which is not 0."""
+        return RequestFraming(
+            self.http10,
+            self.host,
+            length,
+            self.chunked,
+            self.keep_alive,
+            self.expects_continue,
+            self.upgrade,
+            ordinary=False,
+        )
+
 
 class Body(Protocol):
     """The interface of request bodies; `aiohttpd.StreamReader` is the implementation."""

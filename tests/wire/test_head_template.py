@@ -111,6 +111,15 @@ class TestWhatFits:
                 assert parser.next_request() is not None
             assert len(read_line_by_line) <= 10
 
+    def test_bodies_of_any_length(self, read_line_by_line: list[str]) -> None:
+        head = b"POST /%d HTTP/1.1\r\nHost: a\r\ncontent-length: %d\r\nX: %d\r\n\r\n"
+        sizes = [*range(200), 10, 9, 1000]
+        posts = [head % (size % 3, size, size // 2) + b"x" * size for size in sizes]
+        found = [outcome[0] if isinstance(outcome, tuple) else outcome for outcome in outcomes(posts)]
+        assert [one for one in found if isinstance(one, bytes)] == [b"x" * size for size in sizes if size]
+        assert len(read_line_by_line) <= 4
+        assert found == [one[0] if isinstance(one, tuple) else one for post in posts for one in alone(post)]
+
     def test_pipelined(self, read_line_by_line: list[str]) -> None:
         heads = [HEAD % (b"%d" % number, b"x" * number) for number in range(20)]
         body = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: %d\r\n\r\nabc"
@@ -146,6 +155,23 @@ class TestWhatDoesNotFit:
         assert parser._template is not None
         head = HEAD % ((word, b"3") if gap == 0 else (b"3", word))
         assert _next(parser, head) == _next(RequestParser(DEFAULTS), head)
+
+    @pytest.mark.parametrize(
+        "length",
+        [
+            b"0", b"00", b"007", b"5 ", b" 5", b"", b"+5", b"-5", b"5_0", b"5, 5", b"\xb2", b"9" * 15, b"9" * 16, b"9" * 19,
+            b"9" * 20, b"5\r\nContent-Length: 5", b"5\r\nTransfer-Encoding: chunked", b"5\r\n 6",
+        ],
+    )  # fmt: skip
+    def test_lengths(self, length: bytes) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nX: y\r\n\r\n"
+        parser = RequestParser(DEFAULTS)
+        for size in (3, 4):
+            parser.feed(head % (b"%d" % size) + b"x" * size)
+            assert parser.next_request() is not None
+            parser.decode(LengthDecoder(size), bytearray())
+        assert parser._template is not None
+        assert _next(parser, head % length) == _next(RequestParser(DEFAULTS), head % length)
 
     @pytest.mark.parametrize("change", ["replaced", "inserted", "deleted", "cut"])
     def test_each_byte_changed(self, change: str) -> None:
@@ -242,7 +268,24 @@ def _next(parser: RequestParser, data: bytes) -> object:
 # Whatever comes on a connection, one after the other: it is as if each head came alone.
 
 VALUES = st.sampled_from(
-    [b"a", b"b c", b"", b"aa=1", b"aa=2; x", b"\xff", b"close", b"3", b"x\ty", b"x" * 30, b"\0", b"a\rb"]
+    [
+        b"a",
+        b"b c",
+        b"",
+        b"12",
+        b"0",
+        b"12 ",
+        b"013",
+        b"aa=1",
+        b"aa=2; x",
+        b"\xff",
+        b"close",
+        b"3",
+        b"x\ty",
+        b"x" * 30,
+        b"\0",
+        b"a\rb",
+    ]
 )
 NAMES = st.sampled_from([b"X", b"x", b"X-Id", b"Cookie", b"Connection", b"Content-Length", b"Host", b"X "])
 LINES = st.builds(b"%b: %b\r\n".__mod__, st.tuples(NAMES, VALUES))
