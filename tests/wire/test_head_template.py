@@ -159,8 +159,8 @@ class TestWhatDoesNotFit:
     @pytest.mark.parametrize(
         "length",
         [
-            b"0", b"00", b"007", b"5 ", b" 5", b"", b"+5", b"-5", b"5_0", b"5, 5", b"\xb2", b"9" * 15, b"9" * 16, b"9" * 19,
-            b"9" * 20, b"5\r\nContent-Length: 5", b"5\r\nTransfer-Encoding: chunked", b"5\r\n 6",
+            b"0", b"00", b"007", b"5 ", b" 5", b"", b"+5", b"-5", b"5_0", b"5, 5", b"\xb2", b"9" * 15, b"9" * 16,
+            b"9" * 19, b"9" * 20, b"5\r\nContent-Length: 5", b"5\r\nTransfer-Encoding: chunked", b"5\r\n 6",
         ],
     )  # fmt: skip
     def test_lengths(self, length: bytes) -> None:
