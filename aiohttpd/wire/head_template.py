@@ -36,14 +36,15 @@ class HeadTemplate:
         framing: the framing of a head that fits; another one may have another Content-Length.
 
     Attributes:
+        first: the first literal.
         version: the same.
         framing: the framing of all heads that fit; None if `framing_of` has to look at the Content-Length of each.
     """
 
-    __slots__ = ("_before_length", "_first", "_framing", "_others", "framing", "version")
+    __slots__ = ("_before_length", "_framing", "_others", "first", "framing", "version")
 
     def __init__(self, literals: tuple[bytes, ...], version: str, framing: RequestFraming) -> None:
-        self._first = literals[0]
+        self.first = literals[0]
         self._others = literals[1:]
         self.version = version
         self._framing = framing
@@ -51,16 +52,13 @@ class HeadTemplate:
         self._before_length = next((line for line in lines if _is_length(line, len(_CRLF))), None)
         self.framing = framing if self._before_length is None else None
 
-    def end(self, data: bytes | bytearray, start: int) -> int:
-        """The end of the head that fits the template; -1 if there is none.
+    def end(self, data: bytes | bytearray, at: int) -> int:
+        """The end of the head that fits the template; -1 if it does not fit.
 
         Args:
             data: bytes that have been received.
-            start: the position at which the request line ends.
+            at: the end of `first`, which the caller has found at the end of the request line.
         """
-        if not data.startswith(self._first, start):
-            return -1
-        at = start + len(self._first)
         for literal in self._others:
             at = _match_value(data, at).end()  # type: ignore[union-attr]  # an empty value matches, too
             if not data.startswith(literal, at):
@@ -92,7 +90,7 @@ class HeadTemplate:
         """
         if version != self.version:
             return None
-        lines, others = _GAP.join((self._first, *self._others)).split(_CRLF), head.split(_CRLF)
+        lines, others = _GAP.join((self.first, *self._others)).split(_CRLF), head.split(_CRLF)
         if len(lines) != len(others):
             return None
         common = []

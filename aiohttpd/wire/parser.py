@@ -40,6 +40,8 @@ _HEAVY = 8 * 1024  # bytes of a head that takes long to parse
 _REMEMBERED = 200  # bytes of a refused message
 TLS_HANDSHAKE = b"TLS handshake on a port without TLS"
 _REPEATED = 1024  # bytes of a request that is remembered as a whole
+_TEMPLATES = 4  # of a connection
+_LEARNING = 4  # that many heads are read before two are compared; then at 8, 16, 32 and so on, since it takes long
 _LONGEST_TAIL = 4096  # bytes of a head that a connection remembers
 
 
@@ -89,8 +91,8 @@ class RequestParser:
 
     A client with a keep-alive connection usually repeats its fields byte for byte. So the parser remembers the last
     head from the end of its request line on (``_tail``). If the next head has the same bytes there, only its request
-    line is parsed. Otherwise it may fit the ``_template`` of earlier heads. Of small requests without a body it also
-    remembers the whole (``_repeated``), as polls and health checks repeat them.
+    line is parsed. Otherwise it may fit one of the ``_templates`` of earlier heads. Of small requests without a body it
+    also remembers the whole (``_repeated``), as polls and health checks repeat them.
 
     Attributes:
         buffer: the bytes that have not been consumed.
@@ -101,7 +103,7 @@ class RequestParser:
 
     __slots__ = (
         "_config", "_empty_lines", "_framing", "_headers", "_limits", "_line_ended", "_method", "_missed",
-        "_repeated", "_searched", "_start", "_tail", "_target", "_template", "_version", "buffer", "heavy", "refused",
+        "_repeated", "_searched", "_start", "_tail", "_target", "_templates", "_version", "buffer", "heavy", "refused",
     )  # fmt: skip
 
     _method: str  # these five are of the last request; the first two only while there is a `_repeated`
@@ -127,8 +129,8 @@ class RequestParser:
         self._empty_lines = 0
         self.refused: bytes | None = None
         self._tail = b""
-        self._template: HeadTemplate | None = None
-        self._missed = 0  # heads that neither `_tail` nor the template has fitted
+        self._templates: tuple[HeadTemplate, ...] = ()
+        self._missed = 0  # heads that neither `_tail` nor a template has fitted
         self._repeated: bytes | bytearray | None = None
 
     @property
@@ -210,8 +212,8 @@ class RequestParser:
                                 end = 0
                             self._start = self._searched = end
                             return Request(words[0], words[1], self._version, self._headers, self._framing)
-                    elif self._template is not None:
-                        request = self._fitting(self._template, line_end)
+                    elif self._templates:
+                        request = self._fitting(line_end)
                         if request is not None:
                             return request
                 if self.refused is not None:
@@ -226,16 +228,22 @@ class RequestParser:
             self.give_up()
             raise
 
-    def _fitting(self, template: HeadTemplate, line_end: int) -> Request | None:
-        """The next request, if its fields fit the template; else None.
+    def _fitting(self, line_end: int) -> Request | None:
+        """The next request, if its fields fit a template; else None.
 
         Args:
-            template: `_template`.
             line_end: where the request line ends.
         """
         data, start = self.buffer, self._start
-        end = template.end(data, line_end)
-        if not 0 < end <= start + self._limits.small:
+        for template in self._templates:
+            first = template.first
+            if data.startswith(first, line_end):
+                end = template.end(data, line_end + len(first))
+                if end > 0:
+                    break
+        else:
+            return None
+        if end > start + self._limits.small:
             return None
         line = bytes(data[start:line_end])
         words = _known_request_lines.get(line) or _split_line(line)
@@ -272,18 +280,21 @@ class RequestParser:
         framing = framing_of(words[2], deciding)
         tail = bytes(data[line_end:end])
         missed = self._missed = self._missed + 1
-        if missed & (missed - 1) == 0 and self._tail:  # rarely, since the heads of a proxy may have little in common
-            self._learn(tail, words[2])
+        if missed >= _LEARNING and missed & (missed - 1) == 0 and self._tail:
+            self._learn(tail, words[2], framing)
         return self._accept(words, tail, framing, end)
 
-    def _learn(self, tail: bytes, version: str) -> None:
-        """Have the template fit one more head; or make one that fits this head and the last one, if there is none."""
-        known = self._template
-        widened = None if known is None else known.widened(tail, version)
-        if widened is None:
-            widened = HeadTemplate((self._tail,), self._version, self._framing).widened(tail, version)
-        if widened is not None:
-            self._template = widened
+    def _learn(self, tail: bytes, version: str, framing: RequestFraming) -> None:
+        """Have one of the templates fit one more head; if none can, add a template for this head."""
+        templates = self._templates
+        for number, template in enumerate(templates):
+            widened = template.widened(tail, version)
+            if widened is not None:
+                self._templates = (*templates[:number], widened, *templates[number + 1 :])
+                return
+        last = HeadTemplate((self._tail,), self._version, self._framing)
+        added = last.widened(tail, version) or HeadTemplate((tail,), version, framing)
+        self._templates = (added, *templates[: _TEMPLATES - 1])
 
     def _head_end(self) -> int:
         """Where the head ends that begins at ``_start``, after empty lines; -1 if it is not complete yet."""
