@@ -52,19 +52,20 @@ class HeadTemplate:
         self._before_length = next((line for line in lines if _is_length(line, len(_CRLF))), None)
         self.framing = framing if self._before_length is None else None
 
-    def end(self, data: bytes | bytearray, at: int) -> int:
+    def end(self, data: bytes | bytearray, at: int, limit: int) -> int:
         """The end of the head that fits the template; -1 if it does not fit.
 
         Args:
             data: bytes that have been received.
             at: the end of `first`, which the caller has found at the end of the request line.
+            limit: the end of a head must not be after it.
         """
         for literal in self._others:
-            at = _match_value(data, at).end()  # type: ignore[union-attr]  # an empty value matches, too
+            at = _match_value(data, at, limit).end()  # type: ignore[union-attr]  # an empty value matches, too
             if not data.startswith(literal, at):
                 return -1
             at += len(literal)
-        return at
+        return at if at <= limit else -1
 
     def framing_of(self, head: bytes) -> RequestFraming | None:
         """The framing of a head that fits; None if its Content-Length is not just a number above 0.

@@ -235,15 +235,14 @@ class RequestParser:
             line_end: where the request line ends.
         """
         data, start = self.buffer, self._start
+        limit = start + self._limits.small
         for template in self._templates:
             first = template.first
             if data.startswith(first, line_end):
-                end = template.end(data, line_end + len(first))
+                end = template.end(data, line_end + len(first), limit)
                 if end > 0:
                     break
         else:
-            return None
-        if end > start + self._limits.small:
             return None
         line = bytes(data[start:line_end])
         words = _known_request_lines.get(line) or _split_line(line)

@@ -222,6 +222,16 @@ class TestWhatDoesNotFit:
         assert outcomes(heads, config) == [one for head in heads for one in alone(head, config)]
         assert alone(heads[-1], config)[0][0] == 431
 
+    def test_what_follows_a_gap_passes_no_limit(self) -> None:
+        config = Config(limit_head=4500)
+        heads = [
+            (HEAD % (word, b"1")).replace(b"*/*", b"x" * 3000)
+            for word in (b"1", b"2", b"3", b"4", b"5" * 500, b"6" * 2000)
+        ]
+        assert taught(*heads[:-1], config=config)._templates
+        assert outcomes(heads, config) == [one for head in heads for one in alone(head, config)]
+        assert alone(heads[-1], config)[0][0] == 431
+
     def test_another_version(self) -> None:
         old = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"keep-alive", b"x")
         new = HEAD.replace(b"keep-alive", b"x")
