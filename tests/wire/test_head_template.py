@@ -223,7 +223,7 @@ class TestWhatDoesNotFit:
         assert alone(heads[-1], config)[0][0] == 431
 
     def test_what_follows_a_gap_passes_no_limit(self) -> None:
-        config = Config(limit_head=4500)
+        config = Config(limit_head=4500, limit_elements=5000)
         heads = [
             (HEAD % (word, b"1")).replace(b"*/*", b"x" * 3000)
             for word in (b"1", b"2", b"3", b"4", b"5" * 500, b"6" * 2000)
