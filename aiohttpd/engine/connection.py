@@ -42,7 +42,7 @@ _PIPELINED = 64 * 1024  # unparsed bytes after which reading is paused; one more
 _PIPELINE = 32  # pipelined requests served in one callback; then other connections are served
 _HEAVY = 8  # a request with a large head, or that may have a body, counts as so many of these
 _BETWEEN_REQUESTS = IDLE, HEAD, NEW
-_EAGER = sys.version_info >= (3, 12)
+_EAGER = sys.version_info >= (3, 12)  # a task runs at once until it first waits; the loop knows it only if it does
 _LINGER_BYTES = 1024 * 1024  # bytes that are discarded during a lingering close
 
 
@@ -272,7 +272,6 @@ class HTTPConnection(TransportProtocol):
         started = perf_counter() if context.timed else 0.0
         coroutine = self._serve(request, response, started)
         if _EAGER:
-            # The task runs at once until it first waits; it is scheduled in the loop only if it does.
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy(), eager_start=True)  # type: ignore[call-arg, unused-ignore]
         else:
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy())
