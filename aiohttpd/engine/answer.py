@@ -19,9 +19,12 @@ __all__ = [
     "PreparedResponse",
     "ResponseState",
     "check_chunks",
-    "check_length",
+    "check_complete",
+    "check_write",
     "to_bytes",
 ]
+
+_SENDING_FILE = "a file is being sent, or has not been sent to its end: nothing can follow it, so abort() the answer"
 
 Buffer = bytes | bytearray | memoryview
 
@@ -102,17 +105,51 @@ def to_bytes(data: Any) -> bytes:
     return bytes(memoryview(data))
 
 
-def check_length(size: int, length: int) -> None:
-    """Check content against the Content-Length that the handler has set.
+def check_write(state: ResponseState, size: int, length: int | None, *, sending_file: bool) -> None:
+    """Check whether content may be written.
+
+    Args:
+        state: the state of the response.
+        size: bytes of all content, with what is written now.
+        length: the Content-Length that the handler has set; None if it has not.
+        sending_file: a file is being sent, or has not been sent to its end.
 
     Raises:
-        ContractError: ``size`` bytes are more than ``length``.
+        ContractError: it may not.
     """
-    if size > length:
+    if state is ResponseState.START:
+        raise ContractError("content before the head: call send_response() and end_headers() first")
+    if state is ResponseState.UPGRADED:
+        raise ContractError("write() after an upgrade: use the writer that upgrade() has returned")
+    if state is ResponseState.DONE:
+        raise ContractError("write() after the handler has returned, or after end(): the response is complete")
+    if sending_file:
+        raise ContractError(_SENDING_FILE)
+    if length is not None and size > length:
         raise ContractError(
             f"{size} bytes of content, but Content-Length says {length}: "
             "correct it, or leave it out: the server sets it"
         )
+
+
+def check_complete(size: int, length: int | None, chunks: ChunkedDecoder | None, *, sending_file: bool) -> None:
+    """Check whether all content has been written.
+
+    Args:
+        size: bytes of content that have been written.
+        length: the Content-Length that the handler has set; None if it has not.
+        chunks: the decoder that has checked the chunks of a handler that chunks its content itself, or None.
+        sending_file: a file has not been sent to its end.
+
+    Raises:
+        ContractError: content is missing.
+    """
+    if sending_file:
+        raise ContractError(_SENDING_FILE)
+    if length is not None and size < length:
+        raise ContractError(f"{size} bytes of content, but Content-Length says {length}")
+    if chunks is not None and not chunks.complete:
+        raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
 
 
 def check_chunks(checker: ChunkedDecoder, data: bytes, *, keep: bool) -> bytes:

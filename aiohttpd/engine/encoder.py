@@ -6,7 +6,6 @@ field. `response` has checked before that the handler keeps the contract.
 `EncoderWrapper` and `ChangedHead` are base classes for encoders around an encoder, such as that of compression.
 """
 
-import asyncio
 import enum
 from collections.abc import Awaitable, Callable
 
@@ -174,14 +173,7 @@ class HTTP1Encoder:
         self._sink.out.send(parts)
 
     def drain(self) -> Awaitable[None]:
-        """Wait until the peer has read enough (back-pressure).
-
-        What is sent in the rest of this turn of the loop leaves together, at its end: one system call for many pieces.
-        """
-        out = self._sink.out
-        if out.held is None and not out.lost:
-            out.hold()
-            asyncio.get_running_loop().call_soon(out.release)
+        """Wait until the peer has read enough (back-pressure)."""
         return self._sink.writable()
 
     def restart(self) -> Encoder:
@@ -198,7 +190,7 @@ class HTTP1Encoder:
             self._out.send([b"%x\r\n" % size])
 
     def release(self) -> None:
-        """Send what is held back: by `drain` until the end of this turn of the loop, or for a part of a file."""
+        """Send what is held back: while pipelined requests are answered, or for a part of a file."""
         self._sink.out.release()
 
     def passed(self, size: int) -> None:

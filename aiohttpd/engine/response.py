@@ -16,20 +16,19 @@ from ..errors import ClientDisconnected, ContractError
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Request
 from ..wire.response import NO_CONTENT, ResponseFields, has_no_content, status_line
-from .answer import Buffer, Cause, HasFileno, ResponseState, check_chunks, check_length, to_bytes
+from .answer import Buffer, Cause, HasFileno, ResponseState, check_chunks, check_complete, check_write, to_bytes
 from .interfaces import Encoder, Sink
+from .turn import IDLE_TURN, Turn
 from .upgraded import UpgradedProtocol
 
 __all__ = ["CLIENT_CLOSED", "StreamWriter"]
 
 CLIENT_CLOSED = 499  # the status in the access log if the client has disconnected before the response, as in nginx
-_TURNS = 64  # calls of drain() after which the task yields to the loop once
 BUFFER = 64 * 1024  # bytes of content that are buffered before they are sent
 
 START, HELD, SENT, UPGRADED, DONE = ResponseState
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
-_SENDING_FILE = "a file is being sent, or has not been sent to its end: nothing can follow it, so abort() the answer"
 
 
 class StreamWriter:
@@ -51,15 +50,14 @@ class StreamWriter:
         request: the request.
 
     Attributes:
-        request: the request.
-        sink: the connection.
+        request, sink: see the arguments.
         encoder: the encoder that frames the response; see `encode_with`.
         status: the status code; 0 before `send_head`.
         reason: the reason phrase; None for the standard one.
         fields: the fields of the head.
         size: bytes of content that have been sent so far; 0 if the response has no content (HEAD, 204).
         state: the state of the response.
-        plain, has_content, length, own_chunks: see `ResponseHead`.
+        plain, has_content, length, own_chunks, http10: see `ResponseHead`.
         close_connection: whether the connection is closed after this response. It can be set until the head has been
             sent.
         head_mirrors_get: the handler answers HEAD as it would GET, so both heads can be the same.
@@ -86,14 +84,14 @@ class StreamWriter:
     reason: str | None = None
     size = 0
     _left: tuple[int, int] | None = None  # status and size of what had been sent at the last `mark`
-    _http10 = False
+    http10 = False
     _first: Encoder | None = None  # the encoder of the connection, once `encode_with` has set another one
     _early = False  # content is given to the encoder without buffering
     _sending_file = False  # sendfile() runs, or has failed
     _chunks: ChunkedDecoder | None = None  # checks the chunks of a handler that chunks its content itself
     _keeps_chunks = False
     _protocol: UpgradedProtocol | None = None  # after an upgrade
-    _drains = 0
+    _turn: Turn = IDLE_TURN
     _taken = 0  # bytes of content given to the encoder; content that HEAD leaves out counts, too
     _capacity = BUFFER  # the value of _room while the buffer is empty
 
@@ -175,7 +173,9 @@ class StreamWriter:
         """Send everything that has been written, the head included; after a `drain` at the end of this turn."""
         if self.state is START:
             raise ContractError("flush() before the head: call send_response() and end_headers() first")
-        if self.state is not DONE and self.state is not UPGRADED:
+        if self._turn.gathers:
+            self._turn.drained = self._room
+        elif self.state is not DONE and self.state is not UPGRADED:
             self._give(push=True)
 
     async def drain(self) -> None:
@@ -187,18 +187,13 @@ class StreamWriter:
             ClientDisconnected: the client has disconnected. Also in a response to HEAD whose head has been sent: the
                 content is not wanted, so the handler need not go on.
         """
-        if self.state is SENT:
-            self._give(push=True)
-            if self.request.method == "HEAD":
-                raise ClientDisconnected("HEAD wants no content")
+        turn = self._turn
+        if turn.free > 0:  # an earlier call in this turn has done the rest, and will be followed by `_end_turn`
+            turn.free -= 1
+            turn.drained = self._room
         else:
-            self.flush()
-        if self.sink.lost:
-            raise ClientDisconnected("the client is gone")
-        self._drains += 1
-        if self._drains % _TURNS == 0:
-            await asyncio.sleep(0)  # a client that reads fast enough never makes us wait: yield to other tasks
-        await self.encoder.drain()
+            await self._drain()
+            self._gather()
 
     async def sendfile(
         self,
@@ -334,14 +329,9 @@ class StreamWriter:
         self.encoder = encoder
         self.plain = False
 
-    @property
-    def http10(self) -> bool:
-        """Whether the response follows the rules of HTTP/1.0."""
-        return self._http10
-
     def use_http10(self) -> None:
         """Follow the rules of HTTP/1.0, for an HTTP/1.0 client or a handler class with that ``protocol_version``."""
-        self._http10 = True
+        self.http10 = True
         self.plain = False
 
     def replaceable(self) -> bool:
@@ -356,11 +346,12 @@ class StreamWriter:
         self.reason = self.length = self._chunks = None
         self.fields = _NO_FIELDS
         self._parts.clear()
+        self._turn.stop()
         self._room = -1
         self._capacity = BUFFER
         self.has_content = True
         self._early = self.own_chunks = self._keeps_chunks = self._sending_file = False
-        self.plain = not (self._http10 or self._first is not None)
+        self.plain = not (self.http10 or self._first is not None)
 
     def finish(self) -> None:
         """The handler has returned: send what is buffered, and end the content.
@@ -370,24 +361,24 @@ class StreamWriter:
         """
         if self.plain and self.state is HELD:
             self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
-        elif self.state is UPGRADED:
-            self._end_protocol()
         elif self.state is not DONE:
-            self._finish()
-            self._drop_encoder()
+            if self.state is not UPGRADED:
+                self._finish()
+            self._encode_no_more()
         self.state = DONE
         self._room = -1
 
     def abort(self) -> None:
         """Close the connection so that the client does not take the response for complete."""
-        self._end_protocol()
+        if self._turn.gathers:
+            self._end_turn()
         self.aborted = True
         self._left = None
         self.state = DONE
         self._room = -1
         self._parts.clear()
         self.encoder.abort()
-        self._drop_encoder()
+        self._encode_no_more()
 
     def relayed(self, status: int, size: int) -> None:
         """Record what has been sent of a response that the handler has framed itself (see `threads.relay`).
@@ -409,9 +400,11 @@ class StreamWriter:
         """
         if self.state is DONE:
             return
-        if self._is_whole():
-            self._left = None
-        elif self.state is SENT and self.encoder.begun:
+        self._turn.suspend()  # drain() has to raise
+        sent = self.state is SENT and self.encoder.begun
+        if self.state is UPGRADED or (sent and (not self.has_content or self.encoder.complete)):
+            self._left = None  # it is whole; an upgraded connection ends when either side closes it
+        elif sent:
             self._left = self.status, max(0, min(self.size, most))
         else:
             self._left = CLIENT_CLOSED, 0
@@ -423,13 +416,7 @@ class StreamWriter:
         if self._left is not None:
             self.aborted = True
             self.status, self.size = self._left
-        self._end_protocol()
-        self._drop_encoder()
-
-    def _is_whole(self) -> bool:
-        if self.state is UPGRADED:
-            return True  # an upgraded connection ends when either side closes it
-        return self.state is SENT and self.encoder.begun and (not self.has_content or self.encoder.complete)
+        self._encode_no_more()
 
     def is_ours(self, error: BaseException) -> bool:
         """Whether a `BaseException` comes from the server, and is no error of the handler.
@@ -484,7 +471,7 @@ class StreamWriter:
         """The buffer is empty: set how many bytes may be put into it."""
         if not self.has_content or self._sending_file:
             room = -1  # even empty parts take the slow path
-        elif self._early or self._chunks is not None:
+        elif (self._early and not self._turn.gathers) or self._chunks is not None:
             room = 0
         else:
             room = BUFFER if self.length is None else min(BUFFER, self.length - self._taken)
@@ -513,33 +500,52 @@ class StreamWriter:
             self._give(push=False)
         self._parts.append(data)
         self._room -= len(data)
-        if self._early:
+        if self._capacity - self._room >= BUFFER:
+            self._turn.suspend()
+        if self._early and not self._turn.gathers:
             self._give(push=False)
 
     def _check_room(self, count: int) -> None:
         """Raise `ContractError` if ``count`` bytes of content are not allowed now."""
-        if self.state is START:
-            raise ContractError("content before the head: call send_response() and end_headers() first")
-        if self.state is UPGRADED:
-            raise ContractError("write() after an upgrade: use the writer that upgrade() has returned")
-        if self.state is DONE:
-            raise ContractError("write() after the handler has returned, or after end(): the response is complete")
-        if self._sending_file:
-            raise ContractError(_SENDING_FILE)
-        if self.length is not None:
-            check_length(self._written + count, self.length)
+        check_write(self.state, self._written + count, self.length, sending_file=self._sending_file)
 
-    def _end_protocol(self) -> None:
-        """The handler of an upgraded connection has ended: take over the bytes that the protocol has sent."""
+    def _encode_no_more(self) -> None:
+        """Take over the size from an upgraded protocol, and drop the encoder of `encode_with`: a reference cycle."""
         if self._protocol is not None:
             self.size = self._protocol.size
             self._protocol = None
-            self._drop_encoder()
-
-    def _drop_encoder(self) -> None:
-        """Nothing more will be encoded: drop the encoder of `encode_with`, which breaks a reference cycle."""
         if self._first is not None:
             self.encoder = self._first
+
+    async def _drain(self) -> None:
+        """Send everything, and wait until the peer has read enough."""
+        if self.state is SENT:
+            self._give(push=True)
+            if self.request.method == "HEAD":
+                raise ClientDisconnected("HEAD wants no content")
+        else:
+            self.flush()
+        if self.sink.lost:
+            raise ClientDisconnected("the client is gone")
+        if self._turn is IDLE_TURN:
+            self._turn = Turn()
+        await self._turn.spend()
+        await self.encoder.drain()
+
+    def _gather(self) -> None:
+        """Have `_end_turn` send what is drained in the rest of this turn of the loop."""
+        if self.state is SENT and self.has_content and not self._sending_file:
+            self._turn.gather(self._end_turn)
+            if not self._parts:
+                self._empty_buffer()
+            self._turn.drained = self._room
+
+    def _end_turn(self) -> None:
+        """Send what has been drained in this turn of the loop; keep what has been written after that."""
+        later, size = self._turn.take_undrained(self._parts, self._room)
+        self._room += size
+        self._give(push=True)
+        self._parts, self._room = later, self._room - size
 
     def _give(self, *, push: bool) -> None:
         """Give the buffered content to the encoder, and the head before it if it has not been given.
@@ -550,6 +556,7 @@ class StreamWriter:
         parts, size = self._parts, self._capacity - self._room
         self._parts = []
         self._taken += size
+        self._turn.stop()
         self._empty_buffer()
         if self.state is HELD:
             self.state = SENT
@@ -559,12 +566,11 @@ class StreamWriter:
 
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
         if not self._early and self.state is not HELD:
-            await self.drain()  # send what has been written before
+            await self._drain()  # send what has been written before
             self._check_room(count)  # another task may have written meanwhile
         source = self.encoder.file(descriptor)
         try:
-            if self._early or self.state is HELD or self._parts:
-                self._give(push=not self._early)
+            self._give(push=not self._early)
             self._sending_file = True
             self._capacity = self._room = -1
             if (rest := source.send(offset, count, check, self._passed)) is not None:
@@ -582,14 +588,11 @@ class StreamWriter:
         """End a response that is not plain, or of which a part has been given to the encoder."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
-        if self._sending_file:
-            raise ContractError(_SENDING_FILE)
         written = self._written
-        if self.has_content and self.length is not None and written < self.length:
-            raise ContractError(f"{written} bytes of content, but Content-Length says {self.length}")
-        if self.has_content and self._chunks is not None and not self._chunks.complete:
-            raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
+        if self.has_content:
+            check_complete(written, self.length, self._chunks, sending_file=self._sending_file)
         parts, self._parts = self._parts, []
+        self._turn.stop()
         if self.state is HELD:
             self.state = SENT
             self.size = self.encoder.whole(self, parts, written)

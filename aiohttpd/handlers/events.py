@@ -47,6 +47,7 @@ class EventStream:
         self._timer: asyncio.Handle | None = None
         self._is_cancelled = False  # the block has been cancelled by `_cancel`
         self._has_ended = False  # the block has been left
+        self._has_stopped = False  # the block has been told, or left
         self._draining = 0  # calls of `send` that wait for the client
         self._sent_at = 0.0
         # Browsers send UTF-8; header fields are decoded as ISO 8859-1.
@@ -157,13 +158,14 @@ class EventStream:
 
     def _cancel(self, _end: "asyncio.Task[Any] | None" = None) -> None:
         """Cancel the block: the client has disconnected, or the server stops."""
-        self._stop_waiting()
-        if not self._has_ended and not self._is_cancelled and self._task is not None:
+        if not self._has_stopped and self._task is not None:
             self._is_cancelled = True
             self._task.cancel()
+        self._stop_waiting()
 
     def _stop_waiting(self) -> None:
         """Stop the timer and the tasks that wait for the end."""
+        self._has_stopped = True  # a call of `_cancel` may be scheduled already
         if self._timer is not None:
             self._timer.cancel()
         for end in self._ends:
