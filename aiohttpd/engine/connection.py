@@ -203,9 +203,9 @@ class HTTPConnection(TransportProtocol):
             idle = self._timeouts.idle
             if self._fifo is not idle or idle[self] is not None:  # else the next sweep sets the deadline
                 self.arm(idle)
-        elif self.state in _BETWEEN_REQUESTS:
+        elif self.state is not SERVING and self.state in _BETWEEN_REQUESTS:
             self._wait_for_head()
-        elif self.state is not UPGRADED:
+        elif self.state is not UPGRADED and (parser.buffer or self._body is not None or self._reading_paused):
             self.regulate_reading()
 
     def _yield_after_large_head(self) -> None:
@@ -276,7 +276,8 @@ class HTTPConnection(TransportProtocol):
         else:
             task = Task(coroutine, loop=context.loop, context=context.lifespan_context.copy())
         if not task.done():
-            self._wait_for_handler(task, request, response, started)
+            self.handler = HandlerTask(task, request, response, self.out, started or perf_counter(), self._is_receiving)
+            self.restart_handler_deadline()
             if response.state is ResponseState.DONE:
                 self.answered(response)
 
@@ -349,8 +350,7 @@ class HTTPConnection(TransportProtocol):
             if handler is not None:
                 self.context.registry.remove_orphan(handler.task)
             return
-        self.set_timeout(None)
-        self.release_waiters()
+        self.end_request()
         closes = self._last_request or response.close_connection
         if self._body is not None and not self._body.reader.complete:
             self._end_body(self._body, closes=closes)
@@ -360,16 +360,21 @@ class HTTPConnection(TransportProtocol):
             self._close(expects_more=request.framing.keep_alive)
             return
         self.state = IDLE
-        self.regulate_reading()
+        if self._reading_paused:
+            self.regulate_reading()
         if handler is not None:  # else `_serve_pending` continues its loop
             self._wait_for_next()
 
     def _wait_for_next(self) -> None:
         """Serve the next request, which may have arrived already."""
+        idle = self._timeouts.idle
         if self._parser.buffer:
+            self.disarm()
             self.process_later()
-        else:
+        elif self.out.paused or self.eof:
             self._wait_for_head()
+        elif self._fifo is not idle or idle[self] is not None:  # else the next sweep sets the deadline
+            self.arm(idle)
 
     # The body of the request.
 
@@ -517,13 +522,6 @@ class HTTPConnection(TransportProtocol):
 
     # A handler that waits.
 
-    def _wait_for_handler(self, task: Task[None], request: Request, response: StreamWriter, started: float) -> None:
-        self.handler = HandlerTask(
-            task, request, response, self.out, started=started or perf_counter(), waits_for_client=self._is_receiving
-        )
-        self.disarm()
-        self.restart_handler_deadline()
-
     def restart_handler_deadline(self) -> None:
         """Start ``timeout_handler``, or restart it after the handler has waited for its client."""
         deadline = self._timeouts.handler
@@ -648,7 +646,7 @@ class HTTPConnection(TransportProtocol):
                 self.end_close()
         elif self.state is DISCARDING:
             self._linger()
-        else:
+        elif self.state is not SERVING and self.state is not UPGRADED:  # it was for the time before the request
             self._close()
 
     def _head_overdue(self) -> None:

@@ -49,7 +49,6 @@ class HandlerTask:
         request: Request,
         response: StreamWriter,
         out: Outgoing,
-        *,
         started: float,
         waits_for_client: Callable[[], bool],
     ) -> None:

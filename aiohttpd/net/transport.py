@@ -274,8 +274,9 @@ class TransportProtocol(asyncio.Protocol):
                 self._eof_event.set()
         await self._eof_event.wait()
 
-    def release_waiters(self) -> None:
-        """Wake tasks in `wait_closed`: their request is over, and the connection serves another one."""
+    def end_request(self) -> None:
+        """The connection serves another request: forget `set_timeout`, and wake tasks in `wait_closed`."""
+        self._timeout = None
         event, self._eof_event = self._eof_event, None
         if event is not None:
             event.set()
