@@ -95,8 +95,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_fields", "_given", "_over", "_request", "_response", "_status", "_trailers", "_until", "complete", "refused",
-        "told_gone",
+        "_fields", "_given", "_over", "_request", "_response", "_status", "_streams", "_trailers", "_until", "complete",
+        "refused", "told_gone",
     )  # fmt: skip
 
     def __init__(self, request: Request, response: StreamWriter) -> None:
@@ -107,6 +107,7 @@ class Exchange:
         self._given = False  # the application has got all of the request body
         self._over = False  # the application has sent all of the content; trailers may follow
         self._trailers: ResponseFields | None = None  # the trailers so far; None if none were announced
+        self._streams = False  # content has been sent, and more may follow, for a client that wants it
         self._until = 0.0  # until this time of the loop further content in a response to HEAD is dropped
         self.complete = False
         self.told_gone = False
@@ -134,6 +135,7 @@ class Exchange:
                 return self._gone()
             except WireError as error:
                 self.refused = error
+                self._streams = False
                 return self._gone()
             if not self.complete:
                 self._given = body.at_eof()
@@ -158,14 +160,26 @@ class Exchange:
         """
         kind = message["type"]
         fields = self._fields
-        if fields is not None and kind == _BODY and not message.get("more_body", False) and self._trailers is None:
+        if fields is not None:
+            if kind == _BODY and not message.get("more_body", False) and self._trailers is None:
+                body = message.get("body", b"")
+                if type(body) is bytes:
+                    # The fast path: the response is complete.
+                    self._check_there()
+                    self._fields = None
+                    self._response.send_whole(self._status, fields, body)
+                    self.complete = True
+                    return
+        elif self._streams and kind == _BODY and message.get("more_body", False):
             body = message.get("body", b"")
             if type(body) is bytes:
-                # The fast path: the response is complete.
-                self._check_there()
-                self._fields = None
-                self._response.send_whole(self._status, fields, body)
-                self.complete = True
+                # Another fast path: content after content, and more to come.
+                self._response.write(body)
+                try:
+                    await self._response.drain()
+                except ClientDisconnected:
+                    self._told()
+                    raise
                 return
         if self.complete:
             self._ignore(kind)
@@ -233,6 +247,7 @@ class Exchange:
     async def _flush(self, *, last: bool) -> None:
         """Send what has been written; after the last part, end the response unless trailers follow."""
         response = self._response
+        self._streams = False
         if last:
             if self._trailers is None:
                 self._end()
@@ -247,8 +262,14 @@ class Exchange:
         try:
             await response.drain()
         except ClientDisconnected:
-            self.told_gone = True
+            self._told()
             raise
+        self._streams = not (last or self._over or self.complete or self.refused)
+
+    def _told(self) -> None:
+        """The application gets an exception that says that the client has gone."""
+        self._streams = False
+        self.told_gone = True
 
     def _end(self) -> None:
         self._response.end()
