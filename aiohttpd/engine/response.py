@@ -191,9 +191,25 @@ class StreamWriter:
         if turn.free > 0:  # an earlier call in this turn has done the rest, and will be followed by `_end_turn`
             turn.free -= 1
             turn.drained = self._room
+            return
+        if self.state is SENT:
+            self._give(push=True)
+            if self.request.method == "HEAD":
+                raise ClientDisconnected("HEAD wants no content")
         else:
-            await self._drain()
-            self._gather()
+            self.flush()
+        if self.sink.lost:
+            raise ClientDisconnected("the client is gone")
+        if turn is IDLE_TURN:
+            self._turn = turn = Turn()
+        if turn.is_spent():
+            await asyncio.sleep(0)  # a client that reads fast enough never makes the task wait: yield to others
+        await self.encoder.drain()
+        if self.state is SENT and self.has_content and not self._sending_file:
+            turn.gather(self._end_turn)
+            if self._early and not self._parts:
+                self._empty_buffer()
+            turn.drained = self._room
 
     async def sendfile(
         self,
@@ -517,31 +533,11 @@ class StreamWriter:
         if self._first is not None:
             self.encoder = self._first
 
-    async def _drain(self) -> None:
-        """Send everything, and wait until the peer has read enough."""
-        if self.state is SENT:
-            self._give(push=True)
-            if self.request.method == "HEAD":
-                raise ClientDisconnected("HEAD wants no content")
-        else:
-            self.flush()
-        if self.sink.lost:
-            raise ClientDisconnected("the client is gone")
-        if self._turn is IDLE_TURN:
-            self._turn = Turn()
-        await self._turn.spend()
-        await self.encoder.drain()
-
-    def _gather(self) -> None:
-        """Have `_end_turn` send what is drained in the rest of this turn of the loop."""
-        if self.state is SENT and self.has_content and not self._sending_file:
-            self._turn.gather(self._end_turn)
-            if not self._parts:
-                self._empty_buffer()
-            self._turn.drained = self._room
-
     def _end_turn(self) -> None:
         """Send what has been drained in this turn of the loop; keep what has been written after that."""
+        if self._turn.drained == self._capacity:  # nothing
+            self._turn.stop()
+            return
         later, size = self._turn.take_undrained(self._parts, self._room)
         self._room += size
         self._give(push=True)
@@ -556,7 +552,8 @@ class StreamWriter:
         parts, size = self._parts, self._capacity - self._room
         self._parts = []
         self._taken += size
-        self._turn.stop()
+        if self._turn.gathers:
+            self._turn.stop()
         self._empty_buffer()
         if self.state is HELD:
             self.state = SENT
@@ -566,7 +563,7 @@ class StreamWriter:
 
     async def _sendfile(self, descriptor: int, offset: int, count: int, check: Callable[[], bool] | None) -> None:
         if not self._early and self.state is not HELD:
-            await self._drain()  # send what has been written before
+            await self.drain()  # send what has been written before
             self._check_room(count)  # another task may have written meanwhile
         source = self.encoder.file(descriptor)
         try:

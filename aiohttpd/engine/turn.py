@@ -30,12 +30,13 @@ class Turn:
         self._left = _DRAINS  # besides the free ones
         self._scheduled = False
 
-    async def spend(self) -> None:
-        """Count a call of drain() that is not free; yield to other tasks if there were enough of them in this turn."""
+    def is_spent(self) -> bool:
+        """Count a call of drain() that is not free; return whether there were enough of them in this turn."""
         self._left -= 1
-        if self._left <= 0:
-            await asyncio.sleep(0)  # a client that reads fast enough never makes the task wait
-            self._left = _DRAINS
+        if self._left > 0:
+            return False
+        self._left = _DRAINS
+        return True
 
     def gather(self, end: Callable[[], None]) -> None:
         """Everything has been sent: gather what is drained from now on. ``drained`` has to be set after this.
@@ -67,7 +68,8 @@ class Turn:
 
     def stop(self) -> None:
         """Everything that was drained has been sent, or dropped."""
-        self.suspend()
+        self._left += self.free
+        self.free = 0
         self.gathers = False
 
     def _end(self, end: Callable[[], None]) -> None:

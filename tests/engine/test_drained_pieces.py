@@ -258,6 +258,7 @@ async def test_what_is_not_drained_stays_at_the_end_of_a_turn(caplog: pytest.Log
 async def test_cancellation_leaves_what_was_drained() -> None:
     async def work(response: StreamWriter) -> None:
         response.cancel_on_disconnect = True
+        await asyncio.sleep(0)  # now it can be cancelled
         await drained(response, b"a", b"b")
         transport.feed_eof()  # cancels at once
         await drained(response, b"c")
