@@ -362,7 +362,7 @@ class StreamWriter:
         self.reason = self.length = self._chunks = None
         self.fields = _NO_FIELDS
         self._parts.clear()
-        self._turn.stop()
+        self._turn.reset()
         self._room = -1
         self._capacity = BUFFER
         self.has_content = True
@@ -540,7 +540,10 @@ class StreamWriter:
             return
         later, size = self._turn.take_undrained(self._parts, self._room)
         self._room += size
-        self._give(push=True)
+        try:
+            self._give(push=True)
+        except Exception as error:  # of the encoder: the handler gets it when it drains again, or returns
+            self._turn.failure = error
         self._parts, self._room = later, self._room - size
 
     def _give(self, *, push: bool) -> None:
@@ -549,11 +552,10 @@ class StreamWriter:
         Args:
             push: everything has to be sent now, also what the encoder would buffer.
         """
+        self._turn.stop()
         parts, size = self._parts, self._capacity - self._room
         self._parts = []
         self._taken += size
-        if self._turn.gathers:
-            self._turn.stop()
         self._empty_buffer()
         if self.state is HELD:
             self.state = SENT
@@ -585,11 +587,11 @@ class StreamWriter:
         """End a response that is not plain, or of which a part has been given to the encoder."""
         if self.state is START:
             raise ContractError("the handler returned without an answer: no send_response() and end_headers()")
+        self._turn.stop()
         written = self._written
         if self.has_content:
             check_complete(written, self.length, self._chunks, sending_file=self._sending_file)
         parts, self._parts = self._parts, []
-        self._turn.stop()
         if self.state is HELD:
             self.state = SENT
             self.size = self.encoder.whole(self, parts, written)

@@ -19,14 +19,16 @@ class Turn:
         gathers: what is drained is kept until the end of the turn.
         free: so many calls of drain() have only to decrement this, and to set ``drained``.
         drained: the room in the buffer at the last drain() or flush(), while this gathers.
+        failure: what sending at the end of a turn has raised.
     """
 
-    __slots__ = ("_left", "_scheduled", "drained", "free", "gathers")
+    __slots__ = ("_left", "_scheduled", "drained", "failure", "free", "gathers")
 
     def __init__(self) -> None:
         self.gathers = False
         self.free = 0
         self.drained = 0
+        self.failure: Exception | None = None
         self._left = _DRAINS  # besides the free ones
         self._scheduled = False
 
@@ -67,10 +69,17 @@ class Turn:
         self.free = 0
 
     def stop(self) -> None:
-        """Everything that was drained has been sent, or dropped."""
+        """Everything that was drained is sent now. Raises `failure`, if there is one."""
         self._left += self.free
         self.free = 0
         self.gathers = False
+        if self.failure is not None:
+            raise self.failure
+
+    def reset(self) -> None:
+        """Another response takes the place of this one, of which nothing has been sent."""
+        self.failure = None
+        self.stop()
 
     def _end(self, end: Callable[[], None]) -> None:
         self._scheduled = False

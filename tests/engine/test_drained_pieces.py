@@ -14,6 +14,7 @@ from aiohttpd import BaseHTTPRequestHandler, ClientDisconnected, Request, Stream
 from aiohttpd.compression import compress
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
+from aiohttpd.engine.encoder import EncoderWrapper
 from aiohttpd.engine.interfaces import Answer, App
 from aiohttpd.engine.recorder import Recorder
 from aiohttpd.errors import ContractError
@@ -454,6 +455,56 @@ async def test_compressed_pieces_of_a_turn_are_flushed_together() -> None:
     await until(lambda: transport.output.endswith(b"0\r\n\r\n"))
     assert decoded(transport) == b"".join(b"line %d\n" % number for number in range(100)) + b"a\nb\nc\n"
     assert len(re.findall(rb"\x00\x00\xff\xff", bytes(transport.output))) <= 4  # of Z_SYNC_FLUSH
+
+
+class Failing(EncoderWrapper):
+    """An encoder that fails with some content."""
+
+    def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
+        if b"bad" in parts:
+            raise RuntimeError("this encoder fails")
+        return super().data(parts, size, push=push)
+
+
+@pytest.mark.parametrize("drains", [True, False])
+async def test_the_handler_gets_what_the_encoder_raises_at_the_end_of_a_turn(
+    drains: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    raised = 0
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        nonlocal raised
+        response.encode_with(Failing(response.encoder))
+        response.send_head(200)
+        await drained(response, b"good", b"bad")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        response.write(b"more")
+        if drains:
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="this encoder fails"):
+                    await response.drain()
+                raised += 1
+
+    transport = await asked(app)
+    assert await body_of(transport) == b"good"
+    assert not transport.output.endswith(b"0\r\n\r\n")  # it is not taken for complete
+    assert raised == 2 * drains
+    assert "this encoder fails" in caplog.text
+    caplog.clear()
+
+
+async def test_an_encoder_that_fails_does_not_keep_a_failed_response_open(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.encode_with(Failing(response.encoder))
+        response.send_head(200)
+        await drained(response, b"good", b"bad")
+        raise RuntimeError("of the handler")
+
+    transport = await asked(app)
+    assert await body_of(transport) == b"good"
+    assert "of the handler" in caplog.text
+    caplog.clear()
 
 
 async def test_nothing_takes_the_place_of_a_file_that_was_too_short(
