@@ -83,14 +83,17 @@ class JSON(BaseHTTPRequestHandler):
         self.send_text(str(len(str(await self.json()))))
 
 
+NUMBERS = itertools.count()
+
+
 class Writer(BaseHTTPRequestHandler):
     """Answers with as many fields and writes as the path says."""
 
     async def do_GET(self) -> None:
-        count = int(self.path[1:])
+        count, new = int(self.path[1:]), str(next(NUMBERS))
         self.send_response(200)
         for number in range(count):
-            self.send_header(f"X-{number}", "a")
+            self.send_header(f"X-{number}", new)  # a line that was sent before would be known
         self.end_headers()
         for _ in range(count):
             self.wfile.write(b"abc")
