@@ -7,6 +7,7 @@ of that code.
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -128,17 +129,30 @@ class NamedLifespan:
         """Import it.
 
         Raises:
-            TargetError: there is no such thing, or it cannot be called.
+            TargetError: there is no such thing, or it cannot be called with the server.
             TargetFailed: the module raises.
         """
         found = _find(*self._given)
         if not callable(found):
             raise TargetError(f"{self._given[0]} is no lifespan: {found!r} cannot be called")
+        if not _takes_one(found):
+            raise TargetError(f"{self._given[0]} is no lifespan: it has to take the server as its only argument")
         return found  # type: ignore[no-any-return]
 
     def __call__(self, server: Any) -> AbstractAsyncContextManager[Any]:
         """Import it, and call it."""
         return self.load()(server)
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with one argument; True if it does not tell."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some functions in C
+        return True
+    return True
 
 
 def _find(target: str, app_dir: str) -> Any:

@@ -150,6 +150,7 @@ async def test_run_with_a_startup_that_fails(folder: Path) -> None:
         (["shop.py:sys", "--factory"], "shop.py:sys is no factory"),
         (["shop.py:app", "--lifespan", "shop.py:nothing"], "has no 'nothing'"),
         (["shop.py:app", "--lifespan", "shop.py:sys"], "is no lifespan"),
+        (["shop.py:app", "--lifespan", "shop.py:app"], "it has to take the server as its only argument"),
         (["shop.py:app", "--lifespan", "maybe"], "'maybe'"),
         (["shop.py:app", "--root-path", "api"], "root_path begins with a slash"),
         (["--factory"], "--factory needs an application as TARGET: module:app or path/to/file.py:app"),
