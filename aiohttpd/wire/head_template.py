@@ -61,8 +61,8 @@ class HeadTemplate:
             limit: the end of a head must not be after it.
         """
         for literal in self._others:
-            at = _match_value(data, at, limit).end()  # type: ignore[union-attr]  # an empty value matches, too
-            if not data.startswith(literal, at):
+            value = _match_value(data, at, limit)  # an empty value matches, too, but none after the limit
+            if value is None or not data.startswith(literal, at := value.end()):
                 return -1
             at += len(literal)
         return at if at <= limit else -1

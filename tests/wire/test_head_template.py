@@ -232,6 +232,15 @@ class TestWhatDoesNotFit:
         assert outcomes(heads, config) == [one for head in heads for one in alone(head, config)]
         assert alone(heads[-1], config)[0][0] == 431
 
+    @pytest.mark.parametrize("gap", [0, 1])
+    def test_the_limit_of_small_heads_anywhere(self, gap: int) -> None:
+        """In a gap, or in a literal before another gap."""
+        for size in range(1750, 2050):
+            values = [b"1", b"1"]
+            values[gap] = b"x" * size
+            head = HEAD % tuple(values)
+            assert _next(taught(*LEARNED), head) == _next(RequestParser(DEFAULTS), head), size
+
     def test_another_version(self) -> None:
         old = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"keep-alive", b"x")
         new = HEAD.replace(b"keep-alive", b"x")
