@@ -231,8 +231,8 @@ class Outgoing:
 
     @property
     def undelivered(self) -> int:
-        """The number of bytes that the peer has not acknowledged; on other systems than Linux `unsent`."""
-        waiting = self.unsent
+        """The number of bytes that the peer has not acknowledged; elsewhere than on Linux, those not in the kernel."""
+        waiting = self.unsent + (0 if self.held is None else self._held_size)
         sock = self._tcp_socket() if sys.platform == "linux" and not self.lost else None
         if sock is not None:
             import fcntl  # needed only at the end of some connections
