@@ -486,7 +486,7 @@ class HTTPConnection(TransportProtocol):
         if not reset:
             self._last_request = True
             self._parser.take()
-            self._close()
+            self._close(expects_more=True)
             return
         self.out.prepare_reset()
         self.abort()
@@ -564,13 +564,14 @@ class HTTPConnection(TransportProtocol):
         self._parser.give_up()
         self.refuse(error)
 
-    def _close(self, *, expects_more: bool = True) -> None:
+    def _close(self, *, expects_more: bool = False) -> None:
         """Close; by a lingering close if bytes in flight could reset the connection (RFC 9112 section 9.6)."""
         if self.state is CLOSED or self.state is LINGERING:
             return
-        open_end = not self.eof and (self._parser.buffer or (expects_more and self.may_reset()))
-        if self.state is UPGRADED or open_end or self._must_linger():
+        if self.state is UPGRADED or (self._parser.buffer and not self.eof) or self._must_linger():
             self._linger()
+        elif expects_more and not self.eof and self.may_reset():
+            self._linger(until_delivered=True)
         else:
             self._end()
 
@@ -583,7 +584,7 @@ class HTTPConnection(TransportProtocol):
         self.state = CLOSED
         self.close_transport(self._timeouts.linger)
 
-    def _linger(self) -> None:
+    def _linger(self, *, until_delivered: bool = False) -> None:
         """Begin a lingering close: close our side, and discard input until the peer has closed its side."""
         self._parser.take()
         if self.eof and not self._must_linger():
@@ -591,7 +592,7 @@ class HTTPConnection(TransportProtocol):
             return
         self.state = LINGERING
         self._body = None
-        self.close_sending(self._timeouts.linger, most=_LINGER_BYTES)
+        self.close_sending(self._timeouts.linger, most=_LINGER_BYTES, until_delivered=until_delivered)
 
     def abort(self) -> None:
         """Cut the connection at once."""

@@ -22,6 +22,7 @@ __all__ = ["GONE_PEER", "TransferLimits", "TransportProtocol", "peer_of"]
 UNIX_PEER = ("unix:", 0)
 # The address of a TCP client that has reset its connection before the server has called getpeername().
 GONE_PEER = ("-", 0)
+_ACKNOWLEDGED = 0.05  # seconds; Linux delays acknowledgements by 40 ms. Later, each sweep of the deadlines looks
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Address:
@@ -66,7 +67,8 @@ class TransportProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_deadlines", "_discard_left", "_eof_event", "_fifo", "_limits", "_lost_event", "_peername",
-        "_process_scheduled", "_reading_paused", "_send_rate", "_timeout", "_transport", "eof", "out", "secured",
+        "_process_scheduled", "_reading_paused", "_send_rate", "_timeout", "_transport", "_until_delivered", "eof",
+        "out", "secured",
     )  # fmt: skip
 
     out: Outgoing
@@ -84,6 +86,7 @@ class TransportProtocol(asyncio.Protocol):
         self._lost_event: asyncio.Event | None = None
         self._peername: Address | None = None
         self._send_rate: TransferRate | None = None
+        self._until_delivered = False  # the close of our side waits only for the peer's acknowledgement
         self.eof = False
         self.secured: Any = None
 
@@ -190,20 +193,33 @@ class TransportProtocol(asyncio.Protocol):
             self.watch()
 
     def may_reset(self) -> bool:
-        """Whether bytes of the peer that nobody reads could make a close destroy output that it has not received."""
-        return self.out.undelivered > 0 or has_input(self._transport)
+        """Whether bytes of the peer that nobody reads could make a close destroy output that it has not received.
 
-    def close_sending(self, fifo: Fifo, *, most: int) -> None:
+        Not on TLS, whose close reads until the peer's close_notify.
+        """
+        return not self.tls and (self.out.undelivered > 0 or has_input(self._transport))
+
+    def close_sending(self, fifo: Fifo, *, most: int, until_delivered: bool = False) -> None:
         """Close our side after all output has been sent, and wait for the peer to close its side (lingering close).
 
         Args:
             fifo: the deadline for the peer.
             most: bytes that the peer may still send; the caller passes their number to `discard`.
+            until_delivered: close as soon as the peer has acknowledged all output, even if its side is still open.
         """
         self._discard_left = most
         self.resume_reading()  # before write_eof(): a TLS transport is closing afterwards, and ignores it
         self.out.write_eof()
         self.arm(fifo)
+        if until_delivered:
+            self._until_delivered = True
+            self.watch()
+            asyncio.get_running_loop().call_later(_ACKNOWLEDGED, self._close_if_delivered)
+
+    def _close_if_delivered(self) -> None:
+        if self._until_delivered and not self.out.lost and not self.may_reset():
+            self._until_delivered = False
+            self.end_close()
 
     def discard(self, size: int) -> None:
         """Count bytes that have arrived after `close_sending` and are discarded; close if there are too many."""
@@ -323,6 +339,7 @@ class TransportProtocol(asyncio.Protocol):
 
     def check_transfer(self, now: float) -> None:
         """Check the rate at which the peer reads; while reading is paused, check whether the peer has disconnected."""
+        self._close_if_delivered()
         sending = self.out.paused or (self.out.closing and self.out.undelivered > 0)
         if not (sending or self._reading_paused or self._is_receiving()):
             self._deadlines.unwatch(self)
