@@ -29,7 +29,7 @@ _READ_TURN = 256 * 1024  # the same for bytes that are read, and perhaps encrypt
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
 _SENDFILE = hasattr(os, "sendfile")
-_MORE = getattr(socket, "MSG_MORE", None)
+_MORE = getattr(socket, "MSG_MORE", 0)
 _probe = [bytearray(1)]  # what is read into it is not used
 
 
@@ -171,14 +171,12 @@ class Sendfile(FileTransfer):
     """
 
     def __init__(self, out: Outgoing, transport: asyncio.Transport, sock: int, descriptor: int) -> None:
-        self._out = out
+        out.write_through()
+        super().__init__(out, descriptor)
         self._transport = transport
         self._socket = sock
-        self._descriptor = descriptor
         self._duplicate = -1
         self._waiter: asyncio.Future[Pause | None] | None = None  # of the task, while the socket is full
-        out.write_through()
-        out.hold()
 
     def send(
         self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
@@ -200,12 +198,12 @@ class Sendfile(FileTransfer):
     def _lead(self) -> None:
         """Send what has been held back; together with the first bytes of the part, if they are in the page cache."""
         out = self._out
-        together = _MORE is not None and not (out.paused or self._transport.is_closing())
-        if not (together and out.held and self._is_cached(min(self._last, self._next + _PIECE))):
+        free = not (out.paused or self._transport.is_closing())
+        if not (free and out.held and self._is_cached(min(self._last, self._next + _PIECE))):
             out.release()
             return
         data = out.take_held()
-        sent = _send_more(self._transport, data, cast(int, _MORE))
+        sent = _send_more(self._transport, data)
         if sent < len(data):
             self._transport.write(data[sent:])
 
@@ -333,7 +331,7 @@ class Sendfile(FileTransfer):
         os.close(descriptor)
 
 
-def _send_more(transport: asyncio.Transport, data: bytes, more: int) -> int:
+def _send_more(transport: asyncio.Transport, data: bytes) -> int:
     """Write to the socket bytes that others will follow at once; return how many it has taken."""
     sock = transport.get_extra_info("socket")
     try:
@@ -341,7 +339,7 @@ def _send_more(transport: asyncio.Transport, data: bytes, more: int) -> int:
         plain = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
         try:
             plain.setblocking(False)  # the object: the descriptor does not block
-            return plain.send(data, more)
+            return plain.send(data, _MORE)
         finally:
             plain.detach()
     except OSError:
