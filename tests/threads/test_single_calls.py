@@ -32,6 +32,34 @@ async def nothing_left(server: Any) -> None:
     await until(lambda: not busy(threads.pool) and not threads._outboxes and not server.in_flight, BOUND)
 
 
+class Gate:
+    """Holds calls in their threads."""
+
+    def __init__(self) -> None:
+        self._begun, self._opened = threading.Event(), threading.Event()
+
+    def enter(self) -> None:
+        """Wait until it is open; calls of handlers do that."""
+        self._begun.set()
+        wait(self._opened)
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def hold_single(self, client: Client, target: str) -> None:
+        """Have one call end, so that the next one is a single one; begin that one, which is held."""
+        self._opened.set()
+        await client.ask("/")
+        self._opened.clear()
+        self._begun.clear()
+        await self.hold(client, target)
+
+    async def hold(self, client: Client, target: str) -> None:
+        """Begin a call, which is held."""
+        await client.send(get(target))
+        await asyncio.to_thread(wait, self._begun)
+
+
 class Plain(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_text(self.path)
@@ -131,51 +159,39 @@ class TestPeers:
 
 
 async def test_the_loop_goes_on_while_a_single_call_waits() -> None:
-    begun, gate = threading.Event(), threading.Event()
+    gate = Gate()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            begun.set()
-            wait(gate)
+            gate.enter()
             self.send_text("late")
 
         async def do_HEAD(self) -> None:
             self.send_text("at once")
 
     async with running(Handler) as server, connected(server) as client, connected(server) as other:
-        gate.set()
-        await client.ask("/")
-        gate.clear()
-        begun.clear()
-        await client.send(get("/"))
-        await asyncio.to_thread(wait, begun)
+        await gate.hold_single(client, "/")
         await other.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await other.answer("HEAD")).status == 200
-        gate.set()
+        gate.open()
         assert (await client.answer()).body == b"late"
         await nothing_left(server)
 
 
 async def test_a_stop_within_a_single_call() -> None:
     """Its answer is sent, and says that it is the last; then the connection is closed."""
-    begun, gate = threading.Event(), threading.Event()
+    gate = Gate()
 
     class Handler(QuietOld):
         def do_GET(self) -> None:
-            begun.set()
-            wait(gate)
+            gate.enter()
             super().do_GET()
 
     async with running(Handler) as server, connected(server) as client:
-        gate.set()
-        await client.ask("/")
-        gate.clear()
-        begun.clear()
-        await client.send(get("/last"))
-        await asyncio.to_thread(wait, begun)
+        await gate.hold_single(client, "/last")
         stop = asyncio.create_task(server.shutdown())
         await until(lambda: server._context.draining, BOUND)
-        gate.set()
+        gate.open()
         answer = await client.answer()
         assert (answer.body, answer["Connection"]) == (b"/last", "close")
         assert await client.rest() == b""
@@ -183,12 +199,11 @@ async def test_a_stop_within_a_single_call() -> None:
 
 
 async def test_a_client_that_resets_while_a_single_call_runs() -> None:
-    begun, gate, errors = threading.Event(), threading.Event(), []
+    gate, errors = Gate(), []
 
     class Handler(Old):
         def do_GET(self) -> None:
-            begun.set()
-            wait(gate)
+            gate.enter()
             try:
                 for _ in range(3):
                     self.wfile.write(bytes(100_000))
@@ -200,10 +215,9 @@ async def test_a_client_that_resets_while_a_single_call_runs() -> None:
             pass
 
     async with running(Handler) as server, connected(server) as client:
-        await client.send(get("/"))
-        await asyncio.to_thread(wait, begun)
+        await gate.hold(client, "/")
         client.reset()
         await until(lambda: not server.connections, BOUND)
-        gate.set()
+        gate.open()
         await nothing_left(server)
     assert len(errors) == 1
