@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 __all__ = ["dumps", "loads", "loads_large"]
 
+_WHITE = " \t\n\r"  # RFC 8259 section 2
 _SHOWN = 30  # characters of a number that an error message repeats
 
 
@@ -52,7 +53,10 @@ def loads(data: bytes) -> Any:
     if text.startswith("\ufeff"):
         raise ValueError("it begins with a byte order mark")
     try:
-        return _decoder.decode(text)
+        value, end = _decoder.raw_decode(text, len(text) - len(text.lstrip(_WHITE)))
+        if end != len(text) and (more := text[end:].lstrip(_WHITE)):
+            raise json.JSONDecodeError("Extra data", text, len(text) - len(more))
+        return value
     except json.JSONDecodeError:
         raise
     except ValueError as error:
