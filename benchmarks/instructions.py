@@ -31,6 +31,16 @@ _PACKAGE = str(Path(aiohttpd.__file__).parent)
 _ROUNDS = 40
 
 
+class WithLength(aiohttpd.BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        content = b"Hello, world!\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
 class JSON(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         self.send_json({"message": "Hello, world!"})
@@ -69,6 +79,7 @@ def cases(folder: str) -> Iterator[tuple[str, Any, list[bytes], int]]:
     post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
     files = type("Files", (aiohttpd.SimpleHTTPRequestHandler,), {"directory": folder})
     yield "hello", Hello, [GET_2], 1
+    yield "hello, Content-Length", WithLength, [GET_2], 1
     yield "14 fields, as before", Hello, [browser_get(0)], 1
     yield "14 fields, two differ", Hello, [two_differ(number) for number in range(64)], 1
     yield "14 fields, 3 clients", Hello, [of_three_clients(number) for number in range(64)], 1

@@ -84,7 +84,7 @@ class HTTP1Encoder:
         """Send a complete response: its length is known, RFC 9110 section 8.6."""
         if head.plain and not head.close_connection and self._sink.persists:  # the fast path
             fields = head.fields
-            line = b"\r\n" if fields.deciding else _known_lengths.get(size) or _length_line(size)
+            line = b"\r\n" if head.length is not None else _known_lengths.get(size) or _length_line(size)
             self._out.send([self._sink.context.prelude(head.status), *fields, line, *parts])
             return size
         self._framing = framing = _known_framing(head) or LENGTH
@@ -98,15 +98,8 @@ class HTTP1Encoder:
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
         """Send the head and the first part of the content."""
-        deciding = head.fields.deciding
-        if (
-            head.length is not None
-            and deciding is not None
-            and len(deciding) == 1
-            and head.reason is None
-            and not (head.http10 or head.close_connection)
-            and self._sink.persists
-        ):  # the same as below, for a response with Content-Length on a connection that persists
+        if head.plain and head.length is not None and not head.close_connection and self._sink.persists:
+            # The same as below, for the usual response with Content-Length.
             self._framing, self._chunked, self._trailers = LENGTH, False, None
             self._left = head.length - size
             self._out.send([self._sink.context.prelude(head.status), *head.fields, b"\r\n", *parts])

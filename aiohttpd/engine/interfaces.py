@@ -235,8 +235,9 @@ class ResponseHead(Protocol):
         status: the final status code.
         reason: the reason phrase; None for the standard one.
         fields: the fields of the handler, without Server and Date of the server.
-        plain: a summary for the fast path: the response has content, the handler has set no field about framing, and
-            the request is HTTP/1.1. Of the other attributes only ``close_connection`` need be read.
+        plain: a summary for the fast path: the response has content, the handler has set no field about framing but
+            Content-Length, no reason phrase and no Server or Date, and the request is HTTP/1.1. Of the other attributes
+            only ``length`` and ``close_connection`` need be read.
         has_content: False for HEAD, 204, 205, 304 and 2xx to CONNECT; then the encoder gets no content.
         length: the Content-Length that the handler has set; None if it has not.
         own_chunks: the handler chunks the content itself. The chunks have been checked. The encoder gets them as they

@@ -79,10 +79,8 @@ class StreamWriter:
     log: Callable[[int, int], None] | None = None
     plain = True
     has_content = True
-    length: int | None = None
     own_chunks = False
     reason: str | None = None
-    size = 0
     _left: tuple[int, int] | None = None  # status and size of what had been sent at the last `mark`
     http10 = False
     _first: Encoder | None = None  # the encoder of the connection, once `encode_with` has set another one
@@ -93,17 +91,18 @@ class StreamWriter:
     _protocol: UpgradedProtocol | None = None  # after an upgrade
     _turn: Turn = IDLE_TURN
     _taken = 0  # bytes of content given to the encoder; content that HEAD leaves out counts, too
-    _capacity = BUFFER  # the value of _room while the buffer is empty
 
     def __init__(self, sink: Sink, encoder: Encoder, request: Request) -> None:
         self.sink = sink
         self.encoder = encoder
         self.request = request
         self.state = START
-        self.status = 0
+        self.status = self.size = 0
+        self.length: int | None = None
         self.fields: ResponseFields = _NO_FIELDS
         self._parts: list[bytes] = []
         self._room = -1  # bytes that `write` may buffer on the fast path; negative: always the slow path
+        self._capacity = BUFFER  # the value of _room while the buffer is empty
 
     # What handlers call.
 
@@ -284,7 +283,8 @@ class StreamWriter:
             and (deciding is None or (len(deciding) == 1 and deciding.get("content-length") == str(size)))
         ):
             self.status, self.fields = status, fields
-            self.length = None if deciding is None else size
+            if deciding is not None:
+                self.length = size
             self.size = self.encoder.whole(self, [content], size)
             self.state = DONE
             self.sink.answered(self)
@@ -375,8 +375,8 @@ class StreamWriter:
         Raises:
             ContractError: no head has been set, or the content is shorter than Content-Length.
         """
-        if self.plain and self.state is HELD:
-            self.size = self.encoder.whole(self, self._parts, BUFFER - self._room)
+        if self.plain and self.state is HELD and (self.length is None or self._capacity - self._room == self.length):
+            self.size = self.encoder.whole(self, self._parts, self._capacity - self._room)
         elif self.state is not DONE:
             if self.state is not UPGRADED:
                 self._finish()
@@ -454,13 +454,14 @@ class StreamWriter:
         return self.has_content and not (self._taken or self._parts)
 
     def _decide(self, status: int, fields: ResponseFields) -> None:
-        """Set the attributes of a head that is not plain: fields for framing, methods and statuses without content."""
-        self.plain = False
+        """Set the attributes of a head with fields for framing, or with a method or status that has no content."""
         deciding, method = fields.deciding or {}, self.request.method
-        if status == 200 and method == "GET" and deciding.keys() == {"content-length"} and self._first is None:
-            self.length = int(deciding["content-length"])
-            self._empty_buffer()
-            return  # the usual case; what follows would do the same
+        usual = self.plain and status not in NO_CONTENT and method not in _SPECIAL_METHODS
+        if usual and len(deciding) == 1 and "content-length" in deciding:  # it stays plain
+            self.length = length = int(deciding["content-length"])
+            self._capacity = self._room = min(BUFFER, length)
+            return
+        self.plain = False
         self.own_chunks = "transfer-encoding" in deciding
         if "close" in [token.strip().lower() for token in deciding.get("connection", "").split(",")]:
             self.close_connection = True

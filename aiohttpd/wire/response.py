@@ -23,8 +23,16 @@ _DECIDING = frozenset(("content-length", "transfer-encoding", "connection", "dat
 # Field lines that were sent before. The hash of a literal is known already, so a lookup costs less than a check of the
 # grammar.
 _known_lines: dict[tuple[str, str], bytes] = {}
+_known_lengths: dict[tuple[str, str], bytes] = {}  # the same for Content-Length, whose value is only digits here
 _KNOWN_LINES = 512
 _LONGEST_KNOWN = 128
+
+
+def _remember(known: dict[tuple[str, str], bytes], name: str, value: str, line: bytes) -> None:
+    if len(line) <= _LONGEST_KNOWN:
+        if len(known) >= _KNOWN_LINES:
+            known.clear()
+        known[name, value] = line
 
 
 def phrase(status: int) -> str:
@@ -90,6 +98,10 @@ class ResponseFields(list[bytes]):
     def _new_line(self, name: str, value: str | int) -> bytes:
         if isinstance(value, int):
             value = str(int(value))
+        known = _known_lengths.get((name, value))
+        if known is not None and self.deciding is None:
+            self.deciding = {"content-length": value}
+            return known
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"a header field is text, not {name!r}: {value!r}")
         if not is_token(name):
@@ -100,10 +112,10 @@ class ResponseFields(list[bytes]):
         lower = name.lower()
         if lower in _DECIDING:
             self._decide(lower, value.strip())
-        elif len(line) <= _LONGEST_KNOWN:
-            if len(_known_lines) >= _KNOWN_LINES:
-                _known_lines.clear()
-            _known_lines[name, value] = line
+            if lower == "content-length" and value.isdigit():
+                _remember(_known_lengths, name, value, line)
+        else:
+            _remember(_known_lines, name, value, line)
         return line
 
     def _decide(self, name: str, value: str) -> None:
