@@ -5,7 +5,8 @@
 
 import enum
 import inspect
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ..errors import ContractError, WireError
 from ..wire.body import ChunkedDecoder
@@ -53,7 +54,8 @@ class Cause(enum.Enum):
     SHUTDOWN = "the server stops, and the grace period is over"
 
 
-class PreparedResponse(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PreparedResponse:
     """A complete response in memory: it is sent without a task, a handler or a `StreamWriter`.
 
     A handler class returns it from a class method ``instant(request)``, which is called for requests without a body on

@@ -514,7 +514,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         if self.close_connection:
             wfile.close_connection = True
         wfile.send_head(self._status, fields, self._reason)
-        if fields.deciding is not None and wfile.close_connection:
+        if wfile.close_connection and fields.deciding is not None:
             self.close_connection = True
 
     def flush_headers(self) -> None:

@@ -48,7 +48,8 @@ class Lazy(Generic[T]):
     def __get__(self, handler: object | None, owner: type) -> "Lazy[T] | T":
         if handler is None:
             return self
-        value = handler.__dict__[self._name] = self._make(handler)
+        value = self._make(handler)
+        setattr(handler, self._name, value)  # not by `__dict__`: attributes of an object that has one are slower
         return value
 
 

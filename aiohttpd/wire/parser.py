@@ -200,7 +200,7 @@ class RequestParser:
                 line_end = data.find(_CRLF, start)
                 if tail and 0 < line_end - start < self._limits.line_room:
                     if data.startswith(tail, line_end):
-                        line = bytes(data[start:line_end])
+                        line = data[start:line_end] if type(data) is bytes else bytes(data[start:line_end])
                         words = _known_request_lines.get(line) or _split_line(line)
                         if words is not None and words[2] == self._version:
                             end = line_end + len(tail)
@@ -244,11 +244,11 @@ class RequestParser:
                     break
         else:
             return None
-        line = bytes(data[start:line_end])
+        line = data[start:line_end] if type(data) is bytes else bytes(data[start:line_end])
         words = _known_request_lines.get(line) or _split_line(line)
         if words is None or words[2] != template.version:
             return None
-        tail = bytes(data[line_end:end])
+        tail = data[line_end:end] if type(data) is bytes else bytes(data[line_end:end])
         framing = template.framing or template.framing_of(tail)
         if framing is None:
             return None
@@ -271,13 +271,13 @@ class RequestParser:
         end = data.find(b"\r\n\r\n", line_end, start + self._limits.small) + 4
         if line_end <= start or end < 4:
             return None
-        line = bytes(data[start:line_end])
+        line = data[start:line_end] if type(data) is bytes else bytes(data[start:line_end])
         words = _known_request_lines.get(line) or _split_line(line)
         deciding = deciding_lines(str(data[line_end + 2 : end - 4], "latin-1"), self._config.limit_fields)
         if words is None or deciding is None:
             return None
         framing = framing_of(words[2], deciding)
-        tail = bytes(data[line_end:end])
+        tail = data[line_end:end] if type(data) is bytes else bytes(data[line_end:end])
         missed = self._missed = self._missed + 1
         if missed >= _LEARNING and missed & (missed - 1) == 0 and self._tail:
             self._learn(tail, words[2], framing)

@@ -125,7 +125,7 @@ class Request:
     """
 
     peer: Peer
-    known_body: Body | None = None
+    known_body: Body | None
     known_params: dict[str, Any] | None = None
     root_path: str = ""
     error_pages: "ErrorPages | None" = None
@@ -141,6 +141,7 @@ class Request:
         self.version = version
         self.headers = headers
         self.framing = framing
+        self.known_body = None
 
     def __repr__(self) -> str:
         return f"<Request {self.requestline}>"
