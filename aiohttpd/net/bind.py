@@ -15,9 +15,7 @@ __all__ = ["is_local", "read_addresses"]
 DEFAULT_HOST = "127.0.0.1"
 
 
-def read_addresses(
-    binds: Sequence[str], port: int, environment: Mapping[str, str], *, option: str = "--bind"
-) -> list[ServerAddress]:
+def read_addresses(binds: Sequence[str], port: int, environment: Mapping[str, str]) -> list[ServerAddress]:
     """Read addresses from texts.
 
     A text is ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT``, an IPv6 address, ``unix:PATH``,
@@ -28,7 +26,6 @@ def read_addresses(
         binds: the texts; if there is none, the sockets of the service manager, or else 127.0.0.1.
         port: the port for texts without one.
         environment: environment variables; the service manager names its sockets there.
-        option: the name of the option, for errors.
 
     Raises:
         ValueError: a text is not such an address; the message shows it and says why.
@@ -43,7 +40,7 @@ def read_addresses(
             else:
                 addresses.append(_read(bind, port))
         except ValueError as error:
-            raise ValueError(f"{option} {bind}: {error}") from None
+            raise ValueError(f"--bind {bind}: {error}") from None
     return addresses
 
 
