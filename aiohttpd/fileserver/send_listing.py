@@ -93,12 +93,8 @@ async def send_listing(
         wfile.flush()
         return True
     await wfile.drain()  # sends the head
-    gate = _gates.of_loop().large_folders
-    await gate.acquire()
-    try:
+    async with _semaphores.of_loop().large_folders:
         beginning, pieces = await _read(folder, listing, wfile)
-    finally:
-        gate.release()
     await _send(beginning, pieces, listing, wfile)
     return True
 
@@ -218,71 +214,42 @@ class _Reading:
 # How many calls run at once.
 
 
-class _Gate:
-    """A semaphore that is acquired in the order of the calls."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiters: deque[asyncio.Future[None]] = deque()
-
-    async def acquire(self) -> None:
-        if self._free and not self._waiters:
-            self._free -= 1
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.release()  # acquired and cancelled at the same time
-            raise
-
-    def release(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._free += 1
-
-
 class _Acquired:
-    """A gate that has been acquired and is released once, whoever is the first to do so."""
+    """A semaphore that has been acquired and is released once, whoever is the first to do so."""
 
-    def __init__(self, gate: _Gate) -> None:
-        self._gate: _Gate | None = gate
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore: asyncio.Semaphore | None = semaphore
 
     def release(self) -> None:
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.release()
+        semaphore, self._semaphore = self._semaphore, None
+        if semaphore is not None:
+            semaphore.release()
 
 
-class _Gates(threading.local):
-    """The gates of the event loop that runs in this thread."""
+class _Semaphores(threading.local):
+    """The semaphores of the event loop that runs in this thread."""
 
     loop: asyncio.AbstractEventLoop | None = None
 
-    def of_loop(self) -> "_Gates":
+    def of_loop(self) -> "_Semaphores":
         loop = asyncio.get_running_loop()
         if self.loop is not loop:
             self.loop = loop
-            self.calls, self.large_folders = _Gate(_CONCURRENT_CALLS), _Gate(1)
+            self.calls, self.large_folders = asyncio.Semaphore(_CONCURRENT_CALLS), asyncio.Semaphore(1)
         return self
 
 
-_gates = _Gates()
+_semaphores = _Semaphores()
 
 
 async def _call(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a thread, at most `_CONCURRENT_CALLS` at once.
 
-    A call that has begun is not interrupted; the gate stays closed until it ends, also if the caller is cancelled.
+    A call that has begun is not interrupted; the semaphore is released when it ends, also if the caller is cancelled.
     """
-    gate, loop = _gates.of_loop().calls, asyncio.get_running_loop()
-    await gate.acquire()
-    acquired = _Acquired(gate)
+    semaphore, loop = _semaphores.of_loop().calls, asyncio.get_running_loop()
+    await semaphore.acquire()
+    acquired = _Acquired(semaphore)
     timer = loop.call_later(_CALL_TIMEOUT, acquired.release)
     try:
         future = loop.run_in_executor(None, function, *arguments)
