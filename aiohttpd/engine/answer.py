@@ -13,10 +13,8 @@ from ..wire.body import ChunkedDecoder
 
 __all__ = [
     "Buffer",
-    "Cancelling",
     "Cause",
     "HasFileno",
-    "Preludes",
     "PreparedResponse",
     "ResponseState",
     "check_chunks",
@@ -71,23 +69,6 @@ class PreparedResponse:
     def aborted(self) -> bool:
         """Always False: it is written by one call."""
         return False
-
-
-class Cancelling(Protocol):
-    """A server that may cancel its handlers."""
-
-    @property
-    def cancelling(self) -> bool:
-        """The grace period is over: from now on a cancelled handler was cancelled by the server."""
-
-
-class Preludes(Cancelling, Protocol):
-    """Status line, Server and Date of responses, made once a second for all connections."""
-
-    server_field: bytes
-
-    def prelude(self, status: int) -> bytes: ...
-    def date_field(self) -> bytes: ...
 
 
 def to_bytes(data: Any) -> bytes:

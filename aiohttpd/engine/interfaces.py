@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-from ..net.outgoing import Outgoing
+from ..net.outgoing import Closable, Outgoing
 from ..net.sendfile import FileTransfer
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Address, Peer, Request
 from ..wire.response import ResponseFields
-from .answer import Buffer, Cancelling, Cause, HasFileno, Preludes, PreparedResponse, ResponseState
+from .answer import Buffer, Cause, HasFileno, PreparedResponse, ResponseState
 from .error_body import ErrorBody
 from .upgraded import MessageMeter, UpgradedProtocol
 
@@ -25,12 +25,6 @@ __all__ = [
 # The second argument is a `ResponseWriter`. It is Any here, so that an App may annotate it as `StreamWriter`.
 App = Callable[[Request, Any], Awaitable[None]]
 AnswerRecorder = Callable[[Request, "Answer", float], None]  # request, response, start of the request by perf_counter
-
-
-class Closable(Protocol):
-    """An object with ``close()``."""
-
-    def close(self) -> None: ...
 
 
 class Abortable(Protocol):
@@ -398,6 +392,23 @@ class Encoder(Protocol):
         """End the response so that the client does not take it for complete."""
 
 
+class Cancelling(Protocol):
+    """A server that may cancel its handlers."""
+
+    @property
+    def cancelling(self) -> bool:
+        """The grace period is over: from now on a cancelled handler was cancelled by the server."""
+
+
+class EncoderContext(Cancelling, Protocol):
+    """The part of `ServerContext` that `encoder.HTTP1Encoder` uses: status line, Server and Date of responses."""
+
+    server_field: bytes
+
+    def prelude(self, status: int) -> bytes: ...
+    def date_field(self) -> bytes: ...
+
+
 class Sink(Protocol):
     """The connection, as a response uses it."""
 
@@ -431,7 +442,6 @@ class HTTP1Sink(Sink, Protocol):
     out: Outgoing
 
     @property
-    def context(self) -> Preludes:
-        """The context of the server, which has status line, Server and Date of responses."""
+    def context(self) -> EncoderContext: ...
 
     def file_transfer(self, descriptor: int) -> FileTransfer: ...

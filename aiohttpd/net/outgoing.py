@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..errors import ClientDisconnected, WriteBufferFull
 
-__all__ = ["LEADING", "Outgoing"]
+__all__ = ["LEADING", "Closable", "Outgoing"]
 
 _JOINED = 128 * 1024  # bytes; pieces that are not larger are joined, and given to the transport at once
 _SLICE = 1024 * 1024  # bytes; larger pieces are given to the transport in slices, while it accepts them
