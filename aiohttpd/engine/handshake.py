@@ -9,18 +9,19 @@ import asyncio
 import time
 from collections.abc import Callable
 from ssl import SSLContext
-from typing import cast
+from typing import Any, cast
 
+from ..config import Config
 from ..net.clock import log_date
 from ..net.tls_half_close import half_closable, hold_end
 from ..net.transport import peer_of
 from .context import ServerContext
 
-__all__ = ["SHUTDOWN", "Handshake", "pass_to_tls"]
+__all__ = ["Handshake", "pass_to_tls", "tls_options"]
 
 # The loop's timeout for the end of TLS, in seconds. It is so long that it has no effect: a connection has its own
 # deadlines for its end, which distinguish a slow peer from one that does not read.
-SHUTDOWN = 24 * 60 * 60.0
+_SHUTDOWN = 24 * 60 * 60.0
 
 
 class Handshake(asyncio.Protocol):
@@ -97,15 +98,8 @@ class Handshake(asyncio.Protocol):
     async def _start_tls(self, loop: asyncio.AbstractEventLoop) -> asyncio.Transport | None:
         if self._transport.is_closing():
             return None
-        config = self._context.config
-        transport = await loop.start_tls(
-            self._transport,
-            self,
-            self._tls,
-            server_side=True,
-            ssl_handshake_timeout=config.timeout_handshake,
-            ssl_shutdown_timeout=SHUTDOWN,
-        )
+        options = tls_options(self._context.config)
+        transport = await loop.start_tls(self._transport, self, self._tls, server_side=True, **options)
         hold_end(self._transport, transport)
         return transport
 
@@ -125,6 +119,11 @@ class Handshake(asyncio.Protocol):
             protocol.data_received(data)
         if self._eof:
             protocol.eof_received()
+
+
+def tls_options(config: Config) -> dict[str, Any]:
+    """The timeouts of TLS in seconds, as arguments of the loop's methods."""
+    return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": _SHUTDOWN}
 
 
 def pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:

@@ -22,7 +22,7 @@ from ..wire.proxy_protocol import Preamble, read_preamble
 from ..wire.request import Address, Peer, Request
 from .connection import HTTPConnection
 from .context import ServerContext
-from .handshake import pass_to_tls
+from .handshake import pass_to_tls, tls_options
 
 __all__ = ["ForwardedRequest", "Origin", "ProxiedPeer", "ProxyPreface", "behind_proxies", "find_origin"]
 
@@ -290,14 +290,13 @@ class ProxyPreface(asyncio.Protocol):
 
 
 def behind_proxies(
-    context: ServerContext, tls_context: Callable[[], SSLContext | None], tls: dict[str, Any]
+    context: ServerContext, tls_context: Callable[[], SSLContext | None]
 ) -> tuple[Callable[[], asyncio.Protocol], bool]:
     """Make the protocol factory of a server that trusts proxies.
 
     Args:
         context: the context of the server; its options name the trusted proxies.
         tls_context: returns the current TLS context; None without TLS.
-        tls: other arguments of ``loop.start_tls``.
 
     Returns:
         The factory, and whether its protocols begin TLS themselves (after the preamble).
@@ -311,7 +310,7 @@ def behind_proxies(
     def preface() -> ProxyPreface:
         proxied = ProxiedPeer(proxies, fields)
         current = tls_context()
-        options = None if current is None else {"sslcontext": half_closable(current), **tls}
+        options = None if current is None else {"sslcontext": half_closable(current), **tls_options(config)}
         return ProxyPreface(HTTPConnection(context, proxied), proxied, options)
 
     return (preface, True) if config.proxy_protocol else (connection, False)

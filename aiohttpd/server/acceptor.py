@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
-from ..config import Config
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger
-from ..engine.handshake import SHUTDOWN
 from ..engine.overload import ProtocolFactory
 from ..net.forking import keep_from_children
 from ..net.listener import EXHAUSTED, Listener
 
-__all__ = ["Acceptor", "tls_options", "turns"]
+__all__ = ["Acceptor"]
 
 _REST = 1.0  # seconds to pause when there are no descriptors left
 _WARNING_INTERVAL = 60.0  # seconds between two warnings about that
@@ -82,7 +80,18 @@ class Acceptor:
     async def pause(self) -> None:
         """Stop accepting; connections wait in the kernel, or are accepted by other processes."""
         async with self._turn:
-            await self._close()
+            servers, self._servers = self._servers, []
+            loop = self._context.loop
+            try:
+                if isinstance(loop, asyncio.SelectorEventLoop):
+                    # An accepted connection gets its protocol in the next turn, unless the server is closed by then.
+                    for server in servers:
+                        for sock in server.sockets:
+                            loop.remove_reader(sock.fileno())
+                    await _turns(2)
+            finally:
+                for server in servers:
+                    server.close()
 
     async def resume(self) -> None:
         """Accept again, as soon as there are enough descriptors."""
@@ -123,7 +132,7 @@ class Acceptor:
             self._resting.cancel()
         await self.pause()
         # uvloop makes the protocol of an accepted connection in a later turn of the loop.
-        await turns(2)
+        await _turns(2)
         waiting = [connection for sock in self._sockets for connection in _waiting(sock)] if last else []
         for sock in self._sockets:
             sock.close()  # at once, since connections that arrive meanwhile are lost
@@ -142,20 +151,6 @@ class Acceptor:
                     self._warn(error)
         return self._factory()
 
-    async def _close(self) -> None:
-        servers, self._servers = self._servers, []
-        loop = self._context.loop
-        try:
-            if isinstance(loop, asyncio.SelectorEventLoop):
-                # An accepted connection gets its protocol in the next turn, unless the server has been closed by then.
-                for server in servers:
-                    for sock in server.sockets:
-                        loop.remove_reader(sock.fileno())
-                await turns(2)
-        finally:
-            for server in servers:
-                server.close()
-
 
 def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
     """Accept all connections that wait."""
@@ -166,15 +161,10 @@ def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
             yield connection
 
 
-async def turns(count: int) -> None:
+async def _turns(count: int) -> None:
     """Wait for a number of turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-def tls_options(config: Config) -> dict[str, float]:
-    """The timeouts of TLS in seconds, as arguments of the loop's methods."""
-    return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": SHUTDOWN}
 
 
 async def _accept(

@@ -22,7 +22,6 @@ from ..engine.overload import ProtocolFactory, limit_connections, limit_in_fligh
 from ..engine.recorder import Recorder
 from ..handlers.app import prepare
 from ..wire.request import Request
-from .acceptor import tls_options
 from .access_log import LoggingAccessLog, access_logger, is_configured
 from .metrics import Metrics
 from .status import add_pages, health_page, is_path, metrics_page
@@ -111,7 +110,7 @@ def connection_factory(context: ServerContext, tls_context: Callable[[], SSLCont
     if context.config.trusted_proxies:
         from ..engine.proxied import behind_proxies
 
-        connection, with_tls = behind_proxies(context, tls_context, tls_options(context.config))
+        connection, with_tls = behind_proxies(context, tls_context)
         if with_tls:
             return limit_connections(connection, context, silent=tls_context() is not None)
     connection = limit_connections(connection, context)

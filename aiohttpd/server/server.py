@@ -20,12 +20,13 @@ from ..engine.connection import ConnectionState, HTTPConnection
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger, log_error
 from ..engine.handler_task import cancel_task
+from ..engine.handshake import tls_options
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, resolve_app
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..net.tls_half_close import half_closable
 from ..wire.request import Address, Request
-from .acceptor import Acceptor, tls_options
+from .acceptor import Acceptor
 from .layers import connection_factory, make_context
 from .metrics import Metrics, Snapshot
 from .status import Snapshots
