@@ -4,13 +4,13 @@ Owns the fields, the texts and their escaping. The status of an error, and when 
 """
 
 import inspect
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import HTTPError
 from ..wire.headers import is_field_value
 from ..wire.response import phrase
+from .error_log import error_logger
 
 __all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "content_of", "error_body_of", "error_fields", "escape", "plain_text"]
 
@@ -114,7 +114,7 @@ def content_of(error: HTTPError, error_body: ErrorBody | None) -> tuple[str, byt
     try:
         return checked(error_body(*arguments))
     except Exception as problem:
-        logging.getLogger("aiohttpd.error").error("error_body failed for %d", error.status, exc_info=problem)
+        error_logger.error("error_body failed for %d", error.status, exc_info=problem)
         return plain_text(*arguments)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 import os
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..config import Config
+from ..engine.error_log import error_logger
 from ..errors import ClientDisconnected, ContractError
 from ..net.forking import end_child
 from ..wire.request import Peer
@@ -23,8 +23,6 @@ __all__ = ["Run", "Threads", "threads_of"]
 Call = Callable[[Outbox], Any]
 Deliver = Callable[[list[bytes]], None]
 Writable = Callable[[], Awaitable[None]]
-
-error_logger = logging.getLogger("aiohttpd.error")
 
 # Seconds after which what a thread has written is delivered without a flush.
 _SWEEP = 0.01
