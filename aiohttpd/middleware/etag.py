@@ -13,7 +13,7 @@ from ..engine.encoder import ChangedHead, EncoderWrapper
 from ..engine.interfaces import App, Encoder, FileSource, ResponseHead
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import Layer, copy_fields
+from .layer import Layer
 
 __all__ = ["ETag"]
 
@@ -150,7 +150,7 @@ class _TaggingEncoder(EncoderWrapper):
         for part in parts:
             self._digest.update(part)
         tag = self._digest.hexdigest()
-        fields = copy_fields(head.fields)
+        fields = head.fields.copy()
         fields.add("ETag", f'{self._prefix}"{tag}"')
         if not _is_known(head.request, tag):
             changed = ChangedHead(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)

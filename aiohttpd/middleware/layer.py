@@ -17,7 +17,7 @@ from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
-__all__ = ["HeadHook", "Layer", "add_vary", "copy_fields", "layers", "missing", "on_head"]
+__all__ = ["HeadHook", "Layer", "add_vary", "layers", "missing", "on_head"]
 
 # Called with the head of an answer and a copy of its fields, which it may change. Fields of framing are not its to set.
 HeadHook = Callable[[ResponseHead, ResponseFields], None]
@@ -176,14 +176,6 @@ def _vary_line(lines: tuple[bytes, ...], names: tuple[str, ...]) -> bytes | None
     return f"Vary: {', '.join([*values, *more])}\r\n".encode("latin-1") if more and "*" not in known else None
 
 
-def copy_fields(fields: ResponseFields) -> ResponseFields:
-    """A copy that can be changed: the fields of a handler may be shared."""
-    copy = ResponseFields(fields)
-    if fields.deciding is not None:
-        copy.deciding = dict(fields.deciding)
-    return copy
-
-
 class _HeadEncoder(EncoderWrapper):
     """Has functions change the fields of an answer. See `Encoder`."""
 
@@ -195,7 +187,7 @@ class _HeadEncoder(EncoderWrapper):
         self._has_framed = False
 
     def _change(self, head: ResponseHead) -> ChangedHead:
-        fields = copy_fields(head.fields)
+        fields = head.fields.copy()  # those of a handler may be shared
         changed = ChangedHead(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)
         for hook in reversed(self.hooks):
             hook(changed, fields)
