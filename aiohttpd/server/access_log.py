@@ -14,9 +14,9 @@ from typing import TextIO
 from ..config import Config
 from ..engine.interfaces import AccessLogger, Answer
 from ..wire.request import Address, Request
-from .log_format import LineFormat, Record, escape, members
+from .log_format import LineFormat, Record, members
 
-__all__ = ["AccessLog", "LoggingAccessLog", "access_logger", "escape", "is_configured", "stderr_log"]
+__all__ = ["AccessLog", "LoggingAccessLog", "access_logger", "is_configured", "stderr_log"]
 
 _DELAY = 0.1  # seconds that a record may wait
 _MOST = 128  # records that may wait; each keeps its request in memory

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from ..engine.connection import HTTPConnection
-from .access_log import escape
+from .log_format import escape
 from .server import HTTPServer
 
 __all__ = ["report"]

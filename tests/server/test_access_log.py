@@ -5,7 +5,8 @@ import io
 import re
 
 import aiohttpd
-from aiohttpd.server.access_log import AccessLog, escape
+from aiohttpd.server.access_log import AccessLog
+from aiohttpd.server.log_format import escape
 from aiohttpd.testing import exchange
 
 from ..support.wire import Echo

@@ -14,7 +14,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import ClientDisconnected, HTTPError, meant_by
 from ...wire.request import ErrorPages, Request
-from ..app import forward_attributes, is_handler_class, resolve_app
+from ..app import forward_attributes, resolve_app
 from ..base import BaseHTTPRequestHandler
 
 __all__ = ["ErrorHandler", "ErrorHandlers", "answer_error", "guarded", "handle_errors"]
@@ -152,7 +152,7 @@ def guarded(app: Any, base: type[BaseHTTPRequestHandler]) -> App:
         base: the class of ``self`` in error handlers if ``app`` is not a handler class.
     """
     inner = resolve_app(app)
-    if isinstance(app, type) and is_handler_class(app) and hasattr(app, "serve"):
+    if isinstance(app, type) and hasattr(app, "serve"):
         return inner
 
     async def guard(request: Request, response: StreamWriter) -> None:

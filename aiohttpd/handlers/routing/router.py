@@ -26,7 +26,7 @@ from ...engine.interfaces import App
 from ...engine.response import StreamWriter
 from ...errors import HTTPError
 from ...wire.request import Request
-from ..app import enter_lifespans, innermost, instant_of, lifespan_of, resolve_app
+from ..app import Lifespan, enter_lifespans, innermost, instant_of, lifespan_of, resolve_app
 from ..base import BaseHTTPRequestHandler
 from ..dispatch import allowed_methods
 from ..files.paths import relative_folder
@@ -44,7 +44,6 @@ _is_clear = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*+)++/?+(?:\?.*)?", re
 _words = re.compile("[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]*|[a-z0-9]+|[A-Z]+").findall
 
 Instant = Callable[[Request], PreparedResponse | None]
-Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 class Route(NamedTuple):
