@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
@@ -31,7 +30,7 @@ from ..wire.headers import is_token
 from ..wire.product import __version__
 from .announce import Listening, announce, local_url
 from .pid1 import leave_pid1
-from .process import open_standard_streams, say
+from .process import open_standard_streams, say, traceback_text
 from .run import serve as serve_app
 from .run import serve_many
 from .stderr import own_stderr
@@ -415,7 +414,7 @@ def _errors_shown() -> Iterator[None]:
     try:
         yield
     except TargetFailed as failed:
-        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
+        say(traceback_text(failed.error))
         sys.exit(1)
     except TLSError as error:
         _fail(
@@ -465,7 +464,7 @@ def routes(target: str) -> None:
     except TargetError as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
-        say("".join(traceback.format_exception(failed.error)).rstrip("\n"))
+        say(traceback_text(failed.error))
         sys.exit(1)
     if isinstance(app, Router):
         click.echo(route_table(app))

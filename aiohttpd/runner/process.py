@@ -27,6 +27,7 @@ __all__ = [
     "refuse_loop",
     "say",
     "startup_failed",
+    "traceback_text",
 ]
 
 AFTERWARDS = 1.0  # seconds from the end of a server to the end of its loop, or of its process
@@ -39,6 +40,11 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # else print() would write to stdout
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an exception, for `say`."""
+    return "".join(traceback.format_exception(error)).rstrip("\n")
 
 
 def startup_failed(error: StartupFailed) -> str:
@@ -174,6 +180,6 @@ def _ended_within(seconds: float) -> Iterator[Callable[..., None]]:
 
 def _give_up(status: int, error: BaseException | None) -> None:
     if error is not None:
-        say("".join(traceback.format_exception(error)).rstrip("\n"))
+        say(traceback_text(error))
     say("Something does not end (a handler that ignores its cancellation, or a thread); the process ends without it")
     os._exit(status)

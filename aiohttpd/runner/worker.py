@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from ssl import SSLContext
@@ -45,6 +44,7 @@ from .process import (
     open_standard_streams,
     say,
     startup_failed,
+    traceback_text,
 )
 from .stderr import own_stderr
 
@@ -95,7 +95,7 @@ def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> Non
     except _CannotStart as error:
         _exit(job, error)
     except Exception as error:
-        say(_formatted(error))
+        say(traceback_text(error))
         sys.exit(1)
 
 
@@ -125,7 +125,7 @@ def _load(pickled: bytes) -> tuple[App, Lifespan | None, SSLContext | None]:
     except AttributeError as error:
         raise _CannotStart(f"aiohttpd: {error}: workers import it, so define it at the top of its module", 2)
     except Exception as error:
-        raise _CannotStart(_formatted(error), 1)
+        raise _CannotStart(traceback_text(error), 1)
     files, lifespan = target.certificates, target.lifespan
     try:
         if isinstance(lifespan, NamedLifespan):
@@ -134,13 +134,9 @@ def _load(pickled: bytes) -> tuple[App, Lifespan | None, SSLContext | None]:
     except (TargetError, TLSError, ValueError) as error:
         raise _CannotStart(f"aiohttpd: {error}", 2)
     except TargetFailed as failed:
-        raise _CannotStart(_formatted(failed.error), 1)
+        raise _CannotStart(traceback_text(failed.error), 1)
     except Exception as error:
-        raise _CannotStart(_formatted(error), 1)
-
-
-def _formatted(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)).rstrip("\n")
+        raise _CannotStart(traceback_text(error), 1)
 
 
 class _Worker:
@@ -202,7 +198,7 @@ class _Worker:
         except StartupFailed as error:
             raise _CannotStart(startup_failed(error), STARTUP_STATUS)
         except Exception as error:
-            raise _CannotStart(_formatted(error), 1)
+            raise _CannotStart(traceback_text(error), 1)
         finally:
             self._starting = None
         return True
