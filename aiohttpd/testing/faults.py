@@ -21,8 +21,6 @@ from .raw import RawAnswer, RawConnection, answer_of
 
 __all__ = ["Faults"]
 
-_TICK = 0.01  # seconds between two pieces of an answer that drips, at least
-
 Edit = Callable[[RawAnswer, Request], RawAnswer]
 
 
@@ -314,17 +312,8 @@ class Faults:
             data = data[: self._cut(answer)]
         connection = RawConnection(response)
         connection.begin(captured.status, closes=captured.closes)
-        await self._send(connection, self._interim * bool(data) + data)
+        await connection.send(self._interim * bool(data) + data, self._rate)
         await self._finish(connection)
-
-    async def _send(self, connection: RawConnection, data: bytes) -> None:
-        if self._rate is None:
-            await connection.send(data)
-            return
-        step = max(1, int(self._rate * _TICK))
-        for start in range(0, len(data), step):
-            await connection.send(data[start : start + step])
-            await asyncio.sleep(step / self._rate)
 
     async def _finish(self, connection: RawConnection) -> None:
         if self._end is _End.CLOSE:

@@ -21,6 +21,7 @@ __all__ = ["CapturedAnswer", "RawAnswer", "RawConnection", "answer_of"]
 
 _DELIVERY = 5.0  # seconds for the client to take what comes before a reset
 _PIECE = 64 * 1024
+_TICK = 0.01  # seconds between two pieces of what is sent slowly, at least
 
 
 class RawAnswer(NamedTuple):
@@ -234,11 +235,19 @@ class RawConnection:
     def _sink(self) -> HTTP1Sink:
         return cast(HTTP1Sink, self._response.sink)
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes, and wait while the client is slow."""
-        for start in range(0, len(data), _PIECE):
-            self._encoder.framed([data[start : start + _PIECE]])
+    async def send(self, data: bytes, rate: float | None = None) -> None:
+        """Send bytes, and wait while the client is slow.
+
+        Args:
+            data: the bytes.
+            rate: bytes per second; None for as fast as the client reads.
+        """
+        size = _PIECE if rate is None else min(_PIECE, max(1, int(rate * _TICK)))
+        for start in range(0, len(data), size):
+            self._encoder.framed([data[start : start + size]])
             await self._encoder.drain()
+            if rate is not None:
+                await asyncio.sleep(size / rate)
 
     async def delivered(self) -> None:
         """Wait until the client has everything, or for some seconds."""

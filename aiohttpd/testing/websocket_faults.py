@@ -30,7 +30,6 @@ from .websocket_frames import (
 
 __all__ = ["WebSocketFaults"]
 
-_TICK = 0.01  # seconds between two pieces of what drips, at least
 _PIECE = 1024 * 1024
 _DEFLATE = "permessage-deflate"
 
@@ -299,7 +298,7 @@ class WebSocketFaults:
         reading = asyncio.get_running_loop().create_task(client.read())
         try:
             if self._accepts:
-                await self._send(connection, self._head(request))
+                await connection.send(self._head(request), self._rate)
                 await self._run(connection, client)
             await self._finish_with(connection, client)
         finally:
@@ -326,16 +325,7 @@ class WebSocketFaults:
                 await client.received(step)
                 continue
             for data in step():
-                await self._send(connection, data)
-
-    async def _send(self, connection: RawConnection, data: bytes) -> None:
-        if self._rate is None:
-            await connection.send(data)
-            return
-        size = max(1, int(self._rate * _TICK))
-        for start in range(0, len(data), size):
-            await connection.send(data[start : start + size])
-            await asyncio.sleep(size / self._rate)
+                await connection.send(data, self._rate)
 
     async def _finish_with(self, connection: RawConnection, client: ClientFrames) -> None:
         if self._end is _End.RESET:
