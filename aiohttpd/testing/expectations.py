@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..asgi.host import hosted
-from ..engine.body import StreamReader
 from ..engine.interfaces import App, ResponseWriter
+from ..engine.receiver import complete_body
 from ..errors import ClientDisconnected
 from ..handlers.app import resolve_app
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.files.media_types import guess_type
 from ..handlers.routing.functions import add_function
-from ..wire.body import LengthDecoder
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .faults import Faults
@@ -29,7 +28,6 @@ from .recording import RecordedRequest
 __all__ = ["Book", "Expectation"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_ENDED = LengthDecoder(0)
 
 Responder = type[Any] | App | Callable[[Any], Awaitable[Any]]
 
@@ -53,7 +51,6 @@ class Expectation(Faults):
         super().__init__()
         self.matcher = matcher
         self.hits = 0
-        self.ordered = False
         self._put_in_order = in_order
         self._least: int = 1
         self._most: int | None = None
@@ -252,7 +249,7 @@ class Book:
         if request.known_body is not None:
             request.body.limit = None
             await request.body.read()  # which is recorded
-            request.body = StreamReader(_Nobody(), _ENDED, None, asyncio.get_running_loop(), recorded.body)
+            request.body = complete_body(recorded.body, None, asyncio.get_running_loop())
         for expectation in self.expectations:
             if expectation.exhausted or self._blockers(expectation) or _mismatches(expectation, request, recorded):
                 continue
@@ -299,15 +296,6 @@ class Book:
             if not expectation.satisfied
         ]
         return "\n\n".join(texts) or None
-
-
-class _Nobody:
-    """The source of a body that has been read. See `aiohttpd.engine.body.Source`."""
-
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
-    def body_wanted(self) -> None: ...
-    def body_arrived(self) -> None: ...
 
 
 def _mismatches(expectation: Expectation, request: Request, recorded: RecordedRequest) -> list[Mismatch]:
