@@ -1,12 +1,11 @@
-"""Timeouts: the queues of deadlines of connections, one for each kind of wait."""
+"""Timeouts: the queues of deadlines of connections, one for each kind of wait; and timeouts as sockets have them."""
 
 import math
 
 from ..config import Config
 from ..net.deadlines import FINEST, Deadlines, Fifo
-from ..net.transfer_rate import Silence
 
-__all__ = ["Timeouts", "resolution"]
+__all__ = ["Silence", "Timeouts", "resolution"]
 
 _COARSEST = 1.0  # the longest interval between two sweeps of the deadlines, in seconds
 
@@ -16,6 +15,37 @@ def resolution(config: Config) -> float:
     timeouts = [config.timeout_head, config.timeout_body, config.timeout_write, config.timeout_idle]
     shortest = min(*timeouts, config.timeout_linger, config.timeout_handler or config.timeout_idle)
     return max(FINEST, min(_COARSEST, shortest / 4))
+
+
+class Silence:
+    """The timeout of a head that begins anew with each byte, and a second timeout for the whole head.
+
+    Args:
+        seconds: the timeout of each wait for bytes.
+        most: the timeout of the whole head, in seconds.
+    """
+
+    __slots__ = ("_heard", "_most", "_spent", "seconds")
+
+    def __init__(self, seconds: float, most: float) -> None:
+        self.seconds = seconds
+        self._most = most
+        self.begin()
+
+    def begin(self) -> None:
+        """A head begins."""
+        self._heard = 0
+        self._spent = 0.0
+
+    def goes_on(self, heard: int) -> bool:
+        """After a timeout: whether a part of the head has arrived within it, so that the next wait may begin.
+
+        Args:
+            heard: bytes of the head so far.
+        """
+        before, self._heard = self._heard, heard
+        self._spent += self.seconds
+        return heard > before and self._spent < self._most
 
 
 class Timeouts:

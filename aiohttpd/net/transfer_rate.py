@@ -6,7 +6,7 @@ It is measured at intervals; the time is an argument.
 import asyncio
 import select
 
-__all__ = ["TransferRate", "Silence", "has_input", "peer_has_closed"]
+__all__ = ["TransferRate", "has_input", "peer_has_closed"]
 
 
 class TransferRate:
@@ -52,37 +52,6 @@ class TransferRate:
                 self._since = now
             return False
         return self._waited + (now - self._since if self._since is not None else 0.0) >= window
-
-
-class Silence:
-    """The timeout of a head that begins anew with each byte, and a second timeout for the whole head.
-
-    Args:
-        seconds: the timeout of each wait for bytes.
-        most: the timeout of the whole head, in seconds.
-    """
-
-    __slots__ = ("_heard", "_most", "_spent", "seconds")
-
-    def __init__(self, seconds: float, most: float) -> None:
-        self.seconds = seconds
-        self._most = most
-        self.begin()
-
-    def begin(self) -> None:
-        """A head begins."""
-        self._heard = 0
-        self._spent = 0.0
-
-    def goes_on(self, heard: int) -> bool:
-        """After a timeout: whether a part of the head has arrived within it, so that the next wait may begin.
-
-        Args:
-            heard: bytes of the head so far.
-        """
-        before, self._heard = self._heard, heard
-        self._spent += self.seconds
-        return heard > before and self._spent < self._most
 
 
 def peer_has_closed(transport: asyncio.BaseTransport) -> bool:
