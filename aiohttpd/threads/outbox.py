@@ -30,7 +30,7 @@ class Outbox:
     Args:
         loop: the loop that takes the bytes.
         wake: called in the thread, to have the loop take bytes.
-        space: makes the account for the file; without it the file may have 64 MiB.
+        space: makes the account for the file.
 
     Attributes:
         waiting: bytes that the loop has not taken.
@@ -45,7 +45,7 @@ class Outbox:
         self,
         loop: asyncio.AbstractEventLoop,
         wake: Callable[["Outbox"], None],
-        space: Callable[[], Space] | None = None,
+        space: Callable[[], Space],
     ) -> None:
         self._loop = loop
         self._make_space = space
@@ -125,8 +125,6 @@ class Outbox:
         at = self._write_at % _SPOOLED
         room = min(wanted, _SPOOLED - (self._write_at - self._read_at), _SPOOLED - at)
         if self._space is None:
-            if self._make_space is None:
-                return room
             self._space = self._make_space()
         missing = max(0, min(self._write_at + room, _SPOOLED) - self._space.size)
         room -= missing - self._space.grow(missing)

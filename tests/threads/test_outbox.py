@@ -15,6 +15,7 @@ from aiohttpd.threads import body as incoming
 from aiohttpd.threads import outbox
 from aiohttpd.threads.call import Threads
 from aiohttpd.threads.outbox import Outbox
+from aiohttpd.threads.spools import Spools
 
 from ..support.threads import until_in_thread, wait
 from ..support.waiting import BOUND
@@ -62,7 +63,7 @@ class Waker:
 
 
 def new_outbox(wake: Callable[[Outbox], None]) -> Outbox:
-    return Outbox(cast(Any, None), wake)
+    return Outbox(cast(Any, None), wake, Spools(Config()).for_answer)
 
 
 def emptied(box: Outbox) -> bytes:
