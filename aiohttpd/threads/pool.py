@@ -13,7 +13,6 @@ from ..errors import HTTPError
 __all__ = ["PoolFull", "WorkerPool", "Workers"]
 
 _IDLE = 10.0  # seconds after which an idle thread ends
-_EAGER = 1  # threads that are started at once for a call
 _QUICK = 3  # calls that a busy thread finishes between two calls of `grow`, if they compute and do not wait
 _RETRY = "1"  # seconds, for Retry-After
 
@@ -70,6 +69,10 @@ class _Worker(threading.Thread):
         return call
 
 
+def _at_once(wake: Callable[[], None]) -> None:
+    wake()
+
+
 class WorkerPool:
     """A pool of threads that grows on demand.
 
@@ -83,7 +86,7 @@ class WorkerPool:
             thread. By default they are woken at once.
     """
 
-    def __init__(self, threads: int, queue: int, *, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
+    def __init__(self, threads: int, queue: int, *, soon: Callable[[Callable[[], None]], object] = _at_once) -> None:
         self._most = threads
         self._limit = queue
         self._soon = soon
@@ -111,7 +114,7 @@ class WorkerPool:
             PoolFull: too many calls wait already.
         """
         with self._lock:
-            if len(self._workers) - len(self._idle) < min(_EAGER, self._most):
+            if len(self._idle) == len(self._workers):  # none is busy
                 worker = self._engage(call)
             elif len(self._queue) < self._limit:
                 self._queue.append(call)
@@ -151,9 +154,7 @@ class WorkerPool:
     def _start(self, worker: "_Worker | None") -> None:
         """Start a new thread that has got a call; with None wake the idle ones that have got one."""
         if worker is None:  # not under the lock, which the thread takes when its call has ended
-            if self._soon is None:
-                self._wake()
-            elif self._given:
+            if self._given:
                 self._soon(self._wake)
             return
         try:
