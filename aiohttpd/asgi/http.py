@@ -8,11 +8,12 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError, WireError
+from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
@@ -228,8 +229,6 @@ class Exchange:
 
     def _wants_trailers(self) -> bool:
         """Whether the client accepts trailers (``TE: trailers``), RFC 9110 section 10.1.4."""
-        from ..wire.headers import list_elements
-
         values = self._request.headers.get_all("TE") or ()
         return any(element.lower() == "trailers" for value in values for element in list_elements(value))
 
@@ -349,11 +348,8 @@ class Exchange:
             self.complete = True
 
     async def _refuse(self, message: Message) -> None:
-        self._refuse_kind(message["type"])
-
-    def _refuse_kind(self, kind: Any) -> NoReturn:
         due = _BODY if self._status else _START
-        raise ContractError(f"{kind!r} was sent where {due} is due")
+        raise ContractError(f"{message['type']!r} was sent where {due} is due")
 
 
 _others: dict[str, Callable[[Exchange, Message], Any]] = {

@@ -84,10 +84,6 @@ class Intake:
         if self._first is not None:
             self._take(self._first)
 
-    def empty_body(self) -> StreamReader:
-        """The body of a request that has none."""
-        return StreamReader(self, LengthDecoder(0), None, self._loop)
-
     def listen(self) -> None:
         """Receive what comes, unless the client waits for the handler to want its body (RFC 9110 section 10.1.1)."""
         if self._task is None and not self.owes_100:

@@ -12,10 +12,11 @@ from ...engine.answer import Cause
 from ...engine.body import StreamReader
 from ...engine.context import ServerContext
 from ...engine.interfaces import Closable
+from ...engine.receiver import complete_body
 from ...engine.response import StreamWriter
 from ...engine.upgraded import UpgradedProtocol
 from ...errors import ClientDisconnected
-from ...wire.body import ChunkedDecoder, LengthDecoder
+from ...wire.body import ChunkedDecoder
 from ...wire.headers import Headers
 from ...wire.request import Address, Request
 from .encoder import ASGIEncoder, HandshakeEncoder, Offers
@@ -60,7 +61,7 @@ class ASGIPeer:
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
-        self._service = context
+        self._context = context
         self._scope = scope
         self.scheme = scope.get("scheme") or "http"
         self.sender = Sender(send, context.loop, context.config.limit_unsent)
@@ -87,9 +88,9 @@ class ASGIPeer:
         self._task, self._response = task, response
         self._outer = asyncio.current_task()
         self._cancelled_before = self._outer.cancelling() if self._outer is not None else 0
-        self._listens = self._service.loop.call_soon(self.intake.listen)
+        self._listens = self._context.loop.call_soon(self.intake.listen)
         if self.config.timeout_handler:
-            self._deadline = self._service.loop.call_later(self.config.timeout_handler, self._overdue)
+            self._deadline = self._context.loop.call_later(self.config.timeout_handler, self._overdue)
 
     def end(self) -> None:
         """The handler has returned."""
@@ -102,7 +103,7 @@ class ASGIPeer:
     def _overdue(self) -> None:
         assert self._response is not None
         if self.intake.waiting:  # it is the client that is slow
-            self._deadline = self._service.loop.call_later(self.config.timeout_handler, self._overdue)
+            self._deadline = self._context.loop.call_later(self.config.timeout_handler, self._overdue)
         elif self._response.replaceable():
             self._cancel(Cause.DEADLINE)
 
@@ -142,24 +143,24 @@ class ASGIPeer:
     @property
     def config(self) -> Config:
         """The options."""
-        return self._service.config
+        return self._context.config
 
     @property
     def server(self) -> Any:
         """What handlers know as ``self.server``."""
-        return self._service.server
+        return self._context.server
 
     def shared(self, kind: Callable[[Config, asyncio.AbstractEventLoop], T]) -> T:
         """See `ServerContext.shared`."""
-        return self._service.shared(kind)
+        return self._context.shared(kind)
 
     def background(self, work: Coroutine[Any, Any, Any], *, after: bool = False) -> asyncio.Task[None]:
         """See `ServerContext.background`."""
-        return self._service.background(work, after=after)
+        return self._context.background(work, after=after)
 
     def message(self, line: str) -> None:
         """Write a line of a handler's own into the log."""
-        self._service.message(line)
+        self._context.message(line)
 
     def server_field(self) -> bytes:
         """The server outside sends that field."""
@@ -167,7 +168,7 @@ class ASGIPeer:
 
     def empty_body(self) -> StreamReader:
         """The body of a request that has none."""
-        return self.intake.empty_body()
+        return complete_body(b"", None, self._context.loop)
 
     silence: float | None = None
 
@@ -176,7 +177,7 @@ class ASGIPeer:
 
     def open_tunnel(self, *, last: bool) -> StreamReader:
         """What follows a request: nothing, as if the client had closed its side."""
-        return StreamReader(self.intake, LengthDecoder(0), None, self._service.loop)
+        return self.empty_body()
 
     def close_tunnel(self, unread: bytes) -> None:
         """There has been nothing to read."""
@@ -242,7 +243,7 @@ class ASGIPeer:
 
     def report(self, error: BaseException, request: Request) -> None:
         """Have an unhandled exception logged."""
-        self._service.report(error, request)
+        self._context.report(error, request)
 
     def cut(self, *, reset: bool) -> None:
         """The answer cannot be completed: the server outside learns it by an exception."""
@@ -256,7 +257,7 @@ class ASGIPeer:
 
     def upgrade(self, protocol: UpgradedProtocol) -> None:
         """A WebSocket has been accepted; the encoder has refused what else it could be."""
-        frames = Frames(self._service, self.sender, protocol, self.get_extra_info, self.intake.resume_body)
+        frames = Frames(self._context, self.sender, protocol, self.get_extra_info, self.intake.resume_body)
         self.intake.frames = frames
         protocol.connection_made(frames)
         self.intake.listen()
