@@ -105,10 +105,6 @@ class Notifier:
         """
         self._send(f"STOPPING=1\nSTATUS={status}")
 
-    def status(self, status: str) -> None:
-        """Send a line for ``systemctl status``."""
-        self._send(f"STATUS={status}")
-
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send a sign of life from the loop, twice in each period of the watchdog."""
         if self._socket is not None and self.watchdog is not None:

@@ -174,10 +174,10 @@ async def test_a_watchdog_for_another(addresses: dict[str, str]) -> None:
         notifier = Notifier(environment)
         assert (notifier.watchdog, environment) == (None, {})
         notifier.watch(asyncio.get_running_loop())
-        notifier.status("one")
+        notifier.stopping("one")
         notifier.close()
-        notifier.status("two")
-        assert systemd.hear() == {"STATUS": "one"}
+        notifier.stopping("two")
+        assert systemd.hear() == {"STOPPING": "1", "STATUS": "one"}
         systemd.socket.setblocking(False)
         with pytest.raises(BlockingIOError):
             systemd.hear()
