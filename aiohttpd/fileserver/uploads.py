@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 from ..errors import ContentTooLarge, HTTPError
-from ..handlers.files.paths import decoded, folder_path, names_in, relative_folder
+from ..handlers.files.paths import base_name, decoded, folder_path, names_in, relative_folder
 from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
 from ..handlers.origins import is_same_origin
@@ -123,7 +123,7 @@ class UploadHandler(SimpleHTTPRequestHandler):
 
     async def _save_part(self, folder: OpenFile, part: "Part", filename: str, expected: int) -> tuple[str, int]:
         """Save one file of a form. Returns its name and size."""
-        name = filename.replace("\\", "/").rpartition("/")[2]  # without the client's folders, RFC 7578 section 4.2
+        name = base_name(filename)
         self._check_name(name)
         async with self._partial_file(folder, name, expected) as file:
             async for data in part:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["decoded", "folder_path", "names_in", "normal_path", "relative_folder"]
+__all__ = ["IN_SEGMENT", "base_name", "decoded", "folder_path", "names_in", "normal_path", "relative_folder"]
 
 _lone_percent = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_IN_PATH = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
+IN_SEGMENT = "!$&'()*+,;=:@~-._"  # what a segment of a path has beside letters and digits, RFC 3986 section 3.3
 
 
 def decoded(path: str) -> str:
@@ -32,12 +32,17 @@ def names_in(path: str) -> list[str]:
     return [name for name in path.split("/") if _is_name(name)]
 
 
+def base_name(filename: str) -> str:
+    """The last part of a file name of a client, which may be a path of its system (RFC 7578 section 4.2)."""
+    return filename.replace("\\", "/").rpartition("/")[2]
+
+
 def folder_path(names: Iterable[str]) -> str:
     """The path of a URL for the names of a folder.
 
     It never begins with two slashes, or with characters that browsers treat as slashes: that would name another host.
     """
-    return "".join(f"/{quote(os.fsencode(name), safe=_IN_PATH)}" for name in names) + "/"
+    return "".join(f"/{quote(os.fsencode(name), safe=IN_SEGMENT)}" for name in names) + "/"
 
 
 def normal_path(path: str) -> str:
@@ -59,7 +64,7 @@ def relative_folder(path: str) -> str:
     Args:
         path: as it was sent, without the query.
     """
-    last = quote(_lone_percent.sub("%25", path.rpartition("/")[2]), safe=_IN_PATH + "%")
+    last = quote(_lone_percent.sub("%25", path.rpartition("/")[2]), safe=IN_SEGMENT + "%")
     if not last:
         return "./"  # the path ends with a slash
     return ("./" if ":" in last else "") + last + "/"

@@ -16,6 +16,7 @@ from ...wire.conditions import Outcome, evaluate, range_applies
 from ...wire.ranges import content_range, select
 from .content import Content, FileChanged
 from .media_types import guess_type
+from .paths import base_name
 from .store import FileRequest, Policy, Representation, Store
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def attachment(name: str) -> str:
     Args:
         name: the file name; of a path, the last part is used.
     """
-    name = name.replace("\\", "/").rpartition("/")[2]
+    name = base_name(name)
     name = "".join("_" if sign < " " or sign == "\x7f" else sign for sign in name)
     if name in ("", os.curdir, os.pardir):
         return "attachment"

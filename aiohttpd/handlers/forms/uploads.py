@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar, cast
 
 from ...errors import HTTPError
 from ...wire.headers import Headers
+from ..files.paths import base_name
 
 __all__ = ["SPOOLED", "Spool", "UploadedFile"]
 
@@ -174,7 +175,7 @@ class UploadedFile:
 
         It has at most 255 bytes, is not hidden, and is not reserved on Windows. A file of this name may exist already.
         """
-        name = self.filename.replace("\\", "/").rpartition("/")[2]
+        name = base_name(self.filename)
         name = "".join("_" if sign in _SIGNS or _is_invisible(sign) else sign for sign in name)
         name = (
             _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")

@@ -29,7 +29,7 @@ from ...wire.request import Request
 from ..app import Lifespan, enter_lifespans, innermost, instant_of, lifespan_of, resolve_app
 from ..base import BaseHTTPRequestHandler
 from ..dispatch import allowed_methods
-from ..files.paths import relative_folder
+from ..files.paths import IN_SEGMENT, relative_folder
 from .errors import ErrorHandler, ErrorHandlers, answer_error, guarded
 from .functions import F, add_function, function_class, marked_methods, methods_of
 from .pattern import CONVERTERS, Converter, End, Param, Pattern, split_path
@@ -38,7 +38,6 @@ from .tree import Found, Tree
 __all__ = ["Route", "Router"]
 
 _DOT_SEGMENTS = {"", ".", ".."}
-_IN_SEGMENT = "!$&'()*+,;=:@~-._"  # RFC 3986 section 3.3
 # A path that each part of a server reads in the same way: nothing is encoded, hidden or empty.
 _is_clear = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*+)++/?+(?:\?.*)?", re.DOTALL).fullmatch
 _words = re.compile("[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]*|[a-z0-9]+|[A-Z]+").findall
@@ -510,7 +509,7 @@ def _redirect(request: Request, response: StreamWriter, location: str) -> Awaita
 
 
 def _encoded(segment: str) -> str:
-    return quote(segment.encode("utf-8", "surrogateescape"), safe=_IN_SEGMENT)
+    return quote(segment.encode("utf-8", "surrogateescape"), safe=IN_SEGMENT)
 
 
 def _written(pattern: Pattern, params: Mapping[str, Any]) -> str:
