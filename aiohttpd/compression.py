@@ -26,7 +26,7 @@ from .engine.answer import Buffer
 from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import forward_attributes, resolve_app
-from .net.sendfile import read_at
+from .net.sendfile import read_piece
 from .wire.headers import Headers
 from .wire.negotiation import accepted_codings
 from .wire.request import Request
@@ -351,15 +351,10 @@ class _ReadFile:
         self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
     ) -> None:
         """See `FileSource`."""
-        left = count
-        while left:
-            data = await read_at(self._descriptor, offset, min(left, _PIECE))
-            if not data:
-                raise EOFError(f"the file has ended at {offset} bytes, before all was sent")
+        end = offset + count
+        while offset < end:
+            data = await read_piece(self._descriptor, offset, end - offset, _PIECE, check)
             offset += len(data)
-            left -= len(data)
-            if check is not None and not left and not check():
-                raise EOFError("the file has changed while it was sent")
             passed(self._encoder.data([data], len(data), push=True))
             await self._encoder.drain()
 

@@ -19,7 +19,7 @@ from typing import cast
 from ..errors import ClientDisconnected
 from .outgoing import LEADING, Outgoing
 
-__all__ = ["FileTransfer", "file_transfer", "read_at", "read_at_once", "read_from"]
+__all__ = ["FileTransfer", "file_transfer", "read_at_once", "read_from", "read_piece"]
 
 _PIECE = 1024 * 1024  # bytes for one call of sendfile; measured by benchmarks/bench.py, workload file-1m
 _READ = 128 * 1024  # bytes that are read at a time and sent by the transport
@@ -354,15 +354,29 @@ def _changed() -> EOFError:
     return EOFError("the file has changed while it was sent")
 
 
-async def read_at(descriptor: int, offset: int, count: int) -> bytes:
-    """Read from a file: at once if the bytes are in the page cache, else in a thread.
+async def read_piece(descriptor: int, offset: int, left: int, most: int, check: Callable[[], bool] | None) -> bytes:
+    """Read the next piece of a part of a file: at once if it is in the page cache, else in a thread.
 
-    Returns:
-        The bytes; fewer than ``count`` only at the end of a regular file.
+    Args:
+        descriptor: the descriptor of the file.
+        offset: where the piece begins in the file.
+        left: bytes up to the end of the part.
+        most: bytes of the piece, at most.
+        check: called after the last piece has been read; if it returns False, the file has changed.
+
+    Raises:
+        EOFError: the file has ended, or has changed.
     """
+    count = min(left, most)
     if _in_memory(descriptor, offset + count - 1):
-        return read_from(descriptor, offset, count)
-    return await _read_in_thread(descriptor, offset, count)
+        data = read_from(descriptor, offset, count)
+    else:
+        data = await _read_in_thread(descriptor, offset, count)
+    if not data:
+        raise _ended(offset)
+    if len(data) == left and check is not None and not check():
+        raise _changed()
+    return data
 
 
 async def _read_in_thread(descriptor: int, offset: int, count: int) -> bytes:

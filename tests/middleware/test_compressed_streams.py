@@ -14,7 +14,7 @@ import aiohttpd.compression as compression
 import aiohttpd.handlers.files.tree as tree
 from aiohttpd import App, BaseHTTPRequestHandler, ClientDisconnected, Request, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.compression import compress
-from aiohttpd.net.sendfile import read_at
+from aiohttpd.net.sendfile import read_piece
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET
@@ -247,13 +247,13 @@ class TestFiles:
     async def test_a_file_that_changes_is_cut(
         self, site: Any, version: str, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def changing(descriptor: int, offset: int, count: int) -> bytes:
+        async def changing(descriptor: int, offset: int, *rest: Any) -> bytes:
             if offset > 100_000:
                 with (site.directory / "large.txt").open("r+b") as file:
                     file.truncate(120_000) if change == "truncate" else file.write(b"?")
-            return await read_at(descriptor, offset, count)
+            return await read_piece(descriptor, offset, *rest)
 
-        monkeypatch.setattr(compression, "read_at", changing)
+        monkeypatch.setattr(compression, "read_piece", changing)
         request = get("/large.txt", GZIP, version=version)
         [answer] = split(await exchange(compress(site), request, config=QUIET))
         assert answer.status == 200
@@ -289,10 +289,10 @@ async def test_a_large_file_leaves_turns_to_others(blob: Path, monkeypatch: pyte
     pieces: list[int] = []
     turns = 0
 
-    async def reading(descriptor: int, offset: int, count: int) -> bytes:
+    async def reading(descriptor: int, offset: int, left: int, most: int, check: Any) -> bytes:
         pieces.append(turns)
-        assert count <= 256 * KIB
-        return await read_at(descriptor, offset, count)
+        assert most <= 256 * KIB
+        return await read_piece(descriptor, offset, left, most, check)
 
     async def other() -> None:
         nonlocal turns
@@ -308,7 +308,7 @@ async def test_a_large_file_leaves_turns_to_others(blob: Path, monkeypatch: pyte
             response.write(BLOB[:100_000])
             await response.drain()
 
-    monkeypatch.setattr(compression, "read_at", reading)
+    monkeypatch.setattr(compression, "read_piece", reading)
     task = asyncio.create_task(other())
     answer = await one_answer(compress(doing(work)), GZIP)
     task.cancel()
@@ -325,10 +325,11 @@ async def test_a_slow_client_and_its_end(tmp_path: Path, monkeypatch: pytest.Mon
     gone = asyncio.Event()
     total = 0
 
-    async def reading(descriptor: int, offset: int, count: int) -> bytes:
+    async def reading(*arguments: Any) -> bytes:
         nonlocal total
-        total += count
-        return await read_at(descriptor, offset, count)
+        data = await read_piece(*arguments)
+        total += len(data)
+        return data
 
     async def work(response: StreamWriter) -> None:
         with path.open("rb") as file:
@@ -338,7 +339,7 @@ async def test_a_slow_client_and_its_end(tmp_path: Path, monkeypatch: pytest.Mon
                 gone.set()
                 raise
 
-    monkeypatch.setattr(compression, "read_at", reading)
+    monkeypatch.setattr(compression, "read_piece", reading)
     app = compress(doing(work, ("Content-Length", 16 * MIB)))
     async with running(app) as server, connected(server, small=True) as client:
         await client.send(get("/", GZIP))

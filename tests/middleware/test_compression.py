@@ -388,7 +388,7 @@ async def test_head_of_its_own() -> None:
 
 
 async def test_head_reads_no_file(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "read_at", None)
+    monkeypatch.setattr(compression, "read_piece", None)
 
     async def work(response: StreamWriter) -> None:
         with blob.open("rb") as file:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...engine.answer import Buffer
 from ...engine.interfaces import Encoder, FileSource, Out, ResponseHead, Sink
 from ...errors import ContractError
-from ...net.sendfile import read_at
+from ...net.sendfile import read_piece
 from ...wire.response import ResponseFields, has_no_content
 from .sender import Message, Sender
 from .unframing import Unframed
@@ -322,17 +322,13 @@ class _File:
             await self._sender.drain()
             passed(count)
             return
-        left = count
-        while left:
-            data = await read_at(self._descriptor, offset, min(left, _READ))
-            last = len(data) == left
-            if not data or (last and check is not None and not check()):
-                raise EOFError(f"the file has ended or changed at {offset} bytes, before all was sent")
+        end = offset + count
+        while offset < end:
+            data = await read_piece(self._descriptor, offset, end - offset, _READ, check)
+            offset += len(data)
             self._encoder.data([data], len(data), push=True)
             passed(len(data))
             await self._sender.drain()
-            offset += len(data)
-            left -= len(data)
 
     def close(self) -> None:
         """There is nothing to release."""
