@@ -1,7 +1,6 @@
 """Fixtures of the servers of ``aiohttpd.compat``: TLS, and a check that no thread is left."""
 
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +9,15 @@ import trustme
 
 from aiohttpd.threads import pool
 
-from ..support.waiting import BOUND
+from ..support import old_servers
 
 
 @pytest.fixture
 def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail if a thread is left after its server has been closed; idle threads must not wait for a timeout."""
     monkeypatch.setattr(pool, "_IDLE", 3600)
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(BOUND)
-        assert not thread.is_alive(), thread
+    with old_servers.no_thread_left():
+        yield
 
 
 @pytest.fixture

@@ -18,18 +18,13 @@ import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn
 
-from ..support.old_servers import HERE, Call, Handler, handler, no_thread_left, serving, text_at
+from ..support.old_servers import HERE, Call, Handler, handler, serving, text_at
 from ..support.waiting import BOUND
 
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
 MANY = 4
 REQUEST = b"GET /1 HTTP/1.1\r\nHost: test\r\n\r\n"
-
-
-@pytest.fixture(autouse=True)
-def threads_leave() -> Iterator[None]:
-    with no_thread_left():
-        yield
 
 
 class Pooled(HTTPServer):

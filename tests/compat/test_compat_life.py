@@ -18,20 +18,16 @@ import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn
 
-from ..support.old_servers import HERE, Call, Handler, handler, listens, no_thread_left, text_at
+from ..support.old_servers import HERE, Call, Handler, handler, listens, text_at
 from ..support.waiting import BOUND
 
-pytestmark = [  # the warnings of sockets that nobody has closed are right
+pytestmark = [
+    pytest.mark.usefixtures("no_thread_left"),
+    # the warnings of sockets that nobody has closed are right
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
-
-
-@pytest.fixture(autouse=True)
-def threads_leave() -> Iterator[None]:
-    with no_thread_left():
-        yield
 
 
 @pytest.fixture(autouse=True)

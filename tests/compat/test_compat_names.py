@@ -3,7 +3,6 @@
 import asyncio
 import http.server
 import socketserver
-from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler
 from typing import Any
 
@@ -14,9 +13,10 @@ from aiohttpd import compat
 from aiohttpd.compat.engine import Engine
 from aiohttpd.config import Config
 
-from ..support.old_servers import HERE, Call, Handler, no_thread_left, serving, text_at
+from ..support.old_servers import HERE, Call, Handler, serving, text_at
 from ..support.waiting import BOUND
 
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 KINDS = ["HTTPServer", "ThreadingHTTPServer", "TCPServer", "ThreadingTCPServer"]
 OURS = ("__", "aiohttpd_", "_aiohttpd_")
 
@@ -30,12 +30,6 @@ TAKEN = {
     for ours in (aiohttpd.HTTPServer, aiohttpd.SimpleHTTPRequestHandler, Engine, Config)
     for name in (*dir(ours), *getattr(ours, "__slots__", ()))
 }
-
-
-@pytest.fixture(autouse=True)
-def threads_leave() -> Iterator[None]:
-    with no_thread_left():
-        yield
 
 
 def of_theirs(name: str) -> Any:

@@ -1,7 +1,6 @@
 """Uploads that end early or meet others: nothing is left of what is not complete."""
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import os
@@ -26,29 +25,8 @@ from ..support.asking import answer_to
 from ..support.clients import MIB, chunk, connected, get, head
 from ..support.commands import started
 from ..support.loops import on_both_loops
-from ..support.uploading import CONTENT, OLD, file_part, form_of_files, post_body, put, tree, uploader
+from ..support.uploading import CONTENT, OLD, file_part, form_of_files, locked, post_body, put, tree, uploader
 from ..support.wire import finals, split
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    (root / "sub").mkdir(parents=True)
-    (root / "old").write_bytes(b"old")
-    return root
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep a folder as a worker does that is about to give a file its name."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class TestRace:
@@ -88,7 +66,7 @@ class TestRace:
         async with running(uploader(folder, overwrite=True), access_log=False) as server, connected(server) as client:
             await client.send(head("PUT", "/old", "Expect: 100-continue", "Content-Length: 1", field))
             assert (await client.answer()).status == 100
-            with held(folder):
+            with locked(folder):
                 await client.send(b"1")
                 answering = asyncio.create_task(client.answer())
                 assert not (await asyncio.wait([answering], timeout=0.1))[0]

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +20,7 @@ from aiohttpd.testing import running
 from ..support.asking import answer_to
 from ..support.clients import connected, get, head
 from ..support.programs import serve_command
+from ..support.uploading import locked
 from ..support.waiting import until
 
 
@@ -129,16 +128,6 @@ class TestRoom:
         monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), "fstatvfs": fstatvfs}))
         answer = await answer_to(folder_app(str(folder), FolderOptions(upload=True, min_free_files=keep)), data)
         assert (answer.status, (folder / "a").exists()) == (status, status == 201)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class TestLocked:

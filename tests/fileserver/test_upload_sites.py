@@ -24,14 +24,6 @@ from ..support.commands import refused, started
 from ..support.uploading import CONTENT, OLD, form_of_files, put, tree, uploader
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    (root / "sub").mkdir(parents=True)
-    (root / "old").write_bytes(b"old")
-    return root
-
-
 class TestOrigin:
     @pytest.mark.parametrize(
         ("host", "fields", "allowed"),

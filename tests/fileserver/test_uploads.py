@@ -20,14 +20,6 @@ from ..support.uploading import CONTENT, OLD, file_part, form_of_files, post_bod
 from ..support.wire import Response, finals
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    (root / "sub").mkdir(parents=True)
-    (root / "old").write_bytes(b"old")
-    return root
-
-
 class TestPut:
     async def test_created(self, folder: Path) -> None:
         response = await answer_to(uploader(folder), put("/sub/a%20b.txt?query"))

@@ -1,7 +1,6 @@
 """Files of a form that are on the disk share one descriptor, and are files of their own all the same."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import tempfile
@@ -22,6 +21,7 @@ from aiohttpd.testing import exchange, running
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body
 
+from ..support.forming import PROC, unnamed_files
 from ..support.waiting import until
 from ..support.wire import split
 
@@ -29,7 +29,7 @@ MIB = 1024 * 1024
 KIND = "multipart/form-data; boundary=XX"
 END = b"--XX--\r\n"
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted as Linux shows them")
+pytestmark = PROC
 
 
 def part_of_file(name: str, content: bytes) -> bytes:
@@ -42,21 +42,12 @@ def head_of_form(size: int) -> bytes:
     return f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {KIND}\r\nContent-Length: {size}\r\n\r\n".encode()
 
 
-def spools() -> int:
-    """How many files are open that have no name."""
-    count = 0
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the descriptor of the listing
-            count += os.readlink(f"/proc/self/fd/{name}").endswith("(deleted)")
-    return count
-
-
 @pytest.fixture
 async def before() -> Any:
     """What is open at first, and again at the end."""
-    found = spools()
+    found = unnamed_files()
     yield found
-    await until(lambda: spools() == found)
+    await until(lambda: unnamed_files() == found)
 
 
 class Whole:
@@ -99,15 +90,15 @@ async def test_the_attack(before: int) -> None:
             await writer.drain()
             writers.append(writer)
         await until(lambda: len(handlers) == 4 and all(h.rfile.taken >= len(body) for h in handlers), 30)
-        assert before + 1 <= spools() <= before + 4
+        assert before + 1 <= unnamed_files() <= before + 4
         for writer in writers:
             writer.transport.abort()
-        await until(lambda: spools() == before)
+        await until(lambda: unnamed_files() == before)
 
 
 async def test_a_form_of_a_thousand_files(before: int, tmp_path: Path) -> None:
     form, files = await form_of(*LARGE, *SMALL)
-    assert spools() == before + 1
+    assert unnamed_files() == before + 1
     assert [file.in_memory for file in files] == [True] * 16 + [False] * 980
     assert [await file.read() for file in files] == [*LARGE, *SMALL]
     for file in files[:20]:
@@ -115,7 +106,7 @@ async def test_a_form_of_a_thousand_files(before: int, tmp_path: Path) -> None:
     for number, content in enumerate([*LARGE, *SMALL][:20]):
         assert (tmp_path / f"f{number}").read_bytes() == content
     form.close()
-    await until(lambda: spools() == before)
+    await until(lambda: unnamed_files() == before)
 
 
 @pytest.fixture
@@ -139,7 +130,7 @@ async def test_each_has_its_own_position(before: int, tmp_path: Path) -> None:
     assert ((tmp_path / "two").read_bytes(), await two.read(1)) == (b"uvwxyz", b"v")  # it is where it was
     assert (await none.read(), none.in_memory, none.size) == (b"", True, 0)
     form.close()
-    await until(lambda: spools() == before)
+    await until(lambda: unnamed_files() == before)
 
 
 @pytest.mark.usefixtures("nothing_in_memory")
@@ -169,10 +160,10 @@ async def test_closing_one_leaves_the_others(before: int) -> None:
     with pytest.raises(ValueError, match="closed file"):
         await files[0].read()
     assert await files[1].read() == b"two"
-    assert spools() == before + 1
+    assert unnamed_files() == before + 1
     form.close()
     form.close()
-    await until(lambda: spools() == before)
+    await until(lambda: unnamed_files() == before)
 
 
 @pytest.mark.usefixtures("nothing_in_memory")
@@ -190,9 +181,9 @@ async def test_what_is_read_while_it_is_closed(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(Spool, "read", wait)
     tasks = [asyncio.create_task(file.read()), asyncio.create_task(file.save_to(tmp_path / "file"))]
     assert await asyncio.to_thread(begun.wait, 10)
-    closed = spools()
+    closed = unnamed_files()
     form.close()
-    await until(lambda: spools() == closed - 1)
+    await until(lambda: unnamed_files() == closed - 1)
     go_on.set()
     for task in tasks:
         with pytest.raises(ValueError, match="as long as its request"):
@@ -228,7 +219,7 @@ async def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, before: int) -> None
         Failing.room = room
         with pytest.raises(HTTPError, match="507"):
             await form_of(b"one", b"two", b"three")
-        await until(lambda: spools() == before)
+        await until(lambda: unnamed_files() == before)
     Failing.room = 11
     form, files = await form_of(b"one", b"two", b"three")
     assert [await file.read() for file in files] == [b"one", b"two", b"three"]
@@ -271,10 +262,10 @@ async def test_cancelled_in_a_write(monkeypatch: pytest.MonkeyPatch, before: int
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: spools() == before)
+    await until(lambda: unnamed_files() == before)
     go_on.set()
     assert await asyncio.to_thread(done.wait, 10)
-    await until(lambda: spools() == before)  # another thread closes it
+    await until(lambda: unnamed_files() == before)  # another thread closes it
 
 
 async def test_a_file_of_its_own(before: int) -> None:
@@ -288,7 +279,7 @@ async def test_a_file_of_its_own(before: int) -> None:
 
 
 def test_closing_without_a_loop() -> None:
-    before = spools()
+    before = unnamed_files()
 
     async def make_one() -> UploadedFile:
         file = UploadedFile("a", "text/plain", {})
@@ -297,9 +288,9 @@ def test_closing_without_a_loop() -> None:
         return file
 
     file = asyncio.run(make_one())
-    assert spools() == before + 1
+    assert unnamed_files() == before + 1
     file.close()
-    assert spools() == before
+    assert unnamed_files() == before
 
 
 @settings(max_examples=60, deadline=None)
@@ -334,7 +325,7 @@ async def test_what_a_handler_sees(before: int) -> None:
     class Taker(BaseHTTPRequestHandler):
         async def do_POST(self) -> None:
             form = await self.form()
-            assert spools() == before + 1
+            assert unnamed_files() == before + 1
             total = 0
             for _, file in form.pairs():
                 total += len(await cast(UploadedFile, file).read())
@@ -343,7 +334,7 @@ async def test_what_a_handler_sees(before: int) -> None:
     body = b"".join(part_of_file(f"f{n}", content) for n, content in enumerate([*LARGE, b"x" * MIB, *SMALL])) + END
     [answer] = split(await exchange(Taker, head_of_form(len(body)) + body, config=Config(access_log=False)))
     assert answer.body == str(17 * MIB + 2 * 980).encode()
-    await until(lambda: spools() == before)
+    await until(lambda: unnamed_files() == before)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Files of a form: where they are meanwhile, and that nothing of them stays."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import threading
@@ -21,7 +20,7 @@ from aiohttpd.testing import running
 
 from ..support.asking import answer_to
 from ..support.clients import MIB, connected
-from ..support.forming import END, PROC, Taker, Teller, form_of_size, parse, part, post_form, taker
+from ..support.forming import END, PROC, Taker, Teller, form_of_size, parse, part, post_form, taker, unnamed_files
 from ..support.loops import on_both_loops
 from ..support.waiting import until
 
@@ -38,23 +37,14 @@ async def cancelled_while(begun: threading.Event) -> None:
 # Files.
 
 
-def deleted_files() -> int:
-    """How many files are open that have no name."""
-    count = 0
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the descriptor of the listing
-            count += os.readlink(f"/proc/self/fd/{name}").endswith("(deleted)")
-    return count
-
-
 @pytest.fixture
 def nothing_stays_open() -> Iterator[int]:
-    before = deleted_files()
+    before = unnamed_files()
     yield before
     deadline = time.monotonic() + 2
-    while deleted_files() != before and time.monotonic() < deadline:  # a thread may be about to close one
+    while unnamed_files() != before and time.monotonic() < deadline:  # a thread may be about to close one
         time.sleep(0.005)
-    assert deleted_files() == before
+    assert unnamed_files() == before
 
 
 @PROC
@@ -70,7 +60,7 @@ async def test_a_file_spools_past_1_mib(more: int, nothing_stays_open: int, tmp_
         assert (await file.seek(-3, os.SEEK_END), await file.read(2)) == (MIB + more - 3, content[-3:-1])
         assert await file.seek(0) == 0
         assert await file.read(5) == content[:5]
-        seen.extend((deleted_files() - nothing_stays_open, file))
+        seen.extend((unnamed_files() - nothing_stays_open, file))
         self.send_text("ok")
 
     assert (await answer_to(taker(do_post), post_form(part("f", content, "x") + END))).body == b"ok"
@@ -116,7 +106,7 @@ async def test_all_files_together_spool_past_16_mib(nothing_stays_open: int) -> 
 
     async def do_post(self: Taker) -> None:
         form = await self.form()
-        seen.append(deleted_files() - nothing_stays_open)
+        seen.append(unnamed_files() - nothing_stays_open)
         assert [await cast(UploadedFile, file).read() for _, file in form.pairs()] == contents
         self.send_text("ok")
 
@@ -162,7 +152,7 @@ async def test_a_slow_disk_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
 async def test_files_are_deleted_after_an_exception(nothing_stays_open: int, caplog: pytest.LogCaptureFixture) -> None:
     async def do_post(self: Taker) -> None:
         await self.form()
-        assert deleted_files() == nothing_stays_open + 1
+        assert unnamed_files() == nothing_stays_open + 1
         raise KeyError("mine")
 
     body = part("a", bytes(2 * MIB), "a") + part("b", bytes(2 * MIB), "b") + END
@@ -192,10 +182,10 @@ async def test_files_are_deleted_if_the_client_goes(how: str, where: str, nothin
         await client.send(post_form(length=len(body)), body if where == "after it" else body[: 3 * MIB])
         if where == "after it":
             await begun.wait()
-        await until(lambda: deleted_files() > nothing_stays_open)
+        await until(lambda: unnamed_files() > nothing_stays_open)
         client.close() if how == "close" else client.reset()
         await ending.wait()
-        await until(lambda: deleted_files() == nothing_stays_open)
+        await until(lambda: unnamed_files() == nothing_stays_open)
 
 
 @PROC

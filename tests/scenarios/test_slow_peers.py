@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-import trustme
 
 from aiohttpd import App, BodyTimeout, ClientDisconnected, Config, HTTPServer, Request, StreamWriter, WriteBufferFull
 from aiohttpd.testing import running
@@ -47,17 +46,6 @@ BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
 def deadlines(**own: float) -> dict[str, Any]:
     """Options that let only the given deadlines expire."""
     return {f"timeout_{name}": own.get(name, FAR) for name in ("head", "handshake", "body", "write", "idle")}
-
-
-@pytest.fixture
-def tls(scheme: str, authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext] | tuple[None, None]:
-    """The contexts of server and client; None for plain HTTP."""
-    if scheme == "http":
-        return None, None
-    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
 
 
 Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import trustme
 
 from aiohttpd import (
     App,
@@ -32,17 +31,6 @@ from ..support.wire import split
 
 BOTH_SCHEMES = pytest.mark.parametrize("scheme", ["http", "https"])
 LARGE = 3 * MIB + 17
-
-
-@pytest.fixture
-def tls(scheme: str, authority: trustme.CA) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
-    """The contexts of server and client; None for plain HTTP."""
-    if scheme == "http":
-        return None, None
-    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
 
 
 Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]

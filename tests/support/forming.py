@@ -1,5 +1,6 @@
 """Forms under test: handlers that take them, and the bytes of their requests."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -14,6 +15,15 @@ from aiohttpd.wire.request import Body
 URL_ENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=XX"
 PROC = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted as Linux shows them")
+
+
+def unnamed_files() -> int:
+    """How many files are open that have no name."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing
+            count += os.readlink(f"/proc/self/fd/{name}").endswith("(deleted)")
+    return count
 
 
 class Taker(BaseHTTPRequestHandler):

@@ -6,6 +6,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+# Arguments: pytest-asyncio runs the tests that are coroutine functions.
+ASYNCIO = (
+    "-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function",
+)  # fmt: skip
+
 
 def pytest_run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(textwrap.dedent(text))

@@ -1,5 +1,8 @@
 """Uploads under test: handlers, requests with a form or a file, and what is in the folder."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +42,16 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 OLD = {"old": b"old"}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder as a worker does that is about to give a file its name."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -7,22 +7,14 @@ from aiohttpd.testing import Expectation, Faults, TestServer, WebSocketFaults
 from aiohttpd.testing.fault_site import FAULTS, TLS_FAULTS, WEBSOCKET_FAULTS
 
 from ..support.places import ROOT
-from ..support.suites import pytest_run
+from ..support.suites import ASYNCIO, pytest_run
 
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 
 
 def test_examples(tmp_path: Path) -> None:
     text = "\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-    loop = (
-        "-p",
-        "pytest_asyncio.plugin",
-        "-o",
-        "asyncio_mode=auto",
-        "-o",
-        "asyncio_default_fixture_loop_scope=function",
-    )
-    done = pytest_run(tmp_path, text, *loop)
+    done = pytest_run(tmp_path, text, *ASYNCIO)
     assert f"{text.count('def test_')} passed" in done.stdout, done.stdout
 
 

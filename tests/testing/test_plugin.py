@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support.suites import pytest_run
+from ..support.suites import ASYNCIO, pytest_run
 
 PLAIN = """
 import urllib.request
@@ -52,16 +52,7 @@ def test_pytest_asyncio(tmp_path: Path) -> None:
             assert (await client.get(httpd.url)).text == "hello"
         assert len(await httpd.arrived(1)) == 1
     """
-    done = pytest_run(
-        tmp_path,
-        text,
-        "-p",
-        "pytest_asyncio.plugin",
-        "-o",
-        "asyncio_mode=auto",
-        "-o",
-        "asyncio_default_fixture_loop_scope=function",
-    )
+    done = pytest_run(tmp_path, text, *ASYNCIO)
     assert "1 passed" in done.stdout, done.stdout
 
 

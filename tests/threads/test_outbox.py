@@ -11,8 +11,6 @@ from typing import Any, cast
 import pytest
 
 from aiohttpd import ClientDisconnected, Config
-from aiohttpd.threads import body as incoming
-from aiohttpd.threads import outbox
 from aiohttpd.threads.call import Threads
 from aiohttpd.threads.outbox import Outbox
 from aiohttpd.threads.spools import Spools
@@ -41,15 +39,6 @@ def start() -> Iterator[Start]:
 
 
 # From a thread to the loop.
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is 1 MiB, 64 MiB or 256 KiB is a thousand times smaller."""
-    for module in (outbox, incoming):
-        monkeypatch.setattr(module, "_MEMORY", 1000)
-        monkeypatch.setattr(module, "_SPOOLED", 4000)
-        monkeypatch.setattr(module, "_PIECE", 700)
 
 
 class Waker:

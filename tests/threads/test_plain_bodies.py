@@ -11,22 +11,11 @@ import pytest
 
 from aiohttpd import BaseHTTPRequestHandler
 from aiohttpd.testing import running
-from aiohttpd.threads import body as incoming
-from aiohttpd.threads import outbox
 
 from ..support.clients import MIB, Client, chunk, connected, framed, head, post
 from ..support.waiting import BOUND, until
 
 # From a thread to the loop.
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is 1 MiB, 64 MiB or 256 KiB is a thousand times smaller."""
-    for module in (outbox, incoming):
-        monkeypatch.setattr(module, "_MEMORY", 1000)
-        monkeypatch.setattr(module, "_SPOOLED", 4000)
-        monkeypatch.setattr(module, "_PIECE", 700)
 
 
 # From the loop to a thread.
