@@ -1,11 +1,10 @@
 """HTTPServer: serves an App in one process, inside any asyncio program.
 
-Owns start and stop: listening sockets, lifespan, draining. It installs no signal handlers, no logging handlers and
-no event loop policy. It never looks up the name of a client or of the machine.
+Owns start and stop: listening sockets, and the lifespan. How connections end is in `shutdown`. It installs no signal
+handlers, no logging handlers and no event loop policy. It never looks up the name of a client or of the machine.
 """
 
 import asyncio
-import contextlib
 import contextvars
 import socket
 import ssl as ssl_module
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..asgi.host import hosted
 from ..config import Config
 from ..config.hosts import is_loopback
-from ..engine.connection import ConnectionState, HTTPConnection
+from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext
-from ..engine.error_log import error_logger, log_error
-from ..engine.handler_task import cancel_task
+from ..engine.error_log import log_error
 from ..engine.handshake import tls_options
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, resolve_app
@@ -29,6 +27,7 @@ from ..wire.request import Address, Request
 from .acceptor import Acceptor
 from .layers import connection_factory, make_context
 from .metrics import Metrics, Snapshot
+from .shutdown import CANCELLED, Shutdown
 from .status import Snapshots
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["HTTPServer", "Lifespan"]
 
 T = TypeVar("T")
-
-_CANCELLED = 1.0  # seconds for handlers, and for the lifespan, to end after their cancellation
 
 
 class HTTPServer:
@@ -114,17 +111,12 @@ class HTTPServer:
         self._context: ServerContext | None = None
         self.acceptor: Acceptor | None = None
         self.replaced = False
-        self._last = True  # no other process accepts from the sockets
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
         self._drained = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
+        self._shutdown: Shutdown | None = None  # and the task of it
         self._closer: asyncio.Task[None] | None = None
-        # While it stops: points of the loop's time, and durations in seconds.
-        self._accepts_until = 0.0
-        self._grace_ends = 0.0
-        self._grace = 0.0
-        self._idle_grace = 0.0
         self._processes: ProcessPool | None = None
 
     # Its addresses and its state.
@@ -415,23 +407,26 @@ class HTTPServer:
         if self._context is None or self._stopped is None or self._stopped.done():
             return
         loop = asyncio.get_running_loop()
-        if self._closer is None:
-            self.replaced, self._last = replaced, last
+        if self._shutdown is None:
+            assert self.acceptor is not None
+            self.replaced = replaced
             self.shutting_down.set()
-            self._grace = self.config.timeout_grace if grace is None else grace
-            self._idle_grace = self.config.timeout_drain_idle if idle is None else idle
-            delay = self.config.shutdown_delay if delay is None else delay
-            self._accepts_until = loop.time() + (0 if grace == 0 else delay)
-            self._grace_ends = self._accepts_until + self._grace
-            self._closer = loop.create_task(self._shut_down(self._context, self._stopped))
+            config = self.config
+            delay = config.shutdown_delay if delay is None else delay
+            self._shutdown = Shutdown(
+                self._context,
+                self.acceptor,
+                grace=config.timeout_grace if grace is None else grace,
+                idle=config.timeout_drain_idle if idle is None else idle,
+                delay=0 if grace == 0 else delay,
+                last=last,
+            )
+            self._closer = loop.create_task(self._shut_down(self._shutdown, self._stopped))
         elif grace is not None:
-            self._grace = grace
-            self._grace_ends = min(self._grace_ends, loop.time() + grace)
-            self._accepts_until = min(self._accepts_until, self._grace_ends)
-            self._close_idle_after(self._context, self._idle_grace if idle is None else idle)
-            self._context.registry.changed.set()
+            self._shutdown.shorten(grace, idle)
             if not grace and self._life is not None:  # after the handlers have been cancelled and their time is over
-                loop.call_later((1 if self._drained.is_set() else 3) * _CANCELLED, self._life.cancel)
+                loop.call_later((1 if self._drained.is_set() else 3) * CANCELLED, self._life.cancel)
+        assert self._closer is not None
         await asyncio.shield(self._closer)
 
     def handle_error(self, error: BaseException, request: Request) -> None:
@@ -445,22 +440,11 @@ class HTTPServer:
         """
         log_error(error, request)
 
-    # The steps of a shutdown.
+    # The end, and the lifespan.
 
-    async def _shut_down(self, context: ServerContext, stopped: asyncio.Future[None]) -> None:
-        context.drain()
-        while (left := self._accepts_until - context.loop.time()) > 0:
-            await self._change(context, left)
-        assert self.acceptor is not None
+    async def _shut_down(self, shutdown: Shutdown, stopped: asyncio.Future[None]) -> None:
         assert self._life is not None
-        await self.acceptor.end(last=self._last)
-        self._close_idle_after(context, self._idle_grace)
-        await self._emptied(context)
-        if context.registry.in_use:
-            await self._cancel(context)
-        for protocol in tuple(context.registry.turned_away):
-            protocol.close()
-        context.close()
+        await shutdown.run()
         if self._processes is not None:
             self._processes.close()
         self._drained.set()
@@ -477,70 +461,6 @@ class HTTPServer:
             begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
             await self._drained.wait()
 
-    async def _cancel(self, context: ServerContext) -> None:
-        """The grace is over: cancel the handlers, then abort the connections of those that do not end."""
-        if self._grace:  # with 0 a cancellation is what the caller wants, and no news
-            for connection in context.registry.connections:
-                if connection.handler is not None:
-                    line = connection.handler.request.requestline
-                    error_logger.warning("'%s' is cancelled: it has not ended within %g s", line, self._grace)
-            for task in context.registry.background:
-                error_logger.warning("%s is cancelled: it has not ended within %g s", task.get_name(), self._grace)
-        context.begin_cancelling()
-        for task in context.registry.orphans:
-            cancel_task(task)
-        for task in context.registry.background:
-            task.cancel()
-        for handshake in tuple(context.registry.handshakes):
-            handshake.abort()
-        for connection in tuple(context.registry.connections):
-            connection.cancel()
-        for aborted in (False, True):
-            self._grace_ends = asyncio.get_running_loop().time() + _CANCELLED
-            if await self._emptied(context) or aborted:
-                return
-            for connection in tuple(context.registry.connections):
-                connection.abort()
-
-    def _close_idle_after(self, context: ServerContext, seconds: float) -> None:
-        """Close idle connections after some seconds, at the end of the grace at the latest.
-
-        New ones have sent nothing yet. No client repeats a request that has failed on such a one.
-        """
-        loop = asyncio.get_running_loop()
-        left = max(0, self._grace_ends - loop.time())
-        loop.call_later(min(seconds, left), _close_idle, context)
-        loop.call_later(min(max(seconds, self.config.timeout_drain_idle), left), _close_new, context)
-
-    async def _emptied(self, context: ServerContext) -> bool:
-        """Wait until nothing is open; return False if the grace ends before."""
-        loop = asyncio.get_running_loop()
-        while context.registry.in_use:
-            left = self._grace_ends - loop.time()
-            if left <= 0:
-                return False
-            await self._change(context, left)
-        return True
-
-    async def _change(self, context: ServerContext, seconds: float) -> None:
-        """Wait until connections, handlers or deadlines change, for some seconds at most."""
-        context.registry.changed.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(context.registry.changed.wait(), seconds)
-
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
-
-
-def _close_idle(context: ServerContext) -> None:
-    for connection in cast(tuple[HTTPConnection, ...], tuple(context.registry.connections)):
-        if connection.state is not ConnectionState.NEW:
-            connection.close_if_idle()
-
-
-def _close_new(context: ServerContext) -> None:
-    for handshake in tuple(context.registry.handshakes):
-        handshake.abort()
-    for connection in tuple(context.registry.connections):
-        connection.close_if_idle()
