@@ -345,14 +345,12 @@ class HTTPServer:
             raise RuntimeError("the server is not running")
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
-        options = tls_options(self.config) if ssl is not None else {}
-        if ssl is not None:
-            half_closable(ssl)
+        options = {} if ssl is None else {"ssl": half_closable(ssl), **tls_options(self.config)}
         connection = HTTPConnection(self._context)  # with TLS, uvloop returns another protocol
         if client_address is not None:
             connection.client_address = client_address  # before the first request can arrive
         connection.secured = secured
-        await loop.connect_accepted_socket(lambda: connection, sock, ssl=ssl, **options)
+        await loop.connect_accepted_socket(lambda: connection, sock, **options)
         return connection
 
     def serve_transport(self, transport: asyncio.Transport) -> HTTPConnection:

@@ -205,18 +205,29 @@ class RelayWriter(EncoderWrapper):
             self._framing = LENGTH
             self._length = cast(int, facts.length)
             return [facts.text]  # what follows would do the same
-        head = facts.text
         if 100 <= facts.status < 200:
-            return self._take_interim(facts, _without_framing(head))
-        request = self.request
+            return self._take_interim(facts)
         self._response.relayed(facts.status, 0)
-        close = facts.closes
-        if facts.chunked and (request.http10 or facts.length is not None):
-            # RFC 9112 sections 6.1 and 6.2. For an HTTP/1.0 client the chunks are decoded.
-            head = _without(head, b"transfer-encoding" if request.http10 else b"content-length")
-        if facts.chunked and request.http10:
+        head, closes = self._frame(facts)
+        if closes or self.close_connection or not self._sink.persists:
+            self.close_connection = True
+            said = b"close" in facts.connection or (facts.http10 and not facts.connection)
+            if not (said or self.tunnelled):
+                head = _closing(head)  # RFC 9112 section 9.6
+        return [head]
+
+    def _frame(self, facts: _Head) -> tuple[bytes, bool]:
+        """Set the framing of a response that is not usual.
+
+        Returns:
+            The head without fields that contradict the framing, and whether the connection is closed after it.
+        """
+        request, head, closes = self.request, facts.text, facts.closes
+        # RFC 9112 sections 6.1 and 6.2.
+        if facts.chunked and request.http10:  # the chunks are decoded
+            head, closes = _without_framing(head), True
+        elif facts.chunked and facts.length is not None:
             head = _without(head, b"content-length")
-            close = True
         if request.method == "CONNECT" and facts.status < 300:
             head = _without_framing(head)
             self._open_tunnel()
@@ -226,7 +237,7 @@ class RelayWriter(EncoderWrapper):
             if facts.status == 204:
                 head = _without_framing(head)
                 # The handler has announced content, which 204 cannot have: what it writes next may be content.
-                close = close or facts.chunked or bool(facts.length)
+                closes = closes or facts.chunked or bool(facts.length)
         elif facts.chunked:
             self._framing = MANUAL
             self._checker = self._sink.check_chunks()
@@ -235,16 +246,12 @@ class RelayWriter(EncoderWrapper):
             self._length = facts.length
         else:
             self._framing = CLOSE
-            close = True
-        if close or self.close_connection or not self._sink.persists:
-            self.close_connection = True
-            said = b"close" in facts.connection or (facts.http10 and not facts.connection)
-            if not (said or self.tunnelled):
-                head = _closing(head)  # RFC 9112 section 9.6
-        return [head]
+            closes = True
+        return head, closes
 
-    def _take_interim(self, facts: _Head, head: bytes) -> list[bytes]:
+    def _take_interim(self, facts: _Head) -> list[bytes]:
         """Handle an interim head, RFC 9110 section 15.2: 100 is sent only if the client waits for it; 101 is final."""
+        head = _without_framing(facts.text)
         if facts.status == 100:
             return [head] if self._sink.continued() else []
         if facts.status == 101:
