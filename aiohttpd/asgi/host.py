@@ -17,7 +17,7 @@ from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError, WireError
 from ..wire.request import Request
-from .http import Exchange
+from .http import HTTPExchange
 from .lifespan import Mode, lifespan
 from .scope import Scopes
 from .websocket import WebSocketExchange, wants_websocket
@@ -83,7 +83,7 @@ class Host:
         if request.framing.upgrade is not None and wants_websocket(request) and can_websocket():
             await self._serve_websocket(request, response)
             return
-        exchange = Exchange(request, response)
+        exchange = HTTPExchange(request, response)
         try:
             await self._application(self._scopes.http(request, response), exchange.receive, exchange.send)
         except BaseException as error:
@@ -135,7 +135,7 @@ def checked_root(path: str) -> str:
     return path.rstrip("/")
 
 
-def _fail(error: BaseException, exchange: Exchange, response: StreamWriter) -> None:
+def _fail(error: BaseException, exchange: HTTPExchange, response: StreamWriter) -> None:
     """An application has raised."""
     if exchange.complete or response.state is ResponseState.DONE:
         # The response is complete, so the error is only logged.
@@ -150,7 +150,7 @@ def _fail(error: BaseException, exchange: Exchange, response: StreamWriter) -> N
     raise error
 
 
-def _return_early(exchange: Exchange, response: StreamWriter) -> None:
+def _return_early(exchange: HTTPExchange, response: StreamWriter) -> None:
     """An application has returned before its last message."""
     if response.state is ResponseState.DONE:
         return

@@ -1,4 +1,4 @@
-"""Exchange: ``receive`` and ``send`` of one HTTP request of an ASGI application.
+"""HTTPExchange: ``receive`` and ``send`` of one HTTP request of an ASGI application.
 
 Owns the messages ``http.*``, their order, and ``http.disconnect``. `engine.response` has framing, limits and
 back-pressure; if an application breaks a rule, ``send`` raises an exception.
@@ -17,7 +17,7 @@ from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
-__all__ = ["Exchange", "field_lines"]
+__all__ = ["HTTPExchange", "field_lines"]
 
 Message = dict[str, Any]
 
@@ -86,7 +86,7 @@ def _remember(known: dict[tuple[bytes, bytes], Any], field: tuple[bytes, bytes],
     known[field] = made
 
 
-class Exchange:
+class HTTPExchange:
     """The ``receive`` and ``send`` of one request.
 
     Attributes:
@@ -192,7 +192,7 @@ class Exchange:
         if kind == _BODY:
             await self._write(message)
         else:
-            await _others.get(kind, Exchange._refuse)(self, message)
+            await _others.get(kind, HTTPExchange._refuse)(self, message)
 
     # Internals.
 
@@ -352,11 +352,11 @@ class Exchange:
         raise ContractError(f"{message['type']!r} was sent where {due} is due")
 
 
-_others: dict[str, Callable[[Exchange, Message], Any]] = {
-    "http.response.early_hint": Exchange._hint,
-    "http.response.pathsend": Exchange._send_path,
-    "http.response.trailers": Exchange._take_trailers,
-    "http.response.zerocopysend": Exchange._send_descriptor,
+_others: dict[str, Callable[[HTTPExchange, Message], Any]] = {
+    "http.response.early_hint": HTTPExchange._hint,
+    "http.response.pathsend": HTTPExchange._send_path,
+    "http.response.trailers": HTTPExchange._take_trailers,
+    "http.response.zerocopysend": HTTPExchange._send_descriptor,
 }
 
 

@@ -13,7 +13,7 @@ from ..engine.error_body import error_fields
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ConnectionClosed, ContractError
 from ..wire.request import Request
-from .http import Exchange, Message
+from .http import HTTPExchange, Message
 
 if TYPE_CHECKING:
     from ..handlers.websocket.handshake import Handshake
@@ -47,7 +47,7 @@ class WebSocketExchange:
         self._response = response
         self._handshake = handshake
         self._socket: WebSocket | None = None  # set when the application has accepted it
-        self._denial: Exchange | None = None  # takes a denial response
+        self._denial: HTTPExchange | None = None  # takes a denial response
         self._denied = False  # a denial response has begun
         self._answered = asyncio.Event()
         self._connected = False  # the application has received websocket.connect
@@ -143,7 +143,7 @@ class WebSocketExchange:
         if self._denial is None:
             if self._denied:
                 raise ContractError(f"{kind!r} was sent after websocket.close")
-            self._denial = Exchange(self._request, self._response)
+            self._denial = HTTPExchange(self._request, self._response)
             self._response.close_connection = True
         await self._denial.send({**message, "type": kind.removeprefix("websocket.")})
         self._denied = True

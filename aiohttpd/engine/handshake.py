@@ -1,4 +1,4 @@
-"""Handshake: the protocol of a connection during its TLS handshake.
+"""TLSHandshake: the protocol of a connection during its TLS handshake.
 
 Event loops can serve TLS themselves, but do not show the handshakes. Here each handshake is in the registry, so a
 server that stops can wait for it, and each connection can get another TLS context, so certificates can be reloaded.
@@ -17,14 +17,14 @@ from ..net.tls_half_close import half_closable, hold_end
 from ..net.transport import peer_of
 from .context import ServerContext
 
-__all__ = ["Handshake", "pass_to_tls", "tls_options"]
+__all__ = ["TLSHandshake", "pass_to_tls", "tls_options"]
 
 # The loop's timeout for the end of TLS, in seconds. It is so long that it has no effect: a connection has its own
 # deadlines for its end, which distinguish a slow peer from one that does not read.
 _SHUTDOWN = 24 * 60 * 60.0
 
 
-class Handshake(asyncio.Protocol):
+class TLSHandshake(asyncio.Protocol):
     """The protocol of a TCP connection until its TLS handshake is complete.
 
     Args:

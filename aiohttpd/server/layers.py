@@ -16,7 +16,7 @@ from ..config import Config
 from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext
 from ..engine.error_log import ErrorReporter
-from ..engine.handshake import Handshake
+from ..engine.handshake import TLSHandshake
 from ..engine.interfaces import AccessLogger, App, ServedApp
 from ..engine.overload import ProtocolFactory, limit_connections, limit_in_flight
 from ..engine.recorder import Recorder
@@ -117,9 +117,9 @@ def connection_factory(context: ServerContext, tls_context: Callable[[], SSLCont
     if tls_context() is None:
         return connection
 
-    def handshake() -> Handshake:
+    def handshake() -> TLSHandshake:
         current = tls_context()
         assert current is not None
-        return Handshake(context, current, connection)
+        return TLSHandshake(context, current, connection)
 
     return limit_connections(handshake, context, silent=True, handshakes=True)

@@ -18,7 +18,7 @@ from ..wire.response import LAST_CHUNK
 from .call import threads_of
 from .spools import Spools
 
-__all__ = ["Content", "SpooledBody", "Owner", "Read", "Source", "gather"]
+__all__ = ["MemoryBody", "SpooledBody", "Owner", "Read", "StreamedBody", "gather"]
 
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes of a body that are kept in memory
@@ -53,11 +53,11 @@ class SpooledBody:
         """Make the file that the thread reads."""
         if self.file is None and self.rest is None:
             return io.BufferedReader(io.BytesIO(self.content))  # it has peek()
-        return io.BufferedReader(Source(self.content, self, loop), _PIECE)
+        return io.BufferedReader(StreamedBody(self.content, self, loop), _PIECE)
 
     def open_for(
         self, owner: "Owner", loop: asyncio.AbstractEventLoop, before: bytes, *, ends: bool
-    ) -> "tuple[Content | Source, Content | io.BufferedReader]":
+    ) -> "tuple[MemoryBody | StreamedBody, MemoryBody | io.BufferedReader]":
         """Make the file that the thread reads, and the object in it that can be switched to a socket.
 
         Args:
@@ -69,10 +69,10 @@ class SpooledBody:
         content = before + self.content if before else self.content
         small = self.file is None and self.rest is None
         if small and ends:
-            made = Content(content)
+            made = MemoryBody(content)
             made.owner = owner
             return made, made
-        source = Source(content, self, loop, owner)
+        source = StreamedBody(content, self, loop, owner)
         return source, io.BufferedReader(source, io.DEFAULT_BUFFER_SIZE if small else _PIECE)
 
     def close(self) -> None:
@@ -201,7 +201,7 @@ class Owner(Protocol):
         """Make a real socket, and switch the files to it."""
 
 
-class Content(io.BytesIO):
+class MemoryBody(io.BytesIO):
     """A whole body in memory; it can be switched to a socket."""
 
     owner: Owner
@@ -232,7 +232,7 @@ class Content(io.BytesIO):
             setattr(self, name, getattr(file, name))
 
 
-class Source(io.RawIOBase):
+class StreamedBody(io.RawIOBase):
     """Reads the content, then the file, then the rest, then what follows the body; it can be switched to a socket."""
 
     mode = "rb"  # as socket.SocketIO has it

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ClientDisconnected
 from ..wire.request import Request
-from .body import Content, Source, SpooledBody
+from .body import MemoryBody, SpooledBody, StreamedBody
 from .outbox import Outbox
 from .relay import RelayWriter
 from .tunnel import Tunnel
@@ -55,13 +55,13 @@ class Exchange:
         self._incoming = incoming
         self._loop = loop
         self._tunnel: Tunnel | None = None
-        self._source: Content | Source | None = None
-        self._rfile: Content | io.BufferedReader | None = None
+        self._source: MemoryBody | StreamedBody | None = None
+        self._rfile: MemoryBody | io.BufferedReader | None = None
         self._process = _process
 
     # In the thread.
 
-    def open(self, *, with_head: bool, ends: bool = True) -> Content | io.BufferedReader:
+    def open(self, *, with_head: bool, ends: bool = True) -> MemoryBody | io.BufferedReader:
         """Make the file that the handler reads. It ends with the body, or with the connection (Upgrade).
 
         Args:

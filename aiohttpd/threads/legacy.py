@@ -23,7 +23,7 @@ from .instances import Factory, Kind, served
 from .outbox import Outbox
 from .pool import Workers
 from .relay import RelayWriter
-from .session import Session
+from .session import HandlerSession
 
 __all__ = ["HandlerApp", "blocking"]
 
@@ -64,7 +64,7 @@ class HandlerApp:
         self._logs_itself = not (logs and kind.parses_as_usual and kind.logs_as_usual)
         # An override may refuse before the body comes, so it is asked first, in the thread.
         self._asks = not kind.keeps("handle_expect_100")
-        self._sessions: dict[Any, Session] = {}
+        self._sessions: dict[Any, HandlerSession] = {}
         self._explained_tls = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -124,11 +124,11 @@ class HandlerApp:
             call, writer.deliver, writer.writable, name=request.requestline, workers=self._workers
         )
 
-    def _session(self, request: Request) -> Session:
+    def _session(self, request: Request) -> HandlerSession:
         peer = request.peer
         session = self._sessions.get(peer)
         if session is None:
-            session = Session(
+            session = HandlerSession(
                 request, self._finish, self._workers, lambda: self._sessions.pop(peer, None), by_lines=self._by_lines
             )
             self._sessions[peer] = session

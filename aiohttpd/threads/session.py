@@ -1,4 +1,4 @@
-"""Session: one handler of ``http.server`` for all requests of a connection.
+"""HandlerSession: one handler of ``http.server`` for all requests of a connection.
 
 It is used for classes that override ``setup``, ``handle`` or another method for connections. The handler has a thread
 as long as the connection lasts. Its requests are parsed and checked before it reads them, and its answers before they
@@ -20,12 +20,12 @@ from .fake_socket import FakeSocket
 from .outbox import Outbox
 from .pool import Workers
 
-__all__ = ["Session"]
+__all__ = ["HandlerSession"]
 
 _REQUEST_LINE = 65537  # bytes of a request line that http.server reads, at most
 
 
-class Session:
+class HandlerSession:
     """A connection and its handler.
 
     Args:

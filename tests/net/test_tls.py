@@ -20,7 +20,7 @@ import trustme
 
 from aiohttpd import HTTPServer, Request, StreamWriter
 from aiohttpd.engine.connection import HTTPConnection
-from aiohttpd.engine.handshake import Handshake
+from aiohttpd.engine.handshake import TLSHandshake
 from aiohttpd.errors import TLSError
 from aiohttpd.net.tls import Certificates
 from aiohttpd.testing import running
@@ -357,7 +357,7 @@ class Greeted(asyncio.Protocol):
     def __init__(self, server: HTTPServer, context: ssl.SSLContext) -> None:
         assert server._context is not None
         self.context = server._context
-        self.handshake = Handshake(self.context, context, lambda: HTTPConnection(self.context))
+        self.handshake = TLSHandshake(self.context, context, lambda: HTTPConnection(self.context))
         self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -15,7 +15,7 @@ from ...errors import ContractError
 from ...net.sendfile import read_piece
 from ...wire.response import ResponseFields, has_no_content
 from .sender import Message, Sender
-from .unframing import Unframed
+from .unframing import Unframer
 
 __all__ = ["ASGIEncoder", "HandshakeEncoder", "Offers"]
 
@@ -73,7 +73,7 @@ class ASGIEncoder:
         self._announced = False  # trailers are, by the head
         self._trailers: list[bytes] = []
         self._ended = False  # the last message of the content has been given
-        self._unframed: Unframed | None = None  # takes apart what a handler of http.server has framed
+        self._unframed: Unframer | None = None  # takes apart what a handler of http.server has framed
         # Of messages that are made in a thread: their content goes by way of the outbox, a byte for each message before
         # it, and what else is in them by this queue.
         self._out: Out | None = None
@@ -150,7 +150,7 @@ class ASGIEncoder:
             ContractError: it leads to another protocol.
         """
         if self._unframed is None:
-            self._unframed = Unframed(self._sink.check_chunks)
+            self._unframed = Unframer(self._sink.check_chunks)
         unframed = self._unframed
         content = unframed.take(parts)
         if unframed.status == 101:

@@ -1,4 +1,4 @@
-"""Unframed: the answer of a handler of ``http.server``, taken apart again.
+"""Unframer: the answer of a handler of ``http.server``, taken apart again.
 
 Owns the step back from bytes of HTTP/1.1 to status, fields and content. `threads.relay` has checked these bytes: a head
 comes in one piece, its lines match the grammar, and chunks are chunks.
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from ...engine.answer import check_chunks
 from ...wire.body import ChunkedDecoder
 
-__all__ = ["Unframed"]
+__all__ = ["Unframer"]
 
 
-class Unframed:
+class Unframer:
     """One answer.
 
     Args:
