@@ -38,54 +38,54 @@ def answer_failure(
         if not (response.is_ours(error) or (isinstance(error, ClientDisconnected) and response.is_closing())):
             response.report(error)
         return
-    upgraded = response.state is ResponseState.UPGRADED
-    if isinstance(error, ClientDisconnected) and (
-        response.is_closing() or upgraded or response.request.method == "HEAD"
-    ):
-        if not upgraded and (response.replaceable() or response.is_closing()):
-            return
-        response.finish()  # to HEAD: the head is complete, and there is no content
+    if isinstance(error, ClientDisconnected) and _ended_by_client(response):
         return
-    if isinstance(error, asyncio.CancelledError) and response.is_ours(error):
-        if response.cancelled is Cause.DISCONNECT:
-            if not response.replaceable():
-                response.abort()
-            return
-        overdue = response.cancelled is Cause.DEADLINE
-        if overdue:
-            response.report(_overdue(error))
-        error = HTTPError(503, None, "the request took too long" if overdue else "the server is shutting down")
-    elif not isinstance(error, HTTPError):
-        response.report(error)
-        if response.request.peer.config.debug and response.replaceable() and send_traceback(error, response):
-            response.finish()
-            return
-        error = HTTPError(500)
-    if not response.replaceable():
-        response.abort()
+    meant = _error_for(error, response)
+    if meant is None:
         return
-    try:
-        _answer(error, response, error_body, more)
-    except Exception as second:  # a malformed reason or field, or the client has disconnected
-        response.report(second)
-        _answer_or_abort(HTTPError(500), response, error_body, more)
-
-
-def _answer_or_abort(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
-    """Send an error response if it is still possible; in any case the response ends."""
-    if response.replaceable():
+    # The second one is answered if the first has a malformed reason or field, for example.
+    for answered in (meant, HTTPError(500)):
+        if not response.replaceable():
+            break
         try:
-            _answer(error, response, error_body, more)
-        except Exception as third:  # an encoder that always fails
-            response.report(third)
+            _answer(answered, response, error_body, more)
+        except Exception as second:
+            response.report(second)
         else:
             return
     response.abort()
 
 
-def _overdue(error: BaseException) -> TimeoutError:
-    """The exception that is logged for ``timeout_handler``. Its traceback shows what the handler was waiting for."""
-    return TimeoutError("no answer was begun within timeout_handler").with_traceback(error.__traceback__)
+def _ended_by_client(response: ResponseWriter) -> bool:
+    """After a `ClientDisconnected`: end the response if it is the client of this connection that has disconnected."""
+    upgraded = response.state is ResponseState.UPGRADED
+    if not (response.is_closing() or upgraded or response.request.method == "HEAD"):
+        return False
+    if upgraded or not (response.replaceable() or response.is_closing()):
+        response.finish()  # to HEAD: the head is complete, and there is no content
+    return True
+
+
+def _error_for(error: BaseException, response: ResponseWriter) -> HTTPError | None:
+    """The error that is answered for an exception, which is logged if it is unexpected; None if nothing is answered."""
+    if isinstance(error, HTTPError):
+        return error
+    if isinstance(error, asyncio.CancelledError) and response.is_ours(error):
+        if response.cancelled is Cause.DISCONNECT:
+            if not response.replaceable():
+                response.abort()
+            return None
+        if response.cancelled is Cause.DEADLINE:
+            # The traceback shows what the handler was waiting for.
+            overdue = TimeoutError("no answer was begun within timeout_handler")
+            response.report(overdue.with_traceback(error.__traceback__))
+            return HTTPError(503, None, "the request took too long")
+        return HTTPError(503, None, "the server is shutting down")
+    response.report(error)
+    if response.request.peer.config.debug and response.replaceable() and send_traceback(error, response):
+        response.finish()
+        return None
+    return HTTPError(500)
 
 
 def _answer(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
