@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..wire.request import Request
 
-__all__ = ["comes_from", "is_same_origin"]
+__all__ = ["comes_from", "is_preflight", "is_same_origin"]
 
 
 def comes_from(request: Request, allowed: Container[str]) -> bool:
@@ -22,6 +22,11 @@ def comes_from(request: Request, allowed: Container[str]) -> bool:
     return "*" in allowed or all(
         origin in allowed or is_same_origin(request, origin) for origin in request.headers.get_all("Origin") or ()
     )
+
+
+def is_preflight(request: Request) -> bool:
+    """Whether a browser asks if a page of another origin may send some request (CORS). It sends no credentials."""
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 
 def is_same_origin(request: Request, origin: str) -> bool:

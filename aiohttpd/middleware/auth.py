@@ -17,6 +17,7 @@ from ..engine.interfaces import App, ResponseHead
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..handlers.app import forward_attributes, resolve_app
+from ..handlers.origins import is_preflight
 from ..wire.headers import OWS, is_field_value
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -56,13 +57,9 @@ class _BasicAuth:
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         _, credentials, preflight = self._arguments
-        if not (preflight and _is_preflight(request)) and not is_authorized(request, credentials):
+        if not (preflight and is_preflight(request)) and not is_authorized(request, credentials):
             raise challenge()
         return await self._inner(request, response)
-
-
-def _is_preflight(request: Request) -> bool:
-    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 
 def check_credentials(credentials: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..engine.interfaces import App, ResponseHead
 from ..errors import HTTPError
+from ..handlers.origins import is_preflight
 from ..wire.headers import is_token, list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -85,7 +86,7 @@ class CORS(Layer):
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         origin = request.headers.peek("origin")
-        if origin is not None and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        if origin is not None and is_preflight(request):
             return self._answer_preflight(request, response, origin)
         allowed = "*" if self._any else origin if origin is not None and self._allows(origin) else None
 
