@@ -17,7 +17,7 @@ from ..net.tls_half_close import half_closable, hold_end
 from ..net.transport import peer_of
 from .context import ServerContext
 
-__all__ = ["TLSHandshake", "pass_to_tls", "tls_options"]
+__all__ = ["TLSHandshake", "begin_tls", "tls_options"]
 
 # The loop's timeout for the end of TLS, in seconds. It is so long that it has no effect: a connection has its own
 # deadlines for its end, which distinguish a slow peer from one that does not read.
@@ -41,9 +41,9 @@ class TLSHandshake(asyncio.Protocol):
         self._context = context
         self._tls = half_closable(tls)
         self._make = make
-        # Bytes that arrive here: encrypted ones before start_tls() has set its own protocol, and decrypted ones
-        # after the handshake until start_tls() returns.
-        self._received: list[bytes] = []
+        # Bytes that arrive here: encrypted ones before TLS is on the transport, and decrypted ones after the handshake
+        # until the protocol of HTTP is.
+        self._received = b""
         self._eof = False
         self._lost = False
         self._task: asyncio.Task[None] | None = None
@@ -54,11 +54,11 @@ class TLSHandshake(asyncio.Protocol):
         self._context.registry.handshakes.add(self)
         loop = self._context.loop
         # Not by loop.create_task: with an eager task factory the task would run at once, in the wrong order.
-        self._task = asyncio.Task(self._shake_hands(loop), loop=loop)
+        self._task = asyncio.Task(self._shake_hands(), loop=loop)
 
     def data_received(self, data: bytes) -> None:
         """Keep bytes that arrive before TLS or HTTP has its protocol on the transport."""
-        self._received.append(data)
+        self._received += data
 
     def eof_received(self) -> None:
         """Remember that the peer has closed its side."""
@@ -72,20 +72,14 @@ class TLSHandshake(asyncio.Protocol):
         """Cut the connection at once."""
         self._transport.abort()
 
-    async def _shake_hands(self, loop: asyncio.AbstractEventLoop) -> None:
-        beginning = asyncio.Task(self._start_tls(loop), loop=loop)
-        await asyncio.sleep(0)
-        # Now start_tls() waits. The loop has scheduled the connection_made() of TLS, then reading. The call below runs
-        # between these two.
-        loop.call_soon(self._pass_on)
+    async def _shake_hands(self) -> None:
         transport, failure = None, None
         try:
-            transport = await beginning
+            transport = await begin_tls(self._transport, self, self._tls, self._context.config, self._take_received)
         except Exception as error:  # disconnected, no common TLS version, or timeout; the class depends on the loop
             failure = error
         try:
-            # uvloop returns a transport even if the connection has been lost.
-            if transport is not None and not self._lost and not self._transport.is_closing():
+            if transport is not None and not self._lost:
                 self._hand_over(transport)
             elif getattr(failure, "reason", None) == "HTTP_REQUEST":  # OpenSSL recognizes an HTTP request without TLS
                 self._log("HTTP without TLS, where URLs begin with https://")
@@ -95,30 +89,61 @@ class TLSHandshake(asyncio.Protocol):
     def _log(self, text: str) -> None:
         self._context.message(f"{peer_of(self._transport)[0]} - - [{log_date(time.time())}] {text}\n")
 
-    async def _start_tls(self, loop: asyncio.AbstractEventLoop) -> asyncio.Transport | None:
-        if self._transport.is_closing():
-            return None
-        options = tls_options(self._context.config)
-        transport = await loop.start_tls(self._transport, self, self._tls, server_side=True, **options)
-        hold_end(self._transport, transport)
-        return transport
-
-    def _pass_on(self) -> None:
-        """Give TLS the bytes that arrived before it was on the transport: uvloop reads at once."""
-        if not self._received or self._transport.get_protocol() is self:
-            return
-        data = b"".join(self._received)
-        self._received.clear()
-        pass_to_tls(self._transport, data)
+    def _take_received(self) -> bytes:
+        data, self._received = self._received, b""
+        return data
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         protocol = self._make()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        for data in self._received:
-            protocol.data_received(data)
+        if self._received:
+            protocol.data_received(self._received)
         if self._eof:
             protocol.eof_received()
+
+
+async def begin_tls(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    tls: SSLContext,
+    config: Config,
+    take_received: Callable[[], bytes],
+) -> asyncio.Transport | None:
+    """Begin TLS on a connection, and wait until the handshake is complete.
+
+    Args:
+        protocol: the protocol of the transport; afterwards that of TLS.
+        take_received: returns the bytes that the protocol has received before TLS was on the transport: uvloop reads at
+            once.
+
+    Returns:
+        The transport of TLS; None if the connection is lost.
+
+    Raises:
+        Exception: the handshake has failed; the class depends on the loop.
+    """
+    loop = asyncio.get_running_loop()
+
+    async def start() -> asyncio.Transport | None:
+        if transport.is_closing():
+            return None
+        secured = await loop.start_tls(transport, protocol, tls, server_side=True, **tls_options(config))
+        hold_end(transport, secured)  # at once: the end of TCP may come in the same turn of the loop
+        return secured
+
+    def pass_received() -> None:
+        if transport.get_protocol() is not protocol:  # else start_tls() has failed
+            _pass_to_tls(transport, take_received())
+
+    started = asyncio.Task(start(), loop=loop)
+    await asyncio.sleep(0)
+    # Now start_tls() waits. The loop has scheduled the connection_made() of TLS, then reading. The call below runs
+    # between these two.
+    loop.call_soon(pass_received)
+    secured = await started
+    # uvloop returns a transport even if the connection has been lost.
+    return None if secured is None or secured.is_closing() or transport.is_closing() else secured
 
 
 def tls_options(config: Config) -> dict[str, Any]:
@@ -126,7 +151,7 @@ def tls_options(config: Config) -> dict[str, Any]:
     return {"ssl_handshake_timeout": config.timeout_handshake, "ssl_shutdown_timeout": _SHUTDOWN}
 
 
-def pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:
+def _pass_to_tls(transport: asyncio.Transport, data: bytes) -> None:
     """Give bytes to the protocol that ``start_tls`` has set on a transport, as the transport would.
 
     Args:

@@ -9,11 +9,11 @@ import re
 from asyncio import Task
 from collections.abc import Callable
 from ssl import SSLContext
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ..config.trust import TrustedProxies, read_fields
 from ..errors import WireError
-from ..net.tls_half_close import half_closable, hold_end
+from ..net.tls_half_close import half_closable
 from ..net.transport import GONE_PEER
 from ..wire.forwarded import elements, last_item, list_items, read_node, read_port, read_scheme
 from ..wire.framing import is_host
@@ -22,7 +22,7 @@ from ..wire.proxy_protocol import Preamble, read_preamble
 from ..wire.request import Address, Peer, Request
 from .connection import HTTPConnection
 from .context import ServerContext
-from .handshake import pass_to_tls, tls_options
+from .handshake import begin_tls
 
 __all__ = ["ForwardedRequest", "Origin", "ProxiedPeer", "ProxyPreface", "behind_proxies", "find_origin"]
 
@@ -208,13 +208,14 @@ class ProxyPreface(asyncio.Protocol):
         connection: the connection that gets the transport afterwards. It is open from the beginning, so its deadline
             and the drain of the server apply.
         proxied: gets the preamble.
-        tls: arguments of ``loop.start_tls``; None without TLS.
+        tls: the TLS context; None without TLS.
     """
 
-    def __init__(self, connection: HTTPConnection, proxied: ProxiedPeer, tls: dict[str, Any] | None) -> None:
+    def __init__(self, connection: HTTPConnection, proxied: ProxiedPeer, tls: SSLContext | None) -> None:
         self._connection = connection
         self._proxied = proxied
-        self._tls = tls
+        self._tls = tls if tls is None else half_closable(tls)
+        self._lost = False
         self._received = b""  # the preamble and bytes after it; later, bytes that TLS has decrypted
         self._handshake: Task[None] | None = None
         self._transport: asyncio.Transport
@@ -248,7 +249,9 @@ class ProxyPreface(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed."""
-        self._connection.connection_lost(error)
+        if not self._lost:
+            self._lost = True
+            self._connection.connection_lost(error)
 
     def _preamble_ended(self) -> None:
         if self._tls is None:
@@ -263,30 +266,23 @@ class ProxyPreface(asyncio.Protocol):
         if self._received:
             self._connection.data_received(self._received)
 
-    async def _begin_tls(self, tls: dict[str, Any]) -> None:
-        loop = self._connection.context.loop
-        started = Task(loop.start_tls(self._transport, self, server_side=True, **tls), loop=loop)
-        await asyncio.sleep(0)
-        # By now start_tls() has scheduled the connection_made() of TLS. The call below runs after it.
-        loop.call_soon(self._pass_to_tls)
+    async def _begin_tls(self, tls: SSLContext) -> None:
+        config = self._connection.context.config
         try:
-            transport = cast(asyncio.Transport, await started)
+            transport = await begin_tls(self._transport, self, tls, config, self._take_received)
         except Exception:  # the handshake has failed; the class of the exception depends on the loop
             transport = None
             self._transport.abort()
-        if transport is None or self._transport.is_closing() or transport.is_closing():
-            self._connection.connection_lost(None)
+        if transport is None:
+            self.connection_lost(None)
             return
-        hold_end(self._transport, transport)
         self._connection.connection_made(transport)
         self._hand_over(transport)
 
-    def _pass_to_tls(self) -> None:
-        """Give TLS the bytes that have arrived after the preamble."""
-        if self._transport.get_protocol() is self or self._transport.is_closing():
-            return  # start_tls() has failed, or the connection is lost
+    def _take_received(self) -> bytes:
+        """Return the bytes that have arrived after the preamble."""
         data, self._received = self._received, b""
-        pass_to_tls(self._transport, data)
+        return data
 
 
 def behind_proxies(
@@ -309,8 +305,6 @@ def behind_proxies(
 
     def preface() -> ProxyPreface:
         proxied = ProxiedPeer(proxies, fields)
-        current = tls_context()
-        options = None if current is None else {"sslcontext": half_closable(current), **tls_options(config)}
-        return ProxyPreface(HTTPConnection(context, proxied), proxied, options)
+        return ProxyPreface(HTTPConnection(context, proxied), proxied, tls_context())
 
     return (preface, True) if config.proxy_protocol else (connection, False)

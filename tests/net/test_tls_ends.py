@@ -213,6 +213,28 @@ async def test_a_request_with_its_end_is_answered(
         await until(lambda: not server.connections)
 
 
+@pytest.mark.parametrize("path", ["/", "/wait"])
+@VERSIONS
+@on_both_loops
+async def test_after_a_preamble_too(context: ssl.SSLContext, trust: ssl.SSLContext, path: str) -> None:
+    def ask(server: HTTPServer) -> bytes:
+        with contextlib.closing(FlightClient(server, trust)) as client:
+            client.sock.sendall(PREAMBLE)
+            client.shake_hands()
+            client.flush()
+            client.tls.write(GET % path.encode() * 2)
+            client.end()
+            client.flush()
+            client.sock.shutdown(socket.SHUT_WR)
+            return client.rest()
+
+    more: dict[str, Any] = {"trusted_proxies": "127.0.0.1", "proxy_protocol": True}
+    async with running(EchoHandler, ssl=context, timeout_linger=0.5, **more) as server:
+        answers = finals(await asyncio.to_thread(ask, server))
+        assert [answer.status for answer in answers] == [200, 200]
+        await until(lambda: not server.connections)
+
+
 @VERSIONS
 @on_both_loops
 async def test_an_end_within_a_body(context: ssl.SSLContext, trust: ssl.SSLContext) -> None:
