@@ -13,7 +13,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..config import Config
-from ..engine.answer import ResponseState
 from ..engine.apps import describe
 from ..engine.context import ServerContext
 from ..engine.error_log import error_logger
@@ -253,8 +252,4 @@ async def _answer(context: ServerContext, peer: ASGIPeer, response: StreamWriter
         meant = meant_by(error)
         if peer.cancelling and isinstance(meant, asyncio.CancelledError):
             return  # `_run` raises it for the server outside
-        if response.state is ResponseState.DONE:
-            if not response.aborted and not response.is_ours(meant):
-                response.report(meant)
-            return
         answer_failure(meant, response, context.error_body, context.refusal_fields)
