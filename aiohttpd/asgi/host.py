@@ -62,7 +62,7 @@ class Host:
     def __init__(self, application: ASGIApplication, root_path: str = "", lifespan: Mode = "auto") -> None:
         self._given = application, root_path, lifespan
         self._application = application
-        self._scopes = Scopes(checked_root(root_path))
+        self._scopes = Scopes(_checked_root(root_path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Host, self._given
@@ -124,7 +124,7 @@ def can_websocket() -> bool:
     return True
 
 
-def checked_root(path: str) -> str:
+def _checked_root(path: str) -> str:
     """Return a root path without a slash at its end.
 
     Raises:

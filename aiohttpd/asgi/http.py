@@ -17,7 +17,7 @@ from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
-__all__ = ["HTTPExchange", "field_lines"]
+__all__ = ["HTTPExchange", "Message"]
 
 Message = dict[str, Any]
 
@@ -38,7 +38,7 @@ _NO_TRAILERS = frozenset(  # RFC 9110 section 6.5.1: fields for framing, routing
 )  # fmt: skip
 
 
-def field_lines(headers: Iterable[Iterable[bytes]]) -> ResponseFields:
+def _field_lines(headers: Iterable[Iterable[bytes]]) -> ResponseFields:
     """Check and encode the fields of a response. Transfer-Encoding is dropped, as the specification says.
 
     Raises:
@@ -207,7 +207,7 @@ class HTTPExchange:
         status = message["status"]
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ValueError(f"the status of an answer is 200 to 999, not {status!r}")
-        self._fields = field_lines(message.get("headers", ()))
+        self._fields = _field_lines(message.get("headers", ()))
         self._status = int(status)
         if message.get("trailers", False):
             self._trailers = ResponseFields()
@@ -342,7 +342,7 @@ class HTTPExchange:
             raise ContractError("http.response.trailers was sent before the last http.response.body")
         for name, value in message.get("headers", ()):
             _check_trailer(name)
-            self._trailers += field_lines([(name, value)])
+            self._trailers += _field_lines([(name, value)])
         if not message.get("more_trailers", False):
             self._response.end(self._trailers)
             self.complete = True

@@ -98,15 +98,15 @@ class Scopes:
         extensions = dict(HTTP_EXTENSIONS)
         tls = response.get_extra_info("ssl_object")
         if tls is not None:
-            extensions["tls"] = tls_extension(tls)
+            extensions["tls"] = _tls_extension(tls)
         common: Scope = {
             "type": "http",
             "asgi": ASGI,
             "http_version": "1.1",
             "scheme": request.scheme,
             "root_path": self.root_path,
-            "client": client_of(request.client_address),
-            "server": server_of(request.server_address),
+            "client": _client_of(request.client_address),
+            "server": _server_of(request.server_address),
             "extensions": extensions,
         }
         fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
@@ -135,12 +135,12 @@ def _name_host(fields: Fields, host: str) -> None:
     fields[at : at + 1] = [(b"host", host.encode("latin-1"))]
 
 
-def client_of(address: Address) -> tuple[str, int] | None:
+def _client_of(address: Address) -> tuple[str, int] | None:
     """``(host, port)``; None where the client has no address, on unix sockets."""
     return (address[0], address[1]) if isinstance(address, tuple) and not address[0].startswith("unix:") else None
 
 
-def server_of(address: Any) -> tuple[str, int | None] | None:
+def _server_of(address: Any) -> tuple[str, int | None] | None:
     """``(host, port)``, or ``(path, None)`` on unix sockets."""
     if isinstance(address, tuple):
         return (address[0], address[1])
@@ -164,7 +164,7 @@ _SHORT_NAMES = {
 }
 
 
-def tls_extension(tls: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
+def _tls_extension(tls: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
     """Return the extension ``tls``. ``server_cert`` is None if the certificate was not loaded from a file."""
     chain = _client_chain(tls)
     return {

@@ -6,9 +6,9 @@
 import functools
 from typing import Any
 
-__all__ = ["UNIX", "TrustedProxies", "read_fields"]
+__all__ = ["TrustedProxies", "read_fields"]
 
-UNIX = "unix:"  # stands for all peers on unix sockets; proxies use it for such clients too
+_UNIX = "unix:"  # stands for all peers on unix sockets; proxies use it for such clients too
 
 _FORWARDED = "Forwarded"
 _FIELDS = {
@@ -38,7 +38,7 @@ class TrustedProxies:
         self._networks: list[Any] = []
         self._unix = False
         for item in _items(text):
-            if item == UNIX:
+            if item == _UNIX:
                 self._unix = True
                 continue
             try:
@@ -52,7 +52,7 @@ class TrustedProxies:
         """Whether an address is one of a trusted proxy; ``unix:`` is the address of a peer on a unix socket."""
         import ipaddress
 
-        if host == UNIX:
+        if host == _UNIX:
             return self._unix
         try:
             address = ipaddress.ip_address(host.partition("%")[0])  # without the zone of a link-local address

@@ -12,7 +12,7 @@ from ..wire.headers import is_field_value
 from ..wire.response import phrase
 from .error_log import error_logger
 
-__all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "content_of", "error_body_of", "error_fields", "escape", "plain_text"]
+__all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "checked", "content_of", "error_body_of", "error_fields", "escape"]
 
 # error_body(status, message, explain) -> (content type, content)
 ErrorBody = Callable[[int, str, str], tuple[str, bytes]]
@@ -70,7 +70,7 @@ def error_fields(
     return fields
 
 
-def plain_text(status: int, message: str, explain: str) -> tuple[str, bytes]:
+def _plain_text(status: int, message: str, explain: str) -> tuple[str, bytes]:
     """One line of text: the default content of errors that are not sent by a handler."""
     text = f"{status} {message}".rstrip()
     return "text/plain; charset=utf-8", (f"{text}: {explain}\n" if explain else f"{text}\n").encode("utf-8", "replace")
@@ -110,12 +110,12 @@ def content_of(error: HTTPError, error_body: ErrorBody | None) -> tuple[str, byt
     """Content-Type and content for an error, by ``error_body``; plain text if that is None or raises an exception."""
     arguments = error.status, error.message or phrase(error.status), error.explain or ""
     if error_body is None:
-        return plain_text(*arguments)
+        return _plain_text(*arguments)
     try:
         return checked(error_body(*arguments))
     except Exception as problem:
         error_logger.error("error_body failed for %d", error.status, exc_info=problem)
-        return plain_text(*arguments)
+        return _plain_text(*arguments)
 
 
 def checked(result: Any) -> tuple[str, bytes]:

@@ -256,7 +256,7 @@ def _heading(column: str, title: str, kind: str, order: Order, *, sortable: bool
 def _summary(totals: Totals) -> str:
     if not totals.folders and not totals.files and not totals.more:
         return "This folder is empty"
-    text = f"{_count(totals.folders, 'folder')}, {_count(totals.files, 'file')}, {human_size(totals.size)}"
+    text = f"{_count(totals.folders, 'folder')}, {_count(totals.files, 'file')}, {_human_size(totals.size)}"
     return f"The first {text}; there are more" if totals.more else text
 
 
@@ -267,7 +267,7 @@ def _count(number: int, what: str) -> str:
 def _row(entry: Entry) -> str:
     name, href = html.escape(_readable(entry.name)), _reference(entry)
     exact = _count(entry.size, "byte")
-    size = "" if entry.is_directory else f'<span title="{exact}">{human_size(entry.size)}</span>'
+    size = "" if entry.is_directory else f'<span title="{exact}">{_human_size(entry.size)}</span>'
     modified = time.strftime("%Y-%m-%d %H:%M", _local(entry.modified))
     slash = "/" if entry.is_directory else ""
     link = ' title="a link"' if entry.is_link else ""
@@ -353,7 +353,7 @@ def _converted(convert: Callable[[float], time.struct_time], seconds: float) -> 
         return convert(0)
 
 
-def human_size(size: int) -> str:
+def _human_size(size: int) -> str:
     """A size as people read it: ``4.5 MB``; units are powers of 1000, as in file managers."""
     if size < 1000:
         return f"{size} B"

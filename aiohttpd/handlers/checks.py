@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ContractError
 
-__all__ = ["Lazy", "check_async", "check_class", "explain_init", "json_text"]
+__all__ = ["Lazy", "check_class", "explain_init", "json_text"]
 
 _REFUSED = {
     "handle": "the connection serves requests one after the other; override do_GET and its like",
@@ -72,12 +72,12 @@ def check_class(cls: type) -> None:
         if name in _REFUSED:
             raise TypeError(f"{cls.__qualname__}.{name} cannot be overridden: {_REFUSED[name]}")
         if callable(value) and name in ("setup", "finish"):
-            check_async(f"{cls.__qualname__}.{name}", value)
+            _check_async(f"{cls.__qualname__}.{name}", value)
         if name in _SYNCHRONOUS and inspect.iscoroutinefunction(getattr(value, "__func__", value)):
             raise TypeError(f"{cls.__qualname__}.{name} is called without await: write 'def', not 'async def'")
 
 
-def check_async(name: str, method: Any) -> None:
+def _check_async(name: str, method: Any) -> None:
     """Check that a method is a coroutine function.
 
     Raises:

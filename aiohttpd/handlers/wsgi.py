@@ -67,12 +67,12 @@ class _Application:
 
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         def call(rfile: io.BufferedIOBase, wfile: BlockingWriter) -> None:
-            _Response(wfile).run(self._application, environment(request, rfile))
+            _Response(wfile).run(self._application, _environment(request, rfile))
 
         await call_in_thread(request, response, call)
 
 
-def environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
+def _environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
     """The environ dictionary of a request (PEP 3333, RFC 3875).
 
     Args:

@@ -22,7 +22,7 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
-__all__ = ["Channel", "encode"]
+__all__ = ["Channel", "Message", "encode"]
 
 Message = dict[str, Any]
 

@@ -36,10 +36,10 @@ from .signals import handle_signals, stop_and_reload
 from .stderr import own_stderr
 from .supervisor import Supervisor, Watch
 
-__all__ = ["Target", "handed_over", "supervise"]
+__all__ = ["Target", "supervise"]
 
 
-def handed_over(target: Target) -> bytes:
+def _handed_over(target: Target) -> bytes:
     """Pickle a target for the workers.
 
     Raises:
@@ -116,7 +116,7 @@ def supervise(
         RuntimeError: the program is not a file that workers could import.
     """
     _check_main()
-    pickled = handed_over(target)
+    pickled = _handed_over(target)
     forget_descriptors(os.environ)
     allow_open_files()
     resource_tracker.ensure_running()  # later it would unblock signals that `WorkerHandle.begin` blocks

@@ -244,7 +244,7 @@ class _Worker:
 
     def _send_beat(self) -> None:
         requests = self._counted.count if self._counted is not None else 0
-        self._channel.send("beat", requests=requests, rss=resident(), metrics=self._snapshot())
+        self._channel.send("beat", requests=requests, rss=_resident(), metrics=self._snapshot())
 
     def _snapshot(self) -> Any:
         return self._server.snapshot() if self._job.config.metrics else None
@@ -279,7 +279,7 @@ class _Counted:
         return self._app(request, response)
 
 
-def resident() -> int:
+def _resident() -> int:
     """The resident memory of this process in bytes; where the system does not show it, its peak."""
     try:
         with open("/proc/self/statm") as file:

@@ -66,7 +66,7 @@ def make_recorder(
 def _layers(served: ServedApp, config: Config, recorder: Recorder, server: Any) -> ServedApp:
     """Put the layers of the options around an App, the innermost first."""
     if config.root_path:
-        served = served._replace(app=mounted_at(config.root_path, served.app))
+        served = served._replace(app=_mounted_at(config.root_path, served.app))
     if config.max_in_flight:
         served = limit_in_flight(served, config.max_in_flight, recorder)
     if pages := _pages(config, server):
@@ -89,7 +89,7 @@ def _pages(config: Config, server: Any) -> dict[str, App]:
     return pages
 
 
-def mounted_at(root_path: str, app: App) -> App:
+def _mounted_at(root_path: str, app: App) -> App:
     """Wrap an App: set ``root_path`` of its requests, the prefix under which a proxy has mounted the server."""
 
     def mounted(request: Request, response: Any) -> Awaitable[None]:

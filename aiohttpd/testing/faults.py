@@ -19,7 +19,7 @@ from ..wire.request import Request
 from ..wire.response import status_line
 from .raw import RawAnswer, RawConnection, answer_of
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "refused_for_reuse"]
 
 Edit = Callable[[RawAnswer, Request], RawAnswer]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..handlers.routing.pattern import NO_MATCH, End, Param, Pattern, split_path
 from ..wire.headers import Headers
 
-__all__ = ["ANYTHING", "Mismatch", "RequestMatcher"]
+__all__ = ["ANYTHING", "Mismatch", "Pairs", "RequestMatcher"]
 
 ANYTHING: Any = ...  # of an argument that has not been given
 

@@ -70,7 +70,7 @@ class Exchange:
         """
         request = self.request
         ends = ends and request.upgrade is None and request.method != "CONNECT"
-        head = replay_head(request) if with_head else b""
+        head = _replay_head(request) if with_head else b""
         self._source, self._rfile = self._incoming.open_for(self, self._loop, head, ends=ends)
         return self._rfile
 
@@ -194,7 +194,7 @@ class Exchange:
         return self._open_tunnel().pair(waiting + content, file, rest)
 
 
-def replay_head(request: Request) -> bytes:
+def _replay_head(request: Request) -> bytes:
     """The head as the client has sent it, for code that parses it again."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"{request.requestline}\r\n{lines}\r\n".encode("latin-1")

@@ -40,7 +40,7 @@ _FIELD_RULES = (
 )
 
 
-def of_request_line(line: str) -> WireError | None:
+def _of_request_line(line: str) -> WireError | None:
     """The refusal of a request line (RFC 9112 section 3); None if the line is valid."""
     bare = _bare(line.encode("latin-1"), 0, complete=True)
     if bare is not None:
@@ -63,7 +63,7 @@ def of_request_line(line: str) -> WireError | None:
 def of_head(text: str) -> WireError:
     """The refusal of a whole head that does not match the grammar."""
     line, rest = text.split("\r\n", 1)
-    return of_request_line(line) or of_trailers(rest)
+    return _of_request_line(line) or of_trailers(rest)
 
 
 def of_trailers(text: str) -> WireError:
@@ -166,7 +166,7 @@ def check_incomplete(data: bytes | bytearray, start: int, searched: int, config:
             raise WireError(414, f"the request line is longer than {config.limit_request_line} bytes")
         if line_end >= 0:
             line_ended = True
-            refusal = of_request_line(str(data[start:line_end], "latin-1"))
+            refusal = _of_request_line(str(data[start:line_end], "latin-1"))
             if refusal is not None:
                 raise refusal
     bare = _bare(data, searched, complete=False)

@@ -22,9 +22,9 @@ from .store import FileRequest, Policy, Representation, Store
 if TYPE_CHECKING:
     from ...engine.interfaces import Responder
 
-__all__ = ["MAX_RANGES", "attachment", "send_file_head", "send_path"]
+__all__ = ["attachment", "send_file_head", "send_path"]
 
-MAX_RANGES = 32
+_MAX_RANGES = 32
 _DEFAULT_TYPE = "application/octet-stream"
 
 # Fields that a 304 response has, too, RFC 9110 section 15.4.5.
@@ -95,7 +95,7 @@ async def send_path(
     found = await store.find(name, path, codings, lambda _: kind)
     if not isinstance(found, Representation):
         raise HTTPError(404, "File not found")
-    content = send_file_head(handler, found, max_ranges=MAX_RANGES, more=fields)
+    content = send_file_head(handler, found, max_ranges=_MAX_RANGES, more=fields)
     if content is not None and handler.command != "HEAD":
         try:
             await content.send(handler.wfile)
