@@ -7,7 +7,7 @@ and the server have the same origin. This is not possible with ``localhost`` and
 import re
 import socket
 
-__all__ = ["AllowedHosts", "is_loopback", "without_port"]
+__all__ = ["AllowedHosts", "KnownHosts", "is_loopback", "without_port"]
 
 _is_name = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?").fullmatch
 _ALWAYS = ("localhost", "*.localhost")  # RFC 6761 section 6.3
@@ -50,6 +50,15 @@ class AllowedHosts:
         name = without_port(host).lower().removesuffix(".")
         above = ("*" + name[at:] for at, sign in enumerate(name) if sign == ".")
         return name in self._names or any(pattern in self._names for pattern in above) or _is_ipv4(name)
+
+
+class KnownHosts(set[str | None]):
+    """Values of Host that are allowed, so that they are not parsed again; few and short, since clients choose them."""
+
+    def add(self, host: str | None) -> None:
+        """Remember a value, unless it is long, or there are many."""
+        if len(self) < 256 and len(host or "") < 64:
+            super().add(host)
 
 
 def is_loopback(address: object) -> bool:

@@ -18,6 +18,8 @@ from .upgraded import Carrier
 
 __all__ = ["UpgradeWriter", "check_upgrade", "open_streams", "upgrade_required"]
 
+_TURNS = 64  # calls of drain() after which the task yields to the loop once
+
 _READ_AHEAD = 32 * 1024  # bytes; asyncio's StreamReader pauses reading when it has more than twice as many
 
 
@@ -186,6 +188,3 @@ class UpgradeWriter:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Information of asyncio's transport: ``peername sockname socket ssl_object``."""
         return self._carrier.get_extra_info(name, default)
-
-
-_TURNS = 64  # calls of drain() after which the task yields to the loop once

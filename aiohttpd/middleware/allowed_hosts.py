@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config
-from ..config.hosts import AllowedHosts, is_loopback, without_port
+from ..config.hosts import AllowedHosts, KnownHosts, is_loopback, without_port
 from ..config.trust import TrustedProxies
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     Instant = Callable[[Request], PreparedResponse | None]
 
 __all__ = ["check_hosts"]
-
-_REMEMBERED = 256  # values of Host that were allowed, so that they are not parsed again
-_LONGEST_REMEMBERED = 64  # characters of one of them
 
 
 def check_hosts(
@@ -53,7 +50,7 @@ class _HostCheck:
         self._inner_instant = instant
         self._hosts = hosts
         self._sources = sources
-        self._known: set[str | None] = set()  # values of Host that are allowed
+        self._known = KnownHosts()
 
     # A plain function: a coroutine for each request would cost more than the check.
     def serve(self, request: Request, response: StreamWriter) -> Awaitable[None]:
@@ -77,8 +74,7 @@ class _HostCheck:
         host = request.framing.host
         if not self._hosts.includes(host) or not (request.target.startswith("/") or self._hosts.includes(request.host)):
             return False
-        if len(self._known) < _REMEMBERED and len(host or "") < _LONGEST_REMEMBERED:
-            self._known.add(host)
+        self._known.add(host)
         return True
 
 

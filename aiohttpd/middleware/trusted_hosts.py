@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..config.hosts import without_port
+from ..config.hosts import KnownHosts, without_port
 from ..engine.interfaces import App
 from ..errors import HTTPError
 from ..wire.request import Request
@@ -17,9 +17,6 @@ from .layer import Layer
 __all__ = ["TrustedHosts"]
 
 _is_name = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]").fullmatch
-
-_REMEMBERED = 256  # values
-_LONGEST_REMEMBERED = 64  # characters of one of them
 
 
 class TrustedHosts(Layer):
@@ -45,7 +42,7 @@ class TrustedHosts(Layer):
         if not given:
             raise ValueError("TrustedHosts: name at least one host")
         self._names = frozenset(name.lower().removesuffix(".") for name in given)
-        self._known: set[str | None] = set()  # values that are allowed, so that they are not parsed again
+        self._known = KnownHosts()
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         # Of a target in absolute form, `Request.host` is the name in it, and a program may look at the field.
@@ -56,8 +53,7 @@ class TrustedHosts(Layer):
         if not self._includes(host) or not (is_path or self._includes(request.framing.host)):
             response.head_mirrors_get = True
             raise HTTPError(421, None, "this server has other names")
-        if host is not None and len(self._known) < _REMEMBERED and len(host) < _LONGEST_REMEMBERED:
-            self._known.add(host)
+        self._known.add(host)
         return app(request, response)
 
     def _includes(self, host: str | None) -> bool:
