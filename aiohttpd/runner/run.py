@@ -299,7 +299,9 @@ class _Program:
 
     def reload(self) -> None:
         """SIGHUP: read the certificates again."""
-        self._manager.reloading()
+        serves = self._starting is None and not self._stops  # else it is not ready afterwards
+        if serves:
+            self._manager.reloading()
         if self._certificates is not None:
             try:
                 self._server.use_ssl(self._certificates.context())
@@ -307,4 +309,5 @@ class _Program:
                 say(f"The old certificate stays in use: {error}")
             else:
                 say(f"{self._certificates.certificate} has been read again")
-        self._manager.ready(serving_on(self._server.urls))
+        if serves:
+            self._manager.ready(serving_on(self._server.urls))

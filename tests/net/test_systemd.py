@@ -168,6 +168,31 @@ def test_the_life_of_a_service(addresses: dict[str, str], kind: str) -> None:
             process.communicate()
 
 
+SLOW_START = """
+import asyncio, contextlib, signal
+
+@contextlib.asynccontextmanager
+async def lifespan(server):
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asyncio.sleep(0.05)
+    yield
+
+app.lifespan = lifespan
+"""
+
+
+def test_a_reload_while_it_starts_does_not_make_it_ready(addresses: dict[str, str]) -> None:
+    Path("slow.py").write_text(APP + SLOW_START)
+    with manager(addresses["path"]) as systemd:
+        environment = {**os.environ, "NOTIFY_SOCKET": addresses["path"]}
+        process = subprocess.Popen(command("serve", "slow:app", "-p", "0"), stderr=subprocess.PIPE, env=environment)
+        try:
+            assert systemd.hear()["STATUS"].startswith("Serving on http://")
+        finally:
+            process.kill()
+            process.communicate()
+
+
 async def test_a_watchdog_for_another(addresses: dict[str, str]) -> None:
     with manager(addresses["path"]) as systemd:
         environment = {"NOTIFY_SOCKET": addresses["path"], "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
