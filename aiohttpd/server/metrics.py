@@ -3,7 +3,6 @@
 Owns the names of the metrics, and the form of a snapshot: plain data, which workers send to the supervisor as JSON.
 """
 
-import enum
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from ..engine.interfaces import Answer
+from ..engine.states import CLOSED, ConnectionState
 from ..wire.request import Request
 
 __all__ = ["CONTENT_TYPE", "Metrics", "Snapshot", "merge", "prometheus_text"]
@@ -49,7 +49,7 @@ class Counted(Protocol):
     @property
     def out(self) -> Sender: ...
     @property
-    def state(self) -> enum.Enum: ...
+    def state(self) -> ConnectionState: ...
 
 
 class Metrics:
@@ -107,7 +107,7 @@ class Metrics:
             in_flight: the number of requests that are being handled.
         """
         self._fold()
-        states = {"new": 0, "head": 0, "serving": 0, "upgraded": 0, "discarding": 0, "idle": 0, "lingering": 0}
+        states = {state.name.lower(): 0 for state in ConnectionState if state is not CLOSED}
         sent = self._sent
         opened = self._closed
         for connection in connections:
