@@ -1,21 +1,40 @@
-"""``python -m aiohttpd``: the command ``aiohttpd``, or in place of ``python -m http.server``, its ``serve``.
+"""The command ``aiohttpd``; and ``python -m aiohttpd``, which serves at once, in place of ``python -m http.server``.
 
-``python -m aiohttpd 8000 -d DIR -b ADDRESS`` is what it is there.
+``python -m aiohttpd 8000 -d DIR -b ADDRESS`` is what it is there. Imports stand in functions, since Ctrl-C must not
+show a traceback while they run.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
-from .runner.cli import main
 
-_OF_THE_COMMAND = {*main.commands, "-h", "--help", "--version"}
+def command() -> None:
+    """Run the command ``aiohttpd``."""
+    with _quiet_interrupt():
+        from .runner.cli import main
+
+        main()
 
 
 def run() -> None:
-    """Serve at once, unless something else is asked for."""
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] not in _OF_THE_COMMAND:
-        arguments = ["serve", *arguments]
-    main(arguments, prog_name="python -m aiohttpd")
+    """Run ``python -m aiohttpd``: serve at once, unless something else is asked for."""
+    with _quiet_interrupt():
+        from .runner.cli import main
+
+        arguments = sys.argv[1:]
+        if not arguments or arguments[0] not in {*main.commands, "-h", "--help", "--version"}:
+            arguments = ["serve", *arguments]
+        main(arguments, prog_name="python -m aiohttpd")
+
+
+@contextlib.contextmanager
+def _quiet_interrupt() -> Iterator[None]:
+    """End with status 130, as a shell reports it, if Ctrl-C strikes before a server handles it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)  # `runner.process.INTERRUPTED`, which may not have been imported
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ LONGER = {
 OUTSIDE = {
     "runner.process": {"uvloop"},
     "runner.cli": {"click"},
+    "runner.parameters": {"click"},
     "runner.testing_commands": {"click"},
     "handlers.forms.multipart": {"multipart"},
     "runner.reload": {"watchfiles"},

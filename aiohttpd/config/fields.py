@@ -25,6 +25,7 @@ _POSITIVE = (
     "limit_",
     "worker_threads",
 )  # zero would let nobody in
+_INT_MAX = 2**31 - 1  # what listen() takes
 _PREFIX = "AIOHTTPD_"
 _OF_COMMAND = (  # variables of options of the command
     "BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH", "INTERFACE", "FACTORY", "APP_DIR", "LIFESPAN",
@@ -243,8 +244,11 @@ class Config:
                 continue  # checked below, or by the module that uses it
             if not math.isfinite(value):
                 raise ValueError(f"{option.name} must be a finite number, not {value!r}")
-            if value < 0 or (value == 0 and option.name.startswith(_POSITIVE)):
-                raise ValueError(f"{option.name} must be positive, not {value!r}")
+            positive = option.name.startswith(_POSITIVE)
+            if value < 0 or (value == 0 and positive):
+                raise ValueError(f"{option.name} must be {'positive' if positive else '0 or more'}, not {value:g}")
+        if self.backlog > _INT_MAX:
+            raise ValueError(f"backlog must be at most {_INT_MAX}, not {self.backlog}")
         AllowedHosts(self.hosts)
         read_fields(self.trusted_fields)
         if self.trusted_proxies:
@@ -279,7 +283,7 @@ class Config:
         for option in options():
             text = environment.get(option.variable, "")
             if text.strip():  # an empty variable counts as unset
-                values[option.name] = option.parse(text)
+                values[option.name] = option.parse(text, option.variable)
         for name, value in given.items():
             if name not in cls.__dataclass_fields__:
                 _unknown(name)
@@ -329,11 +333,15 @@ class Option(NamedTuple):
         """The environment variable, for example ``AIOHTTPD_TIMEOUT_HEAD``."""
         return _PREFIX + self.name.upper()
 
-    def parse(self, text: str) -> Any:
+    def parse(self, text: str, name: str = "") -> Any:
         """Read a value from a text: ``yes``, ``2.5``, ``64k``, ``1M``.
 
+        Args:
+            text: the text.
+            name: what the message of an error names, by default the field.
+
         Raises:
-            ValueError: the text is not such a value; the message names the option.
+            ValueError: the text is not such a value.
         """
         try:
             if self.type is bool:
@@ -349,7 +357,7 @@ class Option(NamedTuple):
                 }[text.lower()]
             return read_size(text) if self.type is int else self.type(text)
         except (KeyError, ValueError):
-            raise ValueError(f"{self.name}: {text!r} is not {_KINDS[self.type]}") from None
+            raise ValueError(f"{name or self.name}: {text!r} is not {_KINDS[self.type]}") from None
 
 
 _KINDS = {bool: "yes or no", int: "a whole number (64k and 1M may be written)", float: "a number"}

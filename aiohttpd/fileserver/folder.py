@@ -11,6 +11,7 @@ from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..handlers.app import forward_attributes, resolve_app
+from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .handler import SimpleHTTPRequestHandler
@@ -119,9 +120,14 @@ def _file_attributes(options: FolderOptions) -> dict[str, Any]:
         "allow_origin": options.cors,
         "cache_control": None if options.cache is None else _cache_control(options.cache),
     }
+    if options.spa is not None and (not options.spa.strip("/") or ".." in options.spa.split("/")):
+        raise ValueError(f"--spa {options.spa!r}: write the path of a file in the folder")
     if options.content_type is not None:
-        _check_field("--content-type", "Content-type", options.content_type)
+        _check_media_type(options.content_type)
         attributes["default_content_type"] = options.content_type
+    for name in options.index:
+        if name in ("", ".", "..") or "/" in name:
+            raise ValueError(f"--index {name!r}: write the name of a file, without a slash")
     if options.index:
         attributes["index_pages"] = options.index
     return attributes
@@ -141,11 +147,9 @@ def _upload_attributes(options: FolderOptions) -> dict[str, Any]:
 
 def _no_uploads(options: FolderOptions) -> dict[str, Any]:
     """Methods that refuse uploads with a hint at the option."""
-    if any(getattr(options, name) != _DEFAULTS[name] for name in _UPLOAD_OPTIONS):
-        raise ValueError(
-            "--overwrite, --trust-uploads, --upload-auth, --max-upload, --min-free, --min-free-files and "
-            "--timeout-lock are of no use without --upload"
-        )
+    for name in _UPLOAD_OPTIONS:
+        if getattr(options, name) != _DEFAULTS[name]:
+            raise ValueError(f"--{name.replace('_', '-')} is of no use without --upload")
     return {"do_PUT": _refuse_upload, "do_POST": _refuse_upload}
 
 
@@ -195,15 +199,22 @@ def parse_header(text: str) -> tuple[str, str]:
         raise ValueError(f"--header {text!r}: write 'Name: value'")
     if name.lower() in _SET_BY_SERVER:
         raise ValueError(f"--header {text!r}: {name} is different for each answer")
-    _check_field("--header", name, value.strip())
+    _check_field(f"--header {text!r}", name, value.strip())
     return name, value.strip()
+
+
+def _check_media_type(text: str) -> None:
+    kind, _, rest = text.partition("/")
+    if not (is_token(kind) and is_token(rest.partition(";")[0].rstrip())):
+        raise ValueError(f"--content-type {text!r}: write a media type, text/plain for example")
+    _check_field(f"--content-type {text!r}", "Content-type", text)
 
 
 def _check_field(option: str, name: str, value: str) -> None:
     try:
         ResponseFields.of([(name, value)])
     except (ValueError, UnicodeEncodeError) as error:
-        raise ValueError(f"{option} {value!r}: {error}") from None
+        raise ValueError(f"{option}: {error}") from None
 
 
 def _cache_control(cache: str) -> str:

@@ -18,7 +18,7 @@ from ..engine.interfaces import App, ServedApp
 from ..wire.request import Request
 
 __all__ = [
-    "Lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "innermost",
+    "Lifespan", "NoLifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "innermost",
     "instant_of", "is_handler_class", "lifespan_of", "prepare", "resolve_app",
 ]  # fmt: skip
 
@@ -27,7 +27,11 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called wit
 _REFUSAL_FIELDS = "refusal_fields"  # attribute of an App: fields that error responses outside of it have, too
 _LIFESPAN = "lifespan"  # another one
 _INNER = "inner_app"  # attribute of a layer: the App in it
-_MANAGER = "decorated with contextlib.asynccontextmanager, say"
+_MANAGER = "an asynchronous function that yields once, decorated with contextlib.asynccontextmanager"
+
+
+class NoLifespan(TypeError):
+    """What should be a lifespan is none: it is not called with the server, or gives no async context manager."""
 
 
 def resolve_app(app: Any) -> App:
@@ -119,7 +123,7 @@ def lifespan_of(app: Any) -> Lifespan | None:
     none: the name may mean another thing there.
 
     Raises:
-        TypeError: there is such an attribute, and it cannot be called.
+        NoLifespan: there is such an attribute, and it cannot be called.
     """
     owner = app
     while isinstance(owner, functools.partial):
@@ -129,7 +133,7 @@ def lifespan_of(app: Any) -> Lifespan | None:
         return None
     found = getattr(owner, _LIFESPAN)
     if not callable(found):
-        raise TypeError(f"the lifespan of {describe(owner)} is {found!r}: it is a function of the server, {_MANAGER}")
+        raise NoLifespan(f"the lifespan of {describe(owner)} is {found!r}: write {_MANAGER}")
     return found  # type: ignore[no-any-return]
 
 
@@ -137,13 +141,13 @@ def enter_lifespan(lifespan: Lifespan, server: Any) -> AbstractAsyncContextManag
     """Call a lifespan.
 
     Raises:
-        TypeError: what it gives is no async context manager.
+        NoLifespan: what it gives is no async context manager.
     """
     manager: Any = lifespan(server)
     if not hasattr(manager, "__aenter__"):
         if inspect.iscoroutine(manager):
             manager.close()
-        raise TypeError(f"{describe(lifespan)} gives no async context manager: it is {_MANAGER}")
+        raise NoLifespan(f"the lifespan {describe(lifespan)} gives no async context manager: write {_MANAGER}")
     return manager  # type: ignore[no-any-return]
 
 

@@ -65,11 +65,15 @@ def _read(bind: str, port: int) -> ServerAddress:
 
 
 def _tcp(bind: str, port: int) -> tuple[str, int]:
+    if "/" in bind:
+        raise ValueError("write HOST:PORT without http:// and path, or unix:PATH")
+    if bind.count("[") != bind.count("]"):
+        raise ValueError("a bracket is missing: write [IPV6]:PORT")
     host, colon, digits = bind.rpartition(":")
     if not colon or bind.endswith("]") or (":" in host and not host.endswith("]")):
         host, digits = bind, str(port)
     if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
-        raise ValueError(f"{digits!r} is not a port")
+        raise ValueError(f"{digits!r} is not a port (0 to 65535)")
     return host.removeprefix("[").removesuffix("]"), int(digits)
 
 

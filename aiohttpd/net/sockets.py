@@ -359,7 +359,10 @@ def _restrict(address: UnixAddress) -> None:
     if address.group is not None:
         import grp
 
-        number = int(address.group) if address.group.isdigit() else grp.getgrnam(address.group).gr_gid
+        try:
+            number = int(address.group) if address.group.isdigit() else grp.getgrnam(address.group).gr_gid
+        except KeyError:
+            raise LookupError(f"there is no group {address.group!r}") from None
         os.chown(address.path, -1, number)
     if address.mode is not None:
         os.chmod(address.path, address.mode)
@@ -421,7 +424,7 @@ def _explained(where: str, error: OSError | LookupError) -> BindError:
     elif number == errno.EADDRINUSE:
         why = "it is in use: is another server running?"
     elif number in (errno.EACCES, errno.EPERM):
-        why = "it is not allowed" if unix else "it is not allowed: ports below 1024 are for root"
+        why = "it is not allowed" if unix else "it is not allowed: ports below 1024 need root, or a socket of systemd"
     elif number == errno.EADDRNOTAVAIL:
         why = "this machine does not have the address"
     else:

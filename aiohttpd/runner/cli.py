@@ -12,25 +12,35 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import click
+from click.core import ParameterSource
 
-from ..config import Config, Option, misspelt_variables, options, read_size
+from ..config import Config, Option, misspelt_variables, options
 from ..engine.interfaces import App
-from ..errors import HTTPError, TLSError
+from ..errors import TLSError
 from ..fileserver.folder import FolderOptions, folder_app
-from ..handlers.files.tree import open_inside
+from ..handlers.app import NoLifespan, innermost
 from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, ServerAddress, UnixAddress
 from ..net.tls import Certificates
-from ..server.loader import Loading, NamedLifespan, TargetError, TargetFailed, load_target, target_app
+from ..server.loader import (
+    Loading,
+    NamedLifespan,
+    TargetError,
+    TargetFailed,
+    frames_of_user,
+    load_target,
+    target_app,
+)  # fmt: skip
 from ..server.status_server import check_log_and_metrics
 from ..wire.headers import is_token
 from ..wire.product import __version__
-from .announce import Listening, announce, local_url
+from .announce import Listening, announce, local_url, warnings
+from .parameters import Port, Seconds, Size, Workers, check_credentials
 from .pid1 import leave_pid1
-from .process import open_standard_streams, say, traceback_text
+from .process import INTERRUPTED, open_standard_streams, say, traceback_text
 from .run import serve as serve_app
 from .run import serve_many
 from .stderr import own_stderr
@@ -43,7 +53,13 @@ class _GroupedCommand(click.Command):
     """Shows options in groups in its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _with_fields_joined(args))
+        try:
+            return super().parse_args(ctx, _with_fields_joined(args))
+        except click.BadParameter as error:
+            param = error.param
+            if param is not None and ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+                error.param_hint = f"the variable {param.envvar}"
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -105,7 +121,7 @@ def _parser(option: Option) -> Callable[[click.Context, click.Parameter, str | N
         try:
             return None if value is None else option.parse(value)
         except ValueError as error:
-            raise click.BadParameter(str(error)) from None
+            raise click.BadParameter(str(error).removeprefix(f"{option.name}: ")) from None
 
     return parse
 
@@ -124,7 +140,13 @@ def _human(option: Option) -> str:
 
 
 class _Commands(click.Group):
-    """Suggests ``aiohttpd serve site`` to users who write ``aiohttpd site``."""
+    """Suggests ``aiohttpd serve site`` to users who write ``aiohttpd site``. Ctrl-C ends it without a word."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -162,58 +184,6 @@ def main() -> None:
     leave_pid1()
 
 
-class _Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """A port. A protocol, which http.server takes for -p (``-p HTTP/1.1``), is accepted and ignored."""
-
-    name = "port"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if isinstance(value, str) and re.fullmatch(r"HTTP/[0-9.]+", value):
-            return None
-        if not (str(value).isascii() and str(value).isdigit() and int(value) <= 65535):
-            self.fail(f"{value!r} is not a port (0 to 65535)", param, ctx)
-        return int(value)
-
-
-class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """A number of bytes, with or without a unit."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            size = read_size(value)
-        except ValueError:
-            size = -1
-        if size < 0:
-            self.fail(f"{value!r} is not a size: write 1000000, 64k, 1M or 2G", param, ctx)
-        return size
-
-
-class _Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """A number of processes, or ``auto``."""
-
-    name = "number|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if value == "auto":
-            return "auto"
-        if not (str(value).isascii() and str(value).isdigit() and int(value) > 0):
-            self.fail(f"{value!r} is not a number of workers: write 1 or more, or 'auto'", param, ctx)
-        return int(value)
-
-
-def _check_credentials(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        from ..middleware.auth import check_credentials  # it imports hashlib
-
-        try:
-            check_credentials(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-    return value
-
-
 def _refuse_cgi(context: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         raise click.UsageError("CGI programs are not supported; http.server has dropped them in Python 3.15", context)
@@ -239,11 +209,11 @@ _LISTENING = _options_of(
         "systemd:; '' or [::] is all addresses; repeatable  [what systemd has opened, or 127.0.0.1]",
     ),
     click.option(
-        "-p", "--port", type=_Port(), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
+        "-p", "--port", type=Port(), default=8000, envvar="AIOHTTPD_PORT", show_default=True,
         help="port to listen on; 0 takes a free one",
     ),
     click.option(
-        "-w", "--workers", type=_Workers(), envvar="AIOHTTPD_WORKERS",
+        "-w", "--workers", type=Workers(), envvar="AIOHTTPD_WORKERS",
         help="number of worker processes, 'auto' for one on each core; SIGHUP replaces them, one after the other",
     ),
     click.option(
@@ -251,7 +221,7 @@ _LISTENING = _options_of(
     ),
     click.option("-d", "--directory", metavar="DIR", help="the folder, as in http.server"),
     click.option(
-        "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=_check_credentials,
+        "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=check_credentials,
         help="ask for this name and password; better set by the variable, since others may see the command line",
     ),
     click.option("--open", "opens", is_flag=True, help="open it in the browser"),
@@ -322,16 +292,16 @@ _UPLOADS = _options_of(
     click.option("--overwrite", is_flag=True, default=None, help="let uploads replace existing files"),
     click.option(
         "--upload-auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_UPLOAD_AUTH", show_envvar=True,
-        callback=_check_credentials,
+        callback=check_credentials,
         help="ask for this name and password before a file is taken",
     ),
-    click.option("--max-upload", type=_Size(), help="largest upload request  [no limit]"),
-    click.option("--min-free", type=_Size(), help="disk space that uploads leave free  [256M]"),
+    click.option("--max-upload", type=Size(), help="largest upload request  [no limit]"),
+    click.option("--min-free", type=Size(), help="disk space that uploads leave free  [256M]"),
     click.option(
         "--min-free-files", type=click.IntRange(0), metavar="NUMBER", help="inodes that uploads leave free  [1000]"
     ),
     click.option(
-        "--timeout-lock", type=click.FloatRange(0), metavar="SECONDS",
+        "--timeout-lock", type=Seconds(), metavar="SECONDS",
         help="how long --overwrite waits for another program that has locked the folder  [5]",
     ),
     click.option(
@@ -373,10 +343,9 @@ def serve(
     files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}
     target = _give_back(target, files)
     if target is not None and target.isascii() and target.isdigit() and not os.path.exists(target):
-        port, target = _Port().convert(target, None, None), None  # as in http.server
-    with _errors_shown():
-        config = Config.from_options({name: value for name, value in given.items() if value is not None}, os.environ)
-        check_log_and_metrics(config)
+        port, target = Port().convert(target, None, None), None  # as in http.server
+    with _errors_shown(port):
+        config = _config({name: value for name, value in given.items() if value is not None})
         click.get_current_context().with_resource(own_stderr(config.access_log_format))
         make_app, folder = _app(target, directory, auth, files, loading)
         certificates = _certificates(**tls)
@@ -392,13 +361,13 @@ def serve(
 
     def started(server: Listening) -> None:
         announce(server, folder)
-        for text in _warnings(folder, files, auth, tls, local=all(map(is_local, addresses))):
+        for text in warnings(folder, files, auth, tls, local=all(map(is_local, addresses))):
             say(text)
         if opens:
             _open(server)
 
-    # The server handles Ctrl-C; before it serves, Ctrl-C ends the program without a traceback.
-    with _errors_shown(), contextlib.suppress(KeyboardInterrupt):
+    # The server handles Ctrl-C. Here it strikes after the server has ended, or in the moment before it is started.
+    with _errors_shown(port), contextlib.suppress(KeyboardInterrupt):
         if app is not None:
             serve_app(app, addresses, config, lifespan=surrounding, ssl=certificates, started=started)
         else:
@@ -408,42 +377,67 @@ def serve(
             )  # fmt: skip
 
 
+def _config(given: dict[str, Any]) -> Config:
+    """The options of the server.
+
+    Raises:
+        ValueError: one is out of its range; the text names it as the user has given it, by its flag or its variable.
+    """
+    try:
+        config = Config.from_options(given, os.environ)
+        check_log_and_metrics(config)
+    except ValueError as error:
+        raise ValueError(_as_given(str(error), given)) from None
+    return config
+
+
+def _as_given(text: str, given: dict[str, Any]) -> str:
+    """Name options in a text by their flags, or by their variables if the environment has set them."""
+    for option in options():
+        name = option.variable if option.name not in given and os.environ.get(option.variable) else option.flag
+        start = "(^|(?<= ))" if "_" in option.name else "^"  # some names are words of the language, too
+        text = re.sub(rf"{start}{option.name}\b", name, text)
+    return text
+
+
 @contextlib.contextmanager
-def _errors_shown() -> Iterator[None]:
-    """Show errors in one line and exit: status 2 for what is wrong on the command line, 1 for all else."""
+def _errors_shown(port: int | None) -> Iterator[None]:
+    """Show errors in one line and exit: status 2 for what is wrong on the command line, 1 for all else.
+
+    Args:
+        port: that of ``--port``.
+    """
     try:
         yield
     except TargetFailed as failed:
-        say(traceback_text(failed.error))
-        sys.exit(1)
+        _show(failed.error)
     except TLSError as error:
         _fail(
             str(error).replace(" with password_file", " with --tls-password-file").replace(" to key", " to --tls-key"),
             2,
         )
     except BindError as error:
-        _fail(f"{error} Choose another with --port" if _is_taken(error) else str(error), 1)
-    except (TargetError, ValueError) as error:
+        taken = error.errno == errno.EADDRINUSE and f":{port}: " in str(error)
+        _fail(f"{error} Choose another with --port" if taken else str(error), 1)
+    except (TargetError, NoLifespan, ValueError) as error:
         _fail(str(error), 2)
+    except Exception as error:
+        frames = frames_of_user(error.__traceback__)
+        if frames is None:  # it is not of the application
+            raise
+        _show(error.with_traceback(frames))
+
+
+def _show(error: Exception) -> NoReturn:
+    """Show the traceback of an exception of the application, and exit."""
+    say(traceback_text(error))
+    sys.exit(1)
 
 
 def _addresses(binds: tuple[str, ...], port: int | None) -> list[ServerAddress]:
     """The addresses to listen on; a path without a slash is a unix socket, too."""
     addresses = read_addresses(binds, 8000 if port is None else port, os.environ)
     return [UnixAddress(path) if isinstance(path, str) else path for path in addresses]
-
-
-def _warnings(
-    folder: str | None, files: dict[str, Any], auth: str | None, tls: dict[str, str | None], *, local: bool
-) -> Iterator[str]:
-    """What the user should know about a server that has started: a page that is missing, risks of a public address."""
-    if folder is not None and "spa" in files:
-        yield from _missing_page(folder, files["spa"], follow_symlinks="follow_symlinks" in files)
-    password = auth or files.get("upload_auth")
-    if password and tls["tls_cert"] is None and not local:
-        yield "The password crosses the network unencrypted; use --tls-cert"
-    if "upload" in files and not password and not tls["tls_ca"] and not local:
-        yield "Everybody who reaches this server may upload; --upload-auth USER:PASSWORD asks for a password"
 
 
 @main.command(short_help="Print the routes of a Router.")
@@ -455,7 +449,6 @@ def routes(target: str) -> None:
       aiohttpd routes notes:site
       aiohttpd routes notes.py:site
     """
-    from ..handlers.app import innermost
     from ..handlers.routing import Router
     from .routes import route_table
 
@@ -464,8 +457,7 @@ def routes(target: str) -> None:
     except TargetError as error:
         _fail(str(error), 2)
     except TargetFailed as failed:
-        say(traceback_text(failed.error))
-        sys.exit(1)
+        _show(failed.error)
     if isinstance(app, Router):
         click.echo(route_table(app))
     else:
@@ -491,22 +483,6 @@ def completion(shell: str) -> None:
 
 for _command in COMMANDS:
     main.add_command(_command)
-
-
-def _is_taken(error: BindError) -> bool:
-    return error.errno == errno.EADDRINUSE and "unix:" not in str(error)
-
-
-def _missing_page(folder: str, name: str, *, follow_symlinks: bool) -> Iterator[str]:
-    """Yield a warning if the page of ``--spa`` does not exist. That is no error: a build may be under way."""
-    folder = os.path.abspath(folder)
-    try:
-        page = open_inside(folder, os.path.join(folder, name.lstrip("/")), follow_symlinks=follow_symlinks)
-    except HTTPError as error:
-        yield f"--spa {name}: {error.explain}"
-        return
-    if page is None or page.is_directory:
-        yield f"--spa {name}: there is no such file yet; until it exists, missing pages are answered with 404"
 
 
 def _folders(target: str | None) -> tuple[str, ...]:
@@ -569,10 +545,13 @@ def _app(
 def _certificates(
     tls_cert: str | None, tls_key: str | None, tls_password_file: str | None, tls_ca: str | None
 ) -> Certificates | None:
+    given = {"cert": tls_cert, "key": tls_key, "password-file": tls_password_file, "ca": tls_ca}
+    for name, value in given.items():
+        if value == "":  # of a variable of the shell that is not set
+            raise ValueError(f"--tls-{name} is empty: write the name of a file")
+        if value is not None and tls_cert is None:
+            raise ValueError(f"--tls-{name} has no effect without --tls-cert")
     if tls_cert is None:
-        for name, value in (("key", tls_key), ("password-file", tls_password_file), ("ca", tls_ca)):
-            if value is not None:
-                raise ValueError(f"--tls-{name} has no effect without --tls-cert")
         return None
     return Certificates(tls_cert, tls_key, tls_password_file, tls_ca)
 
@@ -587,6 +566,6 @@ def _open(server: Listening) -> None:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
-def _fail(text: str, status: int) -> None:
+def _fail(text: str, status: int) -> NoReturn:
     say(f"aiohttpd: {text}")
     sys.exit(status)

@@ -287,8 +287,9 @@ class _Program:
             return  # else the start has ended in this turn
         if not self._stops:
             self._say_what_is_left()
-        stop = self._server.shutdown(0 if self._stops else None)
-        self._stops.add(asyncio.get_running_loop().create_task(stop))
+        stop = asyncio.get_running_loop().create_task(self._server.shutdown(0 if self._stops else None))
+        stop.add_done_callback(lambda task: task.cancelled() or task.exception())  # serve_forever() raises it, too
+        self._stops.add(stop)
 
     def _say_what_is_left(self) -> None:
         count = self._server.in_flight

@@ -6,20 +6,23 @@ Owns their options. What they serve is `aiohttpd.testing`'s, which is imported w
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from ..config import Config
 from ..engine.interfaces import App
+from ..net.bind import read_addresses
 from ..net.sockets import BindError
 from .process import open_standard_streams, say
 from .run import serve
 
 __all__ = ["COMMANDS"]
 
-_port = click.option("-p", "--port", type=click.IntRange(0, 65535), default=8000, help="0 takes a free port  [8000]")
-_bind = click.option("-b", "--bind", metavar="ADDRESS", default="127.0.0.1", help="[127.0.0.1]")
+_port = click.option(
+    "-p", "--port", type=click.IntRange(0, 65535), metavar="PORT", default=8000, help="0 takes a free port  [8000]"
+)
+_bind = click.option("-b", "--bind", metavar="ADDRESS", default="127.0.0.1", help="as for serve  [127.0.0.1]")
 
 
 @click.command(short_help="Serve responses and WebSockets that are wrong, for tests of clients.")
@@ -77,14 +80,19 @@ def _made(make: Callable[..., App], *arguments: Any, **options: Any) -> App:
     try:
         return make(*arguments, **options)
     except (ValueError, OSError) as error:
-        say(f"aiohttpd: {error}")
-        sys.exit(2)
+        _fail(error, 2)
 
 
 def _serve(app: App, bind: str, port: int) -> None:
     open_standard_streams()
     try:
-        serve(app, (bind, port), Config.from_options({}, os.environ))
+        serve(app, read_addresses([bind], port, os.environ), Config.from_options({}, os.environ))
     except BindError as error:
-        say(f"aiohttpd: {error}")
-        sys.exit(1)
+        _fail(error, 1)
+    except ValueError as error:
+        _fail(error, 2)
+
+
+def _fail(error: Exception, status: int) -> NoReturn:
+    say(f"aiohttpd: {error}")
+    sys.exit(status)

@@ -25,10 +25,10 @@ from ..config import Config
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import StartupFailed, TLSError
-from ..handlers.app import Lifespan, forward_attributes, resolve_app
+from ..handlers.app import Lifespan, NoLifespan, forward_attributes, resolve_app
 from ..net.forking import not_for_children
 from ..server.access_log import stderr_log
-from ..server.loader import NamedLifespan, TargetError, TargetFailed
+from ..server.loader import NamedLifespan, TargetError, TargetFailed, frames_of_user
 from ..server.server import HTTPServer
 from ..server.stacks import report
 from ..wire.request import Request
@@ -83,7 +83,7 @@ def work(job: Job) -> None:
 
 
 def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-    job.channel.sendall(encode("begun"))
+    _tell(job, "begun")
     allow_open_files()
     try:
         app, lifespan, context = _load(job.target)
@@ -95,15 +95,23 @@ def _work(job: Job, is_loop: Callable[[asyncio.AbstractEventLoop], None]) -> Non
     except _CannotStart as error:
         _exit(job, error)
     except Exception as error:
-        say(traceback_text(error))
+        say(_traceback_of_user(error))
         sys.exit(1)
 
 
 def _exit(job: Job, error: _CannotStart) -> None:
     """Tell the supervisor why the worker cannot start, and end."""
     job.channel.setblocking(True)
-    job.channel.sendall(encode("failed", text=error.text, status=error.status))
+    _tell(job, "failed", text=error.text, status=error.status)
     sys.exit(error.status)
+
+
+def _tell(job: Job, tell: str, **more: Any) -> None:
+    """Send a message while no loop runs. If the supervisor is gone, end the process, without a message to anybody."""
+    try:
+        job.channel.sendall(encode(tell, **more))
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit(1)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -125,7 +133,7 @@ def _load(pickled: bytes) -> tuple[App, Lifespan | None, SSLContext | None]:
     except AttributeError as error:
         raise _CannotStart(f"aiohttpd: {error}: workers import it, so define it at the top of its module", 2)
     except Exception as error:
-        raise _CannotStart(traceback_text(error), 1)
+        raise _CannotStart(_traceback_of_user(error), 1)
     files, lifespan = target.certificates, target.lifespan
     try:
         if isinstance(lifespan, NamedLifespan):
@@ -134,9 +142,15 @@ def _load(pickled: bytes) -> tuple[App, Lifespan | None, SSLContext | None]:
     except (TargetError, TLSError, ValueError) as error:
         raise _CannotStart(f"aiohttpd: {error}", 2)
     except TargetFailed as failed:
-        raise _CannotStart(traceback_text(failed.error), 1)
+        raise _CannotStart(_traceback_of_user(failed.error), 1)
     except Exception as error:
-        raise _CannotStart(traceback_text(error), 1)
+        raise _CannotStart(_traceback_of_user(error), 1)
+
+
+def _traceback_of_user(error: BaseException) -> str:
+    """The traceback of an exception; of one of the application, from its first frame there."""
+    frames = frames_of_user(error.__traceback__)
+    return traceback_text(error if frames is None else error.with_traceback(frames))
 
 
 class _Worker:
@@ -197,8 +211,10 @@ class _Worker:
             return False
         except StartupFailed as error:
             raise _CannotStart(startup_failed(error), STARTUP_STATUS)
+        except NoLifespan as error:
+            raise _CannotStart(f"aiohttpd: {error}", 2)
         except Exception as error:
-            raise _CannotStart(traceback_text(error), 1)
+            raise _CannotStart(_traceback_of_user(error), 1)
         finally:
             self._starting = None
         return True

@@ -4,15 +4,18 @@ Owns the errors when it is not found. If the imported code raises an exception, 
 of that code.
 """
 
+import asyncio
+import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Literal, NamedTuple
 
 from ..asgi.host import host
@@ -22,14 +25,11 @@ from ..engine.interfaces import App
 from ..fileserver.folder import parse_header
 from ..handlers.app import Lifespan, handlers_in, resolve_app
 
-__all__ = ["Loading", "NamedLifespan", "TargetError", "TargetFailed", "load_target", "target_app"]
+__all__ = ["Loading", "NamedLifespan", "TargetError", "TargetFailed", "frames_of_user", "load_target", "target_app"]
 
 
 class TargetError(Exception):
     """A module, file or attribute does not exist, or is not an App. The text says which, in one line."""
-
-
-_MACHINERY = (__file__, "<frozen importlib", os.path.dirname(importlib.__file__))
 
 
 class TargetFailed(Exception):
@@ -41,10 +41,26 @@ class TargetFailed(Exception):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
-        traceback = error.__traceback__
-        while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_MACHINERY):
-            traceback = traceback.tb_next
-        self.error = error.with_traceback(traceback)
+        self.error = error.with_traceback(frames_of_user(error.__traceback__))
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+_MACHINERY = (
+    *(os.path.join(os.path.dirname(str(module.__file__)), "") for module in (importlib, asyncio)),
+    *(os.path.join(_PACKAGE, folder, "") for folder in ("asgi", "handlers", "runner", "server")),
+    contextlib.__file__, "<frozen importlib", "uvloop",
+)  # fmt: skip
+
+
+def frames_of_user(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without its first frames: those of aiohttpd, of asyncio, and of Python's imports.
+
+    Returns:
+        What is left; None if no other code has run.
+    """
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+        traceback = traceback.tb_next
+    return traceback
 
 
 class Loading(NamedTuple):
@@ -64,6 +80,10 @@ class Loading(NamedTuple):
 
 
 _USUAL = Loading()
+
+_servable = re.compile(
+    r"^class (\w+)\(.*Handler|^(\w+) *(?::.*)?= *[\w.]*(?:Router|FastAPI|Starlette|Flask|layers)\(", re.MULTILINE
+)
 
 
 def load_target(target: str, how: Loading = _USUAL) -> App:
@@ -85,7 +105,8 @@ def load_target(target: str, how: Loading = _USUAL) -> App:
     try:
         return _app_of(thing, how)
     except TypeError as error:
-        raise TargetError(f"{target} is no App: {error}") from None
+        text = str(error)
+        raise TargetError(text if text.startswith(f"{target} is no ") else f"{target}: {text}") from None
 
 
 def _app_of(thing: Any, how: Loading) -> App:
@@ -108,8 +129,12 @@ def _call(target: str, factory: Any) -> Any:
     """Have a factory make the application."""
     if not callable(factory):
         raise TargetError(f"{target} is no factory: {factory!r} cannot be called")
+    if not _takes(factory):
+        raise TargetError(f"{target} is no factory: it has to be called without arguments")
     try:
         return factory()
+    except SystemExit as end:
+        raise TargetError(f"{target} has ended the program: {_exit_of(end)}") from None
     except Exception as error:
         raise TargetFailed(error) from error
 
@@ -132,11 +157,14 @@ class NamedLifespan:
             TargetError: there is no such thing, or it cannot be called with the server.
             TargetFailed: the module raises.
         """
+        name = self._given[0]
+        if not _is_named(name):
+            raise TargetError(f"--lifespan {name!r}: write auto, on, off, module:name or path/to/file.py:name")
         found = _find(*self._given)
         if not callable(found):
-            raise TargetError(f"{self._given[0]} is no lifespan: {found!r} cannot be called")
-        if not _takes_one(found):
-            raise TargetError(f"{self._given[0]} is no lifespan: it has to take the server as its only argument")
+            raise TargetError(f"{name} is no lifespan: {found!r} cannot be called")
+        if not _takes(found, None):
+            raise TargetError(f"{name} is no lifespan: it has to take the server as its only argument")
         return found  # type: ignore[no-any-return]
 
     def __call__(self, server: Any) -> AbstractAsyncContextManager[Any]:
@@ -144,10 +172,10 @@ class NamedLifespan:
         return self.load()(server)
 
 
-def _takes_one(function: Callable[..., Any]) -> bool:
-    """Whether a function can be called with one argument; True if it does not tell."""
+def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function can be called with these arguments; True if it does not tell."""
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
     except ValueError:  # some functions in C
@@ -155,20 +183,27 @@ def _takes_one(function: Callable[..., Any]) -> bool:
     return True
 
 
+def _is_named(target: str) -> bool:
+    """Whether a text is ``module:name`` or ``file.py:name``."""
+    place, _, attribute = target.rpartition(":")
+    names = attribute.split(".") if place.endswith(".py") else [*place.split("."), *attribute.split(".")]
+    return bool(place) and all(name.isidentifier() for name in names)
+
+
 def _find(target: str, app_dir: str) -> Any:
     """Import a module, and take an attribute of it."""
     place, colon, attribute = target.rpartition(":")
     if colon and attribute.isdigit():
         raise TargetError(f"{target!r} is an address and not a handler: use host and port, or bind")
-    if not colon or not place or not attribute:
-        raise TargetError(f"{target!r} is neither a folder nor a handler: {_missing(target)}")
+    if not _is_named(target):
+        raise TargetError(_explained(target))
     module = _load_file(place) if place.endswith(".py") else _load_module(place, app_dir)
     found: Any = module
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise TargetError(f"{place} has no {attribute!r}{_hint(module)}") from None
+            raise TargetError(f"{place} has no {attribute!r}{_hint(module, attribute)}") from None
     return found
 
 
@@ -237,6 +272,8 @@ def _layers(
 
 def _load_module(name: str, app_dir: str) -> ModuleType:
     if app_dir:
+        if not os.path.isdir(app_dir):
+            raise TargetError(f"--app-dir {app_dir}: no such folder")
         if app_dir not in sys.path:
             sys.path.insert(0, app_dir)
     elif "" not in sys.path and os.getcwd() not in sys.path:
@@ -246,8 +283,7 @@ def _load_module(name: str, app_dir: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise TargetFailed(error) from error  # the target exists, but imports a module that does not
-        hint = f"; did you mean '{name}.py:...'?" if os.path.exists(f"{name}.py") else ""
-        raise TargetError(f"no module named {error.name!r}{hint}") from None
+        raise TargetError(f"no module named {error.name!r}{_near_module(error.name, app_dir)}") from None
     except SystemExit as end:
         raise _ended(name, end) from None
     except Exception as error:
@@ -256,7 +292,7 @@ def _load_module(name: str, app_dir: str) -> ModuleType:
 
 def _load_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
-        raise TargetError(f"no such file: {path}")
+        raise TargetError(f"no such file: {path}{_near_path(path)}")
     folder, file = os.path.split(os.path.abspath(path))
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -279,19 +315,74 @@ def _load_file(path: str) -> ModuleType:
 
 def _ended(name: str, end: SystemExit) -> TargetError:
     """The error for a module that calls sys.exit() while it is imported."""
-    code = "" if end.code is None else repr(end.code)
-    return TargetError(f"{name} calls sys.exit({code}) when it is imported: put that below if __name__ == '__main__':")
+    return TargetError(
+        f"{name} has ended the program while it was imported: {_exit_of(end)}; "
+        "put what is not for a server below if __name__ == '__main__':"
+    )
 
 
-def _missing(target: str) -> str:
-    """A hint for a target that is neither a folder nor a handler."""
-    if target.endswith(".py") and os.path.isfile(target):
-        return f"write '{target}:Handler'"
+def _exit_of(end: SystemExit) -> str:
+    return f"sys.exit({'' if end.code is None else repr(end.code)})"
+
+
+def _explained(target: str) -> str:
+    """The error for a target that is no folder and not written as ``module:name``."""
+    place, colon, attribute = target.rpartition(":")
+    module = place or target
+    source = next((name for name in (module, f"{module}.py") if _is_python(name)), None)
+    if source is not None:
+        name = attribute if place and attribute.isidentifier() else _handler_in(source)
+        write = f"{source if '/' in source else module}:{name}"
+        return f"{target!r} names no handler in a module: write {write!r}"
     if os.path.isfile(target):
-        return f"it is a file, and is served with its folder: {os.path.dirname(target) or '.'}"
-    return "write 'module:Handler' or 'path/to/file.py:Handler'"
+        folder = os.path.dirname(target) or "."
+        return f"{target!r} is neither a folder nor a handler: it is a file, and is served with its folder: {folder}"
+    if colon and "/" not in target:
+        return f"{target!r} is no handler: write 'module:Handler' or 'path/to/file.py:Handler'"
+    return (
+        f"no such folder or handler: {target}{_near_path(target)} "
+        "(a handler or an application is written as 'module:name' or 'path/to/file.py:name')"
+    )
 
 
-def _hint(module: ModuleType) -> str:
+def _is_python(path: str) -> bool:
+    return path.endswith(".py") and os.path.isfile(path)
+
+
+def _handler_in(source: str) -> str:
+    """The name of what a file probably wants to have served; it is not imported."""
+    with open(source, errors="replace") as file:
+        found = _servable.search(file.read())
+    return "Handler" if found is None else found[1] or found[2]
+
+
+def _hint(module: ModuleType, attribute: str) -> str:
+    near = _nearest(attribute, (name for name in vars(module) if not name.startswith("_")))
     handlers = handlers_in(module)
-    return f"; it has {', '.join(handlers)}" if handlers else ""
+    return near or (f"; it has {', '.join(handlers)}" if handlers else "")
+
+
+def _near_module(name: str, app_dir: str) -> str:
+    if os.path.isfile(f"{name}.py"):
+        return f"; did you mean '{name}.py:...'?"
+    package, _, last = name.rpartition(".")
+    return _nearest(last, (entry.removesuffix(".py") for entry in _entries(os.path.join(app_dir, *package.split(".")))))
+
+
+def _near_path(path: str) -> str:
+    folder, name = os.path.split(path.rstrip("/"))
+    return _nearest(name, _entries(folder))
+
+
+def _entries(folder: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return os.listdir(folder or ".")
+    return []
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """A question whether another name was meant; empty if none is like it."""
+    import difflib  # needed for error messages only
+
+    near = difflib.get_close_matches(name, names, 1, 0.7)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -138,12 +138,9 @@ class TestErrors:
         [
             ("nothing_here:Hello", "no module named 'nothing_here'"),
             ("nothing.py:Hello", "no such file: nothing.py"),
-            (
-                "hello",
-                "'hello' is neither a folder nor a handler: write 'module:Handler' or 'path/to/file.py:Handler'",
-            ),
+            ("hello", "'hello' names no handler in a module: write 'hello:Hello'"),
             ("hello:Missing", "hello has no 'Missing'; it has Hello"),
-            ("hello:nothing", "hello:nothing is no App: 3 is no App: a handler class, or"),
+            ("hello:nothing", "hello:nothing: 3 is no App: a handler class, or"),
             ("hello:Nested", "Nested is no handler class"),
         ],
     )
@@ -189,9 +186,9 @@ class TestErrors:
         ("arguments", "environment", "text"),
         [
             (["--timeout-head", "soon"], {}, "'soon' is not a number"),
-            (["--limit-body", "-1"], {}, "limit_body must be positive"),
+            (["--limit-body", "-1"], {}, "--limit-body must be positive"),
             (["--timeout-haed", "1"], {}, "--timeout-head"),
-            ([], {"AIOHTTPD_LIMIT_BODY": "much"}, "limit_body: 'much' is not a whole number"),
+            ([], {"AIOHTTPD_LIMIT_BODY": "much"}, "AIOHTTPD_LIMIT_BODY: 'much' is not a whole number"),
         ],
     )
     def test_options(self, folder: Path, arguments: list[str], environment: dict[str, str], text: str) -> None:

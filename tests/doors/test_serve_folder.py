@@ -76,7 +76,10 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            (["nowhere"], "'nowhere' is neither a folder nor a handler"),
+            (
+                ["nowhere"],
+                "no such folder or handler: nowhere (a handler or an application is written as 'module:name'",
+            ),
             (["-d", "nowhere"], "no such folder: nowhere"),
             (["sub", "-d", "sub"], "two folders: sub and --directory sub"),
             (["a.txt"], "'a.txt' is neither a folder nor a handler: it is a file, and is served with its folder: ."),
@@ -93,7 +96,7 @@ class TestTarget:
             (["-H", "nothing"], "--header 'nothing': write 'Name: value'"),
             (["-H", "a b: c"], "'a b' is no field name"),
             (["-H", "Content-Length: 3"], "Content-Length is different for each answer"),
-            (["--content-type", "a\nb"], "holds a character that may not stand in a field"),
+            (["--content-type", "a/b; c=\n"], "holds a character that may not stand in a field"),
             (["--auth", "nobody"], "Invalid value for '--auth' (env var: 'AIOHTTPD_AUTH'): credentials are"),
             (["--upload", "--upload-auth", ":b"], "Invalid value for '--upload-auth'"),
             (["--tls-key", "k"], "has no effect without --tls-cert"),
@@ -107,7 +110,7 @@ class TestTarget:
 
     def test_a_file_with_handlers(self, folder: Path) -> None:
         (folder / "app.py").write_text("")
-        assert "'app.py' is neither a folder nor a handler: write 'app.py:Handler'" in refused(folder, "app.py")
+        assert "'app.py' names no handler in a module: write 'app.py:Handler'" in refused(folder, "app.py")
 
     def test_without_the_word(self, folder: Path) -> None:
         """What works with python -m aiohttpd, and with http.server, is given back as it has to be written."""

@@ -155,7 +155,7 @@ def test_what_cannot_be_one() -> None:
     class Wrong(aiohttpd.BaseHTTPRequestHandler):
         lifespan = 3.5
 
-    with pytest.raises(TypeError, match=r"the lifespan of .*Wrong is 3.5: it is a function of the server"):
+    with pytest.raises(TypeError, match=r"the lifespan of .*Wrong is 3.5: write an asynchronous function that yields"):
         aiohttpd.HTTPServer(("127.0.0.1", 0), Wrong)
 
 
@@ -168,7 +168,7 @@ async def coroutine(server: Any) -> None: ...
 
 @pytest.mark.parametrize("wrong", [undecorated, coroutine, lambda server: None])
 async def test_what_gives_no_manager(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"\(\) gives no async context manager: it is decorated with contextlib.async"):
+    with pytest.raises(TypeError, match=r"\(\) gives no async context manager: write an asynchronous func"):
         async with running(type("Handler", (Notes,), {"lifespan": staticmethod(wrong)})):
             pass
 

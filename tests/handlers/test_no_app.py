@@ -353,8 +353,8 @@ def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("import flask\napp = flask.Flask('x')\ndef asgi2(scope): ...\ndef one(r): ...\n")
     for target, text in (
         ("shop.py:app", "aiohttpd: shop.py:app looks like a WSGI application (environ, start_response): add --wsgi\n"),
-        ("shop.py:asgi2", "aiohttpd: shop.py:asgi2 is no App: asgi2() is no App: it looks like an ASGI 2 application"),
-        ("shop.py:one", "aiohttpd: shop.py:one is no App: one() is no App: it cannot be called"),
+        ("shop.py:asgi2", "aiohttpd: shop.py:asgi2: asgi2() is no App: it looks like an ASGI 2 application"),
+        ("shop.py:one", "aiohttpd: shop.py:one: one() is no App: it cannot be called"),
         ("shop:flask", "flask is no App: it is a module, and has no handler class in it"),
     ):
         for more in ([], ["--workers", "2"]):
