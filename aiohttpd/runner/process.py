@@ -73,17 +73,18 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(null, mode, errors="backslashreplace", closefd=closefd))  # noqa: SIM115
 
 
-def refuse_import() -> None:
-    """Refuse to start a program in a process that only imports it, as processes spawned by multiprocessing do.
+def refuse_import(*, as_target: bool) -> None:
+    """Refuse to start a program while it is only imported: by processes of multiprocessing, or as a target.
+
+    Args:
+        as_target: it is imported as a target.
 
     Raises:
-        RuntimeError: this is such a process.
+        RuntimeError: that is so.
     """
     processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and getattr(processes.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "run() is called while a process imports the program: put it below if __name__ == '__main__':"
-        )
+    if as_target or (processes is not None and getattr(processes.current_process(), "_inheriting", False)):
+        raise RuntimeError("run() is called while the program is imported: put it below if __name__ == '__main__':")
 
 
 def refuse_loop() -> None:

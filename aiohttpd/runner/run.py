@@ -24,7 +24,7 @@ from ..net.sockets import ServerAddress, check_address
 from ..net.systemd import Notifier, forget_descriptors
 from ..net.tls import Certificates
 from ..server.access_log import stderr_log
-from ..server.loader import load_target
+from ..server.loader import is_importing, load_target
 from ..server.server import HTTPServer
 from ..server.stacks import report
 from ..server.status_server import metrics_server
@@ -95,7 +95,7 @@ def run(
             that is not a file.
         SystemExit: no worker can start, or an ASGI application has said that it cannot.
     """
-    refuse_import()
+    refuse_import(as_target=is_importing())
     refuse_loop()
     open_standard_streams()
     leave_pid1()

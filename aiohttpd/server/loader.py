@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import ModuleType, TracebackType
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +26,16 @@ from ..engine.interfaces import App
 from ..fileserver.folder import parse_header
 from ..handlers.app import Lifespan, handlers_in, resolve_app
 
-__all__ = ["Loading", "NamedLifespan", "TargetError", "TargetFailed", "frames_of_user", "load_target", "target_app"]
+__all__ = [
+    "Loading",
+    "NamedLifespan",
+    "TargetError",
+    "TargetFailed",
+    "frames_of_user",
+    "is_importing",
+    "load_target",
+    "target_app",
+]
 
 
 class TargetError(Exception):
@@ -80,10 +90,16 @@ class Loading(NamedTuple):
 
 
 _USUAL = Loading()
+_importing: ContextVar[bool] = ContextVar("_importing", default=False)
 
 _servable = re.compile(
     r"^class (\w+)\(.*Handler|^(\w+) *(?::.*)?= *[\w.]*(?:Router|FastAPI|Starlette|Flask|layers)\(", re.MULTILINE
 )
+
+
+def is_importing() -> bool:
+    """Whether this is called by a module while it is imported as a target."""
+    return _importing.get()
 
 
 def load_target(target: str, how: Loading = _USUAL) -> App:
@@ -197,7 +213,11 @@ def _find(target: str, app_dir: str) -> Any:
         raise TargetError(f"{target!r} is an address and not a handler: use host and port, or bind")
     if not _is_named(target):
         raise TargetError(_explained(target))
-    module = _load_file(place) if place.endswith(".py") else _load_module(place, app_dir)
+    token = _importing.set(True)
+    try:
+        module = _load_file(place) if place.endswith(".py") else _load_module(place, app_dir)
+    finally:
+        _importing.reset(token)
     found: Any = module
     for name in attribute.split("."):
         try:
@@ -315,10 +335,7 @@ def _load_file(path: str) -> ModuleType:
 
 def _ended(name: str, end: SystemExit) -> TargetError:
     """The error for a module that calls sys.exit() while it is imported."""
-    return TargetError(
-        f"{name} has ended the program while it was imported: {_exit_of(end)}; "
-        "put what is not for a server below if __name__ == '__main__':"
-    )
+    return TargetError(f"{name} calls {_exit_of(end)} when it is imported: put that below if __name__ == '__main__':")
 
 
 def _exit_of(end: SystemExit) -> str:

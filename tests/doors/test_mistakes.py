@@ -185,6 +185,14 @@ def test_a_lifespan_that_fails(folder: Path, workers: tuple[str, ...]) -> None:
     assert [Path(name).name for name in re.findall(r'File "(.*?)"', done.stderr)] == ["hello.py"]
 
 
+def test_a_program_that_serves_when_it_is_imported(folder: Path) -> None:
+    """Else Ctrl-C would stop its own server, and then another one would begin."""
+    (folder / "program.py").write_text(PROGRAM + "aiohttpd.run(Hello, port=0)\n")
+    done = run(folder, "serve", "program:Hello", "--port", "0")
+    text = "run() is called while the program is imported: put it below if __name__ == '__main__':"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, f"RuntimeError: {text}")
+
+
 def test_a_name_that_would_write_on_the_terminal(folder: Path) -> None:
     name = "two\nlines\x1b[31m"
     (folder / name).mkdir()
