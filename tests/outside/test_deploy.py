@@ -151,25 +151,34 @@ def test_socket_activation(folder: Path) -> None:
 async def app(request: Request, response: StreamWriter) -> None:
     body = await request.body.read() if request.method == "POST" else b""
     response.send_head(200)
-    response.write(json.dumps({"size": len(body), "client": request.client_address[0]}).encode())
+    told = {"size": len(body), "client": request.client_address[0], "host": request.host, "scheme": request.scheme}
+    response.write(json.dumps(told).encode())
 
 
 def client(port: int) -> httpx.AsyncClient:
     """One that has a single connection, and claims to be somebody else."""
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
     transport = httpx.AsyncHTTPTransport(local_address=CLIENT, limits=limits, retries=0, verify=False)
-    headers = {"Host": "site.example", "X-Forwarded-For": "192.0.2.66", "Forwarded": "for=192.0.2.66"}
+    headers = {
+        "Host": "site.example",
+        "Forwarded": "for=192.0.2.66;host=evil.example;proto=https",
+        "X-Forwarded-For": "192.0.2.66",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Port": "666",
+        "X-Forwarded-Proto": "https",
+    }
     return httpx.AsyncClient(transport=transport, timeout=SOON, base_url=f"http://127.0.0.1:{port}", headers=headers)
 
 
 async def exercise(port: int) -> None:
-    """Have it answer small and large requests; it knows who we are."""
+    """Have it answer small and large requests; it knows who we are, and does not believe what we say of ourselves."""
+    known = {"client": CLIENT, "host": "site.example", "scheme": "http"}
     async with client(port) as http:
         for _ in range(20):
             answer = await http.get("/")
             assert answer.status_code == 200
-            assert answer.json() == {"size": 0, "client": CLIENT}
-        assert (await http.post("/", content=b"x" * 3_000_000)).json() == {"size": 3_000_000, "client": CLIENT}
+            assert answer.json() == {"size": 0, **known}
+        assert (await http.post("/", content=b"x" * 3_000_000)).json() == {"size": 3_000_000, **known}
 
 
 async def roll(sock: socket.socket, port: int, times: int = 3, **options: Any) -> None:
