@@ -153,14 +153,16 @@ class Config:
     )
     limit_body: int = _option(
         Preset(64 * MIB),
-        "a request body that a handler reads (413); for handlers of http.server only if it is set",
+        "size of a request body that a handler reads (413); for handlers of http.server only if it is set",
         unit="bytes",
         group="Limits",
     )
-    limit_json: int = _option(MIB, "a request body that a handler reads as JSON (413)", unit="bytes", group="Limits")
-    limit_chunk_extension: int = _option(KIB, "extensions of one chunk (400)", unit="bytes", group="Limits")
+    limit_json: int = _option(
+        MIB, "size of a request body that a handler reads as JSON (413)", unit="bytes", group="Limits"
+    )
+    limit_chunk_extension: int = _option(KIB, "size of the extensions of one chunk (400)", unit="bytes", group="Limits")
     limit_chunk_extensions: int = _option(
-        16 * KIB, "extensions of all chunks of a body (400)", unit="bytes", group="Limits"
+        16 * KIB, "size of the extensions of all chunks of a body (400)", unit="bytes", group="Limits"
     )
     limit_discard: int = _option(
         64 * KIB,
@@ -190,27 +192,32 @@ class Config:
     )
 
     websocket_ping_interval: float = _option(
-        20.0, "a WebSocket may be silent in one direction before it is sent a ping; 0: never", unit="seconds",
+        20.0, "how long a WebSocket may be silent in one direction before a ping is sent; 0: no pings", unit="seconds",
         group="WebSockets",
     )  # fmt: skip
     websocket_ping_timeout: float = _option(
-        20.0, "for anything to come after a ping (1011); 0: for ever", unit="seconds", group="WebSockets"
+        20.0, "time for anything to arrive after a ping (1011); 0: no limit", unit="seconds", group="WebSockets"
     )
     websocket_close_timeout: float = _option(
-        10.0, "for the client to answer a Close frame, then it is cut off", unit="seconds", group="WebSockets"
+        10.0,
+        "time for the client to answer a Close frame; then the connection is closed",
+        unit="seconds",
+        group="WebSockets",
     )
     limit_websocket_message: int = _option(
-        16 * MIB, "one message of a WebSocket, after decompression (1009)", unit="bytes", group="WebSockets"
+        16 * MIB, "size of one message of a WebSocket, after decompression (1009)", unit="bytes", group="WebSockets"
     )
-    limit_websocket_frames: int = _option(100_000, "frames of one message of a WebSocket (1008)", group="WebSockets")
+    limit_websocket_frames: int = _option(
+        100_000, "number of frames of one message of a WebSocket (1008)", group="WebSockets"
+    )
     limit_websocket_queue: int = _option(
-        256 * KIB, "messages that wait for a handler, before its client is not read from", unit="bytes",
+        256 * KIB, "messages that wait for a handler; above it, reading from the client pauses", unit="bytes",
         group="WebSockets",
     )  # fmt: skip
 
     root_path: str = _option(
         "",
-        "prefix of all paths, percent-encoded, that a proxy takes off; ASGI's root_path, WSGI's SCRIPT_NAME",
+        "prefix of all paths, percent-encoded, that a proxy removes; ASGI's root_path, WSGI's SCRIPT_NAME",
         unit="path",
         group="Proxies",
     )

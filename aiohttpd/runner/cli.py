@@ -74,8 +74,9 @@ class _GroupedCommand(click.Command):
                 formatter.write_dl(records)
         formatter.write_paragraph()
         formatter.write_text(
-            "Sizes may be written as 64k or 1M. The options below Uploads, --bind and --port can also be set by an "
-            "environment variable, AIOHTTPD_TIMEOUT_HEAD for --timeout-head; an option on the command line wins."
+            "Sizes may be written as 64k or 1M. Options can also be set by environment variables, "
+            "AIOHTTPD_TIMEOUT_HEAD for --timeout-head; but not those of TLS, Files and Uploads, --directory, --open "
+            "and --wsgi. An option on the command line wins."
         )
 
 
@@ -219,12 +220,12 @@ _LISTENING = _options_of(
     click.option(
         "--reload", "reloads", is_flag=True, envvar="AIOHTTPD_RELOAD", help="load code again when Python files change"
     ),
-    click.option("-d", "--directory", metavar="DIR", help="the folder, as in http.server"),
+    click.option("-d", "--directory", metavar="DIR", help="the folder to serve, as in http.server"),
     click.option(
         "--auth", metavar="USER:PASSWORD", envvar="AIOHTTPD_AUTH", show_envvar=True, callback=check_credentials,
         help="ask for this name and password; better set by the variable, since others may see the command line",
     ),
-    click.option("--open", "opens", is_flag=True, help="open it in the browser"),
+    click.option("--open", "opens", is_flag=True, help="open the page in the browser"),
     click.option("--protocol", hidden=True, expose_value=False),  # of http.server; here the client's version counts
     click.option("--cgi", is_flag=True, hidden=True, expose_value=False, callback=_refuse_cgi),
 )  # fmt: skip
@@ -232,7 +233,7 @@ _LISTENING = _options_of(
 _TLS = _options_of(
     "TLS",
     click.option("--tls-cert", metavar="FILE", help="certificate in PEM: serve HTTPS"),
-    click.option("--tls-key", metavar="FILE", help="its key, if it is in a file of its own"),
+    click.option("--tls-key", metavar="FILE", help="the key of the certificate, if it is in another file"),
     click.option("--tls-password-file", metavar="FILE", help="file with the password of the key"),
     click.option("--tls-ca", metavar="FILE", help="accept only clients with a certificate signed by one of these"),
 )  # fmt: skip
@@ -242,12 +243,12 @@ _APPLICATIONS = _options_of(
     click.option(
         "--interface", type=click.Choice(["auto", "handler", "asgi", "wsgi"]), default="auto",
         envvar="AIOHTTPD_INTERFACE", metavar="auto|handler|asgi|wsgi",
-        help="what TARGET is: a handler class or another App, or an ASGI application, by its looks; or which of these",
+        help="what TARGET is; auto tells an ASGI application from a handler class or another App  [auto]",
     ),
     click.option("--wsgi", is_flag=True, help="TARGET is a WSGI application, as --interface wsgi"),
     click.option(
         "--factory", is_flag=True, envvar="AIOHTTPD_FACTORY",
-        help="TARGET is called without arguments, and gives the application",
+        help="TARGET is a function without arguments that returns the application",
     ),
     click.option(
         "--app-dir", metavar="DIR", default="", envvar="AIOHTTPD_APP_DIR",
@@ -255,8 +256,8 @@ _APPLICATIONS = _options_of(
     ),
     click.option(
         "--lifespan", metavar="NAME|auto|on|off", default="auto", envvar="AIOHTTPD_LIFESPAN",
-        help="module:name of an async context manager around all of the service, beside that of the application; or "
-        "whether an ASGI application is told of start and end  [auto]",
+        help="module:name of an async context manager that is entered before the server accepts connections, and left "
+        "after it has stopped; or whether an ASGI application gets messages of the lifespan protocol  [auto]",
     ),
 )  # fmt: skip
 
@@ -266,7 +267,9 @@ _FILES = _options_of(
         "-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
         help="add a field to responses with a file or a listing, or to all responses of a handler; repeatable",
     ),
-    click.option("--content-type", metavar="TYPE", help="of files with an unknown ending  [application/octet-stream]"),
+    click.option(
+        "--content-type", metavar="TYPE", help="media type of files with an unknown ending  [application/octet-stream]"
+    ),
     click.option("--cache", metavar="SECONDS|no-store", help="how long browsers may keep files (Cache-Control)"),
     click.option(
         "--cors", metavar="[ORIGIN]", is_flag=False, flag_value="*",
@@ -276,8 +279,11 @@ _FILES = _options_of(
         "--spa", metavar="[FILE]", is_flag=False, flag_value="index.html",
         help="answer every page that does not exist with this file  [index.html]",
     ),
-    click.option("--index", multiple=True, metavar="NAME", help="page of a folder  [index.html, index.htm]"),
-    click.option("--listing/--no-listing", default=None, help="show folders that have no such page  [on]"),
+    click.option(
+        "--index", multiple=True, metavar="NAME",
+        help="file that is sent for a folder; repeatable  [index.html, index.htm]",
+    ),
+    click.option("--listing/--no-listing", default=None, help="list folders that have no index page  [on]"),
     click.option("--hidden", is_flag=True, default=None, help="serve and list names that begin with a dot"),
     click.option("--follow-symlinks", is_flag=True, default=None, help="follow links that lead out of the folder"),
     click.option("--compress", is_flag=True, default=None, help="compress text for clients that accept it"),
