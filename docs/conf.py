@@ -25,6 +25,8 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3  # links to headings, as GitHub has them
 
+smartquotes = False  # it would make a dash of the two hyphens of --option
+
 default_role = "py:obj"  # `Config` in a docstring is a link where there is such a page, else code
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
