@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any
 
-import httpcore
-import httpx
+try:
+    import httpcore
+    import httpx
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("aiohttpd.testing.client needs httpx: pip install httpx") from None
 
 from ..config import Config
 from ..engine.interfaces import App

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -134,3 +136,12 @@ async def test_asgi() -> None:
 
     async with client(application) as asking:
         assert (await asking.get("/a")).text == "/a"
+
+
+def test_without_httpx() -> None:
+    """The error says what to install."""
+    program = "import sys; sys.modules['httpx'] = None; import aiohttpd.testing; aiohttpd.testing.client"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: aiohttpd.testing.client needs httpx: pip install httpx"
+    )
