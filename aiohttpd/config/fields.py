@@ -400,5 +400,5 @@ def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
 
 
 def _unknown(name: str) -> NoReturn:
-    near = _nearest(name, Config.__dataclass_fields__, 0.4)
+    near = _nearest(name, Config.__dataclass_fields__, 0.6)
     raise TypeError(f"no option {name!r}" + (f"; did you mean {near!r}?" if near else ""))

@@ -18,8 +18,8 @@ from ..engine.interfaces import App, ServedApp
 from ..wire.request import Request
 
 __all__ = [
-    "Lifespan", "NoLifespan", "enter_lifespan", "enter_lifespans", "forward_attributes", "handlers_in", "innermost",
-    "instant_of", "is_handler_class", "lifespan_of", "prepare", "resolve_app",
+    "Lifespan", "NoLifespan", "check_lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes",
+    "handlers_in", "innermost", "instant_of", "is_handler_class", "lifespan_of", "prepare", "resolve_app",
 ]  # fmt: skip
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called with the server
@@ -131,10 +131,23 @@ def lifespan_of(app: Any) -> Lifespan | None:
     # Statically, since a mock has everything.
     if _is_of_http_server(owner) or inspect.getattr_static(owner, _LIFESPAN, None) is None:
         return None
-    found = getattr(owner, _LIFESPAN)
-    if not callable(found):
-        raise NoLifespan(f"the lifespan of {describe(owner)} is {found!r}: write {_MANAGER}")
-    return found  # type: ignore[no-any-return]
+    found: Any = getattr(owner, _LIFESPAN)
+    return check_lifespan(found, f"the lifespan of {describe(owner)}")
+
+
+def check_lifespan(lifespan: Any, what: str = "lifespan") -> Lifespan:
+    """Give back a lifespan that can be called.
+
+    Args:
+        lifespan: the lifespan.
+        what: how the error names it.
+
+    Raises:
+        NoLifespan: it cannot be called.
+    """
+    if not callable(lifespan):
+        raise NoLifespan(f"{what} is {lifespan!r}: write {_MANAGER}")
+    return lifespan  # type: ignore[no-any-return]
 
 
 def enter_lifespan(lifespan: Lifespan, server: Any) -> AbstractAsyncContextManager[Any]:

@@ -20,8 +20,9 @@ from ..engine.context import ServerContext
 from ..engine.error_log import log_error
 from ..engine.handshake import tls_options
 from ..engine.interfaces import AccessLogger, App
-from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, resolve_app
+from ..handlers.app import Lifespan, check_lifespan, enter_lifespans, lifespan_of, resolve_app
 from ..net.sockets import ServerAddress, check_address, listen, url_of
+from ..net.tls import Certificates
 from ..net.tls_half_close import half_closable
 from ..wire.request import Address, Request
 from .acceptor import Acceptor
@@ -67,7 +68,8 @@ class HTTPServer:
             the App, as for a `Router`. `handle_errors` does the same to an App that is given to `run`.
 
     Raises:
-        TypeError: ``app`` is not an App, or ``server_address`` is not an address; the text says what to write.
+        TypeError: ``app`` is not an App, ``server_address`` is not an address, or ``config``, ``lifespan`` or ``ssl``
+            is of a wrong kind; the text says what to write.
         ValueError: ``server_address`` is a path that looks like a host, or the port is out of range.
 
     Attributes:
@@ -94,6 +96,8 @@ class HTTPServer:
         app = hosted(app)
         resolve_app(app)  # an error is better raised here than once the server listens
         check_address(server_address)
+        _check_config(config)
+        _check_context(ssl)
         if error_handlers is not None:
             from ..handlers.routing import handle_errors  # not every program has these
 
@@ -105,7 +109,8 @@ class HTTPServer:
         self.shutting_down = asyncio.Event()
         self._snapshots = snapshots
         self._given_address = server_address
-        self._lifespans = [each for each in (lifespan, lifespan_of(app)) if each is not None]
+        outer = None if lifespan is None else check_lifespan(lifespan)
+        self._lifespans = [each for each in (outer, lifespan_of(app)) if each is not None]
         self._ssl = ssl
         self._access_log = access_log
         self._context: ServerContext | None = None
@@ -275,6 +280,7 @@ class HTTPServer:
         """
         if self._ssl is None:
             raise RuntimeError("the server was made without TLS; give ssl= to HTTPServer for HTTPS")
+        _check_context(context)
         self._ssl = context
 
     def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
@@ -462,3 +468,16 @@ class HTTPServer:
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
+
+
+def _check_config(config: Any) -> None:
+    if config is not None and not isinstance(config, Config):
+        raise TypeError(f"config is {config!r}: write aiohttpd.Config(...) with the options as keywords")
+
+
+def _check_context(context: Any) -> None:
+    """Refuse what is no TLS context: each handshake would fail."""
+    if isinstance(context, Certificates):
+        raise TypeError("ssl is Certificates, which run() takes: give their context() to an HTTPServer")
+    if context is not None and not isinstance(context, ssl_module.SSLContext):
+        raise TypeError(f"ssl is {context!r}: write aiohttpd.Certificates('cert.pem', 'key.pem').context()")

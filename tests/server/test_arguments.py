@@ -1,0 +1,44 @@
+"""Arguments of `HTTPServer` and `run` of a wrong kind: they are refused before anything listens."""
+
+import re
+from typing import Any
+
+import pytest
+
+import aiohttpd
+from aiohttpd import Certificates
+
+from ..support.asking import QUIET
+
+ADDRESS = ("127.0.0.1", 0)
+
+
+async def app(request: aiohttpd.Request, response: aiohttpd.StreamWriter) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("config", {"timeout_idle": 3}, "config is {'timeout_idle': 3}: write aiohttpd.Config(...)"),
+        ("lifespan", 3, "lifespan is 3: write an asynchronous function that yields once, decorated with"),
+        ("ssl", "cert.pem", "ssl is 'cert.pem': write aiohttpd.Certificates('cert.pem', 'key.pem').context()"),
+        ("ssl", True, "ssl is True: write aiohttpd.Certificates"),
+        ("ssl", Certificates("cert.pem"), "ssl is Certificates, which run() takes: give their context() to an"),
+    ],
+)
+def test_an_argument(name: str, value: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(text)):
+        aiohttpd.HTTPServer(ADDRESS, app, **{"config": QUIET, name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("ssl", "cert.pem"), ("lifespan", 3)])
+def test_of_run(name: str, value: Any) -> None:
+    given: Any = {name: value}
+    with pytest.raises(TypeError, match=f"^{name} is {value!r}: write "):
+        aiohttpd.run(app, port=0, **given)
+
+
+def test_an_option_that_is_like_no_other() -> None:
+    """No far-fetched name is proposed."""
+    with pytest.raises(TypeError, match="^no option 'prot'$"):
+        aiohttpd.run(app, prot=80)
