@@ -18,7 +18,7 @@ from ..asgi.host import hosted
 from ..config import Config, misspelt_variables
 from ..engine.interfaces import App
 from ..errors import StartupFailed, TLSError
-from ..handlers.app import Lifespan, resolve_app
+from ..handlers.app import Lifespan, check_lifespan, resolve_app
 from ..net.forking import not_for_children
 from ..net.sockets import ServerAddress, check_address
 from ..net.systemd import Notifier, forget_descriptors
@@ -115,6 +115,10 @@ def run(
         return
     if isinstance(ssl, SSLContext):
         raise TypeError("an SSLContext cannot be handed to workers: use Certificates with the names of its files")
+    if ssl is not None and not isinstance(ssl, Certificates):
+        raise TypeError(f"ssl is {ssl!r}: write aiohttpd.Certificates('cert.pem', 'key.pem')")
+    if lifespan is not None:
+        check_lifespan(lifespan)
     make_app = partial(load_target, app) if isinstance(app, str) else partial(_given, app)
     serve_many(make_app, address, config, workers=workers, reload=reload, lifespan=lifespan, ssl=ssl)
 

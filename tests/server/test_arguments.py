@@ -31,9 +31,10 @@ def test_an_argument(name: str, value: Any, text: str) -> None:
         aiohttpd.HTTPServer(ADDRESS, app, **{"config": QUIET, name: value})
 
 
+@pytest.mark.parametrize("workers", [None, 1])
 @pytest.mark.parametrize(("name", "value"), [("ssl", "cert.pem"), ("lifespan", 3)])
-def test_of_run(name: str, value: Any) -> None:
-    given: Any = {name: value}
+def test_of_run(name: str, value: Any, workers: int | None) -> None:
+    given: Any = {name: value, "workers": workers}
     with pytest.raises(TypeError, match=f"^{name} is {value!r}: write "):
         aiohttpd.run(app, port=0, **given)
 
