@@ -512,7 +512,7 @@ def test_nothing_is_loaded_unless_it_is_wanted() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--proxy-protocol"], "trusted_proxies"),
+        (["--proxy-protocol"], "--trusted-proxies"),
         (["--trusted-proxies", "10.0.0.1/8"], "10.0.0.1/8"),
         (["--trusted-proxies", "::1", "--trusted-fields", "X-Real-IP"], "x-real-ip"),
     ],
