@@ -6,7 +6,7 @@ been closed; handlers see the count on ``self.server.state``. Another port may b
     python examples/embedded.py
     python examples/embedded.py 8081
 
-The handler alone, without the program around it, has nobody who counts::
+The handler can also be served without this program, but then nothing counts::
 
     aiohttpd serve examples/embedded.py:Handler --port 8080
 

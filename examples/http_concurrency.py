@@ -1,4 +1,4 @@
-"""Requests that wait do not wait for each other: each is an asyncio task of its own.
+"""Requests do not wait for each other: each runs in an asyncio task of its own.
 
 ::
 

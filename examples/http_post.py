@@ -1,4 +1,4 @@
-"""What a client has posted in a form, told back.
+"""Send back what a client has posted in a form.
 
 Run it, or have it served::
 

@@ -1,4 +1,4 @@
-"""Header fields of an answer's own, and a time as HTTP writes it.
+"""A response with header fields of its own, and a date in the format of HTTP.
 
 ::
 
