@@ -20,6 +20,7 @@ import trustme
 import websockets
 
 from aiohttpd.testing import running
+from examples.notes import make_app
 
 from ..support.exported_site import EXPORTED_EXAMPLES, exported_application, site
 from ..support.places import ROOT
@@ -27,6 +28,7 @@ from ..support.programs import Program, program
 from ..support.waiting import BOUND, until
 
 SITE = "tests.support.exported_site:exported_application"
+NOTES = "tests.support.exported_notes:exported_notes"
 
 
 def needs(*modules: str) -> Any:
@@ -55,17 +57,17 @@ def is_open(port: int) -> bool:
 
 
 @asynccontextmanager
-async def served(kind: str, folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Program]]:
-    """The site under another server, and a client for it."""
+async def served(kind: str, folder: Path, target: str = SITE) -> AsyncIterator[tuple[httpx.AsyncClient, Program]]:
+    """An exported App under another server, and a client for it."""
     options: dict[str, Any] = {}
     scheme = "http"
     if kind == "uvicorn":
-        command = ["-m", "uvicorn", SITE, "--port", "0", "--lifespan", "on"]
+        command = ["-m", "uvicorn", target, "--port", "0", "--lifespan", "on"]
     elif kind == "granian":
         port = free_port()
-        command = ["-m", "granian", "--interface", "asgi", "--port", str(port), "--loop", "asyncio", SITE]
+        command = ["-m", "granian", "--interface", "asgi", "--port", str(port), "--loop", "asyncio", target]
     else:
-        command = ["-m", "hypercorn", SITE, "-w", "0", "-b", "127.0.0.1:0", "--keep-alive", "600"]
+        command = ["-m", "hypercorn", target, "-w", "0", "-b", "127.0.0.1:0", "--keep-alive", "600"]
         if kind == "hypercorn-h2":
             authority = trustme.CA()
             certificate = authority.issue_cert("127.0.0.1")
@@ -206,6 +208,77 @@ async def test_websockets(kind: str, tmp_path: Path) -> None:
             await websockets.connect(f"{url}/nowhere")
         assert refused.value.response.status_code in (403, 404)  # with and without denial responses
     assert not [line for line in outside.lines if "Traceback" in line]
+
+
+async def use_notes(client: httpx.AsyncClient) -> list[Any]:
+    """Do all that examples/notes is for: pages, forms, sessions, attachments, JSON, events, static files."""
+    found: list[Any] = []
+
+    async def ask(method: str, path: str, **more: Any) -> httpx.Response:
+        got = await client.request(method, path, **more)
+        varies = {"x-request-id", "etag", "last-modified"}
+        text = repr([method, path, got.status_code, [p for p in fields(got) if p[0] not in varies], got.content])
+        text = text.replace(str(client.base_url.netloc, "ascii"), "HOST")
+        if client.base_url.scheme == "https":
+            text = text.replace("Path=/; Secure; ", "Path=/; ")
+        found.append(re.sub(r"(session=)[^;]+|(/files/)[-\w]{16,}|\d\d:\d\d:\d\d", r"\1\2*", text))
+        return got
+
+    ada = {"name": "ada", "password": "correct horse"}
+    await ask("GET", "/")
+    await ask("GET", "/sign-in")
+    await ask("POST", "/sign-in", data=ada)
+    assert (await ask("POST", "/sign-in", data=ada | {"new": "1"})).headers["Location"] == "/"
+    await ask("POST", "/sign-in", data=ada | {"new": "1"})
+    await ask("POST", "/", data={"title": "x"}, headers={"Origin": "https://evil.example"})
+    origin = {"Origin": str(client.base_url).rstrip("/")}
+    note = (await ask("POST", "/", data={"title": "<Tea>", "text": "é"}, headers=origin)).headers["Location"]
+    attachment = bytes(range(256)) * 8192
+    await ask("POST", f"{note}/files", files={"file": ("../tea <1>.bin", attachment)})
+    page = await ask("GET", note)
+    file = page.text.partition('href="')[2].partition('href="/files/')[2].partition('"')[0]
+    whole = await ask("GET", f"/files/{file}")
+    assert whole.content == attachment
+    await ask("HEAD", f"/files/{file}")
+    await ask("GET", f"/files/{file}", headers={"Range": "bytes=-10"})
+    same = {"If-None-Match": whole.headers["ETag"]}
+    assert (await ask("GET", f"/files/{file}", headers=same)).status_code == 304
+    async with client.stream("GET", "/api/changes") as stream:
+        await ask("POST", "/api/notes", json={"title": "Coffee", "text": "black"})
+        lines = stream.aiter_lines()
+        found.append([await anext(lines) for _ in range(3)])
+    await ask("GET", "/api/notes?limit=1")
+    await ask("GET", "/api/notes?limit=1000")
+    await ask("PUT", "/api/notes/2", json={"title": 7})
+    await ask("PUT", "/api/notes/2", json={"title": "Milk"})
+    await ask("DELETE", "/api/notes/2")
+    await ask("GET", "/api/notes/2")
+    await ask("GET", "/static/notes.css", headers={"Accept-Encoding": "identity"})
+    await ask("POST", f"{note}/delete")
+    await ask("GET", f"/files/{file}")
+    await ask("POST", "/sign-out")
+    assert (await ask("GET", "/")).headers["Location"] == "/sign-in"
+    return found
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_the_application_of_the_examples(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTES_FOLDER", str(tmp_path / "theirs"))
+    async with running(make_app(tmp_path / "ours", "a secret for tests, 32 characters")) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=BOUND) as client:
+            ours = await use_notes(client)
+    async with served(kind, tmp_path, NOTES) as (client, outside):
+        theirs = await use_notes(client)
+    for own, got in zip(ours, theirs, strict=True):
+        assert got == own
+    assert not [line for line in outside.lines if "Traceback" in line]
+
+
+def test_each_example_is_exported() -> None:
+    names = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert names == set(EXPORTED_EXAMPLES)
+    folders = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == {"notes", "deploy"}  # deploy has no Apps but Ray's: nox -s ray
 
 
 @needs("mangum")
