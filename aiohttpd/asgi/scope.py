@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 from ..engine.response import StreamWriter
+from ..wire.negotiation import names_coding
 from ..wire.request import Address, Request
 
 __all__ = ["Scope", "Scopes", "State"]
@@ -23,8 +24,12 @@ ASGI = {"version": "3.0", "spec_version": "2.5"}
 
 HTTP_EXTENSIONS: dict[str, Any] = {
     "http.response.early_hint": {},
-    "http.response.pathsend": {},
     "http.response.trailers": {},
+}
+# Their messages have no content. Middleware that compresses may drop such a message, or fail; so they are offered only
+# to requests that ask for no content coding.
+FILE_EXTENSIONS: dict[str, Any] = {
+    "http.response.pathsend": {},
     "http.response.zerocopysend": {},
 }
 
@@ -96,6 +101,9 @@ class Scopes:
     def _common(self, request: Request, response: StreamWriter) -> tuple[Scope, Fields, State]:
         """Return the parts of a scope that requests with the same header fields on a connection have in common."""
         extensions = dict(HTTP_EXTENSIONS)
+        codings = request.headers.get_all("Accept-Encoding")
+        if codings is None or not names_coding(", ".join(codings)):
+            extensions |= FILE_EXTENSIONS
         tls = response.get_extra_info("ssl_object")
         if tls is not None:
             extensions["tls"] = _tls_extension(tls)

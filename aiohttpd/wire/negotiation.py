@@ -4,7 +4,7 @@ import re
 
 from .headers import OWS, list_elements
 
-__all__ = ["CODINGS", "IDENTITY", "accepted_codings", "accepts_html", "prefers_json"]
+__all__ = ["CODINGS", "IDENTITY", "accepted_codings", "accepts_html", "names_coding", "prefers_json"]
 
 # Content codings, each with the suffix of precompressed files, in the server's order of preference.
 CODINGS = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
@@ -47,6 +47,16 @@ def accepted_codings(value: str | None) -> tuple[str, ...]:
     weights = {coding: qualities.get(coding, others) for coding in CODINGS} | {IDENTITY: identity}
     order = sorted((name for name, weight in weights.items() if weight), key=lambda name: -weights[name])
     return tuple(order[: order.index(IDENTITY) + 1] if IDENTITY in order else order)
+
+
+def names_coding(value: str) -> bool:
+    """Whether the value of Accept-Encoding names a coding other than ``identity``; ``*;q=0`` names none.
+
+    This is also true for codings that are unknown here or have the weight 0: code that only searches the text for
+    ``gzip`` takes such a client for one that accepts it.
+    """
+    names = {element.partition(";")[0].rstrip(OWS).lower() for element in list_elements(value)}
+    return bool(names - {IDENTITY, "*"}) or _qualities(value).get("*", 0.0) > 0
 
 
 def prefers_json(value: str | None) -> bool:

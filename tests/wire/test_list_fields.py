@@ -21,7 +21,7 @@ from aiohttpd.handlers.forms import FormLimits, read_form
 from aiohttpd.testing import exchange
 from aiohttpd.wire.conditions import Validators, evaluate
 from aiohttpd.wire.headers import Headers, list_elements, without_escapes
-from aiohttpd.wire.negotiation import accepted_codings, accepts_html, prefers_json
+from aiohttpd.wire.negotiation import accepted_codings, accepts_html, names_coding, prefers_json
 from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.ranges import select
 from aiohttpd.wire.request import Body, Request
@@ -80,7 +80,10 @@ def cookies(headers: Headers) -> dict[str, str]:
 
 
 READERS: dict[str, Callable[[Headers], object]] = {
-    "Accept-Encoding": lambda headers: accepted_codings(joined_as(headers, "Accept-Encoding")),
+    "Accept-Encoding": lambda headers: (
+        accepted_codings(joined_as(headers, "Accept-Encoding")),
+        names_coding(joined_as(headers, "Accept-Encoding") or ""),
+    ),
     "Accept": lambda headers: (prefers_json(joined_as(headers, "Accept")), accepts_html(joined_as(headers, "Accept"))),
     "Connection": lambda headers: None,
     "Content-Type": lambda headers: (headers.get_content_charset(), headers.get_boundary()),
@@ -228,6 +231,18 @@ def test_parameters(value: str, charset: str | None) -> None:
 )
 def test_codings(value: str, codings: tuple[str, ...]) -> None:
     assert accepted_codings(value) == codings
+
+
+@pytest.mark.parametrize("value", ["", "identity", "Identity;q=1, *;q=0", "*;q=0", " , identity ;q=0.5,,", "*;q=0.000"])
+def test_no_coding_is_named(value: str) -> None:
+    assert not names_coding(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["gzip", "identity, br;q=0", "deflate", "*", "*;q=0.1", "unknown;q=0", "gzip;q=9", "GZIP"]
+)
+def test_a_coding_is_named(value: str) -> None:
+    assert names_coding(value)
 
 
 async def test_cookies_are_found_among_empty_ones() -> None:

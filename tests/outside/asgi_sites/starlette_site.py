@@ -109,7 +109,7 @@ class Marking(BaseHTTPMiddleware):
 
 app = Starlette(
     lifespan=lifespan,
-    middleware=[Middleware(Marking)],
+    middleware=[Middleware(GZipMiddleware, minimum_size=1000), Middleware(Marking)],
     routes=[
         Route("/", home),
         Route("/items/{number:int}", item, methods=["GET", "DELETE"]),
@@ -117,8 +117,7 @@ app = Starlette(
         Route("/form", form, methods=["POST"]),
         Route("/file", file),
         Route("/stream", stream),
-        # Not around files: Starlette leaves them as they are where a server sends them by their path.
-        Route("/big", big, middleware=[Middleware(GZipMiddleware, minimum_size=1000)]),
+        Route("/big", big),
         Route("/work", work),
         Route("/done", done),
         Route("/fails", fails),
