@@ -127,10 +127,13 @@ async def site(server: str, framework: str) -> AsyncIterator[tuple[ServerRun, ht
 
 async def answers(server: str, framework: str, asks: list[Ask]) -> list[list[Any]]:
     async with site(server, framework) as (run, client):
-        return [
-            neutral(seen(await client.request(method, path, **more)), f"127.0.0.1:{run.port}")
-            for method, path, more in asks
-        ]
+        found = []
+        for method, path, more in asks:
+            answer = await client.request(method, path, **more)
+            while path == "/done" and answer.content == b"[]":  # background tasks run after their answer
+                answer = await client.request(method, path, **more)
+            found.append(neutral(seen(answer), f"127.0.0.1:{run.port}"))
+        return found
 
 
 def need(*modules: str) -> None:
