@@ -317,13 +317,15 @@ class HTTPExchange:
     async def _send_descriptor(self, message: Message) -> None:
         """http.response.zerocopysend: a part of an open file."""
         self._require("http.response.zerocopysend")
+        file = message["file"]  # a file, or a descriptor, as some frameworks send it
+        descriptor = file if isinstance(file, int) else file.fileno()
+        given, count = message.get("offset"), message.get("count")
+        offset = _position(file) if given is None else given
+        count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
         self._begin()
-        file = message["file"]
-        offset = message.get("offset")
-        count = message.get("count")
-        offset = file.tell() if offset is None else offset
-        count = max(0, os.fstat(file.fileno()).st_size - offset) if count is None else count
-        await self._send_file(file.fileno(), offset, count)
+        await self._send_file(descriptor, offset, count)
+        if given is None:
+            _seek(file, offset + count)
         await self._flush(last=not message.get("more_body", False))
 
     async def _send_file(self, descriptor: int, offset: int, count: int) -> None:
@@ -369,6 +371,17 @@ def _checked_bytes(what: str, value: Any) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError(f"a {what} is bytes, not {value!r}")
     return value
+
+
+def _position(file: Any) -> int:
+    return os.lseek(file, 0, os.SEEK_CUR) if isinstance(file, int) else int(file.tell())
+
+
+def _seek(file: Any, position: int) -> None:
+    if isinstance(file, int):
+        os.lseek(file, position, os.SEEK_SET)
+    else:
+        file.seek(position)
 
 
 def _open(path: str) -> int:

@@ -1,6 +1,8 @@
 """Files by their path or descriptor: for whom the extensions are offered, and middleware that does not know them."""
 
 import gzip
+import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,44 @@ async def test_a_path_is_sent_though_it_was_not_offered(tmp_path: Path) -> None:
 
     async with running(aiohttpd.asgi.host(app, lifespan="off")) as server, connected(server) as client:
         assert (await ask(client, "Accept-Encoding: gzip")).body == b"content"
+
+
+@pytest.mark.parametrize("as_descriptor", [False, True])
+async def test_descriptors_are_read_from_their_position(tmp_path: Path, *, as_descriptor: bool) -> None:
+    """The file may be an object or a number; without an offset it is read on from where it is."""
+    (tmp_path / "file").write_bytes(b"0123456789")
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        with open(tmp_path / "file", "rb", buffering=0) as file:
+            file.seek(1)
+            what = file.fileno() if as_descriptor else file
+            part = {"type": "http.response.zerocopysend", "file": what, "more_body": True}
+            await send({**part, "count": 2})
+            await send({**part, "offset": 0, "count": 1})
+            await send({**part, "count": 3})
+            await send({**part, "more_body": False})
+            assert file.tell() == 10
+
+    async with running(aiohttpd.asgi.host(app, lifespan="off")) as server, connected(server) as client:
+        assert (await ask(client)).body == b"12" + b"0" + b"345" + b"6789"
+
+
+async def test_what_is_no_file_is_refused() -> None:
+    raised: list[type[BaseException]] = []
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        reading, writing = os.pipe()
+        for file in (io.BytesIO(b"content"), "name", None, reading, 1000):
+            try:
+                await send({"type": "http.response.zerocopysend", "file": file})
+            except Exception as error:
+                raised.append(type(error))
+        os.close(reading)
+        os.close(writing)
+        await send({"type": "http.response.body", "body": b"still here"})
+
+    async with running(aiohttpd.asgi.host(app, lifespan="off")) as server, connected(server) as client:
+        assert (await ask(client)).body == b"still here"
+    assert raised == [io.UnsupportedOperation, AttributeError, AttributeError, OSError, OSError]
