@@ -465,6 +465,20 @@ async def sends_descriptor(it: Noted) -> None:
         await it.answer()
 
 
+@application
+async def sends_rest(it: Noted) -> None:
+    if claims(it, "http.response.zerocopysend"):
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(b"0123456789")
+            file.seek(2)
+            await it.start(200, [(b"content-length", b"8")])
+            message = {"type": "http.response.zerocopysend", "file": file}
+            await it.send({**message, "count": 3, "more_body": True})
+            await it.send(message)
+    else:
+        await it.answer()
+
+
 # WebSockets.
 
 
@@ -490,6 +504,24 @@ async def socket_echoes(it: Noted) -> None:
             await it.told(it.send({"type": "websocket.send", "text": "too late"}))
             return
         await it.send({**message, "type": "websocket.send"})
+
+
+@application
+async def socket_collects(it: Noted) -> None:
+    await it.receive()
+    await it.send({"type": "websocket.accept"})
+    await asyncio.sleep(0.2)
+    while True:
+        message = await it.receive()
+        it.note(message.get("text") or message.get("code"))
+        if message["type"] == "websocket.disconnect":
+            return
+
+
+@application
+async def socket_waits(it: Noted) -> None:
+    it.note((await it.receive())["type"])
+    it.note((await it.receive())["type"])
 
 
 @application

@@ -132,3 +132,9 @@ async def row_sends_path(server: TableServer) -> None:
 async def row_sends_descriptor(server: TableServer) -> None:
     await _claimed(server, "sends_descriptor")
     same((await server.ask("sends_descriptor")).body, b"5678901234!!")
+
+
+@row("extension", "zerocopysend: without an offset, on from the position of the file; without a count, to its end")
+async def row_sends_rest(server: TableServer) -> None:
+    await _claimed(server, "sends_rest")
+    same((await server.ask("sends_rest")).body, b"23456789")

@@ -218,6 +218,11 @@ async def row_empty_body(server: TableServer) -> None:
     same(await server.noted("reads"), [["http.request", 0, False]])
 
 
+@row("request", "Content-Length: 0 is no body")
+async def row_length_zero(server: TableServer) -> None:
+    same(await server.noted("reads", "Content-Length: 0", method="POST"), [["http.request", 0, False]])
+
+
 @row("request", "a body by its length")
 async def row_length(server: TableServer) -> None:
     answer = await server.ask("reads", "Content-Length: 5", method="POST", body=b"12345")

@@ -8,8 +8,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .asgi_faults import ROWS as ROWS
-from .asgi_rows import NotClaimed, TableServer, path_of, row, same
+from .asgi_rows import NotClaimed, TableServer, path_of, request, row, same
 from .clients import MIB
+from .websocket_clients import FIELDS
 
 
 def opened(server: TableServer, path: str, **options: Any) -> AbstractAsyncContextManager[ClientConnection]:
@@ -49,6 +50,16 @@ async def row_socket_scope(server: TableServer) -> None:
     same([scope["path"], scope.get("query_string", ""), dict(scope["headers"])["upgrade"]], [path, "", "websocket"])
 
 
+@row("websocket", "its scope has the state of the lifespan, if that of requests has")
+async def row_socket_state(server: TableServer) -> None:
+    if "state" not in await server.scope():
+        raise NotClaimed
+    path = path_of("socket_scope")
+    async with opened(server, path) as client:
+        await client.wait_closed()
+    same((await server.seen(path))[0].get("state", {}).get("word"), "begun")
+
+
 @row("websocket", "accept: subprotocol and headers")
 async def row_accept(server: TableServer) -> None:
     async with opened(server, path_of("socket_echoes"), subprotocols=["a", "b"]) as client:  # type: ignore[list-item]
@@ -64,6 +75,48 @@ async def row_echo(server: TableServer) -> None:
         for message in messages:
             await client.send(message)
         same([await client.recv() == message for message in messages], [True] * len(messages))
+
+
+@row("websocket", "fragments are one message; pings are answered, and not seen")
+async def row_fragments(server: TableServer) -> None:
+    async with opened(server, path_of("socket_echoes")) as client, asyncio.timeout(5):
+        await client.send(["one ", "", "message"])
+        same(await client.recv(), "one message")
+        await (await client.ping(b"are you there"))
+        await client.send(b"next")
+        same(await client.recv(), b"next")
+
+
+@row("websocket", "messages that came before the close are received before it")
+async def row_rest_first(server: TableServer) -> None:
+    path = path_of("socket_collects")
+    async with opened(server, path) as client:
+        for text in "abc":
+            await client.send(text)
+        await client.close(4003)
+    same(await server.seen(path), ["a", "b", "c", 4003])
+
+
+@row("websocket", "the client closes without a code: 1005")
+async def row_no_code(server: TableServer) -> None:
+    path = path_of("socket_collects")
+    async with opened(server, path) as client:
+        client.protocol.send_close()
+        client.transport.write(b"".join(client.protocol.data_to_send()))
+        await client.wait_closed()
+    same(await server.seen(path), [1005])
+
+
+@row("websocket", "the client goes in the handshake: websocket.disconnect")
+async def row_leaves_handshake(server: TableServer) -> None:
+    path = path_of("socket_waits")
+    async with server.connected() as client:
+        await client.send(request(path, *FIELDS))
+        async with asyncio.timeout(5):
+            while await server.seen(path, end=False) != ["websocket.connect"]:
+                await asyncio.sleep(0.01)
+        client.reset()
+        same(await server.seen(path), ["websocket.connect", "websocket.disconnect"])
 
 
 @row("websocket", "the client closes: code and reason (2.5), then no more; send() raises an OSError")
