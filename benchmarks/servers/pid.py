@@ -1,4 +1,4 @@
-"""Who answers: the process."""
+"""Who answers: the process. /socket is a WebSocket, which tells that first, and then echoes."""
 
 import os
 
@@ -7,7 +7,13 @@ import aiohttpd
 
 class Handler(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
-        self.send_text(str(os.getpid()))
+        if self.path == "/socket":
+            async with self.websocket() as socket:
+                await socket.send(str(os.getpid()))
+                async for message in socket:
+                    await socket.send(message)
+        else:
+            self.send_text(str(os.getpid()))
 
     async def do_POST(self) -> None:
         await self.body()

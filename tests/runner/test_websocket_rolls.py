@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import websockets
 
 from ..support.programs import WAIT, serve_command
-from ..support.rolling import Load
+from ..support.rolling import Load, Talker
 
 APP = """
 import asyncio, os, aiohttpd
@@ -34,40 +33,11 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-class Talker:
-    """A client that sends messages, and connects again when it is told that the server goes away.
-
-    Attributes:
-        workers: who has served it, one after the other.
-        codes: of the closes that it has seen.
-        messages: that have come back.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._url = f"ws://127.0.0.1:{port}/"
-        self.workers: list[str] = []
-        self.codes: list[int] = []
-        self.messages = 0
-
-    async def talk(self) -> None:
-        while True:
-            async with websockets.connect(self._url, proxy=None) as socket:
-                try:
-                    self.workers.append(str(await socket.recv()))
-                    while True:
-                        await socket.send("hello")
-                        assert await socket.recv() == "hello"
-                        self.messages += 1
-                        await asyncio.sleep(0.005)
-                except websockets.ConnectionClosed as closed:
-                    self.codes.append(closed.rcvd.code if closed.rcvd is not None else 1006)
-
-
 @pytest.mark.timeout(120)
 async def test_everybody_is_told_and_comes_again(folder: Path) -> None:
     async with serve_command(folder, "app:Handler", "--workers", "2", "--no-access-log") as server:
         port = await server.port()
-        talkers = [Talker(port) for _ in range(8)]
+        talkers = [Talker(f"ws://127.0.0.1:{port}/") for _ in range(8)]
         tasks = [asyncio.create_task(talker.talk()) for talker in talkers]
         async with asyncio.timeout(WAIT), Load(port, 4).running() as load:
             await load.until(lambda: all(talker.workers for talker in talkers))
@@ -83,6 +53,7 @@ async def test_everybody_is_told_and_comes_again(folder: Path) -> None:
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
         assert not load.failures
+        assert not [failure for talker in talkers for failure in talker.failures]
         assert {code for talker in talkers for code in talker.codes} == {1001}, [talker.codes for talker in talkers]
         assert all(len(talker.codes) >= 2 for talker in talkers)
         assert all(talker.messages for talker in talkers)

@@ -1,4 +1,4 @@
-"""A load that retries nothing: every request that does not get its whole answer counts as a failure."""
+"""A load that retries nothing: every request that does not get its whole answer counts as a failure; and WebSockets."""
 
 import asyncio
 import re
@@ -6,6 +6,8 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+
+import websockets
 
 HEAD = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -113,3 +115,49 @@ class Load:
         assert status[1] == b"200", head
         body = await reader.readexactly(int(length[1]))
         return CLOSE.search(head) is None, body.decode()
+
+
+class Talker:
+    """A client that sends messages to an echo, and connects again when it is told that the server goes away.
+
+    Args:
+        url: of the WebSocket, whose first message says who serves it.
+        context: for TLS.
+        pause: seconds between messages.
+
+    Attributes:
+        workers: who has served it, one after the other.
+        codes: of the closes that it has seen.
+        messages: how many have come back.
+        failures: connections that could not be opened.
+    """
+
+    def __init__(self, url: str, *, context: ssl.SSLContext | None = None, pause: float = 0.005) -> None:
+        self._url = url
+        self._options = {} if context is None else {"ssl": context}
+        self._pause = pause
+        self.workers: list[str] = []
+        self.codes: list[int] = []
+        self.messages = 0
+        self.failures: list[Exception] = []
+
+    async def talk(self) -> None:
+        """Talk until the task is cancelled."""
+        while True:
+            try:
+                async with websockets.connect(self._url, proxy=None, **self._options) as socket:
+                    await self._talk(socket)
+            except (OSError, websockets.InvalidHandshake) as error:
+                self.failures.append(error)
+                await asyncio.sleep(0.01)
+
+    async def _talk(self, socket: websockets.ClientConnection) -> None:
+        try:
+            self.workers.append(str(await socket.recv()))
+            while True:
+                await socket.send("hello")
+                assert await socket.recv() == "hello"
+                self.messages += 1
+                await asyncio.sleep(self._pause)
+        except websockets.ConnectionClosed as closed:
+            self.codes.append(closed.rcvd.code if closed.rcvd is not None else 1006)
