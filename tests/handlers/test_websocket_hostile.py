@@ -4,16 +4,13 @@ import asyncio
 import random
 import struct
 import tracemalloc
-import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiohttpd import ConnectionClosed, HTTPServer
+from aiohttpd import ConnectionClosed
 from aiohttpd.handlers.websocket.cutter import FrameCutter
 from aiohttpd.testing import running
 
@@ -29,8 +26,9 @@ from ..support.websocket_clients import (
     PING,
     TEXT,
     Sockets,
+    bystander,
     close_frame,
-    dial,
+    deflated,
     echo,
     frame,
     never,
@@ -38,38 +36,6 @@ from ..support.websocket_clients import (
     raw_socket,
     wait_for_end,
 )
-
-
-@asynccontextmanager
-async def bystander(server: HTTPServer, rounds: int = 20) -> AsyncIterator[None]:
-    """While the block runs, another client has its messages answered; it goes on until it has had so many."""
-    enough = asyncio.Event()
-    over = asyncio.Event()
-
-    async def talk() -> None:
-        async with dial(server) as client:
-            count = 0
-            while count < rounds or not over.is_set():
-                await client.send(f"{count}")
-                assert await client.recv() == f"{count}"
-                count += 1
-                if count == rounds:
-                    enough.set()
-
-    task = asyncio.create_task(talk())
-    try:
-        yield
-        await enough.wait()
-    finally:
-        over.set()
-        await task
-
-
-def deflated(data: bytes) -> bytes:
-    """The content of a compressed message, RFC 7692 section 7.2.1."""
-    maker = zlib.compressobj(wbits=-12)
-    return (maker.compress(data) + maker.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
 
 # Frames that may not be.
 
@@ -137,7 +103,7 @@ async def test_text_may_be_cut_anywhere(text: str) -> None:
 
 @pytest.mark.parametrize("data", NO_TEXTS, ids=ascii)
 async def test_no_text_wherever_it_is_cut(data: bytes) -> None:
-    async with running(Sockets(echo).handler) as server:
+    async with running(Sockets(echo).handler) as server, bystander(server):
         for cut in range(len(data) + 1):
             async with raw_socket(server) as client:
                 await client.send(frame(TEXT, data[:cut], fin=False), frame(CONT, data[cut:]))
@@ -157,8 +123,9 @@ async def test_no_text_is_told_as_soon_as_it_is_known() -> None:
 async def test_a_bomb_is_not_inflated() -> None:
     bomb = deflated(bytes(64 * MIB))
     sockets = Sockets(wait_for_end)
-    async with running(sockets.handler, limit_websocket_message=MIB) as server:
-        async with raw_socket(server, DEFLATE) as client:
+    handler = Sockets(echo).handler
+    async with running(handler) as control, running(sockets.handler, limit_websocket_message=MIB) as server:
+        async with raw_socket(server, DEFLATE) as client, bystander(control):
             tracemalloc.start()
             try:
                 await client.send(frame(BINARY, bomb, rsv=4))

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -83,11 +84,16 @@ class RawSocket:
 
 @asynccontextmanager
 async def raw_socket(
-    server: HTTPServer, *fields: str, after: bytes = b"", small: bool = False, tls: Any = None
+    server: HTTPServer,
+    *fields: str,
+    path: str = "/",
+    after: bytes = b"",
+    small: bool = False,
+    tls: Any = None,
 ) -> AsyncIterator[RawSocket]:
     """Open a WebSocket; ``after`` is sent in one piece with the handshake."""
     async with connected(server, small=small, tls=tls) as client:
-        await client.send(opening(*fields) + after)
+        await client.send(opening(*fields, path=path) + after)
         answer = await client.answer()
         assert answer.status == 101, answer
         assert answer["Sec-WebSocket-Accept"] == ACCEPT
@@ -101,6 +107,37 @@ def url_of(server: HTTPServer, path: str = "/") -> str:
 def dial(server: HTTPServer, path: str = "/", **options: Any) -> Any:
     """The client of the library, to be used as ``async with``."""
     return websockets.connect(url_of(server, path), **{"max_size": None, "proxy": None, **options})
+
+
+@asynccontextmanager
+async def bystander(server: HTTPServer, rounds: int = 20) -> AsyncIterator[None]:
+    """While the block runs, another client has its messages answered; it goes on until it has had so many."""
+    enough = asyncio.Event()
+    over = asyncio.Event()
+
+    async def talk() -> None:
+        async with dial(server) as client:
+            count = 0
+            while count < rounds or not over.is_set():
+                await client.send(f"{count}")
+                assert await client.recv() == f"{count}"
+                count += 1
+                if count == rounds:
+                    enough.set()
+
+    task = asyncio.create_task(talk())
+    try:
+        yield
+        await enough.wait()
+    finally:
+        over.set()
+        await task
+
+
+def deflated(data: bytes) -> bytes:
+    """The content of a compressed message, RFC 7692 section 7.2.1."""
+    maker = zlib.compressobj(wbits=-12)
+    return (maker.compress(data) + maker.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 class Sockets:
