@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from litestar import Litestar, Request, get, post
+from litestar import Litestar, Request, WebSocket, get, post, websocket
 from litestar.exceptions import NotFoundException
 from litestar.response import ServerSentEvent, Stream
 
@@ -52,4 +52,11 @@ async def events() -> ServerSentEvent:
     return ServerSentEvent(each())
 
 
-app = Litestar([home, order, raw, missing, stream, events])
+@websocket("/talk")
+async def talk(socket: WebSocket) -> None:
+    await socket.accept()
+    async for text in socket.iter_data():
+        await socket.send_text(text[::-1])
+
+
+app = Litestar([talk, home, order, raw, missing, stream, events])

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from quart import Quart, abort, request
+from quart import Quart, abort, request, websocket
 
 app = Quart(__name__)
 
@@ -39,3 +39,9 @@ async def stream() -> tuple[AsyncIterator[bytes], int, dict[str, str]]:
 @app.get("/teapot")
 async def teapot() -> None:
     abort(418)
+
+
+@app.websocket("/talk")
+async def talk() -> None:
+    while True:
+        await websocket.send((await websocket.receive())[::-1])
