@@ -44,6 +44,7 @@ from ..wire.headers import Headers, is_field_value
 from ..wire.product import __version__
 from ..wire.request import Address, Body, ErrorPages, Request
 from ..wire.response import ResponseFields
+from ..wire.response import phrase as standard_phrase
 from . import after, answers, reading
 from .checks import Lazy, check_class, explain_init, json_text
 from .dispatch import Method, find_method
@@ -669,7 +670,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         content_type, content = None, b""
         if code >= 200 and code not in (204, 205, 304):
             content_type, content = checked(self.error_body(code, message, explain))
-        self.send_response(code, message if is_field_value(message) else phrase)
+        reason = message if is_field_value(message) else phrase
+        self.send_response(code, None if reason == standard_phrase(code) else reason)
         for name, value in error_fields(code, content_type, headers):
             self.send_header(name, value)
         if content_type is not None:

@@ -3,7 +3,9 @@
 Pure functions: the current time is an argument. `net.clock` reads the time.
 """
 
+import functools
 import re
+from math import floor
 from time import gmtime
 
 __all__ = ["MONTHS", "WEEKDAYS", "http_date", "parse_http_date"]
@@ -14,6 +16,11 @@ MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oc
 
 def http_date(timestamp: float) -> str:
     """Format seconds since the epoch as an IMF-fixdate, RFC 9110 section 5.6.7."""
+    return _imf_fixdate(floor(timestamp))
+
+
+@functools.lru_cache(maxsize=64)
+def _imf_fixdate(timestamp: int) -> str:
     year, month, day, hour, minute, second, weekday, *_ = gmtime(timestamp)
     return f"{WEEKDAYS[weekday]}, {day:02d} {MONTHS[month]} {year:04d} {hour:02d}:{minute:02d}:{second:02d} GMT"
 

@@ -6,6 +6,7 @@ framing of a response is decided by `aiohttpd.engine.encoder`.
 
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from typing import TypeVar
 
 from .headers import is_field_value, is_token
 
@@ -23,13 +24,15 @@ _DECIDING = frozenset(("content-length", "transfer-encoding", "connection", "dat
 # Field lines that were sent before. The hash of a literal is known already, so a lookup costs less than a check of the
 # grammar.
 _known_lines: dict[tuple[str, str], bytes] = {}
-_known_lengths: dict[tuple[str, str], bytes] = {}  # the same for Content-Length, whose value is only digits here
+_known_deciding: dict[tuple[str, str], tuple[bytes, str, str]] = {}  # with the name in lower case and the value
 _KNOWN_LINES = 512
-_LONGEST_KNOWN = 128
+_LONGEST_KNOWN = 124  # characters of name and value
+
+T = TypeVar("T")
 
 
-def _remember(known: dict[tuple[str, str], bytes], name: str, value: str, line: bytes) -> None:
-    if len(line) <= _LONGEST_KNOWN:
+def _remember(known: dict[tuple[str, str], T], name: str, value: str, line: T) -> None:
+    if len(name) + len(value) <= _LONGEST_KNOWN:
         if len(known) >= _KNOWN_LINES:
             known.clear()
         known[name, value] = line
@@ -98,10 +101,13 @@ class ResponseFields(list[bytes]):
     def _new_line(self, name: str, value: str | int) -> bytes:
         if isinstance(value, int):
             value = str(int(value))
-        known = _known_lengths.get((name, value))
-        if known is not None and self.deciding is None:
-            self.deciding = {"content-length": value}
-            return known
+        if (known := _known_deciding.get((name, value))) is not None:
+            line, lower, text = known
+            if self.deciding is None:  # there is nothing that it could contradict
+                self.deciding = {lower: text}
+            else:
+                self._decide(lower, text)
+            return line
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"a header field is text, not {name!r}: {value!r}")
         if not is_token(name):
@@ -111,9 +117,9 @@ class ResponseFields(list[bytes]):
         line = f"{name}: {value}\r\n".encode("latin-1")
         lower = name.lower()
         if lower in _DECIDING:
-            self._decide(lower, value.strip())
-            if lower == "content-length" and value.isdigit():
-                _remember(_known_lengths, name, value, line)
+            text = value.strip()
+            self._decide(lower, text)
+            _remember(_known_deciding, name, value, (line, lower, text))
         else:
             _remember(_known_lines, name, value, line)
         return line
