@@ -43,6 +43,7 @@ from .pid1 import leave_pid1
 from .process import INTERRUPTED, open_standard_streams, say, traceback_text
 from .run import serve as serve_app
 from .run import serve_many
+from .signals import hang_up_awaited
 from .stderr import own_stderr
 from .testing_commands import COMMANDS
 
@@ -344,6 +345,7 @@ def serve(
 
     TARGET is a folder, module:Handler, or path/to/file.py:Handler; handlers of http.server are run in threads.
     """
+    click.get_current_context().with_resource(hang_up_awaited())
     tls = {name: given.pop(name) for name in ("tls_cert", "tls_key", "tls_password_file", "tls_ca")}
     loading, lifespan = _loading(**{name: given.pop(name) for name in _APPLICATION_OPTIONS})
     files = {name: value for name in _FILE_OPTIONS if (value := given.pop(name)) not in (None, ())}

@@ -42,7 +42,7 @@ from .process import (
     say,
     startup_failed,
 )
-from .signals import handle_signals, stop_and_reload
+from .signals import handle_signals, hang_up_awaited, stop_and_reload
 from .stderr import own_stderr
 
 __all__ = ["run", "serve", "serve_many"]
@@ -99,28 +99,29 @@ def run(
     refuse_loop()
     open_standard_streams()
     leave_pid1()
-    address = (host or "", port) if bind is None else bind
-    config = Config.from_options(options, os.environ)
-    check_address(address)
-    if address == []:
-        raise ValueError("no address to listen on: bind is an empty list")
-    if not isinstance(app, str):
-        app = hosted(app)
-        resolve_app(app)  # an error is better raised here than in each worker
-    for text in misspelt_variables(os.environ):
-        say(text)
-    if workers is None and not reload:
-        app = load_target(app) if isinstance(app, str) else app
-        serve(app, address, config, lifespan=lifespan, ssl=ssl)
-        return
-    if isinstance(ssl, SSLContext):
-        raise TypeError("an SSLContext cannot be handed to workers: use Certificates with the names of its files")
-    if ssl is not None and not isinstance(ssl, Certificates):
-        raise TypeError(f"ssl is {ssl!r}: write aiohttpd.Certificates('cert.pem', 'key.pem')")
-    if lifespan is not None:
-        check_lifespan(lifespan)
-    make_app = partial(load_target, app) if isinstance(app, str) else partial(_given, app)
-    serve_many(make_app, address, config, workers=workers, reload=reload, lifespan=lifespan, ssl=ssl)
+    with hang_up_awaited():
+        address = (host or "", port) if bind is None else bind
+        config = Config.from_options(options, os.environ)
+        check_address(address)
+        if address == []:
+            raise ValueError("no address to listen on: bind is an empty list")
+        if not isinstance(app, str):
+            app = hosted(app)
+            resolve_app(app)  # an error is better raised here than in each worker
+        for text in misspelt_variables(os.environ):
+            say(text)
+        if workers is None and not reload:
+            app = load_target(app) if isinstance(app, str) else app
+            serve(app, address, config, lifespan=lifespan, ssl=ssl)
+            return
+        if isinstance(ssl, SSLContext):
+            raise TypeError("an SSLContext cannot be handed to workers: use Certificates with the names of its files")
+        if ssl is not None and not isinstance(ssl, Certificates):
+            raise TypeError(f"ssl is {ssl!r}: write aiohttpd.Certificates('cert.pem', 'key.pem')")
+        if lifespan is not None:
+            check_lifespan(lifespan)
+        make_app = partial(load_target, app) if isinstance(app, str) else partial(_given, app)
+        serve_many(make_app, address, config, workers=workers, reload=reload, lifespan=lifespan, ssl=ssl)
 
 
 def _given(app: App) -> App:
@@ -239,10 +240,10 @@ async def _serve(
                 await server.serve_forever()
                 await program.stopped()
         finally:
-            restore()
             program.close()
             if access_log is not None:
                 access_log.flush()
+            restore()
 
 
 class _Program:

@@ -135,8 +135,11 @@ async def _oversee(supervisor: Supervisor, watch: Watch | None, started: Callabl
     program = _Program(supervisor, started)
     try:
         async with metrics_server(supervisor) or contextlib.nullcontext():
-            handle_signals(loop, program.actions())
-            return await supervisor.run(watch, program.serves)
+            restore = handle_signals(loop, program.actions())
+            try:
+                return await supervisor.run(watch, program.serves)
+            finally:
+                restore()
     finally:
         program.close()
 
