@@ -152,6 +152,7 @@ class _Program:
         self._started = started
         self._manager = Notifier(os.environ)
         self._rolls: set[asyncio.Task[None]] = set()
+        self._stops = False
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """What is done for each signal, by name."""
@@ -171,11 +172,14 @@ class _Program:
 
     def stop(self) -> None:
         """SIGINT and SIGTERM: finish the requests in flight; the second time wait for nothing."""
+        self._stops = True
         self._manager.stopping("Finishing what is in flight")
         self._supervisor.stop()
 
     def reload(self) -> None:
-        """SIGHUP: replace the workers."""
+        """SIGHUP: replace the workers; after a signal to stop there is nothing to replace."""
+        if self._stops:
+            return
         task = asyncio.get_running_loop().create_task(self._roll())
         self._rolls.add(task)
         task.add_done_callback(self._rolls.discard)

@@ -1,5 +1,6 @@
 """Signals before the loop handles them, and after: while a program starts, and while its process ends."""
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -95,6 +96,28 @@ class TestStart:
 
 
 class TestEnd:
+    async def test_hang_up_while_requests_are_finished(self, tmp_path: Path) -> None:
+        """FAULT: "Replacing the workers", and RELOADING=1 to the service manager after STOPPING=1."""
+        (tmp_path / "app.py").write_text(
+            "import asyncio, sys, aiohttpd\n"
+            "class Handler(aiohttpd.BaseHTTPRequestHandler):\n"
+            "    async def do_GET(self):\n"
+            "        print('begun', file=sys.stderr, flush=True)\n"
+            "        await self.server.shutting_down.wait()\n"
+            "        await asyncio.sleep(0.3)\n"
+            "        self.send_text('done')\n"
+        )
+        async with serve_command(tmp_path, "app:Handler", "--workers", "1") as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", await server.port())
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await server.says("^begun")
+            server.send(signal.SIGTERM)
+            server.send(signal.SIGHUP)
+            assert (await reader.read()).endswith(b"done")
+            writer.close()
+            assert await server.ends() == 0
+            assert not [line for line in server.lines if line.startswith("Replacing")]
+
     @pytest.mark.parametrize("workers", [None, 1])
     async def test_again_while_the_process_ends(self, workers: int | None, tmp_path: Path) -> None:
         """FAULT: a second SIGTERM some milliseconds after the first, or SIGHUP after it, gave status -15 or -1."""
