@@ -154,6 +154,9 @@ def listen(
         BindError: it is not possible to listen on one of them; then all are closed.
     """
     several = address if isinstance(address, list) else [address]
+    given = [one.fileno() for one in several if isinstance(one, socket.socket)]
+    if len(set(given)) < len(given):
+        raise BindError("cannot listen on a socket that is given twice: each descriptor can be closed only once")
     with contextlib.ExitStack() as undo:
         sockets: list[socket.socket] = []
         for one in several:
@@ -206,8 +209,11 @@ def _host_of(name: Any) -> str:
 
 def _listen(address: ServerAddress, others: list[ServerAddress], backlog: int, reuse_port: bool) -> list[socket.socket]:
     if isinstance(address, socket.socket):
-        address.setblocking(False)
-        address.listen(backlog)
+        try:
+            address.setblocking(False)
+            address.listen(backlog)
+        except OSError as error:  # it is closed, or a connection
+            raise _explained(f"the socket with descriptor {address.fileno()}", error) from None
         return [address]
     if isinstance(address, UnixAddress):
         return [_listen_unix(address, backlog)]

@@ -50,7 +50,8 @@ def inherited_socket(descriptor: int) -> socket.socket:
     except OSError as error:
         raise ValueError(f"fd:{descriptor} is not a socket: {error.strerror}") from None
     families = [socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", None)]
-    if sock.family not in families or sock.type != socket.SOCK_STREAM or not sock.getsockname():
+    name = sock.getsockname() if sock.family in families and sock.type == socket.SOCK_STREAM else None
+    if not name or (isinstance(name, tuple) and not name[1]):  # port 0: not bound; listen() would take any port
         sock.detach()  # without closing the descriptor, which belongs to another part of the program
         raise ValueError(f"fd:{descriptor} is not a stream socket with an address")
     sock.set_inheritable(False)

@@ -135,7 +135,8 @@ class Acceptor:
         await _turns(2)
         waiting = [connection for sock in self._sockets for connection in _waiting(sock)] if last else []
         for sock in self._sockets:
-            sock.close()  # at once, since connections that arrive meanwhile are lost
+            with contextlib.suppress(OSError):  # the program has closed the descriptor
+                sock.close()  # at once, since connections that arrive meanwhile are lost
         for connection in waiting:
             with contextlib.suppress(OSError):  # it has gone
                 await self._context.loop.connect_accepted_socket(self._make, connection)

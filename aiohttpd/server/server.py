@@ -448,13 +448,13 @@ class HTTPServer:
 
     async def _shut_down(self, shutdown: Shutdown, stopped: asyncio.Future[None]) -> None:
         assert self._life is not None
-        await shutdown.run()
-        if self._processes is not None:
-            self._processes.close()
-        self._drained.set()
         try:
+            await shutdown.run()
+            if self._processes is not None:
+                self._processes.close()
+            self._drained.set()
             await asyncio.wait([self._life])
-        finally:
+        finally:  # whatever has been raised: nobody may wait for ever
             stopped.set_result(None)
         if not self._life.cancelled():
             self._life.result()  # raises what the lifespan has raised

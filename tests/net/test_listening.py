@@ -150,13 +150,36 @@ class TestWords:
                 assert found.getsockname() == sock.getsockname()
                 assert not found.get_inheritable()
 
-    @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
-    def test_a_descriptor_that_nobody_connects_to(self, kind: int) -> None:
-        family = socket.AF_INET if kind == socket.SOCK_DGRAM else socket.AF_UNIX
+    @pytest.mark.parametrize(
+        ("family", "kind"),
+        [
+            (socket.AF_INET, socket.SOCK_DGRAM),
+            (socket.AF_UNIX, socket.SOCK_STREAM),
+            (socket.AF_INET, socket.SOCK_STREAM),  # FAULT: it was served on a free port of all addresses
+        ],
+    )
+    def test_a_descriptor_that_nobody_connects_to(self, family: int, kind: int) -> None:
         with socket.socket(family, kind) as sock:
             with pytest.raises(ValueError, match=rf"fd:{sock.fileno()} is not a stream socket with an address"):
                 read_addresses([f"fd:{sock.fileno()}"], 80, {})
             sock.getsockname()  # it has not been closed
+
+    def test_a_descriptor_twice(self) -> None:
+        """FAULT: the server did not end any more: closing the second object of the descriptor failed."""
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            found = read_addresses([f"fd:{sock.fileno()}"] * 2, 80, {})
+            with pytest.raises(BindError, match="^cannot listen on a socket that is given twice"):
+                listen(found, 1)
+            for one in found:
+                assert isinstance(one, socket.socket)
+                one.detach()
+
+    def test_a_descriptor_of_a_connection(self) -> None:
+        """FAULT: a traceback, where other addresses give one line."""
+        with socket.create_server(("127.0.0.1", 0)) as sock, socket.create_connection(sock.getsockname()) as client:
+            number = client.fileno()
+            with pytest.raises(BindError, match=f"^cannot listen on the socket with descriptor {number}: Invalid arg"):
+                listen(client, 1)
 
     def test_who_can_reach_them(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as near, socket.create_server(("0.0.0.0", 0)) as far:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -166,6 +168,44 @@ async def test_shutting_down_ends_a_stream() -> None:
         await until(lambda: server.connections)
         await server.shutdown()
         assert (await answer).body == b"tick end"
+
+
+@on_both_loops
+async def test_a_listening_socket_that_cannot_be_closed() -> None:
+    """FAULT: the server stopped accepting, and waited for ever; neither answer nor connection ended."""
+
+    class Closed(socket.socket):
+        def close(self) -> None:
+            super().close()
+            raise OSError(errno.EBADF, "Bad file descriptor")  # as if the program had closed the descriptor
+
+    sock = Closed()
+    sock.bind(("127.0.0.1", 0))
+    app = Waiting()
+    async with HTTPServer(sock, app) as server, connected(server) as client:
+        await client.send(get("/last"))
+        await app.begun.wait()
+        async with shutting_down(server):
+            app.released.set()
+            assert (await client.answer()).body == b"/last"
+
+
+async def test_a_shutdown_that_fails() -> None:
+    """FAULT: who waited in serve_forever() waited for ever."""
+    server = HTTPServer(("127.0.0.1", 0), echo_path)
+    await server.start()
+    serving = asyncio.create_task(server.serve_forever())
+    await asyncio.sleep(0)
+    assert server.acceptor is not None
+
+    async def end(*, last: bool) -> None:
+        await type(server.acceptor).end(server.acceptor, last=last)  # type: ignore[arg-type]
+        raise RuntimeError("it fails")
+
+    server.acceptor.end = end  # type: ignore[method-assign]
+    for waiting in (server.shutdown(), serving):
+        with pytest.raises(RuntimeError, match="it fails"):
+            await asyncio.wait_for(waiting, SOON)
 
 
 @on_both_loops
