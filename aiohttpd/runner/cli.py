@@ -537,10 +537,11 @@ def _app(
         if not os.path.isdir(folder):
             raise ValueError(f"no such folder: {folder}")
         try:
+            path = os.path.abspath(folder)  # fails if the current folder has been removed
             os.listdir(folder)
         except OSError as error:
             raise ValueError(f"cannot read {folder}: {error.strerror}") from None
-        return partial(folder_app, os.path.abspath(folder), FolderOptions(auth=auth, **files)), folder
+        return partial(folder_app, path, FolderOptions(auth=auth, **files)), folder
     only = [name for name in files if name not in _OF_ANY_APP]
     if (only or directory is not None) and _is_target(target):
         name = "directory" if directory is not None else only[0]

@@ -170,6 +170,17 @@ class TestTarget:
         )
         assert "--header 'X': write 'Name: value'" in refused(folder, "app.py:app", "-H", "X")
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the folder, or refuse to remove it")
+    def test_the_current_folder_has_been_removed(self, tmp_path: Path) -> None:
+        """FAULT: a traceback."""
+        (tmp_path / "gone").mkdir()
+        code = "import os, sys; os.rmdir('../gone'); os.execv(sys.executable, sys.argv[1:])"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, *command("serve")],
+            cwd=tmp_path / "gone", capture_output=True, text=True, timeout=20,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (2, "aiohttpd: cannot read .: No such file or directory\n")
+
 
 class TestOptions:
     def get(self, folder: Path, *arguments: str, path: str = "a.txt", accept: str = "*/*") -> httpx.Response:
