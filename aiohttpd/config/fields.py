@@ -24,8 +24,11 @@ _POSITIVE = (
     "websocket_close_timeout",
     "limit_",
     "worker_threads",
+    "backlog",  # for 0, asyncio accepts no connection
 )  # zero would let nobody in
-_INT_MAX = 2**31 - 1  # what listen() takes
+_COUNTS = ("backlog", "limit_fields", "limit_elements")  # numbers for listen() and for regular expressions
+_MOST_COUNT = 2**31 - 1
+_MOST = 2**63 - 1  # bytes that a file can have
 _PREFIX = "AIOHTTPD_"
 _OF_COMMAND = (  # variables of options of the command
     "BIND", "PORT", "WORKERS", "RELOAD", "AUTH", "UPLOAD_AUTH", "INTERFACE", "FACTORY", "APP_DIR", "LIFESPAN",
@@ -249,13 +252,14 @@ class Config:
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
             if option.type is str:
                 continue  # checked below, or by the module that uses it
+            most = _MOST_COUNT if option.name in _COUNTS else _MOST
+            if type(value) is not float and value > most:
+                raise ValueError(f"{option.name} must be at most {most}, not {value}")
             if not math.isfinite(value):
                 raise ValueError(f"{option.name} must be a finite number, not {value!r}")
             positive = option.name.startswith(_POSITIVE)
             if value < 0 or (value == 0 and positive):
                 raise ValueError(f"{option.name} must be {'positive' if positive else '0 or more'}, not {value:g}")
-        if self.backlog > _INT_MAX:
-            raise ValueError(f"backlog must be at most {_INT_MAX}, not {self.backlog}")
         AllowedHosts(self.hosts)
         read_fields(self.trusted_fields)
         if self.trusted_proxies:

@@ -1,5 +1,6 @@
 """The command, as a person types it; and the options, which have one description."""
 
+import asyncio
 import os
 import re
 import signal
@@ -219,11 +220,25 @@ class TestConfig:
             ("timeout_head", 0, ValueError),
             ("limit_body", "1", TypeError),
             ("backlog", 1.5, TypeError),
+            ("backlog", 0, ValueError),  # FAULT: on asyncio no connection was accepted
+            ("backlog", 2**31, ValueError),  # FAULT: OverflowError in listen()
+            ("limit_fields", 2**32, ValueError),  # FAULT: OverflowError in each connection, which was closed
+            ("limit_elements", 2**32, ValueError),  # FAULT: the same for a large head
+            ("timeout_head", 10**400, ValueError),  # FAULT: OverflowError
         ],
     )
     def test_values_are_checked(self, name: str, value: object, error: type[Exception]) -> None:
         with pytest.raises(error, match=name):
             Config(**{name: value})  # type: ignore[arg-type]
+
+    async def test_the_least_and_the_most(self) -> None:
+        for number in (1, 2**31 - 1):
+            config = Config(backlog=number, limit_fields=number, limit_elements=number)
+            async with aiohttpd.HTTPServer(("127.0.0.1", 0), aiohttpd.BaseHTTPRequestHandler, config=config) as server:
+                reader, writer = await asyncio.open_connection(*server.server_address)
+                writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert (await reader.readline()).startswith(b"HTTP/1.1 405 ")
+                writer.close()
 
     @pytest.mark.parametrize(("text", "value"), [("64k", 65536), ("1M", 1 << 20), ("2G", 2 << 30), ("7", 7)])
     def test_sizes(self, text: str, value: int) -> None:
