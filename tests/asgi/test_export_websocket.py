@@ -23,6 +23,7 @@ class OuterSocket:
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked = 0
+        self.error: Exception | None = None  # what ``send`` raises
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.give({"type": "websocket.connect"})
         self.task = asyncio.create_task(application(scope, self._receive, self._send))
@@ -38,10 +39,15 @@ class OuterSocket:
 
     async def _receive(self) -> dict[str, Any]:
         self.asked += 1
-        return await self._events.get()
+        event = await self._events.get()
+        if event["type"] == "an error":
+            raise RuntimeError("the server outside has an error")
+        return event
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self.gate.wait()
+        if self.error is not None:
+            raise self.error
         await self.sent.put(message)
 
     async def next(self) -> dict[str, Any]:
@@ -245,3 +251,46 @@ async def test_the_server_outside_cancels() -> None:
     with pytest.raises(asyncio.CancelledError):
         await outer.task
     assert len(asyncio.all_tasks()) == 1
+
+
+class Talker(aiohttpd.BaseHTTPRequestHandler):
+    """Sends without an end, and reads nothing."""
+
+    async def do_GET(self) -> None:
+        async with self.websocket() as socket:
+            while True:
+                await socket.send(b"x" * 1000)
+
+
+@pytest.mark.parametrize("error", [OSError("the client is gone"), RuntimeError("the server has closed it")])
+async def test_who_only_sends_learns_by_send_that_the_client_has_gone(error: Exception) -> None:
+    outer = OuterSocket(export(Talker))
+    for _ in range(100):
+        outer.say(b"x" * 65536)  # more than waits for a handler, so that "websocket.disconnect" is not received
+    outer.close(1001)
+    await outer.next()
+    outer.error = error
+    if isinstance(error, OSError):
+        await outer.ends()
+    else:
+        with pytest.raises(RuntimeError, match="closed"):
+            await outer.ends()
+    assert outer.asked < 20
+
+
+@pytest.mark.parametrize("handler", [Echo, Talker])
+async def test_a_receive_that_raises_ends_it(handler: Any, caplog: pytest.LogCaptureFixture) -> None:
+    outer = OuterSocket(export(handler))
+    await outer.next()
+    outer.give({"type": "an error"})
+    await outer.ends()
+    assert "failed in receive()" in caplog.records[0].message
+    caplog.clear()
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 5000, 70_000, -1])
+async def test_codes_that_are_none(code: int) -> None:
+    outer = OuterSocket(export(Echo))
+    await outer.next()
+    outer.close(code)
+    assert await outer.ends() == []

@@ -195,4 +195,6 @@ class Intake:
 
     def _lose(self) -> None:
         self.fail(ClientDisconnected("the client is gone"))
+        if self.frames is not None:
+            self.frames.lose()
         self._tell_lost()

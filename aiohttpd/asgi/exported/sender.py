@@ -30,6 +30,7 @@ class Sender:
         lost: nothing more is sent: the client is gone, or the server outside takes nothing more.
         unsent: bytes of content that wait.
         emptied: called when nothing waits any more.
+        failed: called when ``send`` has raised, so that nothing more is sent.
         error: what the server outside has raised, if that was no `OSError`.
     """
 
@@ -40,6 +41,7 @@ class Sender:
         self._queue: deque[tuple[Message, int]] = deque()
         self.unsent = 0
         self.emptied: Callable[[], None] | None = None
+        self.failed: Callable[[], None] | None = None
         self._last: list[tuple[Message, int]] = []  # what ends the answer
         self._task: asyncio.Task[None] | None = None  # sends what waits
         self._soon: asyncio.Handle | None = None  # begins that task
@@ -156,7 +158,12 @@ class Sender:
                 if not self._queue and self.emptied is not None:
                     self.emptied()
         except OSError:
-            self.lose()
+            self._fail()
         except Exception as error:
             self.error = error
-            self.lose()
+            self._fail()
+
+    def _fail(self) -> None:
+        self.lose()
+        if self.failed is not None:
+            self.failed()

@@ -22,6 +22,7 @@ _FIN, _MASKED = 0x80, 0x80
 _NO_KEY = bytes(4)  # a mask key that changes nothing
 _HIGH = 64 * 1024  # bytes that may wait for the server outside before `send` of the handler waits
 _UNSAID = (1005, 1006)  # codes that no Close frame has, RFC 6455 section 7.4.1
+_CODES = range(1000, 5000)  # section 7.4.2; other servers may tell others, which are as no Close frame
 
 
 class FrameReader:
@@ -109,6 +110,7 @@ class Frames(asyncio.Transport):
         self._over = False
         self._lost = asyncio.Event()
         sender.emptied = self._emptied
+        sender.failed = self.lose
 
     # From the server outside.
 
@@ -116,11 +118,11 @@ class Frames(asyncio.Transport):
         """Take a message; False after the last one."""
         if message["type"] == "websocket.disconnect":
             code = message.get("code") or 1005
-            if not self._closed and code != 1006:
+            if not self._closed and code != 1006 and code in _CODES:
                 content = b"" if code in _UNSAID else struct.pack("!H", code) + (message.get("reason") or "").encode()
                 self._closed = True  # what our WebSocket answers is for nobody
                 self._protocol.data_received(_frame(_CLOSE, content))
-            self._end()
+            self.lose()
             return False
         text, data = message.get("text"), message.get("bytes")
         if text is not None:
@@ -129,7 +131,8 @@ class Frames(asyncio.Transport):
             self._protocol.data_received(_frame(_BINARY, data))
         return True
 
-    def _end(self) -> None:
+    def lose(self) -> None:
+        """Nothing more is received or sent."""
         if not self._over:
             self._over = True
             self.out.lose()
