@@ -8,11 +8,11 @@ A response that is complete before any byte has been sent is given to the encode
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ClientDisconnected, ContractError
+from ..net.sendfile import size_of_part
 from ..wire.body import ChunkedDecoder
 from ..wire.request import Request
 from ..wire.response import NO_CONTENT, ResponseFields, has_no_content, status_line
@@ -230,9 +230,10 @@ class StreamWriter:
             EOFError: the file ends before ``count`` bytes, or ``check`` has returned False.
             ContractError: as for `write`.
             ClientDisconnected: as for `drain`.
+            ValueError: ``offset`` or ``count`` is negative.
         """
         descriptor = file if isinstance(file, int) else file.fileno()
-        count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
+        count = size_of_part(descriptor, offset, count)
         self._check_room(count)
         if self._chunks is not None:
             raise ContractError("sendfile() among chunks of your own: leave Transfer-Encoding out")

@@ -19,7 +19,7 @@ from typing import cast
 from ..errors import ClientDisconnected
 from .outgoing import LEADING, Outgoing
 
-__all__ = ["FileTransfer", "file_transfer", "read_at_once", "read_from", "read_piece"]
+__all__ = ["FileTransfer", "file_transfer", "read_at_once", "read_from", "read_piece", "size_of_part"]
 
 _PIECE = 1024 * 1024  # bytes for one call of sendfile; measured by benchmarks/bench.py, workload file-1m
 _READ = 128 * 1024  # bytes that are read at a time and sent by the transport
@@ -144,6 +144,17 @@ def file_transfer(out: Outgoing, transport: asyncio.Transport, descriptor: int) 
     if _SENDFILE and sock is not None and transport.get_extra_info("sslcontext") is None:
         return Sendfile(out, transport, sock.fileno(), descriptor)
     return FileTransfer(out, descriptor)
+
+
+def size_of_part(descriptor: int, offset: int, count: int | None) -> int:
+    """Return the size of a part of a file that begins at ``offset``: ``count``, or all up to the end of the file.
+
+    Raises:
+        ValueError: ``offset`` or ``count`` is negative.
+    """
+    if offset < 0 or (count is not None and count < 0):
+        raise ValueError(f"the offset and the size of a part of a file are at least 0, not {offset} and {count}")
+    return max(0, os.fstat(descriptor).st_size - offset) if count is None else count
 
 
 class Pause(Enum):

@@ -175,3 +175,19 @@ async def test_trailers_after_a_stream() -> None:
     request = GET.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\n\r\n")
     output = await exchange(application(stream, trailers=True), request, config=QUIET)
     assert output.endswith(b"b\r\n0\r\nx-sum: 1\r\n\r\n")
+
+
+@pytest.mark.parametrize("part", [{"count": -1}, {"offset": -1}, {"offset": -1, "count": 1}])
+@pytest.mark.parametrize("length", [None, b"10"])
+async def test_a_part_of_a_file_is_not_negative(part: dict[str, int], length: bytes | None) -> None:
+    """The size would be a chunk of size -1, or more content than Content-Length could be sent after it."""
+
+    async def stream(send: Send) -> None:
+        with open(__file__, "rb") as file:
+            with pytest.raises(ValueError, match="at least 0"):
+                await send({"type": "http.response.zerocopysend", "file": file, "more_body": True, **part})
+        await send(content(b"0123456789", more=False))
+
+    headers = [] if length is None else [(b"content-length", length)]
+    [found] = finals(await exchange(application(stream, headers=headers), GET, config=QUIET))
+    assert found.body == b"0123456789"
