@@ -125,7 +125,7 @@ class Engine:
     def close(self, server: Any) -> None:
         """Stop the loop; wait for running handlers where ``socketserver`` would."""
         self._leave()
-        waits = isinstance(server, socketserver.ThreadingMixIn) and server.block_on_close and not server.daemon_threads
+        waits = _is_threading(server) and server.block_on_close and not server.daemon_threads
         if waits or _is_serial(server):
             for thread in self._leaving:
                 self._join(thread, serial=_is_serial(server))
@@ -194,7 +194,7 @@ class Engine:
         ours = AiohttpdHandlers(server, app, workers=workers, state=self._caller.state, hooks=hooks)
         sockets: list[ServerAddress] = [socket.socket(fileno=socket.dup(server.socket.fileno()))] if listen else []
         engine = Server(sockets, ours, ssl=context, **ours.options(server.aiohttpd_config))
-        patient = isinstance(server, socketserver.ThreadingMixIn) and not server.daemon_threads
+        patient = _is_threading(server) and not server.daemon_threads
         return LoopThread(engine, patient=patient)
 
     def _join(self, thread: "LoopThread", *, serial: bool) -> None:
@@ -227,7 +227,7 @@ class Engine:
         try:
             if _overridden(server, "process_request"):
                 self._hand_out(server, connection, client_address)
-            elif isinstance(server, socketserver.ThreadingMixIn) and _overridden(server, "process_request_thread"):
+            elif _is_threading(server) and _overridden(server, "process_request_thread"):
                 server.process_request_thread(connection, client_address)  # type: ignore[arg-type]
             else:
                 self._process(server, connection, client_address)
@@ -380,9 +380,9 @@ class _OneConnection:
         with self._caller.here(), self._engine._selecting(self._server) as (bell, selector):
             while not any(map(Future.done, self._ends)):
                 left = self._left()
-                if left == 0:
-                    return self._worked
                 ready = self._wait(bell, selector, left)
+                if left == 0 and not ready:
+                    return self._worked
                 if self._server in ready and not self._accept(selector):
                     return True
                 if bell in ready and self._run_call(bell):
@@ -413,7 +413,8 @@ class _OneConnection:
         if gone is None:
             return False
         if self._until is not None and self._timeout is not None and not self._ends:
-            self._until = max(self._until, monotonic() + min(self._timeout, _FIRST_REQUEST))
+            first = min(max(self._timeout, _PATIENCE), _FIRST_REQUEST)
+            self._until = max(self._until, monotonic() + first)
         self._add_end(gone)
         self._next_accept = monotonic() + _PATIENCE
         return True
@@ -490,12 +491,20 @@ def _is_stopping(server: Any) -> bool:
 
 def _has_threads(server: Any) -> bool:
     """Whether requests run in worker threads, in place of those of ThreadingMixIn."""
-    return isinstance(server, socketserver.ThreadingMixIn) and not _overridden(server, "process_request")
+    return _is_threading(server) and not _overridden(server, "process_request")
 
 
 def _is_serial(server: Any) -> bool:
     """Whether requests run in the calling thread, one after the other."""
-    return not isinstance(server, socketserver.ThreadingMixIn) and not _overridden(server, "process_request")
+    return not _is_threading(server) and not _overridden(server, "process_request")
+
+
+def _is_threading(server: Any) -> bool:
+    """Whether a server derives from ThreadingMixIn first, then from a server; the other way round it has no effect."""
+    if not isinstance(server, socketserver.ThreadingMixIn):
+        return False
+    order = type(server).__mro__
+    return order.index(socketserver.ThreadingMixIn) < order.index(socketserver.BaseServer)
 
 
 def _overridden(server: Any, *names: str) -> bool:

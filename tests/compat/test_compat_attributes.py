@@ -309,9 +309,14 @@ def name_thread(self: Handler) -> str:
     return str(threading.get_ident())
 
 
+class Misordered(HTTPServer, ThreadingMixIn):
+    """The methods of ThreadingMixIn have no effect, since those of the server come before them."""
+
+
 class TestThreads:
-    def test_serial_handlers_run_in_the_calling_thread(self) -> None:
-        server = HTTPServer(HERE, handler(name_thread))
+    @pytest.mark.parametrize("kind", [HTTPServer, Misordered])
+    def test_serial_handlers_run_in_the_calling_thread(self, kind: Any) -> None:
+        server = kind(HERE, handler(name_thread))
         with serving(server) as call:
             assert {text_from(server) for _ in range(3)} == {str(call.ident)}
 

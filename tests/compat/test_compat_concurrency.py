@@ -318,6 +318,29 @@ class TestHandleRequest:
                         break
                 assert silent.recv(12) == b"HTTP/1.1 200"
 
+    @pytest.mark.parametrize("where", ["server", "socket"])
+    @BOTH
+    def test_timeout_of_zero_looks_once(self, kind: Any, where: str) -> None:
+        """A program that calls handle_request in a loop of its own, beside other work."""
+        calls = []
+
+        class Server(kind):  # type: ignore[misc]
+            def handle_timeout(self) -> None:
+                calls.append(self)
+
+        with Server(HERE, Handler) as server:
+            if where == "server":
+                server.timeout = 0
+            else:
+                server.socket.settimeout(0)
+            server.handle_request()
+            assert calls == [server]
+            asking = Call(text_at, server.server_address, "/1")
+            until = monotonic() + BOUND
+            while asking.is_alive() and monotonic() < until:
+                server.handle_request()
+            assert asking.result() == "/1"
+
     def test_timeout_does_not_cut_a_request(self) -> None:
         """Whoever has begun is served: the timeout is for silence."""
         with HTTPServer(HERE, Handler) as server:
