@@ -228,7 +228,7 @@ class Engine:
             if _overridden(server, "process_request"):
                 self._hand_out(server, connection, client_address)
             elif _is_threading(server) and _overridden(server, "process_request_thread"):
-                server.process_request_thread(connection, client_address)  # type: ignore[arg-type]
+                server.process_request_thread(connection, client_address)
             else:
                 self._process(server, connection, client_address)
         finally:

@@ -128,6 +128,14 @@ def dumps(value: Any) -> bytes:
     """
     # The only characters that UTF-8 cannot encode are lone surrogates; "backslashreplace" writes them as JSON does.
     try:
-        return _encode(value).encode("utf-8", "backslashreplace")
+        try:
+            text = _encode(value)
+        except TypeError as error:
+            if not str(error).startswith("keys must be"):
+                raise
+            from .json_values import with_plain_keys
+
+            text = _encode(with_plain_keys(value))
+        return text.encode("utf-8", "backslashreplace")
     except RecursionError:
         raise ValueError("a value that holds itself, or is nested too deeply for JSON") from None

@@ -12,7 +12,7 @@ import sys
 import uuid
 from typing import Any
 
-__all__ = ["plain"]
+__all__ = ["plain", "with_plain_keys"]
 
 
 def plain(value: Any) -> Any:
@@ -32,6 +32,29 @@ def plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return _ordered(value)
     return _of_libraries(value)
+
+
+def with_plain_keys(value: Any) -> Any:
+    """Return a value in which each key is one that JSON can have: dates, Enum, UUID and Decimal become text.
+
+    Raises:
+        TypeError: a part of it is of a type that cannot be converted.
+    """
+    if isinstance(value, dict):
+        return {_plain_key(key): with_plain_keys(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [with_plain_keys(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return with_plain_keys(plain(value))
+
+
+def _plain_key(key: Any) -> Any:
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    if isinstance(key, (enum.Enum, datetime.date, datetime.time, decimal.Decimal, uuid.UUID)):
+        return _plain_key(plain(key))
+    raise TypeError(f"keys must be text or of a type that is text in JSON, not {type(key).__name__}")
 
 
 def _ordered(value: set[Any] | frozenset[Any]) -> list[Any]:

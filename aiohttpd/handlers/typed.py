@@ -65,7 +65,7 @@ def convert(value: object, kind: type[T], *, text: bool = False) -> T:
     """
     problems = _Problems(itertools.count())
     try:
-        converted = _converter(kind, text)(value, (), problems)  # type: ignore[arg-type]  # types are hashable
+        converted = _converter(kind, text)(value, (), problems)
     except RecursionError:
         raise InvalidData([Problem((), "is nested too deeply")]) from None
     if problems:
@@ -99,8 +99,20 @@ class _Problems(list[Problem]):
 _Converter = Callable[[Any, Place, _Problems], Any]
 
 
-@functools.lru_cache(maxsize=1024)
 def _converter(kind: Any, text: bool) -> _Converter:
+    # Only what is equal to nothing else is remembered: ``int | float`` is equal to ``float | int``, and converts
+    # otherwise.
+    if isinstance(kind, type) or type(kind).__name__ == "TypeAliasType":
+        return _known_converter(kind, text)
+    return _new_converter(kind, text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_converter(kind: Any, text: bool) -> _Converter:
+    return _new_converter(kind, text)
+
+
+def _new_converter(kind: Any, text: bool) -> _Converter:
     origin = typing.get_origin(kind)
     arguments = typing.get_args(kind)
     if kind is Any or kind is object:
@@ -110,7 +122,7 @@ def _converter(kind: Any, text: bool) -> _Converter:
     if hasattr(kind, "__supertype__"):  # NewType
         return _converter(kind.__supertype__, text)
     if type(kind).__name__ == "TypeAliasType":
-        return _converter(kind.__value__, text)
+        return _Alias(kind, text).convert
     if origin is typing.Literal:
         return _choice([((value, str(value))[text], value) for value in arguments])
     if origin is typing.Union or origin is types.UnionType:
@@ -331,7 +343,7 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
     if msgspec is not None and issubclass(container, msgspec.Struct):
         return functools.partial(_by_msgspec, kind, msgspec, text)
     if dataclasses.is_dataclass(container) or typing.is_typeddict(container):
-        return _Fields(container, text).convert
+        return _fields_of(container, text).convert
     if container.__module__ == "builtins":
         raise TypeError(f"data cannot be converted to {kind!r}")
 
@@ -385,6 +397,24 @@ class _Fields:
             problems.tell(place, str(error))
 
 
+_fields_of = functools.lru_cache(maxsize=1024)(_Fields)
+
+
+class _Alias:
+    """Converts to what a ``type`` statement names. It is resolved at first use: it may be recursive."""
+
+    def __init__(self, kind: Any, text: bool) -> None:
+        self._kind = kind
+        self._text = text
+
+    @functools.cached_property
+    def _meant(self) -> _Converter:
+        return _converter(self._kind.__value__, self._text)
+
+    def convert(self, value: Any, place: Place, problems: _Problems) -> Any:
+        return self._meant(value, place, problems)
+
+
 def _taken(value: Mapping[str, Any], field: _Field) -> Any:
     return value.getall(field.name) if field.repeated and isinstance(value, MultiMap) else value[field.name]
 
@@ -413,7 +443,17 @@ def _plain(value: Any, kind: Any) -> Any:
     if not isinstance(value, MultiMap):
         return value
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {name: value.getall(name) if _is_list(hints.get(name)) else value[name] for name in value}
+    lists = {name for name, hint in hints.items() if _is_list(hint)}
+    lists |= {alias for name, alias in _aliases(kind).items() if name in lists}
+    return {name: value.getall(name) if name in lists else value[name] for name in value}
+
+
+def _aliases(kind: Any) -> dict[str, Any]:
+    """Return the names that fields of pydantic and msgspec have in data, by those that they have in the class."""
+    if hasattr(kind, "__struct_fields__"):
+        return dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    fields = getattr(kind, "model_fields", {})
+    return {name: alias for name in fields if isinstance(alias := fields[name].validation_alias, str)}
 
 
 def _by_pydantic(kind: Any, refused: Any, value: Any, place: Place, problems: _Problems) -> Any:
@@ -426,9 +466,9 @@ def _by_pydantic(kind: Any, refused: Any, value: Any, place: Place, problems: _P
 
 def _by_msgspec(kind: Any, msgspec: Any, text: bool, value: Any, place: Place, problems: _Problems) -> Any:
     try:
-        return msgspec.convert(_plain(value, kind), kind, strict=not text)
+        return msgspec.convert(_plain(value, kind), kind, strict=not text, str_keys=True)
     except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$")
+        reason, _, where = str(error).partition(" - at `")
         steps = re.findall(r"\.([^.\[\]`]+)|\[([0-9]+|\.\.\.)\]", where)
         problems.tell(
             (*place, *(name or (int(number) if number.isdigit() else number) for name, number in steps)), reason

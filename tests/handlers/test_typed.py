@@ -98,6 +98,9 @@ FITS: list[tuple[Any, Any, Any]] = [
     (tuple[int, str], [1, "a"], (1, "a")),
     (dict[str, int], {"a": 1}, {"a": 1}),
     (Mapping[int, str], {"1": "a"}, {1: "a"}),
+    (dict[Colour, Tag], {"red": {"name": "a"}, "1": {"name": "b"}}, {Colour.RED: Tag("a"), Colour.ONE: Tag("b")}),
+    (list[dict[datetime.date, int]], [{"2026-11-28": 1}], [{datetime.date(2026, 11, 28): 1}]),
+    (dict[uuid.UUID, None], {str(uuid.UUID(int=1)): None}, {uuid.UUID(int=1): None}),
     (list, [1, "a"], [1, "a"]),
     (decimal.Decimal, 1.25, decimal.Decimal("1.25")),
     (datetime.date, "2026-11-28", datetime.date(2026, 11, 28)),
@@ -162,6 +165,32 @@ def test_what_fits(kind: Any, value: Any, expected: Any) -> None:
     converted = convert(value, kind)
     assert converted == expected
     assert type(converted) is type(expected)
+
+
+def test_alternatives_are_tried_in_their_order() -> None:
+    """Types that differ in the order only are equal for Python; the first use must not decide for the others."""
+    date = datetime.date(2026, 11, 28)
+    for _ in range(2):
+        assert [type(convert(1, kind)) for kind in (int | float, float | int)] == [int, float]
+        assert convert(str(date), str | datetime.date) == str(date)
+        assert convert(str(date), datetime.date | str) == date
+        assert convert([str(date)], list[str | datetime.date]) == [str(date)]
+        assert convert([str(date)], list[datetime.date | str]) == [date]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no statement 'type'")
+def test_a_recursive_alias() -> None:
+    names: dict[str, Any] = {}
+    exec("type Tree = int | list[Tree]", names)
+    assert convert([1, [2, [3]]], names["Tree"]) == [1, [2, [3]]]
+    with pytest.raises(InvalidData):
+        convert([1, ["a"]], names["Tree"])
+
+
+def test_keys_that_json_cannot_have() -> None:
+    for key in ((1, 2), b"a", Tag):
+        with pytest.raises(TypeError, match="keys must be"):
+            dumps({key: 1})
 
 
 @pytest.mark.parametrize(("kind", "value", "reasons"), FITS_NOT)
@@ -305,8 +334,11 @@ def test_models_of_pydantic() -> None:
     class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]
         page: int
         tag: list[str] = []
+        tags: list[str] = pydantic.Field([], alias="label")
 
     assert convert({"page": 1}, Model) == Model(page=1)
+    query = MultiMap([("page", "1"), ("label", "a"), ("label", "b")])
+    assert convert(query, Model, text=True).tags == ["a", "b"]
     assert convert(MultiMap([("page", "1"), ("tag", "a"), ("tag", "b")]), Model, text=True) == Model(
         page=1, tag=["a", "b"]
     )
@@ -321,8 +353,16 @@ def test_structs_of_msgspec() -> None:
     class Struct(msgspec.Struct):  # type: ignore[misc, name-defined]
         page: int
         tag: list[str] = []
+        tags: list[str] = msgspec.field(name="label", default_factory=list)
+        counts: dict[int, int] = {}  # the keys of JSON are text
 
     assert convert({"page": 1}, Struct) == Struct(1)
+    assert convert({"page": 1, "counts": {"5": 7}}, Struct).counts == {5: 7}
+    query = MultiMap([("page", "1"), ("label", "a"), ("label", "b")])
+    assert convert(query, Struct, text=True).tags == ["a", "b"]
+    with pytest.raises(InvalidData) as caught:
+        convert({"page": 1, "counts": {"x": 7}}, Struct)
+    assert caught.value.problems[0].place == ("counts",)
     assert convert(MultiMap([("page", "1"), ("tag", "a")]), Struct, text=True) == Struct(1, ["a"])
     with pytest.raises(InvalidData) as caught:
         convert({"page": 1, "tag": ["a", 2]}, Struct)
