@@ -228,6 +228,7 @@ class Book:
         self._answering[request.peer] = expectation
         try:
             await expectation.serve(request, response)
+            response.finish()  # what it finds wrong is a failure of this answer, too
         except Exception as error:
             self.failed(request, error)
             raise

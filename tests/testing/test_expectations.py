@@ -228,6 +228,28 @@ class TestAnswers:
             server.verify()
         caplog.clear()
 
+    @pytest.mark.parametrize("field", [("Content-Length", "5"), ("Transfer-Encoding", "chunked")])
+    def test_an_answer_that_contradicts_itself(
+        self, server: TestServer, client: httpx.Client, caplog: pytest.LogCaptureFixture, field: tuple[str, str]
+    ) -> None:
+        """The client gets 500 in place of it, so the test must not pass."""
+        server.expect("GET", "/").respond(body=b"abc", headers=[field])
+        assert client.get("/").status_code == 500
+        with pytest.raises(AssertionError, match="the answer to GET / has failed: ContractError"):
+            server.verify()
+        caplog.clear()
+
+    def test_a_responder_without_an_answer(
+        self, server: TestServer, client: httpx.Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def app(request: Any, response: Any) -> None: ...
+
+        server.expect("GET", "/").respond_with(app)
+        assert client.get("/").status_code == 500
+        with pytest.raises(AssertionError, match="returned without an answer"):
+            server.verify()
+        caplog.clear()
+
 
 class TestCounts:
     def test_the_first_that_may_be_met(self, server: TestServer, client: httpx.Client) -> None:
