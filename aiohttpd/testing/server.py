@@ -34,6 +34,7 @@ from .tls_front import TLSFront
 
 __all__ = ["TestServer"]
 
+_LIFESPAN = 10.0  # seconds for the lifespan to be left, before it is cancelled
 _ORDERLY = 0.002  # seconds for connections to be closed in good order, before they are aborted
 
 
@@ -148,6 +149,7 @@ class TestServer:
         """Stop a server that `start` has started. A second call does nothing.
 
         Raises:
+            TimeoutError: the lifespan does not end; it has been cancelled after ten seconds.
             Exception: the lifespan has raised it when it was left.
         """
         thread, self._thread = self._thread, None
@@ -220,7 +222,13 @@ class TestServer:
             if not task.done():
                 for connection in self._server.connections:
                     connection.abort()
+                await asyncio.wait([task], timeout=_LIFESPAN)
+            late = not task.done()
+            if late:
+                await self._server.shutdown(0)  # a second call cancels the lifespan
             await task
+            if late:
+                raise TimeoutError(f"the lifespan has not ended {_LIFESPAN:g} s after the stop, and has been cancelled")
         finally:
             await self._recorder.close()
             self._stack.close()

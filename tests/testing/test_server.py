@@ -138,6 +138,22 @@ class TestLife:
             assert when == "out"
         assert set(threading.enumerate()) <= threads
 
+    def test_lifespan_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An error in place of a test that hangs."""
+        monkeypatch.setattr("aiohttpd.testing.server._LIFESPAN", 0.01)
+        monkeypatch.setattr("aiohttpd.server.server._CANCELLED", 0.01)
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "lifespan"
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await asyncio.Event().wait()
+
+        threads = set(threading.enumerate())
+        with pytest.raises(TimeoutError, match="the lifespan has not ended"), TestServer(application):
+            pass
+        assert set(threading.enumerate()) <= threads
+
     def test_options(self) -> None:
         with TestServer(Echo, server_header=False) as server:
             with urllib.request.urlopen(server.url_for("/")) as answer:
