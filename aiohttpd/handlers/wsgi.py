@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
+from ..config.hosts import without_port
 from ..engine.apps import check_wsgi
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
@@ -105,8 +106,8 @@ _WSGI_VARIABLES: dict[str, Any] = {
 
 
 def _request_variables(request: Request) -> dict[str, Any]:
-    server, client = request.server_address, request.client_address
-    host, port = (server[0], server[1]) if isinstance(server, tuple) else (request.host or "localhost", "")
+    client = request.client_address
+    host, port = _name_and_port(request)
     variables = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": str(unquote_to_bytes(request.root_path), "latin-1"),
@@ -114,7 +115,7 @@ def _request_variables(request: Request) -> dict[str, Any]:
         "QUERY_STRING": request.query_string,
         "REQUEST_URI": request.root_path + request.target if request.target[0] == "/" else request.target,
         "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
+        "SERVER_PORT": port,
         "SERVER_PROTOCOL": request.version,
         "SERVER_SOFTWARE": f"aiohttpd/{__version__}",
         "REMOTE_ADDR": str(client[0]),
@@ -125,6 +126,16 @@ def _request_variables(request: Request) -> dict[str, Any]:
     if request.content_length is not None:
         variables["CONTENT_LENGTH"] = str(request.content_length)
     return variables
+
+
+def _name_and_port(request: Request) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT, which are never empty; a unix socket has those that the client has asked for."""
+    server = request.server_address
+    if isinstance(server, tuple):
+        return server[0], str(server[1])
+    host = request.host or "localhost"
+    name = without_port(host)
+    return name, host[len(name) + 1 :] or {"https": "443"}.get(request.scheme, "80")
 
 
 class _Response:

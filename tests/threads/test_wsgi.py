@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from aiohttpd import wsgi
-from aiohttpd.testing import exchange, running
+from aiohttpd.testing import TestServer, exchange, running
 
 from ..support.clients import LAST_CHUNK, connected, expect_logged, get, head
 from ..support.commands import started
@@ -96,6 +96,29 @@ class TestWSGI:
         }
         assert {name: found.get(name) for name in expected} == expected
         assert not {"HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"} & set(found)
+
+    @pytest.mark.parametrize(
+        ("host", "expected"),
+        [
+            ("example.org:8080", ("example.org", "8080")),
+            ("example.org", ("example.org", "80")),
+            ("[::1]:81", ("[::1]", "81")),
+        ],
+    )
+    async def test_the_server_on_a_unix_socket(self, host: str, expected: tuple[str, str]) -> None:
+        found: list[tuple[str, str]] = []
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            found.append((environ["SERVER_NAME"], environ["SERVER_PORT"]))
+            start_response("200 OK", PLAIN)
+            return []
+
+        async with TestServer(checked(application), unix=True) as server:
+            reader, writer = await asyncio.open_unix_connection(server.unix_path)
+            writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+        assert found == [expected]
 
     async def test_streaming(self) -> None:
         gate, closed = threading.Event(), []
