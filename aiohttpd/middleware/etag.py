@@ -61,6 +61,7 @@ class _TaggingEncoder(EncoderWrapper):
         self._most = most
         self._prefix = "W/" * weak
         self._keeps = False  # content waits for the end
+        self._given: ResponseHead | None = None  # the head for which `_keeps` was decided
         self._begun = False  # the inner encoder has been given the head
         self._head: ResponseHead
         self._parts: list[bytes] = []
@@ -78,6 +79,7 @@ class _TaggingEncoder(EncoderWrapper):
 
     def takes_early(self, head: ResponseHead) -> bool:
         early = self.inner.takes_early(head)
+        self._given = head
         self._keeps = _can_have_tag(head)
         return early or self._keeps
 
@@ -89,6 +91,7 @@ class _TaggingEncoder(EncoderWrapper):
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
         self._begun = True
+        self._look_again(head)
         is_known = head.has_content or (size == self._hashed > 0 and head.length in (None, size))
         if not self._keeps or size > self._most or not is_known:
             return self.inner.whole(head, parts, size)
@@ -97,6 +100,7 @@ class _TaggingEncoder(EncoderWrapper):
 
     def begin(self, head: ResponseHead, parts: list[bytes], size: int, *, push: bool) -> int:
         self._head = head
+        self._look_again(head)
         if self._keeps:
             return self.data(parts, size, push=push)
         self._begun = True
@@ -130,6 +134,11 @@ class _TaggingEncoder(EncoderWrapper):
         self._parts, self._size = [], 0
         self._digest, self._hashed = hashlib.blake2b(digest_size=16), 0
         return super().restart()
+
+    def _look_again(self, head: ResponseHead) -> None:
+        """An encoder around this one may have changed the head: another `ETag` has added a tag, say."""
+        if self._keeps and head is not self._given:
+            self._keeps = _can_have_tag(head)
 
     def _pass(self, parts: list[bytes], size: int, *, push: bool) -> int:
         if self._begun:

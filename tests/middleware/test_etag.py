@@ -204,3 +204,15 @@ async def test_the_record_says_304() -> None:
     await fetch(app, config=Config())
     await fetch(app, "/", "If-None-Match: *", config=Config())
     assert seen == [(200, 2), (304, 0)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("layers", [[ETag(), ETag()], [ETag(), RequestID(), ETag(weak=True)]])
+async def test_one_around_another_adds_no_second_tag(layers: list[Any], method: str) -> None:
+    """A site with tags has a route that has its own, say. Two fields ETag are none (RFC 9110 section 5.3)."""
+    app = aiohttpd.layers(having(TEXT), *layers)
+    answer = await fetch(app, "/", method=method)
+    [tag] = [value for name, value in answer.fields if name == "ETag"]
+    inner = await fetch(aiohttpd.layers(having(TEXT), layers[-1]), "/", method=method)
+    assert tag == inner["ETag"]
+    assert (await fetch(app, "/", f"If-None-Match: {tag}", method=method)).status == 304
