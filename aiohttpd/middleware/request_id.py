@@ -26,7 +26,9 @@ class RequestID(Layer):
     """Give each request an id of 32 hexadecimal digits.
 
     It is ``request.log_fields["request_id"]``, so the JSON log has it as ``request_id``, and other formats where they
-    have ``{log_fields[request_id]}``. In the program it is ``middleware.current_request_id.get()``, in threads too.
+    have ``{log_fields[request_id]}``. In the program it is ``middleware.current_request_id.get()``, in threads too. A
+    layer within another one, of a mounted `Router` say, takes the id of that one. A field that the App has set itself
+    stays as it is.
 
     Args:
         header: the field that the answer has it in.
@@ -44,15 +46,17 @@ class RequestID(Layer):
         self._trust = trust
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
-        name = self._trusted(request) if self._trust else None
+        name = _outer(request) or (self._trusted(request) if self._trust else None)
         if name is None:
             name = f"{getrandbits(128):032x}"  # no secret; seeded anew in each process
         current_request_id.set(name)  # each request has a context of its own
         request.log_fields["request_id"] = name
         line = f"{self._header}: {name}\r\n".encode("latin-1")
+        begin = line[: len(self._header) + 1].lower()
 
         def add(head: ResponseHead, fields: ResponseFields) -> None:
-            fields.append(line)
+            if not any(each[: len(begin)].lower() == begin for each in fields):
+                fields.append(line)
 
         on_head(response, add)
         return app(request, response)
@@ -60,3 +64,9 @@ class RequestID(Layer):
     def _trusted(self, request: Request) -> str | None:
         values = request.headers.get_all(self._header) or []
         return values[0] if len(values) == 1 and _is_id(values[0]) else None
+
+
+def _outer(request: Request) -> str | None:
+    """The id that a layer around this one has given to the request."""
+    name = current_request_id.get()
+    return name if name and request.log_fields.get("request_id") == name else None

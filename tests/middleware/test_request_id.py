@@ -15,7 +15,7 @@ from aiohttpd.testing import exchange
 
 from ..support.asking import QUIET, fetch
 from ..support.clients import get
-from ..support.layered import Page, bare
+from ..support.layered import Page, bare, having
 
 ID = "X-Request-ID"
 
@@ -72,6 +72,24 @@ async def test_an_id_of_a_client_is_short_and_plain(value: str) -> None:
 async def test_two_ids_are_none() -> None:
     app = aiohttpd.layers(Page, middleware.RequestID(trust=True))
     assert len(str((await fetch(app, "/", f"{ID}: a", f"{ID}: b"))[ID])) == 32
+
+
+async def test_a_layer_within_another_takes_its_id() -> None:
+    class Telling(Page):
+        async def do_GET(self) -> None:
+            self.send_text(middleware.current_request_id.get())
+
+    router = aiohttpd.Router(
+        {"/inner/": aiohttpd.layers(Telling, middleware.RequestID(), middleware.RequestID("X-Own"))}
+    )
+    answer = await fetch(aiohttpd.layers(router, middleware.RequestID()), "/inner/")
+    [name] = [value for field, value in answer.fields if field == ID]
+    assert name == answer["X-Own"] == answer.body.decode()
+
+
+async def test_the_field_of_an_app_stays() -> None:
+    answer = await fetch(aiohttpd.layers(having(("x-request-id", "of the App")), middleware.RequestID()))
+    assert [value for field, value in answer.fields if field.lower() == ID.lower()] == ["of the App"]
 
 
 def test_the_name_of_the_field_is_checked() -> None:
