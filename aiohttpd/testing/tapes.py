@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -33,6 +34,16 @@ _TIMEOUT = 60.0  # seconds for the upstream server
 Fields = list[tuple[str, str]]
 
 
+class _Answer(http.client.HTTPResponse):
+    """An answer of the server. `http.client` takes an interim one, 103 (Early Hints) say, for the final one."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 < self.status < 200 and self.status != 101:
+            self.headers = self.msg = None  # type: ignore[assignment]  # so that the next head is read
+            super().begin()
+
+
 class _Upstream:
     """The server that is recorded.
 
@@ -53,18 +64,20 @@ class _Upstream:
         self._netloc = parts.netloc.rpartition("@")[2]
         self._root = parts.path.rstrip("/")
 
-    def ask(self, method: str, target: str, fields: Fields, body: bytes) -> tuple[int, str, Fields, bytes]:
+    def ask(self, method: str, target: str, fields: Fields, body: bytes | None) -> tuple[int, str, Fields, bytes]:
         """Send a request; returns status, reason, fields and body of the answer."""
         with contextlib.closing(self._connect(self._host, self._port, timeout=_TIMEOUT)) as connection:
+            connection.response_class = _Answer
             connection.putrequest(method, self._root + target, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", self._netloc)
             for name, value in fields:
                 connection.putheader(name, value)
-            if body:
+            if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body or None)
             answer = connection.getresponse()
-            return answer.status, answer.reason, answer.getheaders(), answer.read()
+            answered = [(name, _unfolded(value)) for name, value in answer.getheaders()]
+            return answer.status, answer.reason, answered, answer.read()
 
 
 class _Tape:
@@ -118,7 +131,7 @@ def recording_app(url: str, folder: str | os.PathLike[str], *, secrets: Iterable
         begun = time.monotonic()
         try:
             status, reason, answered, content = await asyncio.to_thread(
-                upstream.ask, request.method, request.target, fields, body
+                upstream.ask, request.method, request.target, fields, body if _has_body(request) else None
             )
         except (OSError, http.client.HTTPException) as error:
             raise HTTPError(502, explain=f"{url} cannot be asked: {error!r}") from None
@@ -204,6 +217,16 @@ def replaying_app(folder: str | os.PathLike[str]) -> App:
         replay.answer(request, response, body)
 
     return answer
+
+
+def _has_body(request: Request) -> bool:
+    """Whether a request has a body, if only an empty one: some servers want ``Content-Length: 0`` with POST (411)."""
+    return request.framing.has_body or request.content_length is not None
+
+
+def _unfolded(value: str) -> str:
+    """The value of a field that is written in several lines, RFC 9112 section 5.2."""
+    return re.sub(r"[ \t]*\r?\n[ \t]+", " ", value)
 
 
 def _lines(index: Path) -> list[str]:

@@ -130,3 +130,17 @@ def test_nothing_recorded(tmp_path: Path) -> None:
     (tmp_path / "exchanges.jsonl").write_text('{"method": "GET", "target": "/"}\n{\n')
     with pytest.raises(ValueError, match="line 2 of"):
         replaying_app(tmp_path)
+
+
+def test_what_upstream_servers_send(tmp_path: Path) -> None:
+    """Interim answers, fields in several lines; and an empty body has its length."""
+    with TestServer() as upstream, TestServer(recording_app(upstream.url, tmp_path)) as proxy:
+        upstream.expect("POST", "/", headers={"Content-Length": "0"}).respond(text="final").interim(100, 103, 103)
+        upstream.expect("GET", "/", headers={"Content-Length": None}).respond(text="folded").folded_header()
+        with httpx.Client(base_url=proxy.url) as client:
+            answer = client.post("/")
+            assert (answer.status_code, answer.text) == (200, "final")
+            answer = client.get("/")
+            assert (answer.status_code, answer.text) == (200, "folded")
+    with TestServer(replaying_app(tmp_path)) as server, httpx.Client(base_url=server.url) as client:
+        assert (client.post("/").text, client.get("/").text) == ("final", "folded")
