@@ -228,13 +228,11 @@ class StreamWriter:
 
         Raises:
             EOFError: the file ends before ``count`` bytes, or ``check`` has returned False.
-            ContractError: as for `write`.
-            ClientDisconnected: as for `drain`.
+            ContractError, ClientDisconnected: as for `write` and `drain`.
             ValueError: ``offset`` or ``count`` is negative.
         """
         descriptor = file if isinstance(file, int) else file.fileno()
-        count = size_of_part(descriptor, offset, count)
-        self._check_room(count)
+        self._check_room(count := size_of_part(descriptor, offset, count))
         if self._chunks is not None:
             raise ContractError("sendfile() among chunks of your own: leave Transfer-Encoding out")
         if count and self.has_content:
@@ -386,7 +384,9 @@ class StreamWriter:
         self._room = -1
 
     def abort(self) -> None:
-        """Close the connection so that the client does not take the response for complete."""
+        """Close the connection so that the client does not take the response for complete, unless it is."""
+        if self.state is DONE:
+            return  # the connection may have the next request already
         if self._turn.gathers:
             self._end_turn()
         self.aborted = True

@@ -143,3 +143,24 @@ async def test_a_handler_that_goes_on_without_its_client_is_no_error() -> None:
         async with connected(server) as client:
             assert (await client.ask()).body == b"all"
         await until(lambda: not server.in_flight)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_an_abort_after_the_end_cuts_no_other_answer(*, ends: bool) -> None:
+    """The connection belongs to the next request, which may be that of another user of a proxy."""
+    first: list[StreamWriter] = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        await asyncio.sleep(0)
+        if first:
+            first[0].abort()
+        first.append(response)
+        response.send_whole(200, ResponseFields(), request.path.encode())
+        if ends:
+            response.end()
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(get("/1"), get("/2"))
+        assert [(await client.answer()).body for _ in range(2)] == [b"/1", b"/2"]
+        assert (await client.ask("/3")).body == b"/3"
+    assert not first[0].aborted
