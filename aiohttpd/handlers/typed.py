@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from ..errors import InvalidData, Problem
 from .forms.data import MultiMap
+from .forms.uploads import UploadedFile
 
 __all__ = ["convert"]
 
@@ -36,6 +37,7 @@ _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
 }  # fmt: skip
 # Qualifiers around a type, which do not change its values; ReadOnly exists from Python 3.13 on.
 _AROUND = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", None))
+_GIVEN = (str, int, float, list, dict, types.NoneType, UploadedFile)  # the types of values of JSON, queries and forms
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 _is_integer = re.compile(r"[+-]?[0-9]{1,40}").fullmatch
 _is_number = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?").fullmatch
@@ -124,7 +126,7 @@ def _new_converter(kind: Any, text: bool) -> _Converter:
     if type(kind).__name__ == "TypeAliasType":
         return _Alias(kind, text).convert
     if origin is typing.Literal:
-        return _choice([((value, str(value))[text], value) for value in arguments])
+        return _choices(arguments, text)
     if origin is typing.Union or origin is types.UnionType:
         return _union(arguments, text)
     if kind is None or kind is types.NoneType:
@@ -227,7 +229,7 @@ _LEAVES: dict[Any, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 def _leaf(kind: Any, text: bool) -> _Converter:
     if kind not in _LEAVES:
-        return _choice([((member.value, str(member.value))[text], member) for member in kind])
+        return _choices(kind, text)
     read = _LEAVES[kind][text]
 
     def convert_leaf(value: Any, place: Place, problems: _Problems) -> Any:
@@ -237,6 +239,12 @@ def _leaf(kind: Any, text: bool) -> _Converter:
             problems.tell(place, str(error))
 
     return convert_leaf
+
+
+def _choices(allowed: Iterable[Any], text: bool) -> _Converter:
+    """Convert to one of some values; data have the value of an Enum in place of its member."""
+    values = [(each.value if isinstance(each, enum.Enum) else each, each) for each in allowed]
+    return _choice([((value, str(value))[text], each) for value, each in values])
 
 
 def _choice(choices: list[tuple[Any, Any]]) -> _Converter:
@@ -333,7 +341,11 @@ def _dict(arguments: tuple[Any, ...], text: bool) -> _Converter:
 
 
 def _object(kind: Any, container: Any, text: bool) -> _Converter:
-    """Convert to a class with fields; for any other class, check that the value is an instance of it."""
+    """Convert to a class with fields; for any other class, check that the value is an instance of it.
+
+    Raises:
+        TypeError: no value can be.
+    """
     pydantic: Any = sys.modules.get("pydantic")
     msgspec: Any = sys.modules.get("msgspec")
     if not isinstance(container, type):
@@ -344,7 +356,7 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
         return functools.partial(_by_msgspec, kind, msgspec, text)
     if dataclasses.is_dataclass(container) or typing.is_typeddict(container):
         return _fields_of(container, text).convert
-    if container.__module__ == "builtins":
+    if container.__module__ == "builtins" or not any(issubclass(given, container) for given in _GIVEN):
         raise TypeError(f"data cannot be converted to {kind!r}")
 
     def convert_instance(value: Any, place: Place, problems: _Problems) -> Any:

@@ -8,8 +8,9 @@ import enum
 import pickle
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict
+from collections.abc import Mapping, MutableSequence, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,7 @@ FITS: list[tuple[Any, Any, Any]] = [
     (int | None, None, None),
     (int | str, "1", "1"),
     (Literal[1, "a"], 1, 1),
+    (Literal[Colour.RED, 2], "red", Colour.RED),
     (Colour, "red", Colour.RED),
     (UserId, 7, 7),
     (Annotated[int, "anything"], 7, 7),
@@ -213,10 +215,23 @@ def test_a_query_or_a_form_is_text() -> None:
     assert caught.value.explain == "page is not an integer"
 
 
+class Pair(NamedTuple):
+    one: int
+    two: int
+
+
 def test_types_that_data_cannot_be() -> None:
-    for kind in (bytes, complex, type):
-        with pytest.raises(TypeError, match="cannot be converted"):
-            convert("a", kind)
+    """An error of the program, not of its clients."""
+    for kind in (bytes, complex, type, datetime.timedelta, Path, Pair, list[Path], Note | Pair):
+        for text in (False, True):
+            with pytest.raises(TypeError, match="cannot be converted"):
+                convert("a", kind, text=text)
+
+
+def test_abstract_classes_take_their_instances() -> None:
+    assert convert([1, "a"], MutableSequence) == [1, "a"]  # type: ignore[type-abstract]
+    with pytest.raises(InvalidData):
+        convert("a", MutableSequence)  # type: ignore[type-abstract]
 
 
 def test_few_problems_are_told_of_many() -> None:
