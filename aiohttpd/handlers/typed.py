@@ -10,6 +10,7 @@ import decimal
 import enum
 import functools
 import itertools
+import math
 import re
 import sys
 import types
@@ -176,7 +177,10 @@ def _number(value: Any) -> float:
 def _number_of_text(value: Any) -> float:
     if not _is_number(_text(value)):
         raise ValueError("is not a number")
-    return float(value)
+    number = float(value)
+    if math.isinf(number):  # as in JSON
+        raise ValueError("is too large")
+    return number
 
 
 def _boolean(value: Any) -> bool:

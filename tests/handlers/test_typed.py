@@ -215,6 +215,15 @@ def test_a_query_or_a_form_is_text() -> None:
     assert caught.value.explain == "page is not an integer"
 
 
+def test_a_number_of_text_is_finite() -> None:
+    """As in JSON; an infinity could not be sent as JSON either."""
+    assert convert("1e300", float, text=True) == 1e300
+    for text in ("1e999", "-1e999", "9" * 400):
+        with pytest.raises(InvalidData) as caught:
+            convert(text, float, text=True)
+        assert caught.value.explain == "the data is too large"
+
+
 class Pair(NamedTuple):
     one: int
     two: int
