@@ -252,12 +252,20 @@ class Book:
             await request.body.read()  # which is recorded
             request.body = complete_body(recorded.body, None, asyncio.get_running_loop())
         for expectation in self.expectations:
-            if expectation.exhausted or self._blockers(expectation) or _mismatches(expectation, request, recorded):
+            if expectation.exhausted or self._blockers(expectation) or self._differs(expectation, request, recorded):
                 continue
             expectation.hits += 1
             recorded.params = request.known_params = expectation.matcher.params(request.path) or {}
             return expectation
         return None
+
+    def _differs(self, expectation: Expectation, request: Request, recorded: RecordedRequest) -> bool:
+        """Whether a request is another one than the expected; an exception of a function of the test is a failure."""
+        try:
+            return bool(_mismatches(expectation, request, recorded))
+        except Exception as error:
+            self.failures.append(f"{expectation} cannot be compared with {request.method} {request.target}: {error!r}")
+            raise
 
     def _blockers(self, expectation: Expectation) -> list[str]:
         """Why it is not its turn."""

@@ -98,9 +98,11 @@ class RequestMatcher:
             try:
                 value = json.loads(body)
             except ValueError:
-                yield Mismatch("json", 0.5, [f"- {json.dumps(self._json)}", f"+ (no JSON) {_shown(body)}"])
+                yield Mismatch(
+                    "json", 0.5, [*(f"- {line}" for line in _pretty(self._json)), f"+ (no JSON) {_shown(body)}"]
+                )
                 return
-            if value != self._json:
+            if not _same_json(self._json, value):
                 yield Mismatch("json", 0.5, _diff(_pretty(self._json), _pretty(value)))
         elif isinstance(self._body, re.Pattern):
             text: Any = body if isinstance(self._body.pattern, bytes) else body.decode("utf-8", "replace")
@@ -187,8 +189,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 500 else f"{text[:500]}... ({len(value)} in all)"
 
 
+def _same_json(wanted: Any, value: Any) -> bool:
+    """Whether a value is the wanted one. In JSON, unlike in Python, true is not 1, and false is not 0."""
+    if isinstance(wanted, dict) and isinstance(value, dict):
+        return wanted.keys() == value.keys() and all(_same_json(wanted[key], value[key]) for key in wanted)
+    if isinstance(wanted, (list, tuple)) and isinstance(value, list):
+        return len(wanted) == len(value) and all(map(_same_json, wanted, value))
+    if isinstance(wanted, (bool, int, float)) and isinstance(value, bool) is not isinstance(wanted, bool):
+        return False
+    return bool(wanted == value)
+
+
 def _pretty(value: Any) -> list[str]:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=repr)
+    return text.encode("utf-8", "backslashreplace").decode().splitlines()  # a lone surrogate could not be printed
 
 
 def _diff(wanted: list[str], came: list[str]) -> list[str]:

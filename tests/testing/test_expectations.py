@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -105,6 +106,13 @@ class TestMatching:
             ({"json": None}, b"null", True),
             ({"json": {"a": 1}}, b'{"a": 2}', False),
             ({"json": {"a": 1}}, b"{", False),
+            ({"json": {"a": [True, 1.0]}}, b'{"a": [true, 1]}', True),
+            ({"json": {"a": [True]}}, b'{"a": [1]}', False),
+            ({"json": 0}, b"false", False),
+            ({"json": {"id": mock.ANY, "a": 1}}, b'{"id": true, "a": 1}', True),
+            ({"json": {"id": mock.ANY, "a": 1}}, b'{"id": 7, "a": 2}', False),
+            ({"json": {"id": mock.ANY}}, b"{", False),
+            ({"json": "a"}, b'"\\ud800"', False),
             ({"body": b"abc"}, b"abc", True),
             ({"body": "ä"}, "ä".encode(), True),
             ({"body": b"abc"}, b"abcd", False),
@@ -117,7 +125,9 @@ class TestMatching:
         self, server: TestServer, client: httpx.Client, content: dict[str, Any], sent: bytes, met: bool
     ) -> None:
         server.expect("POST", "/", **content)
-        assert client.post("/", content=sent).status_code == (200 if met else 500)
+        answer = client.post("/", content=sent)
+        assert answer.status_code == (200 if met else 500)
+        assert ("the nearest expectation" in answer.text) is not met
 
     def test_any_method(self, server: TestServer, client: httpx.Client) -> None:
         server.expect(None, "/")
@@ -138,6 +148,16 @@ class TestMatching:
     def test_one_content(self, server: TestServer) -> None:
         with pytest.raises(ValueError, match="not both"):
             server.expect("POST", "/", json=1, body=b"1")
+
+    def test_a_function_that_raises(
+        self, server: TestServer, client: httpx.Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It fails the test, also if nothing has to be met."""
+        server.expect("GET", "/", headers={"X-A": lambda value: int(value) > 1}).optional()
+        assert client.get("/", headers={"X-A": "many"}).status_code == 500
+        with pytest.raises(AssertionError, match="cannot be compared with GET /: ValueError"):
+            server.verify()
+        caplog.clear()
 
 
 class TestAnswers:
