@@ -389,8 +389,7 @@ class StreamWriter:
             return  # the connection may have the next request already
         if self._turn.gathers:
             self._end_turn()
-        self.aborted = True
-        self._left = None
+        self.aborted, self._left = True, None
         self.state = DONE
         self._room = -1
         self._parts.clear()
