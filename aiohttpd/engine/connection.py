@@ -446,6 +446,7 @@ class HTTPConnection(TransportProtocol):
             self.state = UPGRADED
         self._last_request = True
         self.upgraded = protocol
+        self.divert(protocol.data_received)
         protocol.connection_made(self)
         self.resume_reading()
         if waiting := self._parser.take():

@@ -24,6 +24,9 @@ _TLS_SLICE = 128 * 1024  # bytes; TLS encrypts a slice in one call
 # Bytes of a large piece that leave together with what is before it, such as the head. From a small segment alone a TCP
 # receiver concludes that small ones will follow, and it offers a small window (benchmarks/bench.py, workload down-1m).
 LEADING = 64 * 1024
+_GATHERED = 16 * 1024  # bytes; longer content is not copied behind the header of its frame
+# In some versions of Python, asyncio's `writelines` does not call `pause_writing` (CVE-2024-12254).
+_WRITELINES_PAUSES = not ((3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2))
 _HELD = 64 * 1024  # bytes of answers that are held back, at most
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds; close() sends RST
@@ -90,6 +93,33 @@ class Outgoing:
             transport.write(data)
         else:
             self._send_large(data)
+
+    def send_piece(self, data: bytes) -> None:
+        """Send one piece of at most 128 KiB. See `send`."""
+        transport = self._unobstructed
+        if transport is None:
+            self._send_in_pieces([data])
+        else:
+            self._total += len(data)
+            transport.write(data)
+
+    def send_frame(self, head: bytes, content: bytes) -> None:
+        """Send a frame of a protocol that has many: its header and its content. See `send`."""
+        transport = self._unobstructed
+        size = len(content)
+        if transport is None or size > _JOINED:
+            self._send_in_pieces([head, content])
+            return
+        self._total += len(head) + size
+        if size >= _GATHERED and self._gathers:
+            transport.writelines((head, content))
+        else:
+            transport.write(head + content)
+
+    @property
+    def _gathers(self) -> bool:
+        """Whether the transport writes several pieces by one system call. TLS would make a record of each."""
+        return _WRITELINES_PAUSES and self._transport.get_extra_info("sslcontext") is None
 
     def hold(self) -> None:
         """Hold back what is sent, until `release`; but not while the peer is slow, since `send` knows the limit."""

@@ -7,6 +7,7 @@ the check that the peer reads fast enough.
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from ..wire.address import Address
@@ -208,6 +209,7 @@ class TransportProtocol(asyncio.Protocol):
             until_delivered: close as soon as the peer has acknowledged all output, even if its side is still open.
         """
         self._discard_left = most
+        self._end_diversion()
         self.resume_reading()  # before write_eof(): a TLS transport is closing afterwards, and ignores it
         self.out.write_eof()
         self.arm(fifo)
@@ -254,6 +256,15 @@ class TransportProtocol(asyncio.Protocol):
         self._transport.abort()
 
     # Input.
+
+    def divert(self, receive: Callable[[bytes], None]) -> None:
+        """Have the transport give the bytes that arrive to another function than `data_received`, until the close."""
+        if not self.out.lost and not self._transport.is_closing():
+            self._transport.set_protocol(_Diversion(self, receive))
+
+    def _end_diversion(self) -> None:
+        if not self.out.lost and not self._transport.is_closing() and self._transport.get_protocol() is not self:
+            self._transport.set_protocol(self)
 
     def pause_reading(self) -> None:
         """Read nothing from the peer until `resume_reading`."""
@@ -375,3 +386,25 @@ class TransportProtocol(asyncio.Protocol):
         window = self.transfer_timeout(self._limits.timeout)
         if self._send_rate.too_slow(now, delivered, window=window, rate=self._limits.rate):
             self.abort()
+
+
+class _Diversion(asyncio.Protocol):
+    """A protocol whose bytes go to a function, and all other events to another protocol."""
+
+    __slots__ = ("_protocol", "data_received")
+
+    def __init__(self, protocol: TransportProtocol, receive: Callable[[bytes], None]) -> None:
+        self._protocol = protocol
+        self.data_received = receive  # type: ignore[assignment,method-assign]  # without a call of Python for each read
+
+    def eof_received(self) -> bool:
+        return self._protocol.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()

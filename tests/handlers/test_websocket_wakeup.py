@@ -303,7 +303,7 @@ async def cancelled_all() -> None:
 async def test_each_implementation_of_tasks(make_task: Callable[..., Any]) -> None:
     """That of C, and that of Python, which debuggers and other interpreters use."""
     loop = asyncio.get_running_loop()
-    wakeup = Wakeup(loop)
+    wakeup, batch = Wakeup(loop), Batch(Config(), loop)
     steps: list[str] = []
 
     async def waits() -> None:
@@ -315,13 +315,12 @@ async def test_each_implementation_of_tasks(make_task: Callable[..., Any]) -> No
                 steps.append(str(error))
                 return
 
-    wakeup.resume()  # nobody waits
-    wakeup.wake()
+    wakeup.wake()  # nobody waits
     assert not wakeup.cancel()
     task = make_task(waits(), loop=loop)
     await asyncio.sleep(0)
     assert not steps
-    await in_a_callback(wakeup.resume)
+    await in_a_callback(lambda: batch.add(wakeup, LARGE))
     assert steps == ["woken"]
     wakeup.wake()
     assert steps == ["woken"]

@@ -14,6 +14,9 @@ __all__ = ["Keepalive"]
 class Watched(Protocol):
     """A WebSocket, as its `Keepalive` uses it."""
 
+    received: int
+    sent: int
+
     @property
     def listens(self) -> bool:
         """Whether bytes are read from the client: reading is not paused."""
@@ -32,11 +35,11 @@ class Keepalive:
         carrier: its connection.
 
     Attributes:
-        heard: whether bytes have arrived from the client since the last deadline.
-        spoke: whether bytes have been sent to the client since then.
+        heard: whether other bytes than whole messages have arrived from the client since the last deadline.
+        spoke: whether other frames than messages have been sent to the client since then.
     """
 
-    __slots__ = ("_carrier", "_closing", "_fifo", "_pinged", "_watched", "heard", "spoke")
+    __slots__ = ("_carrier", "_closing", "_fifo", "_pinged", "_received", "_sent", "_watched", "heard", "spoke")
 
     def __init__(self, watched: Watched, carrier: Carrier) -> None:
         self._watched = watched
@@ -45,6 +48,7 @@ class Keepalive:
         self._pinged = False  # the deadline is that of a pong
         self._closing = False  # the deadline is that of the client's Close frame
         self.heard = self.spoke = False
+        self._received = self._sent = 0  # messages, up to the last deadline
         self._arm(carrier.context.config.websocket_ping_interval)
 
     def begin_close(self) -> None:
@@ -65,12 +69,14 @@ class Keepalive:
         if self._closing:
             watched.cut()
             return
-        heard = self.heard or not watched.listens
+        heard = self.heard or watched.received != self._received or not watched.listens
+        spoke = self.spoke or watched.sent != self._sent
+        self._received, self._sent = watched.received, watched.sent
         if self._pinged and not heard:
             watched.fail(1011, "keepalive ping timeout")
             return
         # No ping to a client that does not read: `min_rate` and `timeout_write` apply to it.
-        silent = not (heard and self.spoke) and not self._carrier.out.paused
+        silent = not (heard and spoke) and not self._carrier.out.paused
         self.heard = self.spoke = self._pinged = False
         if not silent:
             self._arm(config.websocket_ping_interval)

@@ -16,30 +16,33 @@ class MessageQueue:
         limit: bytes after which the queue is full.
 
     Attributes:
-        messages: the messages, the oldest first.
-        size: the bytes of the messages; each counts some more.
-        full: whether they have more bytes than the limit. They are kept nevertheless: the caller stops to read.
+        messages: the messages, the oldest first. If there is none, a caller may append one itself.
+        size: the bytes of all messages but the oldest; each counts some more.
     """
 
-    __slots__ = ("_limit", "full", "messages", "size")
+    __slots__ = ("_limit", "messages", "size")
 
     def __init__(self, limit: int) -> None:
         self.messages: deque[Message] = deque()
-        self.full = False
         self._limit = limit
         self.size = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether they have more bytes than the limit. They are kept nevertheless: the caller stops to read."""
+        messages = self.messages
+        return len(messages) > 0 and self.size + len(messages[0]) + _OVERHEAD > self._limit
+
     def put(self, message: Message) -> None:
         """Append a message."""
+        if self.messages:
+            self.size += len(message) + _OVERHEAD
         self.messages.append(message)
-        self.size = size = self.size + len(message) + _OVERHEAD
-        if size > self._limit:
-            self.full = True
 
     def take(self) -> Message:
         """Remove the oldest message, and return it."""
-        message = self.messages.popleft()
-        self.size = size = self.size - len(message) - _OVERHEAD
-        if self.full:
-            self.full = size > self._limit
+        messages = self.messages
+        message = messages.popleft()
+        if messages:
+            self.size -= len(messages[0]) + _OVERHEAD
         return message

@@ -3,26 +3,19 @@
 Owns header and mask of such frames. All other frames, and all errors, are left to the core of ``websockets``.
 """
 
-import struct
-
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # ``websockets`` was installed without its C extension
     from websockets.utils import apply_mask
 
-__all__ = [
-    "BINARY_MESSAGE", "PLAIN_MESSAGES", "TEXT_MESSAGE", "PartialFrame", "frame_head", "plain_frame", "unmasked",
-]  # fmt: skip
+__all__ = ["BINARY_MESSAGE", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "plain_frame", "unmasked"]
 
 # The first byte of a frame: FIN and the opcode.
 TEXT_MESSAGE = 0x81
 BINARY_MESSAGE = 0x82
-PLAIN_MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
+_MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
 
 _SHORT = 1024  # up to so many bytes a copy is faster than a memoryview
-_SMALL_HEADS = {first: [bytes((first, length)) for length in range(126)] for first in PLAIN_MESSAGES}
-_pack_medium = struct.Struct("!BBH").pack
-_pack_large = struct.Struct("!BBQ").pack
 
 
 def plain_frame(data: bytes | bytearray, at: int, limit: int) -> tuple[int, int]:
@@ -38,7 +31,7 @@ def plain_frame(data: bytes | bytearray, at: int, limit: int) -> tuple[int, int]
         frames, for errors, and if the header is not complete.
     """
     size = len(data)
-    if size - at < 6 or data[at] not in PLAIN_MESSAGES:
+    if size - at < 6 or data[at] not in _MESSAGES:
         return 0, 0
     start = at + 6
     length = data[at + 1] - 0x80  # negative if the frame is not masked, which is an error
@@ -88,17 +81,3 @@ class PartialFrame:
             self._data = bytearray(self._data)  # it grows without copies of all bytes, however small the pieces are
         self._data += data
         return self._data if self._missing <= 0 else None
-
-
-def frame_head(first: int, length: int) -> bytes:
-    """Return the header of a frame of the server, which is not masked.
-
-    Args:
-        first: the first byte.
-        length: the length of the content in bytes.
-    """
-    if length < 126:
-        return _SMALL_HEADS[first][length]
-    if length < 65536:
-        return _pack_medium(first, 126, length)
-    return _pack_large(first, 127, length)

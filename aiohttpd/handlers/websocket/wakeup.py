@@ -30,67 +30,59 @@ class Wakeup:
 
     Args:
         loop: the running loop.
+
+    Attributes:
+        waiter: the wake-up of the task that waits; None if none does, or if its wake-up is scheduled already.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_wake")
+    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "waiter")
 
     _context: Context
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._asyncio_future_blocking = False
         self._loop = loop  # `asyncio.Task` compares it with its own
-        self._wake: Callable[[Any], object] | None = None  # the wake-up of the task that waits
+        self.waiter: Callable[[Any], object] | None = None
 
     # For the task.
 
     @types.coroutine
     def wait(self) -> "Generator[Wakeup, None, None]":
-        """Wait for `resume` or `wake`; or for `Batch.add`, which leads to `resume`.
+        """Wait for `wake` or `Batch.add`.
 
         Raises:
             ContractError: another task waits already.
         """
-        if self._wake is not None:
+        if self.waiter is not None:
             raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
         self._asyncio_future_blocking = True
         yield self
 
     # For those who wake it.
 
-    def resume(self) -> None:
-        """Run the task that waits, if there is one, until it waits again. No task may be running."""
-        wake = self._wake
-        if wake is None:
-            return
-        self._wake = None
-        try:
-            self._context.run(wake, self)
-        except (KeyboardInterrupt, SystemExit) as error:
-            self._loop.call_soon(_raise, error)  # uvloop would take it for an error of the connection
-
     def wake(self) -> None:
         """Run the task that waits, if there is one, in the next turn of the loop."""
-        if self._wake is not None:
-            self._loop.call_soon(self._wake, self, context=self._context)
-            self._wake = None
+        if self.waiter is not None:
+            self._loop.call_soon(self.waiter, self, context=self._context)
+            self.waiter = None
 
     # For `asyncio.Task`.
 
     def add_done_callback(self, wake: Callable[[Any], object], *, context: Context) -> None:
         """Take the wake-up of the task that waits."""
-        self._wake, self._context = wake, context
+        self.waiter, self._context = wake, context
 
     # Returns the result of the wait, which is None. A class is called without a frame of Python.
     result: Callable[[], None] = types.NoneType
 
     def cancel(self, msg: Any = None) -> bool:
         """The task is cancelled: run it in the next turn of the loop; return False if it is scheduled already."""
-        if self._wake is None:
+        if self.waiter is None:
             return False
         cancelled = self._loop.create_future()
         cancelled.cancel(msg)
-        self._loop.call_soon(self._wake, cancelled, context=self._context)
-        self._wake = None
+        self._loop.call_soon(self.waiter, cancelled, context=self._context)
+        self.waiter = None
         return True
 
 
@@ -104,7 +96,7 @@ class Batch:
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._wakeups: list[Wakeup] = []
+        self._steps: list[tuple[Context, Any, Wakeup]] = []
         self._size = 0
 
     def add(self, wakeup: Wakeup, size: int) -> None:
@@ -113,24 +105,26 @@ class Batch:
         Call it last in a callback of the loop, since the task may use the connection.
 
         Args:
-            wakeup: that of the task; nothing happens if the task does not wait.
+            wakeup: that of the task, which waits.
             size: bytes of the messages.
         """
-        if wakeup._wake is None:
-            return
-        wakeups = self._wakeups
-        if not wakeups:
+        steps = self._steps
+        if not steps:
             self._loop.call_soon(self._run)
-        wakeups.append(wakeup)
+        steps.append((wakeup._context, wakeup.waiter, wakeup))
+        wakeup.waiter = None
         self._size = size = self._size + size
         if size > _BATCH and current_task(self._loop) is None:  # only tests receive bytes within a task
             self._run()
 
     def _run(self) -> None:
-        wakeups, self._wakeups = self._wakeups, []
+        steps, self._steps = self._steps, []
         self._size = 0
-        for wakeup in wakeups:
-            wakeup.resume()
+        for context, waiter, wakeup in steps:
+            try:
+                context.run(waiter, wakeup)
+            except (KeyboardInterrupt, SystemExit) as error:
+                self._loop.call_soon(_raise, error)  # uvloop would take it for an error of the connection
 
     def close(self) -> None:
         """Do nothing: tasks that still wait are woken by the end of their connections."""

@@ -6,7 +6,7 @@ sections 5 and 7. Messages that are one frame and not compressed do not pass thr
 """
 
 import asyncio
-import enum
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,14 @@ from ...engine.upgraded import Carrier, MessageMeter
 from ...errors import ClientDisconnected, ConnectionClosed
 from ...wire.request import Request
 from .cutter import FrameCutter, frame_work, whole_frame
+from .ending import Ending
 from .fragments import FragmentedMessage, Message, encoded, iterator_of, pieces
+from .heads import BINARY_HEADS, TEXT_HEADS, long_head
 from .keepalive import Keepalive
 from .message_queue import MessageQueue
 from .pings import Pings
-from .plain import BINARY_MESSAGE, PLAIN_MESSAGES, TEXT_MESSAGE, PartialFrame, frame_head, plain_frame, unmasked
+from .plain import BINARY_MESSAGE, TEXT_MESSAGE, PartialFrame, apply_mask, plain_frame, unmasked
+from .states import CLOSED, CLOSING, OPEN, WebSocketState
 from .wakeup import Batch, Wakeup
 
 if TYPE_CHECKING:
@@ -35,16 +38,6 @@ _TURNS = 64  # messages sent after which the task yields to the loop once
 _PIECE = 128 * 1024  # bytes that are compressed in one step; a longer message is sent in several frames
 _LONGEST_REASON = 123  # bytes, RFC 6455 section 5.5.1
 
-
-class WebSocketState(enum.Enum):
-    """The state of a WebSocket, RFC 6455 section 7."""
-
-    OPEN = "messages can be sent and received"
-    CLOSING = "the server has sent a Close frame, and waits for that of the client"
-    CLOSED = "nothing more is received or sent"
-
-
-OPEN, CLOSING, CLOSED = WebSocketState
 CONT, TEXT, BINARY, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PONG
 
 
@@ -61,16 +54,19 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_alive", "_arrival", "_batch", "_carrier", "_close", "_compresses", "_core", "_cutter", "_discards", "_ended",
-        "_eof", "_error", "_limit_frames", "_limit_message", "_message", "_meter", "_partial", "_pings", "_queue",
-        "_scheduled", "_stalled", "_stream", "_unparsed", "received", "request", "sent", "size", "state", "subprotocol",
+        "_alive", "_arrival", "_batch", "_carrier", "_compresses", "_core", "_cutter", "_discards", "_ended", "_ending",
+        "_eof", "_limit_direct", "_limit_frames", "_limit_message", "_message", "_messages", "_meter", "_out",
+        "_partial", "_pings", "_queue", "_scheduled", "_stalled", "_stream", "_turn_at", "_unparsed", "received",
+        "request", "sent", "size", "state", "subprotocol",
     )  # fmt: skip
 
     _carrier: Carrier
     _alive: Keepalive
     _queue: MessageQueue
+    _messages: deque[Message]
     _meter: MessageMeter | None
     _limit_message: int
+    _limit_direct: int
 
     def __init__(self, request: Request, core: "ServerProtocol", subprotocol: str | None) -> None:
         self.request = request
@@ -88,12 +84,12 @@ class WebSocket:
         self._stalled = False  # reading is paused
         self._eof = False  # the client has closed its side, after these bytes
         # Sending.
+        self._turn_at = _TURNS  # the number of messages after which the task yields to the loop
         self._stream: asyncio.Future[None] | None = None  # done when the fragmented message being sent is complete
         self._pings: Pings | None = None  # the pings of handlers
         # The end.
-        self._close: tuple[int, str] | None = None  # code and reason of our Close frame
+        self._ending = Ending()
         self._discards = False  # messages that still arrive are dropped
-        self._error: ConnectionClosed | None = None
         self._ended: asyncio.Future[None] | None = None  # the future of tasks in `wait_closed`
 
     # For handlers.
@@ -101,7 +97,7 @@ class WebSocket:
     @property
     def closed(self) -> ConnectionClosed | None:
         """Code and reason of the close; None while it is not closed."""
-        return self._error
+        return self._ending.error
 
     async def receive(self) -> Message:
         """Return the next message: ``str`` for a text message, ``bytes`` for a binary one.
@@ -110,26 +106,28 @@ class WebSocket:
             ConnectionClosed: the WebSocket is closed, and all messages have been returned.
             ContractError: another task waits in ``receive`` already.
         """
-        while not self._queue.messages:
-            if self._error is not None:
-                raise self._closed_error()
+        while not self._messages:
+            if self._ending.error is not None:
+                raise self._ending.exception()
             await self._arrival.wait()
+        message = self._queue.take()
         if self._stalled:
-            return self._take_and_resume()
-        return self._queue.take()
+            self._regulate()
+        return message
 
     def __aiter__(self) -> "WebSocket":
         return self
 
     async def __anext__(self) -> Message:
         """Return the next message. The iteration ends after a normal close, see `ConnectionClosed.normal`."""
-        while not self._queue.messages:
-            if self._error is not None:
-                raise StopAsyncIteration if self._error.normal else self._closed_error()
+        while not self._messages:
+            if self._ending.error is not None:
+                raise StopAsyncIteration if self._ending.error.normal else self._ending.exception()
             await self._arrival.wait()
+        message = self._queue.take()
         if self._stalled:
-            return self._take_and_resume()
-        return self._queue.take()
+            self._regulate()
+        return message
 
     async def send(
         self,
@@ -146,35 +144,36 @@ class WebSocket:
             TypeError: the message has another type.
             UnicodeEncodeError: the text contains a surrogate, which cannot be encoded in UTF-8.
         """
-        out = self._carrier.out
+        out = self._out
         if self._stream is not None or out.paused:
             await self._turn()
         if self.state is not OPEN:
-            raise self._closed_error()
+            raise self._ending.exception()
         if isinstance(message, str):
-            first, data = TEXT_MESSAGE, message.encode()
+            heads, data = TEXT_HEADS, message.encode()
         elif isinstance(message, (bytes, bytearray, memoryview)):
-            first, data = BINARY_MESSAGE, message if isinstance(message, bytes) else bytes(message)
+            heads, data = BINARY_HEADS, message if isinstance(message, bytes) else bytes(message)
         else:
             await self._send_fragments(message)
             return
-        if self._queue.messages and out.held is None and not out.closing:
+        size = len(data)
+        if self._messages and out.held is None and not out.closing:
             out.hold()  # the handler has more messages to answer: send the answers together when the loop turns
             self._carrier.context.loop.call_soon(out.release)
         if not self._compresses:
             if not out.closing:  # it is closing if the handler has returned
-                self._alive.spoke = True
-                self.size += len(data)
-                out.send([frame_head(first, len(data)), data])
-        elif len(data) > _PIECE:
-            await self._send_all(pieces(data, _PIECE), text=first == TEXT_MESSAGE)
+                self.size += size
+                out.send_piece(heads[size] + data) if size < 126 else out.send_frame(long_head(heads, size), data)
+        elif size > _PIECE:
+            await self._send_all(pieces(data, _PIECE), text=heads is TEXT_HEADS)
             return
         else:
-            self._send_fragment(data, first=True, last=True, text=first == TEXT_MESSAGE)
-        self.sent += 1
+            self._send_fragment(data, first=True, last=True, text=heads is TEXT_HEADS)
+        self.sent = sent = self.sent + 1
         if self._meter is not None:
             self._meter.messages_sent += 1
-        if self.sent % _TURNS == 0:
+        if sent >= self._turn_at:
+            self._turn_at = sent + _TURNS
             await asyncio.sleep(0)  # a client that reads fast enough never makes us wait: yield to other tasks
         if out.paused:
             await self._writable()
@@ -229,7 +228,7 @@ class WebSocket:
 
     async def wait_closed(self) -> None:
         """Wait until it is closed, by either side."""
-        while self._error is None:
+        while self._ending.error is None:
             if self._ended is None:
                 self._ended = self._carrier.context.loop.create_future()
             await asyncio.shield(self._ended)
@@ -244,36 +243,42 @@ class WebSocket:
     def connection_made(self, carrier: Carrier) -> None:
         """The response has been sent: start the keep-alive."""
         self._carrier = carrier
+        self._out = carrier.out
         config = carrier.context.config
         self._limit_frames = config.limit_websocket_frames
         self._queue = MessageQueue(config.limit_websocket_queue)
+        self._messages = self._queue.messages
         self._arrival = Wakeup(carrier.context.loop)  # of messages, or of the end
         self._batch = self.request.peer.shared(Batch)
-        self._limit_message = self._core.max_message_size or 0
+        self._limit_direct = self._limit_message = self._core.max_message_size or 0
         self._meter = carrier.context.recorder.metrics
         if self._meter is not None:
             self._meter.websockets += 1
         self._alive = Keepalive(self, carrier)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        self._alive.heard = True
-        if self._unparsed or self._stalled:
-            self._unparsed += data
-            self._regulate()
+        """Bytes have arrived; usually they are one message, and the handler waits for it."""
+        size, arrival = len(data), self._arrival
+        start = 6 if 5 < size < 132 and data[1] == size + 122 else whole_frame(data)
+        if not start or arrival.waiter is None or size - start > self._limit_direct:
+            self._receive_any(data)
             return
-        if self._partial is None and self._cutter.between and (start := whole_frame(data)):
-            if data[0] in PLAIN_MESSAGES and self._message is None and len(data) - start <= self._limit_message:
-                content = unmasked(data, start, len(data))
-                self._put_text(content) if data[0] == TEXT_MESSAGE else self._put(content)
-            else:
-                self._parse(data)
-        else:
-            self._receive(data)
-        if self._unparsed or self._queue.full or self._carrier.out.paused:
-            self._regulate()
-        if self._queue.messages:
-            self._batch.add(self._arrival, self._queue.size)
+        message: Any = apply_mask(data[6:], data[2:6]) if start == 6 else unmasked(data, start, size)
+        kind = data[0]
+        if kind == TEXT_MESSAGE:
+            try:
+                message = message.decode()
+            except UnicodeDecodeError as error:
+                self._fail_decoding(error)
+                return
+        elif kind != BINARY_MESSAGE:
+            self._receive_any(data)
+            return
+        self.received += 1
+        if self._meter is not None:
+            self._meter.messages_received += 1
+        self._messages.append(message)
+        self._batch.add(arrival, size)
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -298,7 +303,7 @@ class WebSocket:
     def describe(self) -> str:
         """Return its state in a few words, for the report of SIGUSR1."""
         text = f"WebSocket, {self.state.name.lower()}, {self.received} received, {self.sent} sent"
-        return f"{text}, {len(self._queue.messages)} wait for the handler" if self._queue.messages else text
+        return f"{text}, {len(self._messages)} wait for the handler" if self._messages else text
 
     # For `Keepalive`.
 
@@ -331,11 +336,29 @@ class WebSocket:
         """Whether parsing is paused: the queue is full, or the client does not read."""
         return (self._queue.full and not self._discards) or self._carrier.out.paused
 
+    def _receive_any(self, data: bytes) -> None:
+        """Take bytes that are not just one message for a handler that waits."""
+        self._alive.heard = True
+        if self._unparsed or self._stalled:
+            self._unparsed += data
+            self._regulate()
+            return
+        self._receive(data)
+        self._regulate()
+        self._announce()
+
+    def _announce(self) -> None:
+        """Have the handler run, if it waits for a message and there is one."""
+        if self._messages and self._arrival.waiter is not None:
+            self._batch.add(self._arrival, self._queue.size + len(self._messages[0]))
+
     def _regulate(self) -> None:
         """Pause or resume parsing and reading."""
         if self.state is CLOSED:
             return
         crowded = self._crowded
+        waits = self._unparsed or self._message is not None or self._partial is not None or not self._cutter.between
+        self._limit_direct = -1 if waits or self._discards else self._limit_message
         if self._unparsed and not crowded and not self._scheduled:
             self._scheduled = True
             self._carrier.context.loop.call_soon(self._parse_pending)
@@ -356,8 +379,7 @@ class WebSocket:
         if self._eof and not self._unparsed:
             self._lose()
         self._regulate()
-        if self._queue.messages:
-            self._batch.add(self._arrival, self._queue.size)
+        self._announce()
 
     def _receive(self, data: bytes | bytearray) -> None:
         """Parse bytes, up to `_WORK` frames; what remains waits in `_unparsed`."""
@@ -406,8 +428,8 @@ class WebSocket:
         self._pass_on(0)
         if core.parser_exc is not None:
             self._take_core_error()
-        elif core.close_rcvd is not None:
-            self._end(self._closed_by_both())
+        elif (close := core.close_rcvd) is not None:
+            self._end(self._ending.by_both(close.code, close.reason))
 
     def _take_frame(self, frame: Frame) -> bool:
         """Take a frame; return False if it is invalid, and the connection has failed."""
@@ -437,11 +459,6 @@ class WebSocket:
             self._message = None
             self._put(whole)
         return True
-
-    def _take_and_resume(self) -> Message:
-        message = self._queue.take()
-        self._regulate()
-        return message
 
     def _put_text(self, content: Any) -> bool:
         """Queue a text message; return False if it is not UTF-8, and the connection has failed."""
@@ -473,7 +490,7 @@ class WebSocket:
 
     def _check_open(self) -> None:
         if self.state is not OPEN:
-            raise self._closed_error()
+            raise self._ending.exception()
 
     async def _turn(self) -> None:
         """Wait until no fragmented message is being sent, and the client has read enough."""
@@ -487,7 +504,7 @@ class WebSocket:
         try:
             await self._carrier.out.writable()
         except ClientDisconnected:
-            raise self._closed_error() from None
+            raise self._ending.exception() from None
 
     async def _send_fragments(self, fragments: Any) -> None:
         iterator = iterator_of(fragments)
@@ -545,30 +562,13 @@ class WebSocket:
         except ProtocolError as error:
             raise ValueError(f"{code} is no code for a Close frame: {error}") from None
         self.state = CLOSING
-        self._close = code, reason
+        self._ending.sent = code, reason
         self._pass_on(0)
         self._alive.begin_close()
 
-    def _closed_by_both(self) -> ConnectionClosed:
-        """Both sides have sent a Close frame: return code and reason of the first one."""
-        if self._close is not None:
-            return ConnectionClosed(*self._close, by_client=False)
-        close = self._core.close_rcvd
-        assert close is not None
-        return ConnectionClosed(close.code, close.reason, by_client=True)
-
-    def _closed_error(self) -> ConnectionClosed:
-        """Return a new exception about the close. It is new each time since each raise adds a traceback."""
-        error = self._error
-        if error is not None:
-            return ConnectionClosed(error.code, error.reason, by_client=error.by_client)
-        if self._close is not None:
-            return ConnectionClosed(*self._close, by_client=False)
-        return ConnectionClosed(1006, by_client=True)
-
     def _lose(self) -> None:
         """The connection is lost without a Close frame of the client."""
-        self._end(self._closed_error())
+        self._end(self._ending.exception())
 
     def _fail_decoding(self, error: UnicodeDecodeError) -> bool:
         self.fail(1007, f"{error.reason} at position {error.start}")
@@ -577,7 +577,7 @@ class WebSocket:
     def _take_core_error(self) -> None:
         """The core has found an error, and has sent a Close frame."""
         sent = self._core.close_sent
-        if self._close is not None or sent is None:
+        if self._ending.sent is not None or sent is None:
             self._lose()
         else:
             self._end(ConnectionClosed(sent.code, sent.reason, by_client=False))
@@ -586,7 +586,7 @@ class WebSocket:
         if self.state is CLOSED:
             return
         self.state = CLOSED
-        self._error = error
+        self._ending.error = error
         self._message = self._partial = None
         self._alive.stop()
         if self._meter is not None:
@@ -595,5 +595,5 @@ class WebSocket:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if self._pings is not None:
-            self._pings.fail(self._closed_error)
+            self._pings.fail(self._ending.exception)
         self._carrier.hang_up()
