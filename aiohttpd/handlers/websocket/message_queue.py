@@ -16,7 +16,7 @@ class MessageQueue:
         limit: bytes after which the queue is full.
 
     Attributes:
-        messages: the messages, the oldest first. If there is none, a caller may append one itself.
+        messages: the messages, the oldest first. ``size`` does not depend on a single one: a caller may put or take it.
         size: the bytes of all messages but the oldest; each counts some more.
     """
 

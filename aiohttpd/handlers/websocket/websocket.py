@@ -83,11 +83,9 @@ class WebSocket:
         self._scheduled = False  # `_parse_pending` is scheduled
         self._stalled = False  # reading is paused
         self._eof = False  # the client has closed its side, after these bytes
-        # Sending.
         self._turn_at = _TURNS  # the number of messages after which the task yields to the loop
         self._stream: asyncio.Future[None] | None = None  # done when the fragmented message being sent is complete
         self._pings: Pings | None = None  # the pings of handlers
-        # The end.
         self._ending = Ending()
         self._discards = False  # messages that still arrive are dropped
         self._ended: asyncio.Future[None] | None = None  # the future of tasks in `wait_closed`
@@ -106,28 +104,24 @@ class WebSocket:
             ConnectionClosed: the WebSocket is closed, and all messages have been returned.
             ContractError: another task waits in ``receive`` already.
         """
-        while not self._messages:
+        messages = self._messages
+        while not messages:
             if self._ending.error is not None:
                 raise self._ending.exception()
             await self._arrival.wait()
-        message = self._queue.take()
-        if self._stalled:
-            self._regulate()
-        return message
+        return self._take() if self._stalled or len(messages) > 1 else messages.popleft()
 
     def __aiter__(self) -> "WebSocket":
         return self
 
     async def __anext__(self) -> Message:
         """Return the next message. The iteration ends after a normal close, see `ConnectionClosed.normal`."""
-        while not self._messages:
+        messages = self._messages
+        while not messages:
             if self._ending.error is not None:
                 raise StopAsyncIteration if self._ending.error.normal else self._ending.exception()
             await self._arrival.wait()
-        message = self._queue.take()
-        if self._stalled:
-            self._regulate()
-        return message
+        return self._take() if self._stalled or len(messages) > 1 else messages.popleft()
 
     async def send(
         self,
@@ -459,6 +453,12 @@ class WebSocket:
             self._message = None
             self._put(whole)
         return True
+
+    def _take(self) -> Message:
+        message = self._queue.take()
+        if self._stalled:
+            self._regulate()
+        return message
 
     def _put_text(self, content: Any) -> bool:
         """Queue a text message; return False if it is not UTF-8, and the connection has failed."""
