@@ -249,6 +249,38 @@ def test_streams_cut_at_each_byte(stream: bytes) -> None:
     asyncio.run(each_cut())
 
 
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+def test_each_error_for_which_the_handler_waits(kind: str) -> None:
+    """It arrives by itself, as most messages do."""
+    frames = [frame(TEXT, b"first"), frame(BINARY, bytes(125)), HOSTILE[kind]]
+    assert asyncio.run(of_ours(frames)) == of_the_library(b"".join(frames))
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_each_size_for_which_the_handler_waits(opcode: int) -> None:
+    frames = [frame(opcode, b"x" * size) for size in (*range(135), *SIZES)]
+    assert asyncio.run(of_ours(frames)) == of_the_library(b"".join(frames))
+
+
+@pytest.mark.parametrize("first", [b"\x82", b"\x02", b"\x89"])
+def test_content_that_looks_like_frames(first: bytes) -> None:
+    """A piece that is a whole message by its form is none after a frame, or a message, that is not complete."""
+    looks = b"\x81\x83\0\0\0\0abc" * 3
+    stream = first + b"\x9b\0\0\0\0" + looks  # with a mask of zeros the content is as it was
+    if first == b"\x02":
+        stream += frame(CONT, b"end")
+    stream += frame(TEXT, b"after")
+    expected = of_the_library(stream)
+
+    async def each_cut() -> None:
+        for cut in range(1, len(stream) - 1):
+            for second in {len(stream) - 1, min(cut + 9, len(stream) - 1)}:
+                pieces = [stream[:cut], stream[cut:second], stream[second:]]
+                assert await of_ours([piece for piece in pieces if piece]) == expected, (cut, second)
+
+    asyncio.run(each_cut())
+
+
 @given(
     st.lists(st.tuples(texts, st.booleans()), max_size=8),
     st.sampled_from([b"", frame(TEXT, b"\xff" * 9, rsv=4), frame(BINARY, b"", rsv=2), frame(TEXT, b"\xff")]),
