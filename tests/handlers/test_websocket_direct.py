@@ -156,6 +156,21 @@ async def test_a_client_that_reads_late_gets_all(tmp_path: Path, authority: trus
             await client.send(close_frame(1000))
 
 
+@on_both_loops
+async def test_a_closed_websocket_takes_nothing() -> None:
+    """Should a transport deliver bytes although it is closing: they are not kept for anybody."""
+    sockets = Sockets(wait_for_end)
+    async with HTTPServer(("127.0.0.1", 0), sockets.handler, config=QUIET) as server:
+        async with raw_socket(server) as client:
+            await client.send(frame(TEXT, b"first"), close_frame(1000))
+            assert await client.closed() == 1000
+            await until(lambda: sockets.ends)
+            for late in (frame(TEXT, b"late"), frame(TEXT, b"late")[:4], frame(BINARY, b"late") * 2):
+                sockets.last.data_received(late)
+            assert sockets.last.received == 1
+            assert "wait" not in sockets.last.describe()
+
+
 # The queue.
 
 

@@ -65,8 +65,6 @@ class WebSocket:
     _queue: MessageQueue
     _messages: deque[Message]
     _meter: MessageMeter | None
-    _limit_message: int
-    _limit_direct: int
 
     def __init__(self, request: Request, core: "ServerProtocol", subprotocol: str | None) -> None:
         self.request = request
@@ -76,8 +74,7 @@ class WebSocket:
         self._core = core
         self._message: FragmentedMessage | None = None  # the fragmented message that is being received
         self._partial: PartialFrame | None = None  # the frame that is being received, if the core does not parse it
-        # Received bytes that wait for the next callback, or for room in the queue.
-        self._unparsed: bytes | bytearray = b""
+        self._unparsed: bytes | bytearray = b""  # waits for the next callback, or for room in the queue
         self._compresses = bool(core.extensions)
         self._cutter = FrameCutter(compressed=self._compresses)
         self._scheduled = False  # `_parse_pending` is scheduled
@@ -257,17 +254,17 @@ class WebSocket:
         if not start or arrival.waiter is None or size - start > self._limit_direct:
             self._receive_any(data)
             return
-        message: Any = apply_mask(data[6:], data[2:6]) if start == 6 else unmasked(data, start, size)
         kind = data[0]
+        if kind != TEXT_MESSAGE and kind != BINARY_MESSAGE:
+            self._parse_whole(data)
+            return
+        message: Any = apply_mask(data[6:], data[2:6]) if start == 6 else unmasked(data, start, size)
         if kind == TEXT_MESSAGE:
             try:
                 message = message.decode()
             except UnicodeDecodeError as error:
                 self._fail_decoding(error)
                 return
-        elif kind != BINARY_MESSAGE:
-            self._receive_any(data)
-            return
         self.received += 1
         if self._meter is not None:
             self._meter.messages_received += 1
@@ -331,18 +328,25 @@ class WebSocket:
         return (self._queue.full and not self._discards) or self._carrier.out.paused
 
     def _receive_any(self, data: bytes) -> None:
-        """Take bytes that are not just one message for a handler that waits."""
+        if self.state is CLOSED:
+            return
         self._alive.heard = True
         if self._unparsed or self._stalled:
             self._unparsed += data
-            self._regulate()
-            return
-        self._receive(data)
+        else:
+            self._receive(data)
         self._regulate()
         self._announce()
 
+    def _parse_whole(self, data: bytes) -> None:
+        """Parse one frame that is complete, when nothing else waits, nor is incomplete."""
+        self._alive.heard = True
+        self._parse(data)
+        if self._message is not None or self._crowded:
+            self._regulate()
+        self._announce()
+
     def _announce(self) -> None:
-        """Have the handler run, if it waits for a message and there is one."""
         if self._messages and self._arrival.waiter is not None:
             self._batch.add(self._arrival, self._queue.size + len(self._messages[0]))
 
@@ -365,7 +369,6 @@ class WebSocket:
                 self._carrier.resume_reading()
 
     def _parse_pending(self) -> None:
-        """Parse bytes that wait."""
         self._scheduled = False
         if self._unparsed and not self._crowded and self.state is not CLOSED:
             data, self._unparsed = self._unparsed, b""
@@ -386,7 +389,7 @@ class WebSocket:
         at, work = self._receive_plain(data) if self._message is None and self._cutter.between else (0, _WORK)
         if at < len(data) and work > 0:
             rest = data[at:]
-            size = self._cutter.cut(rest, work)
+            size = len(rest) if self._cutter.between and whole_frame(rest) else self._cutter.cut(rest, work)
             self._parse(rest[:size])
             at += size
         self._unparsed = data[at:]
@@ -469,7 +472,6 @@ class WebSocket:
         return self._put(message)
 
     def _put(self, message: Message) -> bool:
-        """Queue a message; return True."""
         self.received += 1
         if self._meter is not None:
             self._meter.messages_received += 1
@@ -575,7 +577,6 @@ class WebSocket:
         return False
 
     def _take_core_error(self) -> None:
-        """The core has found an error, and has sent a Close frame."""
         sent = self._core.close_sent
         if self._ending.sent is not None or sent is None:
             self._lose()
