@@ -52,7 +52,6 @@ class LoopThread(threading.Thread):
         if self._error:
             self.join()
             raise self._error.pop()
-        _running.add(self)
 
     def keep(self, server: Any, until: Future[None] | None = None) -> None:
         """Keep a server alive until a future is done, or until the end of the thread."""
@@ -73,6 +72,7 @@ class LoopThread(threading.Thread):
         self._kept.clear()
 
     async def _serve(self) -> None:
+        _running.add(self)  # before a request can be answered, after which the program may end at once
         await self._server.start()
         self._begun.set()
         await self._server.serve_forever()

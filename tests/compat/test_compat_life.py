@@ -12,11 +12,11 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn
+from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn, loop_thread
 
 from ..support.old_servers import HERE, Call, Handler, handler, listens, text_at
 from ..support.waiting import BOUND
@@ -388,3 +388,20 @@ class TestHandlersOfOnesOwn:
                 server.shutdown()
                 call.result()
             assert [warning.category for warning in told if warning.category is RuntimeWarning] == [RuntimeWarning]
+
+
+def test_a_program_that_ends_at_once_waits_for_the_first_answer() -> None:
+    """The program may end before the thread that has started the loop goes on."""
+    known: list[bool] = []
+
+    class Server:
+        connections: tuple[()] = ()
+        in_flight = 0
+
+        async def start(self) -> None:
+            known.append(threading.current_thread() in loop_thread._running)
+
+        async def serve_forever(self) -> None: ...
+
+    loop_thread.LoopThread(cast(Any, Server()), patient=False).join()
+    assert known == [True]
