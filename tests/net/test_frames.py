@@ -52,6 +52,15 @@ async def test_a_frame(size: int, tls: bool) -> None:
         assert set(transport.calls) == {"write"}
 
 
+async def test_a_frame_to_a_connection_that_is_lost() -> None:
+    """FAULT: asyncio's `writelines` left its socket in the selector: the next connection with that number was deaf."""
+    transport = Recorded()
+    transport.connect(asyncio.Protocol())
+    transport.close()
+    Outgoing(transport, MIB).send_frame(b"head", bytes(64 * 1024))
+    assert "writelines" not in transport.calls
+
+
 async def test_frames_that_are_held_back_keep_their_order() -> None:
     transport = Recorded()
     out = Outgoing(transport, MIB)
