@@ -284,7 +284,11 @@ class StreamWriter:
             self.status, self.fields = status, fields
             if deciding is not None:
                 self.length = size
-            self.size = self.encoder.whole(self, [content], size)
+            try:
+                self.size = self.encoder.whole(self, [content], size)
+            except Exception:  # the status has more than three digits: another response can be sent
+                self.restart()
+                raise
             self.state = DONE
             self.sink.answered(self)
         else:

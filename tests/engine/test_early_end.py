@@ -51,6 +51,19 @@ async def test_a_connection_that_is_to_be_closed_is() -> None:
         released.set()
 
 
+async def test_another_one_after_a_status_that_is_refused() -> None:
+    """FAULT: the second one had no Content-Length if the first had one."""
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        with pytest.raises(ValueError, match="three digits"):
+            response.send_whole(1000, ResponseFields.of([("Content-Length", 3)]), b"all")
+        response.send_whole(200, ResponseFields(), b"another")
+
+    async with running(app) as server, connected(server) as client:
+        answer = await client.ask("/")
+        assert (answer.status, answer.body) == (200, b"another")
+
+
 async def test_what_follows_is_refused() -> None:
     async def app(request: Request, response: StreamWriter) -> None:
         response.send_whole(200, ResponseFields(), b"all")
