@@ -87,4 +87,4 @@ def check_credentials(context: click.Context, param: click.Parameter, value: str
 
 
 def _is_number(value: Any) -> bool:
-    return str(value).isascii() and str(value).isdigit()
+    return re.fullmatch("0*[0-9]{1,9}", str(value)) is not None  # int() refuses thousands of digits

@@ -103,6 +103,7 @@ class TestTarget:
             (["--tls-cert", "none.pem"], "cannot read none.pem: No such file or directory"),
             (["--port", "70000"], "'70000' is not a port"),
             (["70000"], "'70000' is not a port"),
+            (["9" * 5000], "999' is not a port"),
         ],
     )
     def test_errors(self, folder: Path, arguments: list[str], text: str) -> None:
