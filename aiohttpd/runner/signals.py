@@ -65,7 +65,8 @@ def hang_up_awaited() -> Iterator[None]:
     """
     number: int = getattr(signal, "SIGHUP", 0)
     is_awaited = False
-    if number and signal.getsignal(number) is signal.SIG_DFL:
+    before = signal.getsignal(number) if number else None
+    if before is signal.SIG_DFL or isinstance(before, _Afterwards):  # the program has run a server before
         with contextlib.suppress(ValueError):  # this is not the main thread
             signal.signal(number, _AwaitedHangUp())
             is_awaited = True
@@ -96,10 +97,15 @@ class _AwaitedHangUp:
 
 
 def _forked() -> None:
-    """A child is no program that starts."""
-    number: int = getattr(signal, "SIGHUP", 0)
-    if number and isinstance(signal.getsignal(number), _AwaitedHangUp):
-        signal.signal(number, signal.SIG_DFL)
+    """A child is no program that starts or ends."""
+    for number in signal.valid_signals():
+        if isinstance(signal.getsignal(number), (_AwaitedHangUp, _Afterwards)):
+            signal.signal(number, _default(number))
+
+
+def _default(number: int) -> Any:
+    """The handler that a signal has by default in Python."""
+    return signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
 
 
 if hasattr(os, "register_at_fork"):
@@ -119,7 +125,7 @@ class _Afterwards:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """A signal has come."""
         if time.monotonic() >= self._until:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(number, _default(number))
             signal.raise_signal(number)
 
 

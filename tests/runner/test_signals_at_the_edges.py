@@ -149,3 +149,29 @@ class TestEnd:
         )
         done = subprocess.run([sys.executable, "on.py"], cwd=tmp_path, capture_output=True, text=True, timeout=WAIT)
         assert done.returncode == -getattr(signal, number), done.stderr
+
+    def test_a_program_that_forks_or_runs_a_server_again(self, tmp_path: Path) -> None:
+        """FAULT: a child took no SIGTERM at first; SIGHUP ended the program while it started a second server."""
+        (tmp_path / "twice.py").write_text(
+            "import asyncio, contextlib, os, signal, time, aiohttpd\n"
+            "from aiohttpd.runner.signals import TWICE\n"
+            "class Handler(aiohttpd.BaseHTTPRequestHandler): ...\n"
+            "@contextlib.asynccontextmanager\n"
+            "async def lifespan(server):\n"
+            "    asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)\n"
+            "    yield\n"
+            "aiohttpd.run(Handler, port=0, lifespan=lifespan)\n"
+            "if (child := os.fork()) == 0:\n"
+            "    print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)\n"
+            "    os.kill(os.getpid(), signal.SIGTERM)\n"
+            "    os._exit(0)\n"
+            "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)\n"
+            "time.sleep(TWICE)\n"
+            "with open('again.py', 'w') as file:\n"
+            "    file.write('import os, signal\\nfrom __main__ import Handler\\n')\n"
+            "    file.write('os.kill(os.getpid(), signal.SIGHUP)\\n')\n"
+            "aiohttpd.run('again:Handler', port=0, lifespan=lifespan)\n"
+            "print('served', flush=True)\n"
+        )
+        done = subprocess.run([sys.executable, "twice.py"], cwd=tmp_path, capture_output=True, text=True, timeout=WAIT)
+        assert done.stdout.split() == ["True", str(-signal.SIGTERM), "served"], done.stderr
