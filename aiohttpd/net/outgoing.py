@@ -120,8 +120,8 @@ class Outgoing:
     def _gathers(self) -> bool:
         """Whether the transport writes several pieces by one system call. TLS would make a record of each.
 
-        Not while it closes: in some versions of Python, asyncio's `writelines` to a lost connection leaves the number of
-        its socket in the selector, and the next connection with that number is never read (gh-136234).
+        Not while it closes: in some versions of Python, asyncio's `writelines` to a lost connection leaves the number
+        of its socket in the selector, and the next connection with that number is never read (gh-136234).
         """
         transport = self._transport
         return _WRITELINES_PAUSES and not transport.is_closing() and transport.get_extra_info("sslcontext") is None
