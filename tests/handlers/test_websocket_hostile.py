@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiohttpd import ConnectionClosed
+from aiohttpd import ConnectionClosed, WebSocket
 from aiohttpd.handlers.websocket.cutter import FrameCutter
 from aiohttpd.testing import running
 
@@ -277,6 +277,28 @@ async def test_a_client_that_never_reads() -> None:
     [error] = sockets.ends
     assert isinstance(error, ConnectionClosed)
     assert error.code == 1006
+
+
+@on_both_loops
+async def test_nothing_is_received_from_a_client_that_never_reads() -> None:
+    """FAULT: a task waited for messages, so each was received; answers by another task could wait without a bound."""
+    opened: list[WebSocket] = []
+
+    async def body(handler: Any, socket: WebSocket) -> None:
+        opened.append(socket)
+        answering = asyncio.create_task(socket.send(bytes(32 * MIB)))  # more than the buffers of the kernel
+        try:
+            async for _ in socket:
+                pass
+        finally:
+            answering.cancel()
+
+    async with running(Sockets(body).handler) as server, joined(server, window=4096) as client:
+        await client.send(opening())
+        await until(lambda: any(connection.out.paused for connection in server.connections))
+        assert opened[0].listens
+        await client.send(frame(TEXT, b"1"))
+        await until(lambda: not opened[0].listens)
 
 
 @on_both_loops

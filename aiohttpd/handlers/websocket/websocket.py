@@ -251,7 +251,7 @@ class WebSocket:
         """Bytes have arrived; usually they are one message, and the handler waits for it."""
         size, arrival = len(data), self._arrival
         start = 6 if 5 < size < 132 and data[1] == size + 122 else whole_frame(data)
-        if not start or arrival.waiter is None or size - start > self._limit_direct:
+        if not start or arrival.waiter is None or size - start > self._limit_direct or self._out.paused:
             self._receive_any(data)
             return
         kind = data[0]
