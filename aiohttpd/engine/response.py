@@ -120,7 +120,7 @@ class StreamWriter:
 
         Raises:
             ContractError: the head has been set already.
-            ValueError: the name or value of a field, or the reason, has a character that RFC 9110 does not allow there.
+            ValueError: the status is outside of 100 to 999; or a field or the reason has a character that is not allowed.
         """
         if self.state is not START:
             raise ContractError(
@@ -128,7 +128,7 @@ class StreamWriter:
             )
         if not isinstance(fields, ResponseFields):
             fields = ResponseFields.of(fields)
-        if reason is not None or status < 200:
+        if reason is not None or not 200 <= status <= 999:
             status_line(status, reason)  # raises ValueError if they are not valid
             if status < 200:
                 self._send_interim(status, fields, reason)
@@ -276,7 +276,7 @@ class StreamWriter:
         if (
             self.state is START
             and self.plain
-            and status >= 200
+            and 200 <= status <= 999
             and status not in NO_CONTENT
             and self.request.method not in _SPECIAL_METHODS
             and (deciding is None or (len(deciding) == 1 and deciding.get("content-length") == str(size)))
@@ -284,11 +284,7 @@ class StreamWriter:
             self.status, self.fields = status, fields
             if deciding is not None:
                 self.length = size
-            try:
-                self.size = self.encoder.whole(self, [content], size)
-            except Exception:  # the status has more than three digits: another response can be sent
-                self.restart()
-                raise
+            self.size = self.encoder.whole(self, [content], size)
             self.state = DONE
             self.sink.answered(self)
         else:

@@ -51,12 +51,16 @@ async def test_a_connection_that_is_to_be_closed_is() -> None:
         released.set()
 
 
-async def test_another_one_after_a_status_that_is_refused() -> None:
-    """FAULT: the second one had no Content-Length if the first had one."""
+@pytest.mark.parametrize("whole", [True, False])
+async def test_another_one_after_a_status_that_is_refused(whole: bool) -> None:
+    """FAULT: the second one had no Content-Length if the first had one. `send_head` did not refuse the status."""
 
     async def app(request: Request, response: StreamWriter) -> None:
         with pytest.raises(ValueError, match="three digits"):
-            response.send_whole(1000, ResponseFields.of([("Content-Length", 3)]), b"all")
+            if whole:
+                response.send_whole(1000, ResponseFields.of([("Content-Length", 3)]), b"all")
+            else:
+                response.send_head(1000, ResponseFields.of([("Content-Length", 3)]))
         response.send_whole(200, ResponseFields(), b"another")
 
     async with running(app) as server, connected(server) as client:
