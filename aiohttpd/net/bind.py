@@ -72,7 +72,7 @@ def _tcp(bind: str, port: int) -> tuple[str, int]:
     host, colon, digits = bind.rpartition(":")
     if not colon or bind.endswith("]") or (":" in host and not host.endswith("]")):
         host, digits = bind, str(port)
-    if not (digits.isascii() and digits.isdigit() and int(digits) <= 65535):
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) <= 65535):
         raise ValueError(f"{digits!r} is not a port (0 to 65535)")
     return host.removeprefix("[").removesuffix("]"), int(digits)
 

@@ -126,6 +126,7 @@ class TestWords:
         [
             ("127.0.0.1:x", "'x' is not a port"),
             ("127.0.0.1:65536", "'65536' is not a port"),
+            (f"127.0.0.1:{'9' * 5000}", "999' is not a port"),
             ("[::1]:", "'' is not a port"),
             ("unix:", "a path is missing"),
             ("unix:s?mode=9", "'9' is not a mode"),
