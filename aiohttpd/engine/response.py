@@ -120,7 +120,7 @@ class StreamWriter:
 
         Raises:
             ContractError: the head has been set already.
-            ValueError: the status is outside of 100 to 999, or a field or the reason has a character that is not allowed.
+            ValueError: the status is outside of 100 to 999, or a field or the reason has a forbidden character.
         """
         if self.state is not START:
             raise ContractError(
