@@ -127,7 +127,7 @@ class Outgoing:
         return _WRITELINES_PAUSES and not transport.is_closing() and transport.get_extra_info("sslcontext") is None
 
     def hold(self) -> None:
-        """Hold back what is sent, until `release`; but not while the peer is slow, since `send` knows the limit."""
+        """Hold back what is sent, until `release`. While the peer is slow nothing is held back: it is queued."""
         if self.held is None:
             self.held = []
             self._held_size = 0
