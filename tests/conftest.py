@@ -41,3 +41,9 @@ def quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def authority() -> trustme.CA:
     """A certificate authority that nobody trusts yet."""
     return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all checks by mypy in one process: the first one fills it, with this package and the library."""
+    return tmp_path_factory.mktemp("mypy")

@@ -313,22 +313,22 @@ class Other(BaseHTTPRequestHandler):
 """
 
 
-def mypy(tmp_path: Path, code: str) -> str:
+def mypy(tmp_path: Path, cache: Path, code: str) -> str:
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
     (tmp_path / "program.py").write_text(code)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py"]
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "program.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("code", [program_of("howto/migrate.md", "mixed.py"), TYPED], ids=["documented", "all"])
-def test_types(tmp_path: Path, code: str) -> None:
-    assert mypy(tmp_path, code).startswith("Success")
+def test_types(tmp_path: Path, mypy_cache: Path, code: str) -> None:
+    assert mypy(tmp_path, mypy_cache, code).startswith("Success")
 
 
-def test_types_of_what_is_wrong(tmp_path: Path) -> None:
+def test_types_of_what_is_wrong(tmp_path: Path, mypy_cache: Path) -> None:
     """Each kind of method has its files, and a type checker says so."""
-    found = mypy(tmp_path, WRONG)
+    found = mypy(tmp_path, mypy_cache, WRONG)
     assert 'program.py:7: error: Incompatible types in "await"' in found
     assert 'program.py:12: error: Argument 1 to "len"' in found

@@ -253,7 +253,7 @@ def test_modules_are_attributes(name: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
 
 
-def test_a_type_checker_knows_them(tmp_path: Path) -> None:
+def test_a_type_checker_knows_them(tmp_path: Path, mypy_cache: Path) -> None:
     """And it knows what is not there, which a __getattr__ of a module hides otherwise."""
     pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(
@@ -263,7 +263,7 @@ def test_a_type_checker_knows_them(tmp_path: Path) -> None:
         "aiohttpd.HTTPSrever\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(mypy_cache), "program.py"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[:-1] == [

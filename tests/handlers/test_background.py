@@ -394,7 +394,7 @@ def test_a_type_parameter_costs_nothing() -> None:
     assert aiohttpd.SimpleHTTPRequestHandler[State] is aiohttpd.SimpleHTTPRequestHandler  # type: ignore[misc]
 
 
-def test_a_type_checker_knows_the_state(tmp_path: Path) -> None:
+def test_a_type_checker_knows_the_state(tmp_path: Path, mypy_cache: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(
         "import aiohttpd\n"
@@ -417,7 +417,7 @@ def test_a_type_checker_knows_the_state(tmp_path: Path) -> None:
         "aiohttpd.HTTPServer(('', 0), Derived)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(mypy_cache), "program.py"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[:-1] == [

@@ -541,6 +541,7 @@ async def test_a_stopping_server_says_so() -> None:
             assert await raw.closed() == 1001
             # A message that has been sent before the client knew is still received, and then the end.
             await raw.send(frame(TEXT, b"late"), close_frame(1001))
+            raw.client.close()
             await stop
     assert sockets.ends == [None, None]
     assert sorted(socket.received for socket in sockets.opened) == [0, 1]

@@ -95,6 +95,7 @@ async def test_a_drain(kind: str, tmp_path: Path, authority: trustme.CA) -> None
         assert await client.closed() == 1001
         await client.send(frame(TEXT, b"late"), close_frame(1001))
         assert await client.client.reader.read() == b""
+        client.client.close()
         await stopping
     assert sockets.last.received == 2
 

@@ -89,12 +89,12 @@ reveal_type(site.url("x"))
 """
 
 
-def test_types(folder: Path) -> None:
+def test_types(folder: Path, mypy_cache: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is of the group lint")
     program = folder / "notes.py"
     program.write_text(program.read_text() + MORE)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), str(program)],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(mypy_cache), str(program)],
         capture_output=True,
         text=True,
         env={**os.environ, "MYPYPATH": str(ROOT)},
