@@ -251,7 +251,8 @@ def claims(results: Results) -> dict[str, str]:
             f"{times('differing', 'granian RSGI')} times"
         ),
         "ASGI applications, too": (
-            f"{times('asgi', 'uvicorn')} times uvicorn; FastAPI: {times('fastapi', 'uvicorn')} times uvicorn"
+            f"{times('asgi', 'uvicorn')} times uvicorn; Starlette: {times('starlette', 'uvicorn')} times, FastAPI: "
+            f"{times('fastapi', 'uvicorn')} times uvicorn"
         ),
         "Small files are fast": (
             f"1 KiB: {times('file-1k', 'nginx')} times nginx; 1 MiB: {times('file-1m', 'nginx')} times nginx"

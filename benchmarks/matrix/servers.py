@@ -7,6 +7,8 @@ from pathlib import Path
 from .workloads import Workload
 
 APPS = Path(__file__).resolve().parent / "apps"
+FRAMEWORKS = ("starlette", "fastapi")  # applications in frameworks.py
+ASGI_ONLY = ("asgi", *FRAMEWORKS)  # applications for servers of ASGI only
 # The name of the function in asgi.py and rsgi.py; the other modules have routes.
 FUNCTIONS = {
     "hello": "hello", "json": "as_json", "echo": "echo", "upload": "upload", "down_64k": "down_64k",
@@ -41,7 +43,7 @@ class Place:
 
 def asgi_target(workload: Workload) -> str:
     """The ASGI application of a workload."""
-    if workload.app in ("fastapi", "files"):
+    if workload.app in (*FRAMEWORKS, "files"):
         return f"frameworks:{workload.app}"
     return "asgi:" + FUNCTIONS["hello" if workload.app == "asgi" else workload.app]
 
@@ -54,7 +56,7 @@ def aiohttpd(workload: Workload, place: Place) -> list[str]:
         command += ["--tls-cert", str(place.certificate), "--tls-key", str(place.key)]
     if workload.app == "files":
         return [*command, str(place.folder / "site")]  # with a link f to the files
-    if workload.app in ("asgi", "fastapi"):
+    if workload.app in ASGI_ONLY:
         return [*command, asgi_target(workload)]
     return [*command, "handlers:" + CLASSES[workload.app]]
 
@@ -96,7 +98,7 @@ def granian_asgi(workload: Workload, place: Place) -> list[str]:
 
 def granian_rsgi(workload: Workload, place: Place) -> list[str]:
     """The interface of granian itself."""
-    if workload.app in ("asgi", "fastapi"):
+    if workload.app in ASGI_ONLY:
         raise No("RSGI is not ASGI")
     function = "hello" if workload.app == "files" else workload.app
     return granian(workload, place, "rsgi", "rsgi:" + FUNCTIONS[function])
@@ -127,7 +129,7 @@ def fastpysgi(workload: Workload, place: Place) -> list[str]:
 
 def framework(name: str, workload: Workload, place: Place) -> list[str]:
     """A framework with a server of its own."""
-    if workload.app in ("asgi", "fastapi"):
+    if workload.app in ASGI_ONLY:
         raise No("a framework with its own server, which runs no ASGI")
     files = str(place.files) if workload.app == "files" else ""
     command = [sys.executable, f"{name}_app.py", "{port}", files, "log" if workload.log else "quiet"]
@@ -151,7 +153,7 @@ def sanic(workload: Workload, place: Place) -> list[str]:
 
 def blacksheep(workload: Workload, place: Place) -> list[str]:
     """A framework on uvicorn."""
-    if workload.app in ("asgi", "fastapi"):
+    if workload.app in ASGI_ONLY:
         raise No("a framework, which runs on servers of ASGI")
     return [*uvicorn_command(workload, place), "blacksheep_app:app"]
 

@@ -115,6 +115,7 @@ WORKLOADS = {
         Workload("connections-4096", "hello, 4,096 connections", connections=4096, least=4),
         Workload("wait", "a handler that waits 1 ms", "wait", PLAIN % b"/wait", connections=256),
         Workload("asgi", "ASGI, hello", "asgi", latency=True),
+        Workload("starlette", "ASGI, Starlette", "starlette", PLAIN % b"/json", expected=b'{"message":"Hello!"}'),
         Workload("fastapi", "ASGI, FastAPI", "fastapi", PLAIN % b"/items/3?q=x", expected=b'{"id":3,"q":"x"}'),
         Workload("websocket", "WebSocket, 100 bytes echoed", "websocket", PLAIN % b"/websocket", expected=100),
         Workload(
