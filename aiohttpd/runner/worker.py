@@ -142,7 +142,7 @@ def _load(pickled: bytes) -> tuple[App, Lifespan | None, SSLContext | None]:
     except (TargetError, TLSError, ValueError) as error:
         raise _CannotStart(f"aiohttpd: {error}", 2)
     except TargetFailed as failed:
-        raise _CannotStart(_traceback_of_user(failed.error), 1)
+        raise _CannotStart(traceback_text(failed.error), 1)
     except Exception as error:
         raise _CannotStart(_traceback_of_user(error), 1)
 
