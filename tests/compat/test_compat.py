@@ -13,7 +13,7 @@ import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer
 
-from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, text_from
+from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, set_timeout, text_from
 from ..support.waiting import BOUND
 
 BOTH = pytest.mark.parametrize("kind", [HTTPServer, ThreadingHTTPServer])
@@ -166,10 +166,7 @@ class TestHandleRequest:
                 calls.append(self)
 
         with Server(HERE, Handler) as server:
-            if where == "server":
-                server.timeout = 0.01
-            else:
-                server.socket.settimeout(0.01)
+            set_timeout(server, where, 0.01)
             Call(server.handle_request).result()
             Call(server.handle_request).result()
             assert calls == [server, server]

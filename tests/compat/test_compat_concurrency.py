@@ -18,7 +18,7 @@ import pytest
 
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn
 
-from ..support.old_servers import HERE, Call, Handler, handler, serving, text_at
+from ..support.old_servers import HERE, Call, Handler, handler, serving, set_timeout, text_at
 from ..support.waiting import BOUND
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -302,10 +302,7 @@ class TestHandleRequest:
                 calls.append(self)
 
         with Server(HERE, Handler) as server:
-            if where == "server":
-                server.timeout = 0.05
-            else:
-                server.socket.settimeout(0.05)
+            set_timeout(server, where, 0.05)
             with socket.create_connection(server.server_address, BOUND) as silent:
                 for _ in range(3):
                     Call(server.handle_request).result()
@@ -329,10 +326,7 @@ class TestHandleRequest:
                 calls.append(self)
 
         with Server(HERE, Handler) as server:
-            if where == "server":
-                server.timeout = 0
-            else:
-                server.socket.settimeout(0)
+            set_timeout(server, where, 0)
             server.handle_request()
             assert calls == [server]
             asking = Call(text_at, server.server_address, "/1")

@@ -55,6 +55,14 @@ def text_at(address: Any, path: str = "/", **fields: str) -> str:
             return text if response.status == 200 else f"{response.status} {text}"
 
 
+def set_timeout(server: Any, where: str, seconds: float) -> None:
+    """Set the timeout of ``handle_request`` at the server or at its socket."""
+    if where == "server":
+        server.timeout = seconds
+    else:
+        server.socket.settimeout(seconds)
+
+
 def listens(address: Any) -> bool:
     """Whether somebody accepts connections there."""
     try:
