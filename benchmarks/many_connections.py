@@ -75,6 +75,7 @@ def serve(connections: list[HTTPConnection], requests: list[bytes], rounds: int)
     for _ in range(rounds):
         for connection, request in zip(connections, requests, strict=True):
             connection.data_received(bytes(memoryview(request)))
+        connections[0].context.ready.serve()
 
 
 def memory(context: ServerContext, requests: list[bytes]) -> float:

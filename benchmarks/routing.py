@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from hot_path import Hello, Null, best
+from hot_path import Hello, Null, best, receive
 
 import aiohttpd
 from aiohttpd.engine.connection import HTTPConnection
@@ -53,7 +53,7 @@ def requests(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         connection = HTTPConnection(context)
         Null(loop).connect(connection)
         data = f"GET {path} HTTP/1.1\r\nHost: localhost:8080\r\nAccept: */*\r\n\r\n".encode()
-        return lambda: connection.data_received(data)
+        return lambda: receive(connection, data)
 
     router = site()
     cases = {"without a router": asking(Hello, "/hello"), "/hello": asking(router, "/hello")}

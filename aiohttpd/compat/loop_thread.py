@@ -107,7 +107,7 @@ class LoopThread(threading.Thread):
 
     def with_requests(self) -> set[Any]:
         """The connections that have begun a request: a part of a head has arrived, or the handler is not done."""
-        states = ConnectionState.HEAD, ConnectionState.SERVING
+        states = ConnectionState.READY, ConnectionState.HEAD, ConnectionState.SERVING
         return {connection for connection in self._server.connections if connection.state in states}
 
     def serve(

@@ -8,16 +8,18 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..config import Config
 from ..errors import ContractError, WireError
 from ..wire.body import ChunkedDecoder
+from ..wire.headers import Headers
 
 __all__ = [
     "Buffer",
     "Cause",
+    "ChunkChecker",
     "HasFileno",
     "PreparedResponse",
     "ResponseState",
-    "check_chunks",
     "check_complete",
     "check_write",
     "to_bytes",
@@ -115,13 +117,48 @@ def check_write(state: ResponseState, size: int, length: int | None, *, sending_
         )
 
 
-def check_complete(size: int, length: int | None, chunks: ChunkedDecoder | None, *, sending_file: bool) -> None:
+class ChunkChecker:
+    """Checks the chunks that a handler writes itself, RFC 9112 section 7.1.
+
+    Args:
+        config: the options, with the limits of chunks.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._decoder = ChunkedDecoder(config, Headers())
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last chunk has been written."""
+        return self._decoder.complete
+
+    def check(self, data: bytes, *, keep: bool) -> bytes:
+        """Check the next bytes.
+
+        Args:
+            data: the bytes.
+            keep: return the bytes as they are; otherwise return the decoded content, for HTTP/1.0.
+
+        Raises:
+            ContractError: the bytes are not valid chunks, or follow the last chunk.
+        """
+        content = bytearray()
+        try:
+            end = self._decoder.decode(data, 0, content)
+        except WireError as error:
+            raise ContractError(f"Transfer-Encoding is chunked, but what is written is not: {error.reason}") from None
+        if end < len(data):
+            raise ContractError("content after the last chunk")
+        return data if keep else bytes(content)
+
+
+def check_complete(size: int, length: int | None, chunks: ChunkChecker | None, *, sending_file: bool) -> None:
     """Check whether all content has been written.
 
     Args:
         size: bytes of content that have been written.
         length: the Content-Length that the handler has set; None if it has not.
-        chunks: the decoder that has checked the chunks of a handler that chunks its content itself, or None.
+        chunks: has checked the chunks of a handler that chunks its content itself, or None.
         sending_file: a file has not been sent to its end.
 
     Raises:
@@ -133,24 +170,3 @@ def check_complete(size: int, length: int | None, chunks: ChunkedDecoder | None,
         raise ContractError(f"{size} bytes of content, but Content-Length says {length}")
     if chunks is not None and not chunks.complete:
         raise ContractError("Transfer-Encoding is chunked, but the last chunk is missing")
-
-
-def check_chunks(checker: ChunkedDecoder, data: bytes, *, keep: bool) -> bytes:
-    """Check the chunks that a handler has written itself, RFC 9112 section 7.1.
-
-    Args:
-        checker: the decoder that has checked the chunks before.
-        data: the next bytes.
-        keep: return the bytes as they are; otherwise return the decoded content, for HTTP/1.0.
-
-    Raises:
-        ContractError: the bytes are not valid chunks, or follow the last chunk.
-    """
-    content = bytearray()
-    try:
-        end = checker.decode(data, 0, content)
-    except WireError as error:
-        raise ContractError(f"Transfer-Encoding is chunked, but what is written is not: {error.reason}") from None
-    if end < len(data):
-        raise ContractError("content after the last chunk")
-    return data if keep else bytes(content)

@@ -19,8 +19,6 @@ from typing import Any
 from ..config import Config
 from ..errors import ClientDisconnected, ContractError, WireError, meant_by
 from ..net.transport import TransportProtocol
-from ..wire.body import ChunkedDecoder
-from ..wire.headers import Headers
 from ..wire.parser import RequestParser
 from ..wire.request import Request
 from .answer import Cause, PreparedResponse, ResponseState
@@ -33,15 +31,16 @@ from .handler_task import HandlerTask
 from .interfaces import Forwarding
 from .receiver import BodyReceiver, TunnelReceiver, begin_body, complete_body
 from .response import StreamWriter
-from .states import CLOSED, DISCARDING, HEAD, IDLE, LINGERING, NEW, SERVING, UPGRADED, ConnectionState
+from .states import CLOSED, DISCARDING, HEAD, IDLE, LINGERING, NEW, READY, SERVING, UPGRADED, ConnectionState
 from .upgraded import UpgradedProtocol
 
 __all__ = ["ConnectionState", "HTTPConnection"]
 
 _PIPELINED = 64 * 1024  # unparsed bytes after which reading is paused; one more read may arrive
+_SMALL = 4 * 1024  # bytes; what is longer is not kept until the end of a turn of the loop, but served at once
 _PIPELINE = 32  # pipelined requests served in one callback; then other connections are served
 _HEAVY = 8  # a request with a large head, or that may have a body, counts as so many of these
-_BETWEEN_REQUESTS = IDLE, HEAD, NEW
+_BETWEEN_REQUESTS = IDLE, READY, HEAD, NEW
 _EAGER = sys.version_info >= (3, 12)  # a task runs at once until it first waits; the loop knows it only if it does
 _LINGER_BYTES = 1024 * 1024  # bytes that are discarded during a lingering close
 
@@ -97,18 +96,19 @@ class HTTPConnection(TransportProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         state = self.state
-        if state is IDLE or state is NEW or state is HEAD:
-            parser = self._parser
-            if parser.buffer:
-                parser.feed(data)
-                if self._process_scheduled:  # `_process` will serve it
-                    self.regulate_reading()
-                    return
+        parser = self._parser
+        if state is IDLE and not parser.buffer and len(data) <= _SMALL:
+            parser.buffer = data
+            self.state = READY
+            self.context.ready.add(self)
+        elif state in _BETWEEN_REQUESTS:
+            parser.feed(data)
+            if self._process_scheduled:  # `_process` will serve it
+                self.regulate_reading()
             else:
-                parser.buffer = data
-            self._serve_pending()
+                self._serve_pending()
         elif state is SERVING or state is DISCARDING:
-            self._parser.feed(data)
+            parser.feed(data)
             body = self._body
             if self._process_scheduled or body is None or body.reader.complete:
                 self.regulate_reading()
@@ -168,8 +168,15 @@ class HTTPConnection(TransportProtocol):
 
     # From the bytes to the next request, and from its answer to the next.
 
+    def serve_ready(self) -> None:
+        """Serve what has arrived in this turn of the loop; see `ReadyConnections`."""
+        if self.state is READY:  # else the client has closed its side, or sent more, or is gone
+            self._serve_pending()
+
     def _serve_pending(self) -> None:
         """Serve requests of the buffer until a handler waits, the peer does not read, or `_PIPELINE` are served."""
+        if self.state is READY:
+            self.state = IDLE
         parser = self._parser
         out = self.out
         served = 0
@@ -244,10 +251,7 @@ class HTTPConnection(TransportProtocol):
                 self.arm(self._timeouts.idle)
         else:
             self.resume_reading()  # the rest of a head is bounded by limit_head
-            if self.state is HEAD:
-                return
-            # The deadline of the first head was armed when the client connected.
-            if self.state is not NEW:
+            if self.state is IDLE:  # the deadline of the first head was armed when the client connected
                 self.arm(self._timeouts.head)
                 if self._timeouts.silence is not None:
                     self._timeouts.silence.begin()
@@ -474,23 +478,19 @@ class HTTPConnection(TransportProtocol):
         """The handler sends 100 (Continue) itself; return whether the client waits for it."""
         return self._body is not None and self._body.take_continue()
 
-    def check_chunks(self) -> ChunkedDecoder:
-        """Return a decoder that checks the chunks of a handler that chunks its content itself."""
-        return ChunkedDecoder(self.context.config, Headers())
-
     report: Callable[[BaseException, Request], None] = property(attrgetter("context.report"))  # type: ignore[assignment]
 
     def cut(self, *, reset: bool) -> None:
         """Close within a response that cannot be completed; by RST if a normal close would end its content."""
         if self.state is LINGERING:
             return  # the upgraded protocol has already closed the connection
-        if not reset:
+        if reset:
+            self.out.prepare_reset()
+            self.abort()
+        else:
             self._last_request = True
             self._parser.take()
             self._close(expects_more=True)
-            return
-        self.out.prepare_reset()
-        self.abort()
 
     # The `Peer` of requests.
 
@@ -648,7 +648,7 @@ class HTTPConnection(TransportProtocol):
                 self.end_close()
         elif self.state is DISCARDING:
             self._linger()
-        elif self.state is not SERVING and self.state is not UPGRADED:  # it was for the time before the request
+        elif self.state is IDLE or self.state is NEW:
             self._close()
 
     def _head_overdue(self) -> None:

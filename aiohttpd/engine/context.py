@@ -19,6 +19,7 @@ from .background import start_after, start_background
 from .error_log import ErrorReporter
 from .interfaces import Closable, OpenConnection, ServedApp
 from .preludes import Preludes
+from .ready import ReadyConnections
 from .recorder import Recorder
 from .registry import Registry
 from .timeouts import Timeouts, resolution
@@ -49,6 +50,7 @@ class ServerContext:
         timeouts: the queues of deadlines.
         transfer_limits: the limits for peers that read slowly.
         registry: the open connections, handshakes and handlers.
+        ready: the connections that have received a request in this turn of the loop.
         prelude: returns status line, Server and Date of a response by its status.
         date_field: returns the Date field with its CRLF.
         server_field: the Server field with its CRLF; empty if none is to be sent.
@@ -58,7 +60,7 @@ class ServerContext:
 
     __slots__ = (
         "_ident", "_preludes", "_shared", "app", "cancelling", "config", "date_field", "deadlines", "draining",
-        "error_body", "instant", "lifespan_context", "loop", "prelude", "record", "recorder", "refusal_fields",
+        "error_body", "instant", "lifespan_context", "loop", "prelude", "ready", "record", "recorder", "refusal_fields",
         "registry", "report", "server", "server_field", "silence", "timed", "timeouts", "transfer_limits",
     )  # fmt: skip
 
@@ -84,6 +86,7 @@ class ServerContext:
         self.timeouts = Timeouts(self.deadlines, config)
         self.transfer_limits = TransferLimits(config.limit_unsent, config.min_rate, config.timeout_write)
         self.registry = Registry()
+        self.ready = ReadyConnections(loop)
         self._preludes = Preludes(loop, server_header=config.server_header)
         self.prelude: Callable[[int], bytes] = self._preludes.__getitem__
         self.date_field = self._preludes.date_field

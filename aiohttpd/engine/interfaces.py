@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
+from ..config import Config
 from ..net.outgoing import Closable, Outgoing
 from ..net.sendfile import FileTransfer
-from ..wire.body import ChunkedDecoder
 from ..wire.request import Address, Peer, Request
 from ..wire.response import ResponseFields
 from .answer import Buffer, Cause, HasFileno, PreparedResponse, ResponseState
@@ -424,10 +424,13 @@ class Sink(Protocol):
     def lost(self) -> bool:
         """Whether the connection is lost."""
 
+    @property
+    def config(self) -> Config:
+        """The options of the server."""
+
     async def writable(self) -> None: ...
     async def wait_closed(self) -> None: ...
     def continued(self) -> bool: ...
-    def check_chunks(self) -> ChunkedDecoder: ...
     def set_timeout(self, seconds: float) -> None: ...
     def report(self, error: BaseException, request: Request) -> None: ...
     def cut(self, *, reset: bool) -> None: ...

@@ -13,10 +13,9 @@ from typing import Any
 
 from ..errors import ClientDisconnected, ContractError
 from ..net.sendfile import size_of_part
-from ..wire.body import ChunkedDecoder
 from ..wire.request import Request
 from ..wire.response import NO_CONTENT, ResponseFields, has_no_content, status_line
-from .answer import Buffer, Cause, HasFileno, ResponseState, check_chunks, check_complete, check_write, to_bytes
+from .answer import Buffer, Cause, ChunkChecker, HasFileno, ResponseState, check_complete, check_write, to_bytes
 from .interfaces import Encoder, Sink
 from .turn import IDLE_TURN, Turn
 from .upgraded import UpgradedProtocol
@@ -86,7 +85,7 @@ class StreamWriter:
     _first: Encoder | None = None  # the encoder of the connection, once `encode_with` has set another one
     _early = False  # content is given to the encoder without buffering
     _sending_file = False  # sendfile() runs, or has failed
-    _chunks: ChunkedDecoder | None = None  # checks the chunks of a handler that chunks its content itself
+    _chunks: ChunkChecker | None = None  # checks the chunks of a handler that chunks its content itself
     _keeps_chunks = False
     _protocol: UpgradedProtocol | None = None  # after an upgrade
     _turn: Turn = IDLE_TURN
@@ -475,7 +474,7 @@ class StreamWriter:
         elif "content-length" in deciding:
             self.length = int(deciding["content-length"])
         elif self.own_chunks:
-            self._chunks = self.sink.check_chunks()
+            self._chunks = ChunkChecker(self.sink.config)
             self._keeps_chunks = self.encoder.keeps_chunks(self)
             if not self._keeps_chunks:
                 fields.drop("transfer-encoding")  # RFC 9112 section 6.1
@@ -505,7 +504,7 @@ class StreamWriter:
             data = to_bytes(data)
         self._check_room(len(data))
         if self._chunks is not None:
-            data = check_chunks(self._chunks, data, keep=self._keeps_chunks)
+            data = self._chunks.check(data, keep=self._keeps_chunks)
         if not self.has_content:
             if data and self.state is HELD and self._taken >= BUFFER and not self._early:
                 self.flush()

@@ -2,14 +2,25 @@
 
 ::
 
-    NEW ──► HEAD ──► SERVING ──► (DISCARDING) ──► IDLE ──► HEAD …
+    NEW ──► HEAD ──► SERVING ──► (DISCARDING) ──► IDLE ──► READY ──► HEAD …
       │       │      │  └► UPGRADED ──┐            │
       └───────┴──────┴────────────────┴────────────┴──► LINGERING ──► CLOSED
 """
 
 import enum
 
-__all__ = ["CLOSED", "DISCARDING", "HEAD", "IDLE", "LINGERING", "NEW", "SERVING", "UPGRADED", "ConnectionState"]
+__all__ = [
+    "CLOSED",
+    "DISCARDING",
+    "HEAD",
+    "IDLE",
+    "LINGERING",
+    "NEW",
+    "READY",
+    "SERVING",
+    "UPGRADED",
+    "ConnectionState",
+]
 
 
 class ConnectionState(enum.Enum):
@@ -21,8 +32,9 @@ class ConnectionState(enum.Enum):
     UPGRADED = "a handler; the connection has switched protocols, and the new one has its own timeouts (RFC 9110 7.8)"
     DISCARDING = "the rest of a body that the handler has not read; timeout_linger"
     IDLE = "the next request; timeout_idle"
+    READY = "the end of this turn of the loop; bytes of the next request have arrived"
     LINGERING = "the peer to close its side, so that no reset destroys the last response; timeout_linger"
     CLOSED = "nothing"
 
 
-NEW, HEAD, SERVING, UPGRADED, DISCARDING, IDLE, LINGERING, CLOSED = ConnectionState
+NEW, HEAD, SERVING, UPGRADED, DISCARDING, IDLE, READY, LINGERING, CLOSED = ConnectionState

@@ -10,12 +10,11 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
-from ..engine.answer import ResponseState, check_chunks
+from ..engine.answer import ChunkChecker, ResponseState
 from ..engine.encoder import EncoderWrapper, ResponseFraming
 from ..engine.interfaces import Encoder
 from ..engine.response import StreamWriter
 from ..errors import ContractError
-from ..wire.body import ChunkedDecoder
 from ..wire.headers import FIELD_VALUE, OWS, TOKEN
 
 __all__ = ["RelayWriter"]
@@ -82,7 +81,7 @@ class RelayWriter(EncoderWrapper):
         self._framing = NONE
         self._no_content = False  # content of the handler is dropped
         self._length = 0
-        self._checker: ChunkedDecoder
+        self._checker: ChunkChecker
         self.tunnelled = False
         self.spoken: Callable[[], bool] | None = None
         self.hangs_up = False
@@ -240,7 +239,7 @@ class RelayWriter(EncoderWrapper):
                 closes = closes or facts.chunked or bool(facts.length)
         elif facts.chunked:
             self._framing = MANUAL
-            self._checker = self._sink.check_chunks()
+            self._checker = ChunkChecker(self._sink.config)
         elif facts.length is not None:
             self._framing = LENGTH
             self._length = facts.length
@@ -276,7 +275,7 @@ class RelayWriter(EncoderWrapper):
             if self._checker.complete and data and self._is_other_protocol():
                 parts = [data]
             else:
-                parts = [check_chunks(self._checker, data, keep=not self.request.http10)]
+                parts = [self._checker.check(data, keep=not self.request.http10)]
         size = sum(map(len, parts))
         passed = self._response.size
         if self._framing is LENGTH and passed + size > self._length and not self._is_other_protocol():

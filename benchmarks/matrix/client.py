@@ -79,6 +79,7 @@ class Load:
         self._due: dict[int, float] = {}
         self._poll = select.epoll()
         self._number = 0
+        self._room = memoryview(bytearray(SPAN))
         self.size = 0
         self.latencies: list[float] = []
         if workload.app == "websocket":
@@ -110,9 +111,9 @@ class Load:
         self._socks[sock.fileno()] = sock
         self._poll.register(sock, select.EPOLLIN)
 
-    def _complete(self, missing: int, data: bytes) -> bool:
+    def _complete(self, missing: int, data: bytes | memoryview) -> bool:
         """Whether a response is complete: nothing is missing, or these bytes end with the last chunk."""
-        return not missing if self.size else data.endswith(LAST_CHUNK)
+        return not missing if self.size else data[-len(LAST_CHUNK) :] == LAST_CHUNK
 
     def _next_request(self) -> bytes:
         self._number += 1
@@ -129,12 +130,12 @@ class Load:
     def look(self) -> None:
         """Receive what is there."""
         for number, _ in self._poll.poll(0):
-            data = self._socks[number].recv(SPAN)
+            data = self._room[: self._socks[number].recv_into(self._room)]
             if number not in self._missing:
-                raise SystemExit(f"closed, or more than the response: {data[:200]!r}")
+                raise SystemExit(f"closed, or more than the response: {bytes(data[:200])!r}")
             missing = self._missing[number] - len(data)
-            if not data or (self.size and missing < 0) or (not self._frame and data.startswith(b"HTTP/1.1 5")):
-                raise SystemExit(f"closed, or not the response that was expected: {data[:200]!r}")
+            if not data or (self.size and missing < 0) or (not self._frame and data[:10] == b"HTTP/1.1 5"):
+                raise SystemExit(f"closed, or not the response that was expected: {bytes(data[:200])!r}")
             self._missing[number] = missing
             if self._complete(missing, data):
                 del self._missing[number]

@@ -150,7 +150,7 @@ class ASGIEncoder:
             ContractError: it leads to another protocol.
         """
         if self._unframed is None:
-            self._unframed = Unframer(self._sink.check_chunks)
+            self._unframed = Unframer(self._sink.config)
         unframed = self._unframed
         content = unframed.take(parts)
         if unframed.status == 101:

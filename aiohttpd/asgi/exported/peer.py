@@ -16,8 +16,6 @@ from ...engine.receiver import complete_body
 from ...engine.response import StreamWriter
 from ...engine.upgraded import UpgradedProtocol
 from ...errors import ClientDisconnected
-from ...wire.body import ChunkedDecoder
-from ...wire.headers import Headers
 from ...wire.request import Address, Request
 from .encoder import ASGIEncoder, HandshakeEncoder, Offers
 from .intake import Intake
@@ -233,10 +231,6 @@ class ASGIPeer:
             self.intake.owes_100 = False
             self.intake.listen()
         return owed
-
-    def check_chunks(self) -> ChunkedDecoder:
-        """A decoder to hold a handler's own chunks against."""
-        return ChunkedDecoder(self.config, Headers())
 
     def set_timeout(self, seconds: float) -> None:
         """The deadlines of transfers are the server's outside."""

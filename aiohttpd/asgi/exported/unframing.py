@@ -4,10 +4,8 @@ Owns the step back from bytes of HTTP/1.1 to status, fields and content. `thread
 comes in one piece, its lines match the grammar, and chunks are chunks.
 """
 
-from collections.abc import Callable
-
-from ...engine.answer import check_chunks
-from ...wire.body import ChunkedDecoder
+from ...config import Config
+from ...engine.answer import ChunkChecker
 
 __all__ = ["Unframer"]
 
@@ -16,16 +14,16 @@ class Unframer:
     """One answer.
 
     Args:
-        checker: makes a decoder of chunks.
+        config: the options of the server.
 
     Attributes:
         status: the final status; 0 before it.
     """
 
-    def __init__(self, checker: Callable[[], ChunkedDecoder]) -> None:
-        self._checker = checker
+    def __init__(self, config: Config) -> None:
+        self._config = config
         self._fields: list[bytes] | None = None  # of a head that nobody has taken
-        self._chunks: ChunkedDecoder | None = None
+        self._chunks: ChunkChecker | None = None
         self.status = 0
 
     def take(self, parts: list[bytes]) -> bytes:
@@ -39,10 +37,10 @@ class Unframer:
             self.status = status
             self._fields = fields
             if any(field[:18].lower() == b"transfer-encoding:" for field in fields):
-                self._chunks = self._checker()
+                self._chunks = ChunkChecker(self._config)
         content = b"".join(parts)
         if self._chunks is not None and content:
-            return check_chunks(self._chunks, content, keep=False)
+            return self._chunks.check(content, keep=False)
         return content
 
     def new_fields(self) -> list[bytes] | None:

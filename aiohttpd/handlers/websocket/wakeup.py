@@ -12,6 +12,7 @@ from contextvars import Context
 from typing import Any
 
 from ...config import Config
+from ...engine.ready import raise_later
 from ...errors import ContractError
 
 __all__ = ["Batch", "Wakeup"]
@@ -124,11 +125,7 @@ class Batch:
             try:
                 context.run(waiter, wakeup)
             except (KeyboardInterrupt, SystemExit) as error:
-                self._loop.call_soon(_raise, error)  # uvloop would take it for an error of the connection
+                raise_later(error, self._loop)  # uvloop would take it for an error of the connection
 
     def close(self) -> None:
         """Do nothing: tasks that still wait are woken by the end of their connections."""
-
-
-def _raise(error: BaseException) -> None:
-    raise error
