@@ -55,11 +55,15 @@ class Outgoing:
 
     __slots__ = (
         "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport",
-        "_unobstructed", "_waiters", "_writes_through", "closing", "companion", "held", "lost", "paused",
+        "_unobstructed", "_waiters", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
         self._transport = transport
+        if transport.get_extra_info("sslcontext") is None:
+            # The transport pauses writing as soon as it buffers a byte. So uvloop's writes at once, and does not put
+            # itself into a queue. While it has not paused, all that was sent is in the kernel.
+            transport.set_write_buffer_limits(0)
         # The transport; None while bytes cannot be written at once: held back, paused or lost.
         self._unobstructed: asyncio.Transport | None = transport
         self._limit = limit
@@ -73,7 +77,6 @@ class Outgoing:
         self.paused = False
         self.lost = False
         self._refused = False
-        self._writes_through = False
         self.closing = False
 
     def send(self, parts: list[bytes]) -> None:
@@ -185,17 +188,6 @@ class Outgoing:
         end, self._end_of_queue = self._end_of_queue, None
         if end is not None:
             asyncio.get_running_loop().call_soon(end)  # asyncio does not allow it within resume_writing
-
-    def write_through(self) -> None:
-        """Have the transport pause writing as soon as it buffers a byte, from now on; send what is held back.
-
-        While it has not paused, all that was sent is in the kernel, and others may write to the socket.
-        """
-        if self.held is not None:
-            self.release()
-        if not self._writes_through and not self._transport.is_closing():
-            self._writes_through = True
-            self._transport.set_write_buffer_limits(0)
 
     def lend(self, data: bytes | memoryview) -> bool:
         """Send bytes of a buffer that the caller uses again. It must have waited for `writable` in this iteration.

@@ -182,7 +182,8 @@ class Sendfile(FileTransfer):
     """
 
     def __init__(self, out: Outgoing, transport: asyncio.Transport, sock: int, descriptor: int) -> None:
-        out.write_through()
+        if out.held is not None:
+            out.release()
         super().__init__(out, descriptor)
         self._transport = transport
         self._socket = sock
