@@ -60,10 +60,6 @@ class Outgoing:
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
         self._transport = transport
-        if transport.get_extra_info("sslcontext") is None:
-            # The transport pauses writing as soon as it buffers a byte. So uvloop's writes at once, and does not put
-            # itself into a queue. While it has not paused, all that was sent is in the kernel.
-            transport.set_write_buffer_limits(0)
         # The transport; None while bytes cannot be written at once: held back, paused or lost.
         self._unobstructed: asyncio.Transport | None = transport
         self._limit = limit

@@ -97,7 +97,11 @@ class TransportProtocol(asyncio.Protocol):
         """Take the transport. It is called a second time, with a TLS transport, if TLS begins later."""
         self._transport = cast(asyncio.Transport, transport)
         self.out = Outgoing(self._transport, self._limits.unsent)
-        if self.tls and isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
+        if not self.tls:
+            # The transport pauses writing as soon as it has to buffer a byte: while it has not, all that was sent is
+            # in the kernel. And uvloop's writes at once, not from a queue at the end of the turn of the loop.
+            self._transport.set_write_buffer_limits(0)
+        elif isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
             # In this turn of the loop the bytes before close_notify are still delivered, so wait for the next one.
             loop = asyncio.get_running_loop()
             tls.on_end(lambda: loop.call_soon(self._tls_ended))
