@@ -18,7 +18,7 @@ from ..engine.context import ServerContext
 from ..engine.error_log import error_logger
 from ..engine.failures import answer_failure, check_result
 from ..engine.response import StreamWriter
-from ..errors import ContractError, WireError, meant_by
+from ..errors import WireError, meant_by
 from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, prepare
 from ..wire.request import Request
 from .exported.peer import ASGIPeer
@@ -243,8 +243,8 @@ async def _answer(context: ServerContext, peer: ASGIPeer, response: StreamWriter
         result: object = await context.app(request, response)  # type: ignore[func-returns-value]
         if result is not None:
             check_result("the App", result, response, handler=False)
-        if request.known_body is not None and request.known_body.drop_forgotten():
-            raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
+        if request.known_body is not None:
+            request.known_body.check_awaited()
         response.finish()
     except KeyboardInterrupt:
         raise

@@ -188,15 +188,18 @@ class StreamReader:
         """Whether the body cannot become complete."""
         return self._error is not None
 
-    def drop_forgotten(self) -> bool:
-        """Close the coroutine of the last read if it was never awaited; return whether it was so."""
+    def check_awaited(self) -> None:
+        """Check that the last read was awaited; if not, close its coroutine.
+
+        Raises:
+            ContractError: it was not.
+        """
         call = self._call
         if call is None or call.cr_frame is None:  # type: ignore[attr-defined]
-            return False
-        if inspect.getcoroutinestate(call) != inspect.CORO_CREATED:
-            return False
-        call.close()
-        return True
+            return
+        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED:
+            call.close()
+            raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
 
     def feed(self, parser: RequestParser) -> None:
         """Decode what the parser's buffer has of the body."""

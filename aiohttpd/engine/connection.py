@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from ..config import Config
-from ..errors import ClientDisconnected, ContractError, WireError, meant_by
+from ..errors import ClientDisconnected, WireError, meant_by
 from ..net.transport import TransportProtocol
 from ..wire.parser import RequestParser
 from ..wire.request import Request
@@ -321,8 +321,8 @@ class HTTPConnection(TransportProtocol):
             result: object = await context.app(request, response)  # type: ignore[func-returns-value]
             if result is not None:
                 check_result("the App", result, response, handler=False)
-            if request.known_body is not None and request.known_body.drop_forgotten():
-                raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
+            if request.known_body is not None:
+                request.known_body.check_awaited()
             response.finish()
         except KeyboardInterrupt:
             raise

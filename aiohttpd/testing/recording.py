@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from ..engine.interfaces import App, ResponseWriter
+from ..errors import ContractError
 from ..wire.headers import Headers
 from ..wire.request import Address, Body, Request
 
@@ -261,12 +262,14 @@ class TeeBody:
         """Read up to a separator."""
         return self._copied(self._inner.readuntil(separator))
 
-    def drop_forgotten(self) -> bool:
-        """Whether a read was called but not awaited."""
-        forgotten = self._inner.drop_forgotten()
-        if forgotten and self._call is not None:
-            self._call.close()
-        return forgotten
+    def check_awaited(self) -> None:
+        """Raise `ContractError` if the last read was called but not awaited."""
+        try:
+            self._inner.check_awaited()
+        except ContractError:
+            if self._call is not None:
+                self._call.close()
+            raise
 
     def at_eof(self) -> bool:
         """Whether all has been read."""
