@@ -1,16 +1,18 @@
-"""The option ``hosts``: the names that a server on a loopback address accepts in the Host field.
+"""Host names and loopback addresses, and the option ``hosts``: the names that a server on loopback accepts in Host.
 
-It protects against DNS rebinding: an attacker lets the DNS name of his web page point to 127.0.0.1, so that the page
-and the server have the same origin. This is not possible with ``localhost`` and with IP addresses.
+The option protects against DNS rebinding: an attacker lets the DNS name of his web page point to 127.0.0.1, so that
+the page and the server have the same origin. This is not possible with ``localhost`` and with IP addresses.
 """
 
 import re
 import socket
+from collections.abc import Iterator
 
-__all__ = ["AllowedHosts", "KnownHosts", "is_loopback", "without_port"]
+__all__ = ["AllowedHosts", "KnownHosts", "host_name", "is_loopback", "patterns_of", "without_port"]
 
 _is_name = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?").fullmatch
 _ALWAYS = ("localhost", "*.localhost")  # RFC 6761 section 6.3
+_LONGEST = 253  # characters of a host name (RFC 1035 section 2.3.4)
 
 
 class AllowedHosts:
@@ -47,9 +49,8 @@ class AllowedHosts:
             return True
         if host.startswith("["):
             return _is_ipv6(host[1:].partition("]")[0])
-        name = without_port(host).lower().removesuffix(".")
-        above = ("*" + name[at:] for at, sign in enumerate(name) if sign == ".")
-        return name in self._names or any(pattern in self._names for pattern in above) or _is_ipv4(name)
+        name = host_name(host)
+        return not self._names.isdisjoint(patterns_of(name)) or _is_ipv4(name)
 
 
 class KnownHosts(set[str | None]):
@@ -62,9 +63,30 @@ class KnownHosts(set[str | None]):
 
 
 def is_loopback(address: object) -> bool:
-    """Whether a listening socket with this address is reached by this machine only."""
-    host = str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
-    return host == "::1" or host.startswith("127.")
+    """Whether only this machine reaches an address: a tuple that begins with a loopback address, or with localhost."""
+    host = str(address[0]).lower().removeprefix("::ffff:").removesuffix(".") if isinstance(address, tuple) else ""
+    return host in ("localhost", "::1") or (host.startswith("127.") and _is_ipv4(host))
+
+
+def patterns_of(name: str) -> Iterator[str]:
+    """The patterns that a host name matches, the most specific first: ``a.example.org``, ``*.example.org``, ``*.org``.
+
+    A text that has an asterisk, or is longer than any host name, matches nothing.
+
+    Args:
+        name: the name, as `host_name` returns it.
+    """
+    if "*" in name or len(name) > _LONGEST:
+        return
+    yield name
+    for at, sign in enumerate(name):
+        if sign == "." and at:
+            yield "*" + name[at:]
+
+
+def host_name(host: str) -> str:
+    """The name in the value of a Host field: in lower case, without port, and without a dot at its end."""
+    return without_port(host).lower().removesuffix(".")
 
 
 def without_port(host: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
+from ..config.hosts import patterns_of
 from ..engine.interfaces import App, ResponseHead
 from ..errors import HTTPError
 from ..handlers.origins import is_preflight
@@ -66,9 +67,8 @@ class CORS(Layer):
     ) -> None:
         given = [origins] if isinstance(origins, str) else list(origins)
         self._any = "*" in given
-        self._exact = frozenset(_checked(origin) for origin in given if origin != "*")
-        self._below = [_split(origin) for origin in self._exact if "://*." in origin]
-        if credentials and (self._any or "null" in self._exact):
+        self._origins = frozenset(_checked(origin) for origin in given if origin != "*")
+        if credentials and (self._any or "null" in self._origins):
             raise ValueError(
                 "CORS: credentials for the origin '*' or 'null' let any web page act as the user: name the origins"
             )
@@ -111,13 +111,13 @@ class CORS(Layer):
         return app(request, response)
 
     def _allows(self, origin: str) -> bool:
-        if origin in self._exact:
+        if origin in self._origins:
             return "*" not in origin
-        # A name cannot hold a slash or a colon, so what stands between scheme and suffix is a name.
-        return any(
-            origin.startswith(scheme) and origin.endswith(suffix) and _is_below(origin[len(scheme) : -len(suffix)])
-            for scheme, suffix in self._below
-        )
+        match = _is_origin(origin)
+        if match is None:
+            return False
+        scheme, _, host, port = match.groups("")
+        return any(f"{scheme}://{pattern}{port}" in self._origins for pattern in patterns_of(host))
 
     async def _answer_preflight(self, request: Request, response: Any, origin: str) -> None:
         fields = ResponseFields()
@@ -134,9 +134,6 @@ class CORS(Layer):
             fields.add("Access-Control-Allow-Headers", wanted)
         fields.add("Access-Control-Max-Age", self._max_age)
         response.send_head(204, fields)
-
-
-_is_below = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*+").fullmatch
 
 
 def _tokens(request: Request) -> str:
@@ -156,9 +153,3 @@ def _checked(origin: str) -> str:
     if port == _DEFAULT_PORTS.get(match[1]):  # browsers leave it out
         port = ""
     return f"{match[1]}://{match[2] or ''}{match[3]}{port}"
-
-
-def _split(origin: str) -> tuple[str, str]:
-    """What stands before and after the names of ``https://*.example.com``."""
-    scheme, _, rest = origin.partition("*")
-    return scheme, rest

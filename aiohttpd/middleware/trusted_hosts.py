@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..config.hosts import KnownHosts, without_port
+from ..config.hosts import KnownHosts, host_name, patterns_of
 from ..engine.interfaces import App
 from ..errors import HTTPError
 from ..wire.request import Request
@@ -57,9 +57,4 @@ class TrustedHosts(Layer):
         return app(request, response)
 
     def _includes(self, host: str | None) -> bool:
-        if host is None:
-            return False
-        name = without_port(host).lower().removesuffix(".")
-        if name in self._names:
-            return "*" not in name
-        return any("*" + name[at:] in self._names for at, sign in enumerate(name) if sign == "." and at)
+        return host is not None and not self._names.isdisjoint(patterns_of(host_name(host)))

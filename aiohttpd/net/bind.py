@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
+from ..config.hosts import is_loopback
 from .sockets import ServerAddress, UnixAddress
 from .systemd import inherited_socket, passed_descriptors
 
@@ -48,9 +49,7 @@ def is_local(address: ServerAddress) -> bool:
     """Whether an address can be reached only by this machine: a loopback address or a unix socket."""
     if isinstance(address, socket.socket):
         address = address.getsockname()
-    if not isinstance(address, tuple):
-        return True
-    return address[0].lower().removesuffix(".") in ("localhost", "::1") or address[0].startswith("127.")
+    return not isinstance(address, tuple) or is_loopback(address)
 
 
 def _read(bind: str, port: int) -> ServerAddress:

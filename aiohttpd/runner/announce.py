@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from ..config.hosts import is_loopback
 from ..net.sockets import root_of, url_of
 from .process import say
 
 __all__ = ["Listening", "announce", "local_url", "serving_on", "warnings"]
 
 _ALL = ("0.0.0.0", "::")
-_LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Listening(Protocol):
@@ -41,12 +41,13 @@ def announce(server: Listening, folder: str | None = None) -> None:
         folder: the folder that it serves, if it serves one.
     """
     what = "" if folder is None else " this folder" if folder == "." else f" {_shown(folder)}"
-    hosts = [address[0] for address in server.addresses if isinstance(address, tuple)]
+    addresses = [address for address in server.addresses if isinstance(address, tuple)]
+    hosts = [address[0] for address in addresses]
     if any(host in _ALL for host in hosts):
         _announce_all_addresses(server, what, hosts)
         return
     say(f"{serving_on(server.urls, what)} (Ctrl-C stops)")
-    if folder is not None and hosts and all(host in _LOOPBACK for host in hosts):
+    if folder is not None and addresses and all(map(is_loopback, addresses)):
         say("Only this machine can reach it; --bind 0.0.0.0 shares it with the network")
 
 

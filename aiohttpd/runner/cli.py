@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from ..config import Config, Option, misspelt_variables, options
+from ..config.hosts import is_loopback
 from ..engine.interfaces import App
 from ..errors import TLSError
 from ..fileserver.folder import FolderOptions, folder_app
@@ -358,7 +359,7 @@ def serve(
         make_app, folder = _app(target, directory, auth, files, loading)
         certificates = _certificates(**tls)
         addresses = _addresses(binds, port)
-        if config.debug and not all(isinstance(address, tuple) and is_local(address) for address in addresses):
+        if config.debug and not all(map(is_loopback, addresses)):
             raise ValueError("--debug shows tracebacks: every --bind has to be on loopback, 127.0.0.1 for example")
         app = surrounding = None
         if workers is None and not reloads:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import aiohttpd
-from aiohttpd.config.hosts import AllowedHosts
+from aiohttpd.config.hosts import AllowedHosts, host_name, patterns_of
 from aiohttpd.testing import running
 
 from ..support.programs import program, serve_command
@@ -23,6 +23,21 @@ REFUSED = [
     "evil.example", "evil.example:8000", "localhost.evil.example", "localhostevil", "127.0.0.1.evil.example", "local",
     "127.0.0.1.nip.io", "1.2.3.4.5", "127.0.0.256", "1e.f", "cafe", "[v1.a]", "%6cocalhost", "a_b", "", ".localhost.x",
 ]  # fmt: skip
+
+
+class TestPatterns:
+    """What option, layer `TrustedHosts`, layer `CORS` and `Router` compare with their names and patterns."""
+
+    def test_the_most_specific_first(self) -> None:
+        assert [*patterns_of(host_name("A.b.Example.:80"))] == ["a.b.example", "*.b.example", "*.example"]
+
+    @pytest.mark.parametrize("name", ["*", "*.example", "a.*.example", "a." * 126 + "com"])
+    def test_no_name_of_a_host(self, name: str) -> None:
+        """The work for a long Host of many dots would grow with the square of its length."""
+        assert not [*patterns_of(name)]
+
+    def test_the_longest_name(self) -> None:
+        assert len([*patterns_of("a." * 125 + "com")]) == 126
 
 
 class TestNames:

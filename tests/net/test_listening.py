@@ -184,9 +184,9 @@ class TestWords:
 
     def test_who_can_reach_them(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as near, socket.create_server(("0.0.0.0", 0)) as far:
-            for address in (("localhost", 1), ("127.1.2.3", 1), ("::1", 1), "path", UnixAddress("path"), near):
+            for address in (("LOCALHOST.", 1), ("127.1.2.3", 1), ("::1", 1), "path", UnixAddress("path"), near):
                 assert is_local(address)
-            for address in (("0.0.0.0", 1), ("", 1), ("::", 1), ("example.org", 1), far):
+            for address in (("0.0.0.0", 1), ("", 1), ("::", 1), ("example.org", 1), ("127.example.org", 1), far):
                 assert not is_local(address)
 
     def test_of_nothing_comes_this_machine(self) -> None:

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ...config.hosts import without_port
+from ...config.hosts import host_name, patterns_of
 from ...engine.answer import PreparedResponse
 from ...engine.error_body import error_body_of
 from ...engine.interfaces import App
@@ -355,9 +355,8 @@ class Router:
         """The trees of the host and of its wildcards, the most specific first, then the tree for any host."""
         if not self._hosts:
             return [self._any_host]
-        host = without_port(request.host or "").lower().removesuffix(".")
-        above = ("*" + host[at:] for at, sign in enumerate(host) if sign == ".")
-        return [*(self._hosts[name] for name in (host, *above) if name in self._hosts), self._any_host]
+        matching = patterns_of(host_name(request.host or ""))
+        return [*(self._hosts[pattern] for pattern in matching if pattern in self._hosts), self._any_host]
 
     def _dispatch(
         self, request: Request, response: StreamWriter, found: Found[Route], segments: list[str]
