@@ -11,6 +11,7 @@ from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..handlers.app import forward_attributes, resolve_app
+from ..handlers.origins import is_preflight
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -168,21 +169,21 @@ def _upload_handler() -> type[SimpleHTTPRequestHandler]:
 
 
 def _with_auth(app: App, credentials: str, options: FolderOptions) -> App:
-    """Require the credentials of ``auth`` or, since a request has one pair only, those of ``upload_auth``."""
-    from ..middleware.auth import basic_auth  # imports hashlib and hmac
+    """Require the credentials of ``auth`` or, since a request has one pair only, those of ``upload_auth``.
 
-    guarded = basic_auth(app, credentials, preflight=options.cors is not None)
-    return guarded if options.upload_auth is None else _bypass(app, options.upload_auth, guarded)
+    CORS preflight requests need none, since browsers send none with them.
+    """
+    from ..middleware.auth import basic_auth, is_authorized  # imports hashlib and hmac
 
-
-def _bypass(app: App, credentials: str, otherwise: App) -> App:
-    """Call ``app`` for requests with these credentials, and ``otherwise`` for all others."""
-    from ..middleware.auth import is_authorized
-
-    inner = resolve_app(app)
+    inner, guarded = resolve_app(app), basic_auth(app, credentials)
+    if options.cors is None and options.upload_auth is None:
+        return guarded
 
     async def choose(request: Request, response: StreamWriter) -> None:
-        await (inner if is_authorized(request, credentials) else otherwise)(request, response)
+        passes = (options.cors is not None and is_preflight(request)) or (
+            options.upload_auth is not None and is_authorized(request, options.upload_auth)
+        )
+        await (inner if passes else guarded)(request, response)
 
     forward_attributes(app, choose)
     return choose

@@ -12,12 +12,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from ..asgi.host import hosted
 from ..engine.interfaces import App, ResponseHead
-from ..engine.response import StreamWriter
 from ..errors import HTTPError
-from ..handlers.app import forward_attributes, resolve_app
-from ..handlers.origins import is_preflight
 from ..wire.headers import OWS, is_field_value
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -25,41 +21,21 @@ from .layer import Layer, missing, on_head
 
 __all__ = ["BasicAuth", "BearerAuth", "basic_auth", "challenge", "check_credentials", "is_authorized"]
 
-_CHALLENGE = ("WWW-Authenticate", 'Basic realm="aiohttpd", charset="UTF-8"')
+_REALM = "aiohttpd"
 
 
-def basic_auth(app: App, credentials: str, *, preflight: bool = False) -> App:
-    """Require Basic authentication for an App; other requests get 401 with a challenge.
+def basic_auth(app: App, credentials: str) -> App:
+    """Put `BasicAuth` with one user around an App.
 
     Args:
         app: a handler class, another App, or an ASGI application.
         credentials: ``name:password``.
-        preflight: do not require credentials for CORS preflight requests, with which browsers send none.
 
     Raises:
         ValueError: the credentials have no colon, or nothing before or after it.
     """
-    check_credentials(credentials)
-    return _BasicAuth(app, credentials, preflight)
-
-
-class _BasicAuth:
-    """An App that calls another one for authorized requests. It can be pickled for workers if the other App can."""
-
-    def __init__(self, app: App, credentials: str, preflight: bool) -> None:
-        app = hosted(app)
-        self._arguments = app, credentials, preflight
-        self._inner = resolve_app(app)
-        forward_attributes(app, self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _BasicAuth, self._arguments
-
-    async def __call__(self, request: Request, response: StreamWriter) -> None:
-        _, credentials, preflight = self._arguments
-        if not (preflight and is_preflight(request)) and not is_authorized(request, credentials):
-            raise challenge()
-        return await self._inner(request, response)
+    name, _, password = check_credentials(credentials).partition(":")
+    return BasicAuth({name: password})(app)
 
 
 def check_credentials(credentials: str) -> str:
@@ -80,9 +56,10 @@ def is_authorized(request: Request, credentials: str) -> bool:
     return hmac.compare_digest(_digest(_credentials(request)), _digest(_encoded(credentials)))
 
 
-def challenge() -> HTTPError:
-    """The response to missing or wrong credentials: 401 with a WWW-Authenticate challenge."""
-    return HTTPError(401, None, "name and password are needed", headers=[_CHALLENGE])
+def challenge(realm: str = _REALM) -> HTTPError:
+    """The response to missing or wrong credentials: 401 with a WWW-Authenticate challenge (RFC 7617 section 2)."""
+    field = ("WWW-Authenticate", f'Basic realm="{realm}", charset="UTF-8"')
+    return HTTPError(401, None, "name and password are needed", headers=[field])
 
 
 def _encoded(credentials: str) -> bytes:
@@ -110,14 +87,11 @@ def _read_basic(value: str) -> bytes:
         return b""
 
 
-# Layers with functions of the program.
-
 _is_token = re.compile(r"[A-Za-z0-9._~+/-]+=*").fullmatch  # RFC 6750 section 2.1: b64token
-_REALM = "aiohttpd"
 
 
 class _Auth(Layer):
-    """Asks a function whether credentials are right, and says who sends them in ``request.user``."""
+    """Finds the user with the credentials of a request, and sets ``request.user``; without one, it answers 401."""
 
     def __init__(self, realm: str, optional: bool) -> None:
         if not is_field_value(realm):
@@ -196,30 +170,31 @@ class BasicAuth(_Auth):
     ) -> None:
         super().__init__(realm, optional)
         self._check = None if isinstance(check, Mapping) else check
-        self._passwords: dict[str, bytes] = {}
+        self._passwords: dict[bytes, bytes] = {}  # digests, by name
         if isinstance(check, Mapping):
             for name, password in check.items():
                 check_credentials(f"{name}:{password}")
                 if ":" in name:
                     raise ValueError(f"BasicAuth: the name {name!r} has a colon, which ends a name")
-                self._passwords[name] = _digest(_encoded(password))
+                self._passwords[_encoded(name)] = _digest(_encoded(password))
 
     def _user(self, credentials: str) -> Any:
-        try:
-            name, colon, password = _read_basic(credentials).decode().partition(":")
-        except UnicodeDecodeError:
-            return None
+        sent_name, colon, sent_password = _read_basic(credentials).partition(b":")
         if not colon:
             return None
         if self._check is None:
-            known = self._passwords.get(name, b"\0" * 32)  # no digest, so nothing is equal to it
-            return name if hmac.compare_digest(_digest(_encoded(password)), known) else None
+            known = self._passwords.get(sent_name, b"\0" * 32)  # no digest, so nothing is equal to it
+            is_right = hmac.compare_digest(_digest(sent_password), known)
+            return sent_name.decode("utf-8", "surrogateescape") if is_right else None
+        try:
+            name, password = sent_name.decode(), sent_password.decode()
+        except UnicodeDecodeError:
+            return None
         found = self._check(name, password)
         return _named(found, name) if _is_awaitable(found) else name if found is True else found
 
     def _challenge(self, *, missing: bool) -> HTTPError:
-        field = ("WWW-Authenticate", f'Basic realm="{self._realm}", charset="UTF-8"')
-        return HTTPError(401, None, "name and password are needed", headers=[field])
+        return challenge(self._realm)
 
 
 class BearerAuth(_Auth):

@@ -173,7 +173,7 @@ WRAPPED = {
     "compress an old one": lambda: compress(Old),
     "compress an App": lambda: compress(app_that_answers),
     "several": lambda: compress(basic_auth(compress(Hello), "a:b")),
-    "auth": lambda: basic_auth(Hello, "a:b", preflight=True),
+    "auth": lambda: basic_auth(Hello, "a:b"),
     "partial": lambda: partial(Hello),
     "blocking": lambda: aiohttpd.blocking(partial(Old, word="hi ")),
     "compress blocking": lambda: compress(aiohttpd.blocking(partial(Old, word="hi "))),
