@@ -31,6 +31,7 @@ T = TypeVar("T")
 Place = tuple[str | int, ...]
 
 _MOST = 20  # problems that are reported in one response
+_MOST_KNOWN = 1024  # converters that are kept
 _ATTEMPTS = 10_000  # alternatives of unions that one conversion tries: their number is exponential in recursive types
 _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     list: list, Sequence: list, Collection: list, Iterable: list,
@@ -102,17 +103,35 @@ class _Problems(list[Problem]):
 _Converter = Callable[[Any, Place, _Problems], Any]
 
 
+_known: dict[tuple[Any, bool], _Converter] = {}
+
+
 def _converter(kind: Any, text: bool) -> _Converter:
-    # Only what is equal to nothing else is remembered: ``int | float`` is equal to ``float | int``, and converts
-    # otherwise.
-    if isinstance(kind, type) or type(kind).__name__ == "TypeAliasType":
-        return _known_converter(kind, text)
-    return _new_converter(kind, text)
+    """The converter for a type; it is built once."""
+    try:
+        key = _key(kind), text
+        converter = _known.get(key)
+    except TypeError:  # not hashable, so it is no type: the list in Callable[[int], str]
+        return _new_converter(kind, text)
+    if converter is None:
+        converter = _new_converter(kind, text)
+        if len(_known) >= _MOST_KNOWN:  # a program makes types while it runs
+            _known.clear()
+        _known[key] = converter
+    return converter
 
 
-@functools.lru_cache(maxsize=1024)
-def _known_converter(kind: Any, text: bool) -> _Converter:
-    return _new_converter(kind, text)
+def _key(kind: Any) -> Any:
+    """Equal for types that convert alike; ``int | float`` and ``float | int`` are equal, and do not."""
+    arguments = () if isinstance(kind, type) else typing.get_args(kind)
+    if not arguments:
+        return kind
+    origin = typing.get_origin(kind)
+    if origin in _AROUND:  # the other arguments may not be hashable
+        return _key(arguments[0])
+    if origin is typing.Literal:
+        return (origin, *((type(value), value) for value in arguments))  # 1 is equal to True
+    return (origin, *map(_key, arguments))
 
 
 def _new_converter(kind: Any, text: bool) -> _Converter:

@@ -180,6 +180,28 @@ def test_alternatives_are_tried_in_their_order() -> None:
         assert convert([str(date)], list[datetime.date | str]) == [date]
 
 
+def test_a_converter_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each evaluation of ``list[Tag]`` makes an object of its own."""
+    assert convert([{"name": "a"}], list[Tag]) == [Tag("a")]
+    built: list[Any] = []
+    monkeypatch.setattr("aiohttpd.handlers.typed._list", lambda *given: built.append(given))
+    assert convert([{"name": "b"}], list[Tag]) == [Tag("b")]
+    assert not built
+
+
+def test_a_note_at_a_type_need_not_be_hashable() -> None:
+    for _ in range(2):
+        assert convert([1], list[Annotated[int, {"a": []}]]) == [1]
+
+
+def test_values_that_are_equal_are_not_one_type() -> None:
+    for allowed, refused in ((1, True), (True, 1)) * 2:
+        kind: Any = list[Literal[allowed]]  # type: ignore[valid-type]
+        assert convert([allowed], kind) == [allowed]
+        with pytest.raises(InvalidData):
+            convert([refused], kind)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no statement 'type'")
 def test_a_recursive_alias() -> None:
     names: dict[str, Any] = {}
