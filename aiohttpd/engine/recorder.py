@@ -1,10 +1,12 @@
 """Recorder: passes responses, refusals and closed connections on to the access log and the metrics."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from ..errors import WireError
 from ..wire.request import Address, Request
-from .error_log import ErrorReporter
+from .error_log import ErrorReporter, error_logger
 from .interfaces import AccessLogger, Answer, AnswerRecorder, Meter, ResponseWriter
 
 __all__ = ["Recorder"]
@@ -52,10 +54,13 @@ class Recorder:
         self._log(request, answer, started)
 
     def _log(self, request: Request, answer: Answer, started: float) -> None:
-        """Log a response; report an exception that the access log raises."""
         assert self.access_log is not None
+        self._try(request, self.access_log.answered, request, answer, started)
+
+    def _try(self, request: Request, log: Callable[..., None], *arguments: Any) -> None:
+        """Call a function of the program that logs a response; report an exception that it raises."""
         try:
-            self.access_log.answered(request, answer, started)
+            log(*arguments)
         except Exception as error:
             self._report(error, request)
 
@@ -73,10 +78,7 @@ class Recorder:
         if self.metrics is not None:
             self.metrics.answered(request, response, started)
         if self._handlers_log and response.log is not None:
-            try:
-                response.log(response.status, response.size)
-            except Exception as error:
-                self._report(error, request)
+            self._try(request, response.log, response.status, response.size)
 
     def _aborted(self, request: Request, response: ResponseWriter, started: float) -> None:
         """Log and count a response that is incomplete."""
@@ -88,18 +90,20 @@ class Recorder:
         if self.metrics is not None:
             self.metrics.answered(request, response, started)
         if self.access_log is not None:
-            try:
-                # An access log without this method can read ``answer.aborted``.
-                getattr(self.access_log, "aborted", self.access_log.answered)(request, response, started)
-            except Exception as error:
-                self._report(error, request)
+            # An access log without this method can read ``answer.aborted``.
+            log = getattr(self.access_log, "aborted", self.access_log.answered)
+            self._try(request, log, request, response, started)
 
     def refused(self, client_address: Address, line: bytes, error: WireError) -> None:
         """Log and count a malformed request; ``line`` is its first line."""
         if self.metrics is not None:
             self.metrics.refused(error.status)
         if self.access_log is not None:
-            self.access_log.refused(client_address, str(line, "latin-1"), error.status)
+            text = str(line, "latin-1")
+            try:
+                self.access_log.refused(client_address, text, error.status)
+            except Exception as raised:  # there is no request that `ErrorReporter` could be told
+                error_logger.error("unhandled exception in '%s'", text, exc_info=raised)
 
     def turned_away(self, limit: str) -> None:
         """Count a connection or a request over a limit; ``limit`` is the name of the option."""

@@ -4,11 +4,15 @@ import asyncio
 import io
 import re
 
+import pytest
+
 import aiohttpd
+from aiohttpd import HTTPServer
 from aiohttpd.server.access_log import AccessLog
 from aiohttpd.server.log_format import escape
 from aiohttpd.testing import exchange
 
+from ..support.loops import joined
 from ..support.wire import Echo
 
 LINE = re.compile(r'127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4} \d\d:\d\d:\d\d\] "(.*)" (\d{3}) (\d+|-)\n')
@@ -78,6 +82,31 @@ async def test_a_stream_that_is_gone_stops_nobody() -> None:
     log = AccessLog(Broken(), asyncio.get_running_loop())
     assert b"200 OK" in await exchange(Echo, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", access_log=log)
     log.flush()
+
+
+class Failing:
+    """An access log of a program."""
+
+    def answered(self, *given: object) -> None:
+        raise ValueError("answered")
+
+    def refused(self, *given: object) -> None:
+        raise ValueError("refused")
+
+    def message(self, text: str) -> None: ...
+
+
+async def test_an_access_log_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the response nor the close after it, which waits until the client has it."""
+    async with HTTPServer(("127.0.0.1", 0), Echo, access_log=Failing()) as server, joined(server) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nNO\r\n\r\n")
+        answers = await client.rest()
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")] == [b"", b"200", b"400"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "unhandled exception in 'GET / HTTP/1.1'",
+        "unhandled exception in 'NO'",
+    ]
+    caplog.clear()
 
 
 async def test_lines_do_not_pile_up() -> None:
