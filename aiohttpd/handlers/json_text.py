@@ -7,7 +7,7 @@ of JSON.
 import asyncio
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -105,18 +105,31 @@ def _loads_without_collector(data: bytes) -> Any:
         gc.enable()
 
 
-def _encode_at_once() -> Callable[[Any], str]:
-    """`JSONEncoder.encode`, but with one C encoder for all values instead of a new one for each."""
+def _make_iterencode() -> Callable[[Any, int], Iterable[str]]:
+    """`JSONEncoder.iterencode`, but with one C encoder for all values instead of a new one for each."""
     try:
         make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
         # Arguments: markers, default, string encoder, indent, two separators, sort_keys, skipkeys, allow_nan.
-        iterate = make(None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+        iterencode: Callable[[Any, int], Iterable[str]] = make(
+            None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
+        )
     except (AttributeError, TypeError):  # a Python without the C encoder
-        return _encoder.encode
-    return lambda value: "".join(iterate(value, 0))
+        return lambda value, level: _encoder.iterencode(value)
+    return iterencode
 
 
-_encode = _encode_at_once()
+_iterencode = _make_iterencode()  # arguments: the value, and the level of indentation
+
+
+def _encode(value: Any) -> str:
+    try:
+        return "".join(_iterencode(value, 0))
+    except TypeError as error:
+        if not str(error).startswith("keys must be"):
+            raise
+    from .json_values import with_plain_keys
+
+    return "".join(_iterencode(with_plain_keys(value), 0))
 
 
 def dumps(value: Any) -> bytes:
@@ -128,14 +141,6 @@ def dumps(value: Any) -> bytes:
     """
     # The only characters that UTF-8 cannot encode are lone surrogates; "backslashreplace" writes them as JSON does.
     try:
-        try:
-            text = _encode(value)
-        except TypeError as error:
-            if not str(error).startswith("keys must be"):
-                raise
-            from .json_values import with_plain_keys
-
-            text = _encode(with_plain_keys(value))
-        return text.encode("utf-8", "backslashreplace")
+        return _encode(value).encode("utf-8", "backslashreplace")
     except RecursionError:
         raise ValueError("a value that holds itself, or is nested too deeply for JSON") from None

@@ -3,75 +3,87 @@
 Owns the texts of the errors. The options of a server are read by `aiohttpd.config`.
 """
 
-import math
 import re
-from typing import Any
+import sys
+from typing import Any, TypeVar
 
 import click
 
 from ..config import read_size
+from .process import MOST_WORKERS
 
 __all__ = ["Port", "Seconds", "Size", "Workers", "check_credentials"]
 
+_Number = TypeVar("_Number", int, float)
 
-class Port(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+
+class _Parameter(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """Reads a value from a text.
+
+    Attributes:
+        what: what the value has to be, for the message of an error.
+    """
+
+    what: str
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        try:
+            return self.read(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not {self.what}", param, ctx)
+
+    def read(self, text: str) -> Any:
+        """Return the value.
+
+        Raises:
+            ValueError: it is none.
+        """
+        raise NotImplementedError
+
+
+class Port(_Parameter):
     """A port. A protocol, which http.server takes for -p (``-p HTTP/1.1``), is accepted and ignored."""
 
     name = "port"
+    what = "a port (0 to 65535)"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Read it."""
-        if isinstance(value, str) and re.fullmatch(r"HTTP/[0-9.]+", value):
-            return None
-        if not (_is_number(value) and int(value) <= 65535):
-            self.fail(f"{value!r} is not a port (0 to 65535)", param, ctx)
-        return int(value)
+    def read(self, text: str) -> int | None:
+        """Return the port; None for a protocol."""
+        return None if re.fullmatch(r"HTTP/[0-9.]+", text) else _whole(text, 0, 65535)
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+class Size(_Parameter):
     """A number of bytes, with or without a unit."""
 
     name = "bytes"
+    what = "a size: write 1000000, 64k, 1M or 2G"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it."""
-        try:
-            size = read_size(value)
-        except ValueError:
-            size = -1
-        if size < 0:
-            self.fail(f"{value!r} is not a size: write 1000000, 64k, 1M or 2G", param, ctx)
-        return size
+    def read(self, text: str) -> int:
+        """Return the number of bytes."""
+        return _within(read_size(text), 0, sys.maxsize)
 
 
-class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+class Seconds(_Parameter):
     """A time in seconds."""
 
     name = "seconds"
+    what = "a number of seconds: write 5 or 0.5"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < math.inf:
-            self.fail(f"{value!r} is not a number of seconds: write 5 or 0.5", param, ctx)
-        return seconds
+    def read(self, text: str) -> float:
+        """Return the seconds."""
+        return _within(float(text), 0, sys.float_info.max)
 
 
-class Workers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+class Workers(_Parameter):
     """A number of processes, or ``auto``."""
 
     name = "number|auto"
+    what = f"a number of workers: write 1 to {MOST_WORKERS}, or 'auto'"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Read it."""
-        if value == "auto":
-            return "auto"
-        if not (_is_number(value) and int(value) > 0):
-            self.fail(f"{value!r} is not a number of workers: write 1 or more, or 'auto'", param, ctx)
-        return int(value)
+    def read(self, text: str) -> int | str:
+        """Return the number, or ``auto``."""
+        return text if text == "auto" else _whole(text, 1, MOST_WORKERS)
 
 
 def check_credentials(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -86,5 +98,13 @@ def check_credentials(context: click.Context, param: click.Parameter, value: str
     return value
 
 
-def _is_number(value: Any) -> bool:
-    return re.fullmatch("0*[0-9]{1,9}", str(value)) is not None  # int() refuses thousands of digits
+def _whole(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit()):  # int() takes other signs, too
+        raise ValueError
+    return _within(int(text), least, most)
+
+
+def _within(number: _Number, least: float, most: float) -> _Number:
+    if not least <= number <= most:
+        raise ValueError
+    return number

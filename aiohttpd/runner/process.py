@@ -18,6 +18,7 @@ from ..net.forking import end_child
 __all__ = [
     "AFTERWARDS",
     "INTERRUPTED",
+    "MOST_WORKERS",
     "STARTUP_STATUS",
     "allow_open_files",
     "freeze_objects",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 AFTERWARDS = 1.0  # seconds from the end of a server to the end of its loop, or of its process
+
+MOST_WORKERS = 1024  # processes that a supervisor starts; many more would only exhaust the memory of the machine
 
 INTERRUPTED = 130  # exit status after Ctrl-C before a server handles it: 128 and SIGINT, as shells have it
 STARTUP_STATUS = 3  # exit status of a program whose application has failed to start, the same as uvicorn's

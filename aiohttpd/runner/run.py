@@ -32,6 +32,7 @@ from ..threads.cores import cores
 from .announce import Listening, announce, serving_on
 from .pid1 import leave_pid1
 from .process import (
+    MOST_WORKERS,
     STARTUP_STATUS,
     allow_open_files,
     freeze_objects,
@@ -171,8 +172,8 @@ def serve_many(
     from .supervise import Target, supervise
 
     count = cores() if workers == "auto" else 1 if workers is None else workers
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"workers must be at least 1, or 'auto', not {workers!r}")
+    if not (isinstance(count, int) and 1 <= count <= MOST_WORKERS):
+        raise ValueError(f"workers must be 1 to {MOST_WORKERS}, or 'auto', not {workers!r}")
     watch = None
     if reload:
         from .reload import watcher

@@ -16,7 +16,7 @@ from ..net.sockets import BindError, ServerAddress, url_of
 from ..server.metrics import merge
 from .balance import ConnectionTable
 from .job import BEAT, Descriptor, Job
-from .process import say
+from .process import MOST_WORKERS, say
 from .socket_pool import SocketPool, SocketSet
 from .worker_handle import WorkerHandle, WorkerState, counted
 
@@ -247,6 +247,9 @@ class Supervisor:
         """
         if self._count + more < 1:
             say("There has to be one worker")
+            return
+        if self._count + more > MOST_WORKERS:
+            say(f"No worker is added: {MOST_WORKERS} is the most")
             return
         try:
             self._sets.provide(self._count + more)

@@ -114,6 +114,7 @@ OPTIONS: list[tuple[list[str], str]] = [
     (["--min-free", "0"], "--min-free is of no use without --upload"),
     (["--timeout-lock", "soon"], "'soon' is not a number of seconds: write 5 or 0.5"),
     (["--timeout-lock", "inf"], "'inf' is not a number of seconds"),
+    (["--workers", "0"], "'0' is not a number of workers: write 1 to 1024, or 'auto'"),
     (["--tls-cert", ""], "--tls-cert is empty: write the name of a file"),
 ]
 

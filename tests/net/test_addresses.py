@@ -97,8 +97,9 @@ def test_what_is_no_address(address: Any, kind: type[Exception], text: str) -> N
         ({"host": "127.0.0.1:8000"}, ValueError, "('127.0.0.1', 8000)"),
         ({"bind": []}, ValueError, "no address to listen on"),
         ({"port": None}, TypeError, "the port is a number, not None"),
-        ({"workers": "two"}, ValueError, "workers must be at least 1, or 'auto', not 'two'"),
-        ({"workers": 1.5}, ValueError, "workers must be at least 1, or 'auto', not 1.5"),
+        ({"workers": "two"}, ValueError, "workers must be 1 to 1024, or 'auto', not 'two'"),
+        ({"workers": 1.5}, ValueError, "workers must be 1 to 1024, or 'auto', not 1.5"),
+        ({"workers": 1025}, ValueError, "workers must be 1 to 1024, or 'auto', not 1025"),
     ],
 )
 def test_what_run_is_given(given: dict[str, Any], kind: type[Exception], text: str) -> None:

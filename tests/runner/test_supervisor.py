@@ -344,6 +344,11 @@ class TestStart:
             assert await server.ends() == 1
             assert server.lines.count("ZeroDivisionError: oh") == 1
 
+    def test_as_many_as_there_may_be(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with tempfile.TemporaryFile() as shared:
+            Supervisor(("127.0.0.1", 0), b"", Config(), 1024, shared.fileno(), tls=False).resize(1)
+        assert capsys.readouterr().err == "No worker is added: 1024 is the most\n"
+
     def test_pauses_grow_and_end(self) -> None:
         class Clock:
             now = 1000.0
@@ -412,11 +417,11 @@ class TestStart:
         with pytest.raises(TypeError, match=r"local cannot be handed to other processes .*'module:name'"):
             aiohttpd.run(local, port=0, workers=2)
 
-    @pytest.mark.parametrize("count", ["0", "-1", "many"])
+    @pytest.mark.parametrize("count", ["0", "-1", "many", "10000"])
     async def test_no_such_number(self, folder: Path, count: str) -> None:
         async with serve_command(folder, "app:Handler", f"--workers={count}") as server:
             assert await server.ends() == 2
-            assert "1 or more, or 'auto'" in server.lines[-1]
+            assert "write 1 to 1024, or 'auto'" in server.lines[-1]
 
     async def test_auto(self, folder: Path) -> None:
         async with serve_command(folder, "--workers", "auto") as server:
