@@ -39,6 +39,8 @@ async def lifespan(application: Any, state: State, mode: Mode) -> AsyncIterator[
     life = _Life()
     context = contextvars.copy_context()
     task = asyncio.get_running_loop().create_task(_run(application, state, life), context=context)
+    # asyncio would log an exception that nobody retrieves. A SystemExit stops the loop before `_start` can.
+    task.add_done_callback(_error)
     try:
         supported = await _start(life, task, mode)
         for variable, value in context.items():
@@ -55,8 +57,6 @@ async def lifespan(application: Any, state: State, mode: Mode) -> AsyncIterator[
         if not task.done():
             task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # retrieve it, so that asyncio does not log it
 
 
 async def _run(application: Any, state: State, life: "_Life") -> None:

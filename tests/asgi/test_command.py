@@ -44,6 +44,9 @@ async def fails(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "no database here"})
 
+async def leaves(scope, receive, send):
+    sys.exit(7)
+
 async def bare(scope, receive, send):
     assert scope["type"] == "http"
     await answer(send, b"bare")
@@ -129,6 +132,13 @@ async def test_run(folder: Path, app: str, options: str) -> None:
         assert (await told(server)).startswith("app /")
         assert await server.stops() == 0
     assert "app ends" in server.lines
+
+
+async def test_a_startup_that_ends_the_program(folder: Path) -> None:
+    """No line of asyncio says that nobody has retrieved the SystemExit."""
+    async with serve_command(folder, "shop:leaves") as server:
+        assert await server.ends() == 7
+    assert server.lines == []
 
 
 async def test_run_with_a_startup_that_fails(folder: Path) -> None:
