@@ -4,7 +4,8 @@ Subclass `BaseHTTPRequestHandler`, write ``async def do_GET``, call ``send_respo
 ``wfile``; `run` it, serve it with ``aiohttpd serve``, or embed an `HTTPServer`.
 """
 
-from typing import TYPE_CHECKING, Any
+# For type checkers it is true. `typing` is not imported here: it takes 5 ms, in which Ctrl-C shows a traceback.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from . import asgi as asgi
@@ -133,7 +134,7 @@ _MODULES = ("asgi", "compat", "compression", "middleware", "testing")
 
 if not TYPE_CHECKING:  # a type checker would take every name then
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name not in _LATER and name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module

@@ -4,35 +4,30 @@
 show a traceback while they run.
 """
 
-import contextlib
 import sys
-from collections.abc import Iterator
 
 
 def command() -> None:
     """Run the command ``aiohttpd``."""
-    with _quiet_interrupt():
-        from .runner.cli import main
-
-        main()
+    _run(at_once=False)
 
 
 def run() -> None:
     """Run ``python -m aiohttpd``: serve at once, unless something else is asked for."""
-    with _quiet_interrupt():
+    _run(at_once=True)
+
+
+def _run(*, at_once: bool) -> None:
+    """Run the command; end with status 130, as a shell reports it, if Ctrl-C strikes before a server handles it."""
+    try:
         from .runner.cli import main
 
+        if not at_once:
+            main()
         arguments = sys.argv[1:]
         if not arguments or arguments[0] not in {*main.commands, "-h", "--help", "--version"}:
             arguments = ["serve", *arguments]
         main(arguments, prog_name="python -m aiohttpd")
-
-
-@contextlib.contextmanager
-def _quiet_interrupt() -> Iterator[None]:
-    """End with status 130, as a shell reports it, if Ctrl-C strikes before a server handles it."""
-    try:
-        yield
     except KeyboardInterrupt:
         sys.exit(130)  # `runner.process.INTERRUPTED`, which may not have been imported
 
