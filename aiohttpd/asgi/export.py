@@ -43,7 +43,7 @@ _OPTIONS = frozenset(
 
 
 class IncompleteAnswer(RuntimeError):
-    """Tells the server outside that an answer cannot be completed, so that its client does not take it for whole."""
+    """Tells the ASGI server that an answer cannot be completed, so that its client does not take it for whole."""
 
 
 def export(app: Any, *, lifespan: Lifespan | None = None, **options: Any) -> "Exported":
@@ -59,19 +59,19 @@ def export(app: Any, *, lifespan: Lifespan | None = None, **options: Any) -> "Ex
 
     Args:
         app: a handler class, also one of ``http.server``, or another App.
-        lifespan: as for `HTTPServer`, beside that of the App. The server outside has to speak the lifespan protocol.
+        lifespan: as for `HTTPServer`, beside that of the App. The ASGI server has to speak the lifespan protocol.
         options: fields of `Config` that do not concern connections: limits of requests, ``timeout_handler``,
             ``worker_threads``, ``processes``, ``debug``.
 
     Raises:
         TypeError: ``app`` is no App, or there is no such option.
-        ValueError: an option is for the server outside to have, or out of its range.
+        ValueError: an option is for the ASGI server to have, or out of its range.
     """
-    config = Config(**{"websocket_ping_interval": 0, **options})  # pings are the server's outside
+    config = Config(**{"websocket_ping_interval": 0, **options})  # pings are those of the ASGI server
     for name in options:
         if name not in _OPTIONS:
             raise ValueError(
-                f"the option {name!r} has no effect in an exported App: it is for the server outside, or for a layer "
+                f"the option {name!r} has no effect in an exported App: it is for the ASGI server, or for a layer "
                 f"around the App; export() takes {', '.join(sorted(_OPTIONS))}"
             )
     return Exported(app, lifespan, config)
@@ -152,7 +152,7 @@ class Exported:
     async def _run(
         self, context: ServerContext, peer: ASGIPeer, response: StreamWriter, refused: WireError | None
     ) -> None:
-        """Have the App answer, in a task of its own: so a cancellation of ours cannot hit the server outside."""
+        """Have the App answer, in a task of its own: so a cancellation of ours cannot hit the ASGI server."""
         coroutine = _answer(context, peer, response, refused)
         copied = contextvars.copy_context()
         for variable, value in self._set.items():
@@ -211,7 +211,7 @@ class Exported:
             if not any(getattr(getattr(each, "__self__", None), "has_lifespan", True) for each in self._lifespans):
                 return
             error_logger.error(
-                "%s has a lifespan, and the server outside has not begun it (lifespan.startup), so what it sets is "
+                "%s has a lifespan, and the ASGI server has not begun it (lifespan.startup), so what it sets is "
                 "missing: switch the lifespan protocol on there (uvicorn: --lifespan on)",
                 self.__name__,
             )
@@ -251,5 +251,5 @@ async def _answer(context: ServerContext, peer: ASGIPeer, response: StreamWriter
     except BaseException as error:
         meant = meant_by(error)
         if peer.cancelling and isinstance(meant, asyncio.CancelledError):
-            return  # `_run` raises it for the server outside
+            return  # `_run` raises it for the ASGI server
         answer_failure(meant, response, context.error_body, context.refusal_fields)

@@ -95,9 +95,8 @@ class LoopThread(threading.Thread):
         return False
 
     def _end(self, grace: float | None) -> None:
-        self._stops.add(
-            self._loop.create_task(self._server.shutdown(grace, last=False))
-        )  # who waits is for the next loop
+        # Not ``last``: connections that wait in the backlog are for the next loop.
+        self._stops.add(self._loop.create_task(self._server.shutdown(grace, last=False)))
         self._stops.add(self._loop.create_task(self._set_accepts_no_more()))
 
     async def _set_accepts_no_more(self) -> None:

@@ -17,6 +17,7 @@ __all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_
 
 KIB = 1024
 MIB = 1024 * KIB
+# Beginnings of names of options that must not be 0: a server could then serve nobody.
 _POSITIVE = (
     "timeout_head",
     "timeout_body",
@@ -25,7 +26,7 @@ _POSITIVE = (
     "limit_",
     "worker_threads",
     "backlog",  # for 0, asyncio accepts no connection
-)  # zero would let nobody in
+)
 _COUNTS = ("backlog", "limit_fields", "limit_elements")  # numbers for listen() and for regular expressions
 _MOST_COUNT = 2**31 - 1
 _MOST = 2**63 - 1  # bytes that a file can have

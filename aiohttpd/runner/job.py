@@ -19,13 +19,14 @@ from ..server.server import Lifespan
 __all__ = ["BEAT", "HANDED", "Descriptor", "Job", "Target"]
 
 BEAT = 1.0  # seconds between two heartbeats of a worker, at most
+# The supervisor handles these. Workers ignore them, since a terminal sends signals to the whole process group.
 HANDED = (
     signal.SIGINT,
     signal.SIGHUP,
     signal.SIGTTIN,
     signal.SIGTTOU,
     signal.SIGUSR1,
-)  # the supervisor handles these; workers ignore them, since a terminal sends signals to the whole process group
+)
 
 
 class Target(NamedTuple):

@@ -92,9 +92,8 @@ class WorkerHandle:
         self._exit = -1  # descriptor that becomes readable when the process ends
         self._channel_lost = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        self._spread = random.uniform(
-            0.9, 1.1
-        )  # factor of the limits, so that workers of the same age are not recycled together
+        # Factor of the limits, so that workers of the same age are not recycled together.
+        self._spread = random.uniform(0.9, 1.1)
         self._born = self._heard = self._loop.time()
         self._kill_at: float | None = None
         self._killed_for: str | None = None

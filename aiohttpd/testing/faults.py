@@ -55,7 +55,7 @@ class Faults:
         self._rate: float | None = None
         self._interim = b""
 
-    # Where it ends.
+    # Early ends.
 
     def reset(self, after: int | None = None, *, in_head: int | None = None) -> Self:
         """Reset the connection (RST): before the head, or after some bytes.
@@ -96,7 +96,7 @@ class Faults:
     def close_on_reuse(self) -> Self:
         """Answer, keep the connection, and close it when the next request comes on it.
 
-        So it is when a server gives up an idle connection while a request is on its way.
+        This happens when a server closes an idle connection while a request is on its way.
         """
         self._end = _End.NEXT_REQUEST
         return self
@@ -109,7 +109,7 @@ class Faults:
         self._end = _End.NO_NOTIFY
         return self.no_length()
 
-    # When it comes.
+    # Timing.
 
     def drip(self, bytes_per_second: float) -> Self:
         """Send the whole answer, head included, so slowly.
@@ -140,7 +140,7 @@ class Faults:
         self._interim += b"".join(status_line(status) + lines + b"\r\n" for status in statuses)
         return self
 
-    # How its end is told.
+    # Framing.
 
     def wrong_length(self, length: int) -> Self:
         """Send this Content-Length, the body as it is, and close the connection."""
@@ -184,7 +184,7 @@ class Faults:
 
         return self._edit(edit, _End.CLOSE)
 
-    # What its head says.
+    # The head.
 
     def garbage_status_line(self, line: bytes = b"\x00\xffICY 2OO fine") -> Self:
         """Send other bytes in place of the status line."""
@@ -210,7 +210,7 @@ class Faults:
         """Send a field whose value has a NUL in it."""
         return self._edit(lambda answer, request: answer.having(b"X-Nul: one\x00two"))
 
-    # What its content is.
+    # The content.
 
     def broken_gzip(self) -> Self:
         """Send the content compressed by gzip, with bytes in its middle that are not what was compressed."""
@@ -252,7 +252,7 @@ class Faults:
         self._cut, self._end = middle, _End.CLOSE
         return self.no_length()
 
-    # Where it leads.
+    # Redirects.
 
     def redirect_loop(self, status: int = 302) -> Self:
         """Redirect to the same URL, always."""
@@ -268,11 +268,11 @@ class Faults:
 
         return self._edit(edit)
 
-    # What is made of it.
+    # Answering with the faults.
 
     @property
     def active(self) -> bool:
-        """Whether anything is to go wrong."""
+        """Whether there is any fault."""
         return bool(
             self._edits
             or self._interim
@@ -297,7 +297,7 @@ class Faults:
         return faulty
 
     async def answer(self, app: App, request: Request, response: ResponseWriter) -> None:
-        """Have an App answer one request, and let that go wrong."""
+        """Have an App answer one request, and send its answer with the faults."""
         if not self.active:
             await app(request, response)
             return

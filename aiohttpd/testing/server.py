@@ -132,7 +132,7 @@ class TestServer:
         self._ca_file: str | None = None
         self._folder: str | None = None
 
-    # Its life.
+    # Start and stop.
 
     def start(self) -> None:
         """Start it in a thread of its own; `stop` has to follow.
@@ -263,7 +263,7 @@ class TestServer:
     def _tape_of(self, request: Request) -> Replay | None:
         return next((tape for tape in self._replays if tape.has(request.method, request.target)), None)
 
-    # Where it is.
+    # Addresses.
 
     @property
     def url(self) -> str:
@@ -348,7 +348,7 @@ class TestServer:
             raise RuntimeError("the TestServer does not run: use it in a with statement, or call start()")
         return self._server
 
-    # What is expected.
+    # Expectations.
 
     def expect(
         self,
@@ -414,7 +414,7 @@ class TestServer:
         self._replays.clear()
         self._recorder.clear()
 
-    # What has come.
+    # Recorded requests.
 
     @property
     def requests(self) -> list[RecordedRequest]:

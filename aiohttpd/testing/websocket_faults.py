@@ -98,7 +98,7 @@ class WebSocketFaults:
         """Use an extension that the client has not offered, RFC 6455 section 4.1."""
         return self._field("Sec-WebSocket-Extensions", value)
 
-    # What is right, before it goes wrong.
+    # Valid messages before the fault.
 
     def send(self, message: str | bytes) -> Self:
         """Send a message as it should be: text of a string, binary of bytes."""
@@ -284,7 +284,7 @@ class WebSocketFaults:
         """Send the first byte of a frame, then nothing; the connection stays open."""
         return self.raw(b"\x81")._silent()
 
-    # What is made of it.
+    # Serving with the faults.
 
     async def __call__(self, request: Request, response: ResponseWriter) -> None:
         """Serve a request, as an App.

@@ -18,7 +18,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 
 class Told:
-    """What a server outside does with the lifespan of an application."""
+    """What an ASGI server does with the lifespan of an application."""
 
     def __init__(self, application: Any) -> None:
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

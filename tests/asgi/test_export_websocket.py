@@ -13,7 +13,7 @@ from ..support.waiting import BOUND
 
 
 class OuterSocket:
-    """One WebSocket of a server outside."""
+    """One WebSocket of an ASGI server."""
 
     def __init__(self, application: Any, *fields: tuple[str, str], **more: Any) -> None:
         scope = http_scope("GET", "/chat?a=b", *fields)
@@ -41,7 +41,7 @@ class OuterSocket:
         self.asked += 1
         event = await self._events.get()
         if event["type"] == "an error":
-            raise RuntimeError("the server outside has an error")
+            raise RuntimeError("the ASGI server has an error")
         return event
 
     async def _send(self, message: dict[str, Any]) -> None:

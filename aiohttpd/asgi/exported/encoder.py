@@ -1,6 +1,6 @@
 """ASGIEncoder: answers as messages of ASGI.
 
-Owns what of an answer another server is told: status, fields and content. Framing, Date, Server and the persistence of
+Owns which parts of an answer become messages: status, fields and content. Framing, Date, Server and the persistence of
 connections are that server's.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["ASGIEncoder", "HandshakeEncoder", "Offers"]
 _START, _BODY = "http.response.start", "http.response.body"
 _READ = 256 * 1024  # bytes of a file in one message
 
-# RFC 9110 section 7.6.1, and what the server outside says itself.
+# Fields that the ASGI server sends itself, and those of the connection (RFC 9110 section 7.6.1).
 _ITS_OWN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"date", b"server"))
 
 _NO_UPGRADE = (
@@ -32,7 +32,7 @@ _NO_UPGRADE = (
 
 
 class Offers(NamedTuple):
-    """What the server outside can do beyond the interface itself.
+    """What the ASGI server can do beyond the interface itself.
 
     Attributes:
         http1: the client speaks HTTP/1, where ``Connection: close`` and Upgrade have a meaning.
@@ -60,40 +60,40 @@ class ASGIEncoder:
     Args:
         sink: the peer, as answers know it.
         sender: takes the messages.
-        offers: what the server outside can do.
+        offers: what the ASGI server can do.
     """
 
-    begun = True  # what has been given to the server outside cannot be taken back
+    begun = True  # what has been given to the ASGI server cannot be taken back
 
     def __init__(self, sink: Sink, sender: Sender, offers: Offers) -> None:
         self._sink = sink
         self._sender = sender
         self._offers = offers
         self._left: int | None = None  # bytes of content up to its Content-Length
-        self._announced = False  # trailers are, by the head
+        self._announced = False  # the head has announced trailers
         self._trailers: list[bytes] = []
         self._ended = False  # the last message of the content has been given
         self._unframed: Unframer | None = None  # takes apart what a handler of http.server has framed
-        # Of messages that are made in a thread: their content goes by way of the outbox, a byte for each message before
-        # it, and what else is in them by this queue.
+        # Messages that are made in a thread wait here without their content. The content goes through the outbox of
+        # the thread, with one byte before it, so that each message has at least one.
         self._out: Out | None = None
         self._carried: deque[tuple[Message, int]] = deque()
         self._arrived = bytearray()
 
     @property
     def complete(self) -> bool:
-        """Whether all that Content-Length says has been given."""
+        """Whether the content has the length of Content-Length."""
         return self._ended or (self._left is not None and self._left <= 0)
 
     def takes_early(self, head: ResponseHead) -> bool:
-        """It has no work to do on content."""
+        """False: content need not be given before the head is sent."""
         return False
 
     def unsent(self, data: Buffer) -> None:
         """Drop it."""
 
     def keeps_chunks(self, head: ResponseHead) -> bool:
-        """The server outside makes chunks of its own, or frames of HTTP/2."""
+        """False: the ASGI server frames the content itself."""
         return False
 
     def whole(self, head: ResponseHead, parts: list[bytes], size: int) -> int:
@@ -127,7 +127,7 @@ class ASGIEncoder:
         self._trailers = fields
 
     def interim(self, head: ResponseHead, status: int, fields: ResponseFields, reason: str | None) -> None:
-        """Send 103 (Early Hints) where that can be. 100 the server outside sends itself; there are no others."""
+        """Send 103 (Early Hints) if the server can. It sends 100 itself, and ASGI has no message for others."""
         if status == 100:
             self._sink.continued()
         elif status == 103 and self._offers.early_hint:
@@ -136,18 +136,22 @@ class ASGIEncoder:
                 self._put({"type": "http.response.early_hint", "links": links})
 
     def upgrade(self, head: ResponseHead) -> None:
-        """Say that it cannot be done."""
+        """Refuse it.
+
+        Raises:
+            ContractError: always.
+        """
         raise ContractError(_NO_UPGRADE)
 
     def file(self, descriptor: int) -> FileSource:
-        """Make the way of a file: the server outside opens it by its path, or it is read here."""
+        """A `FileSource`: the ASGI server sends the file by its path, or it is read here."""
         return _File(self, self._sender, descriptor)
 
     def framed(self, parts: list[bytes]) -> None:
-        """Take apart what somebody else has framed, and send it.
+        """Send an answer that a handler of ``http.server`` has framed: as messages.
 
         Raises:
-            ContractError: it leads to another protocol.
+            ContractError: the answer is 101 (Switching Protocols).
         """
         if self._unframed is None:
             self._unframed = Unframer(self._sink.config)
@@ -161,16 +165,16 @@ class ASGIEncoder:
             self._put({"type": _BODY, "more_body": True}, content)
 
     def finish_framed(self) -> None:
-        """The handler that frames itself has written all."""
+        """The handler of ``http.server`` has returned: end its answer."""
         if self._unframed is not None and self._unframed.status and not self._ended:
             self._end([])
 
     def redirect(self, out: Out | None) -> None:
-        """Have content go somewhere else, in the thread that encodes."""
+        """Write content to the outbox of a thread; None: send messages again."""
         self._out = out
 
     def deliver(self, parts: list[bytes]) -> None:
-        """Send what has been redirected."""
+        """Send the messages whose content has come through the outbox."""
         arrived = self._arrived
         for part in parts:
             arrived += part
@@ -182,28 +186,28 @@ class ASGIEncoder:
             self._sender.put(message, size - 1)
 
     def drain(self) -> Awaitable[None]:
-        """Wait while the server outside, or its client, is slow."""
+        """Wait while the ASGI server, or its client, is slow."""
         return self._sink.writable()
 
     def restart(self) -> Encoder:
-        """There is nothing to forget."""
+        """Return itself: it buffers nothing that would have to be dropped."""
         return self
 
     def abort(self) -> None:
-        """Have the answer end in a way that cannot be taken for its end."""
+        """Have the ASGI server break the connection, so that the client notices that the answer is incomplete."""
         self._sink.cut(reset=True)
 
     def send_path(self, path: str) -> None:
-        """Have the server outside send a whole file, which is all of the content."""
+        """Have the ASGI server send a whole file, which is all of the content."""
         self._left = 0
         self._ended = True
         self._put({"type": "http.response.pathsend", "path": path})
 
     def takes_path(self, count: int) -> bool:
-        """Whether a file of this size can be all of the content, and the server outside opens files."""
+        """Whether a file of this size can be all of the content, and the ASGI server opens files."""
         return self._offers.pathsend and self._left == count and not self._announced
 
-    # The inner side.
+    # Internals.
 
     def _start(self, head: ResponseHead, length: int | None, *, whole: bool = False) -> None:
         headers = self._headers(head.fields, head.status)
@@ -226,7 +230,7 @@ class ASGIEncoder:
             self._put(message)
 
     def _headers(self, fields: list[bytes], status: int) -> list[tuple[bytes, bytes]]:
-        """The fields of the handler without those that are for the server outside to send."""
+        """The fields of the handler without those that are for the ASGI server to send."""
         headers = []
         for line in fields:
             name, _, value = line.partition(b":")
@@ -264,7 +268,7 @@ class ASGIEncoder:
 
 
 class HandshakeEncoder(ASGIEncoder):
-    """Makes messages of the answer to the handshake of a WebSocket: it is accepted, or denied."""
+    """Makes the messages that accept or deny the handshake of a WebSocket."""
 
     def upgrade(self, head: ResponseHead) -> None:
         """Accept it, if it is a WebSocket that the handler has made."""
@@ -304,7 +308,7 @@ class HandshakeEncoder(ASGIEncoder):
 
 
 class _File:
-    """A file on its way: by its path if it is all of the answer, else read in pieces."""
+    """A file as content: sent by its path if it is all of the answer, else read in pieces."""
 
     def __init__(self, encoder: ASGIEncoder, sender: Sender, descriptor: int) -> None:
         self._encoder = encoder

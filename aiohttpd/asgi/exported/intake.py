@@ -1,7 +1,7 @@
-"""Intake: what ``receive`` gives for one request: its body, and the end of its client.
+"""Intake: the messages that ``receive`` gives for one request: its body, and that the client is gone.
 
-Owns when the server outside is asked for more: while a handler wants it or may want to know that its client has gone,
-and not while more waits than a handler has read.
+Owns when ``receive`` is called: while the handler reads the body or waits, but not while too much of the body waits for
+the handler (back-pressure).
 """
 
 import asyncio
@@ -30,15 +30,15 @@ class Intake:
     """Receives the messages of one request; it is the `Source` of its body.
 
     Args:
-        receive: what the server outside has given.
+        receive: what the ASGI server has given.
         loop: the running loop.
         config: the options.
         lost: called once when the client is gone.
 
     Attributes:
-        owes_100: the client waits for its body to be wanted.
+        owes_100: the client waits for 100 (Continue) before it sends the body.
         waiting: a handler waits for content.
-        frames: take messages of a WebSocket, once there is one.
+        frames: takes the messages of a WebSocket, once it has been accepted.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Intake:
         self._tell_lost = lost
         self._first: Message | None = None
         self._body: StreamReader | None = None  # while it is not complete
-        self._bytes: RequestParser  # what has come of it, for its decoder
+        self._bytes: RequestParser  # the bytes that have arrived, for its decoder
         self._ended = False  # the last message of the body has come
         self._task: asyncio.Task[None] | None = None
-        self._room: asyncio.Future[None] | None = None  # until the handler has read
+        self._room: asyncio.Future[None] | None = None  # done when the handler has read enough
         self.owes_100 = False
         self.waiting = False
         self.frames: Frames | None = None
@@ -67,7 +67,7 @@ class Intake:
         await self._receive()
 
     async def has_body(self) -> bool:
-        """Whether a request has a body whose fields do not tell: the first message does."""
+        """Receive the first message, and return whether it has a body: the fields do not tell it."""
         first = self._first = await self._receive()
         if first["type"] == "http.disconnect":
             self._lose()
@@ -125,10 +125,10 @@ class Intake:
         if self._body is not None:
             self._body.fail(error)
 
-    # What the body calls.
+    # The `Source` of the body.
 
     def pause_body(self) -> None:
-        """More waits than the handler reads; `_run` looks at that."""
+        """Do nothing: `_run` asks the body itself whether too much waits."""
 
     def resume_body(self) -> None:
         """The handler has read."""
@@ -137,7 +137,7 @@ class Intake:
             room.set_result(None)
 
     def body_wanted(self) -> None:
-        """The handler waits for content. With the first `receive` the server outside sends 100 (Continue)."""
+        """The handler waits for content. With the first `receive` the ASGI server sends 100 (Continue)."""
         self.waiting = True
         self.owes_100 = False
         self.listen()
@@ -147,7 +147,7 @@ class Intake:
         """The handler waits no longer."""
         self.waiting = False
 
-    # The inner side.
+    # Internals.
 
     async def _run(self) -> None:
         try:

@@ -1,6 +1,6 @@
-"""ASGIPeer: the client behind a server of ASGI, as requests, answers and handlers know it.
+"""ASGIPeer: what `Request`, `StreamWriter` and handlers use as their connection, where an ASGI server has the real one.
 
-Owns what is told of it. What is received is `intake`'s, what is sent is the encoder's and the sender's.
+Owns the state of one request. `intake` receives messages, the encoder makes messages and the sender sends them.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ __all__ = ["ASGIPeer"]
 
 T = TypeVar("T", bound=Closable)
 
-_UNKNOWN = ("-", 0)  # a client whose address the server outside does not tell
+_UNKNOWN = ("-", 0)  # a client whose address the ASGI server does not tell
 _NO_SOCKET = (
-    "this App is exported as ASGI: the sockets belong to the server outside, so there is no self.connection; addresses "
+    "this App is exported as ASGI: the sockets belong to the ASGI server, so there is no self.connection; addresses "
     "are in self.client_address and self.request.server_address"
 )
 
 
 class ASGIPeer:
-    """What stands for the connection of one request.
+    """The connection of one request, as far as there is one: the ASGI server has sockets, TLS and keep-alive.
 
     Args:
         context: what all requests share.
@@ -44,10 +44,10 @@ class ASGIPeer:
         send: the second.
 
     Attributes:
-        encoder: makes messages of the answer.
-        sender: sends them.
-        intake: receives.
-        is_websocket: it asks for a WebSocket.
+        encoder: makes the messages of the answer.
+        sender: sends these messages.
+        intake: receives the messages of the request.
+        is_websocket: the request asks for a WebSocket.
         http1: the client speaks HTTP/1.
         was_cut: the answer cannot be completed.
     """
@@ -75,14 +75,14 @@ class ASGIPeer:
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._listens: asyncio.Handle | None = None
-        self._outer: asyncio.Task[Any] | None = None  # that of the server outside
+        self._outer: asyncio.Task[Any] | None = None  # that of the ASGI server
         self._cancelled_before = 0
         self.was_cut = False
 
-    # A handler that waits.
+    # A handler that waits: its client and its deadline.
 
     def wait_for(self, task: asyncio.Task[None], response: StreamWriter) -> None:
-        """The handler waits: look out for its client, unless it ends at once, and for its deadline."""
+        """The handler waits: from the next turn of the loop on, notice that its client is gone; start its deadline."""
         self._task, self._response = task, response
         self._outer = asyncio.current_task()
         self._cancelled_before = self._outer.cancelling() if self._outer is not None else 0
@@ -122,17 +122,17 @@ class ASGIPeer:
         if self._gone is not None:
             self._gone.set()
 
-    # What a request asks of it.
+    # What `Request.peer` has.
 
     @property
     def client_address(self) -> Address:
-        """``(host, port)`` of the client, as the server outside tells it."""
+        """``(host, port)`` of the client, as the ASGI server tells it."""
         client = self._scope.get("client")
         return (client[0], int(client[1] or 0)) if client else _UNKNOWN  # granian has the port as text
 
     @property
     def server_address(self) -> Address:
-        """``(host, port)`` of the server outside, or the path of its unix socket."""
+        """``(host, port)`` of the ASGI server, or the path of its unix socket."""
         server = self._scope.get("server")
         if not server:
             return _UNKNOWN
@@ -157,11 +157,11 @@ class ASGIPeer:
         return self._context.background(work, after=after)
 
     def message(self, line: str) -> None:
-        """Write a line of a handler's own into the log."""
+        """Write a line of a handler to the access log."""
         self._context.message(line)
 
     def server_field(self) -> bytes:
-        """The server outside sends that field."""
+        """No field Server: the ASGI server sends it."""
         return b""
 
     def empty_body(self) -> StreamReader:
@@ -171,40 +171,40 @@ class ASGIPeer:
     silence: float | None = None
 
     def set_silence(self, seconds: float | None) -> None:
-        """The deadlines of connections are the server's outside."""
+        """The deadlines of connections are those of the ASGI server."""
 
     def open_tunnel(self, *, last: bool) -> StreamReader:
         """What follows a request: nothing, as if the client had closed its side."""
         return self.empty_body()
 
     def close_tunnel(self, unread: bytes) -> None:
-        """There has been nothing to read."""
+        """Do nothing: there is no tunnel."""
 
-    # What an answer asks of it.
+    # What a `StreamWriter` uses: the `Sink` of its answer.
 
     @property
     def cancelling(self) -> bool:
-        """Whether the server outside has cancelled the request."""
+        """Whether the ASGI server has cancelled the request."""
         return self._outer is not None and self._outer.cancelling() > self._cancelled_before
 
     @property
     def context(self) -> "ASGIPeer":
-        """Who cancels handlers: the server outside does so for each request."""
+        """What has ``cancelling``: the peer itself, since the ASGI server cancels each request for itself."""
         return self
 
     @property
     def persists(self) -> bool:
-        """Whether the connection persists is for the server outside to say."""
+        """True: the ASGI server decides whether the connection persists."""
         return True
 
     @property
     def lost(self) -> bool:
-        """Whether nobody takes the answer."""
+        """Whether the client is gone, or the ASGI server takes no more messages."""
         return self._lost or self.sender.lost
 
     @property
     def is_gone(self) -> bool:
-        """Whether the server outside has said that the client is gone."""
+        """Whether the ASGI server has said that the client is gone."""
         return self._lost
 
     async def writable(self) -> None:
@@ -225,7 +225,7 @@ class ASGIPeer:
     wait_lost = wait_closed
 
     def continued(self) -> bool:
-        """The server outside sends 100 (Continue) once the body is wanted."""
+        """Return whether 100 (Continue) is due, and have the ASGI server send it, which it does at ``receive``."""
         owed = self.intake.owes_100
         if owed:
             self.intake.owes_100 = False
@@ -233,24 +233,24 @@ class ASGIPeer:
         return owed
 
     def set_timeout(self, seconds: float) -> None:
-        """The deadlines of transfers are the server's outside."""
+        """The deadlines of transfers are those of the ASGI server."""
 
     def report(self, error: BaseException, request: Request) -> None:
         """Have an unhandled exception logged."""
         self._context.report(error, request)
 
     def cut(self, *, reset: bool) -> None:
-        """The answer cannot be completed: the server outside learns it by an exception."""
+        """The answer cannot be completed: the ASGI server learns it by an exception."""
         self.was_cut = True
 
     def answered(self, response: Any) -> None:
-        """The handler has ended its answer and goes on; nothing more is to come for who waits for the client."""
+        """The handler has ended its answer and goes on running: send the end now, and read no more of the body."""
         self._tell_gone()
         self.sender.end_now()
         self.intake.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
 
     def upgrade(self, protocol: UpgradedProtocol) -> None:
-        """A WebSocket has been accepted; the encoder has refused what else it could be."""
+        """A WebSocket has been accepted; the encoder has refused any other protocol."""
         frames = Frames(self._context, self.sender, protocol, self.get_extra_info, self.intake.resume_body)
         self.intake.frames = frames
         protocol.connection_made(frames)
@@ -259,7 +259,7 @@ class ASGIPeer:
             protocol.connection_lost(None)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known: ``peername``, ``sockname``, and the ``asgi_scope`` itself."""
+        """``peername``, ``sockname``, or the whole scope as ``asgi_scope``."""
         if name == "peername":
             return self.client_address
         if name == "sockname":

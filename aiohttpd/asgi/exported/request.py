@@ -30,7 +30,7 @@ _HANDSHAKE = [
     (b"connection", b"Upgrade"),
     (b"upgrade", b"websocket"),
     (b"sec-websocket-version", b"13"),
-    (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),  # the server outside has answered that of the client
+    (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),  # the ASGI server has answered that of the client
 ]
 _NOTHING = RequestFraming(False, None, None, False, True, False, None, True)
 
@@ -136,7 +136,7 @@ def _block(scope: Scope) -> str:
 
 
 def _framing(block: str, version: str) -> RequestFraming:
-    """What the fields say of the framing. The server outside has taken it off; what contradicts itself is refused."""
+    """What the fields say of the framing. The ASGI server has taken it off; what contradicts itself is refused."""
     lines = _deciding(block)
     if any(line[:5].lower() == "host:" for line in lines):
         return framing_of(version, lines)
@@ -144,7 +144,7 @@ def _framing(block: str, version: str) -> RequestFraming:
 
 
 def _target(scope: Scope) -> str:
-    """The target as it was sent, as far as the server outside tells."""
+    """The target as it was sent, as far as the ASGI server tells."""
     raw = scope.get("raw_path")
     target = quote(scope["path"], safe=_PATH) if not raw else str(raw, "latin-1").partition("?")[0]
     if not target.startswith("/") and target != "*":

@@ -1,4 +1,4 @@
-"""Sender: the messages of one answer, on their way to the server outside.
+"""Sender: the messages of one answer, on their way to the ASGI server.
 
 Owns their order and the back-pressure: the engine gives messages without waiting, ASGI takes them one at a time by
 ``await send(message)``. What messages mean is the encoder's.
@@ -22,16 +22,16 @@ class Sender:
     """The queue of messages before ``send``.
 
     Args:
-        send: what the server outside has given.
+        send: what the ASGI server has given.
         loop: the running loop.
         limit: bytes of content that may wait.
 
     Attributes:
-        lost: nothing more is sent: the client is gone, or the server outside takes nothing more.
+        lost: nothing more is sent: the client is gone, or the ASGI server takes nothing more.
         unsent: bytes of content that wait.
         emptied: called when nothing waits any more.
         failed: called when ``send`` has raised, so that nothing more is sent.
-        error: what the server outside has raised, if that was no `OSError`.
+        error: what the ASGI server has raised, if that was no `OSError`.
     """
 
     def __init__(self, send: Callable[[Message], Awaitable[None]], loop: asyncio.AbstractEventLoop, limit: int) -> None:
@@ -42,9 +42,9 @@ class Sender:
         self.unsent = 0
         self.emptied: Callable[[], None] | None = None
         self.failed: Callable[[], None] | None = None
-        self._last: list[tuple[Message, int]] = []  # what ends the answer
+        self._last: list[tuple[Message, int]] = []  # the messages that end the answer
         self._task: asyncio.Task[None] | None = None  # sends what waits
-        self._soon: asyncio.Handle | None = None  # begins that task
+        self._soon: asyncio.Handle | None = None  # the call that starts that task
         self.lost = False
         self.error: Exception | None = None
 
@@ -98,7 +98,7 @@ class Sender:
                 self._begin()
             if self._is_sending:
                 assert self._task is not None
-                # It goes on if its waiter is cancelled: a message must not be cut out of the answer.
+                # Not cancelled with its waiter: the answer would lack a message.
                 await asyncio.wait([self._task])
         if self.lost:
             raise ClientDisconnected("the client is gone")
@@ -107,7 +107,7 @@ class Sender:
         """Send what is left, in the task of the application itself.
 
         Raises:
-            Exception: the server outside has raised it.
+            Exception: the ASGI server has raised it.
         """
         if self._is_sending:
             assert self._task is not None
@@ -119,7 +119,7 @@ class Sender:
         try:
             for message, _ in (*self._queue, *last):
                 await self._send(message)
-        except OSError:  # as the interface has it for clients that are gone
+        except OSError:  # by ASGI 2.4, the client is gone
             self.lost = True
         self._queue.clear()
         self.unsent = 0

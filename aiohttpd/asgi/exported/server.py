@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 class ExportedServer:
-    """Stands for `HTTPServer`. It has no sockets; the server outside has.
+    """Stands for `HTTPServer`. It has no sockets; the ASGI server has.
 
     Attributes:
         app: the App.
         config: the options that the export has been given.
-        shutting_down: an ``asyncio.Event``, set when the server outside ends the lifespan.
+        shutting_down: an ``asyncio.Event``, set when the ASGI server ends the lifespan.
         state: for the program, as that of `HTTPServer`.
-        server_address: ``(host, port)`` of the last request, as the server outside tells it.
+        server_address: ``(host, port)`` of the last request, as the ASGI server tells it.
     """
 
     def __init__(self, app: Any, config: Config) -> None:
@@ -91,7 +91,7 @@ class ExportedServer:
         return await self._processes.run(function, *args)
 
     def close(self) -> None:
-        """The server outside has ended."""
+        """The ASGI server has ended."""
         self.shutting_down.set()
         if self._processes is not None:
             self._processes.close()

@@ -1,7 +1,7 @@
-"""Unframer: the answer of a handler of ``http.server``, taken apart again.
+"""Unframer: status, fields and content of an answer that a handler of ``http.server`` has written.
 
-Owns the step back from bytes of HTTP/1.1 to status, fields and content. `threads.relay` has checked these bytes: a head
-comes in one piece, its lines match the grammar, and chunks are chunks.
+Owns the conversion from bytes of HTTP/1.1. `threads.relay` has checked these bytes: a head comes in one piece, its
+lines match the grammar, and chunks are chunks.
 """
 
 from ...config import Config
@@ -22,18 +22,18 @@ class Unframer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._fields: list[bytes] | None = None  # of a head that nobody has taken
+        self._fields: list[bytes] | None = None  # of the head, until `new_fields` has returned them
         self._chunks: ChunkChecker | None = None
         self.status = 0
 
     def take(self, parts: list[bytes]) -> bytes:
-        """Take what has been passed on; return the content in it."""
+        """Take bytes of the answer; return the content in them."""
         if not self.status:
             head, *parts = parts
             line, *fields = head.split(b"\r\n")[:-2]
             status = int(line.split(b" ", 2)[1])
             if 100 <= status < 200 and status != 101:
-                return b""  # the answer is still to come
+                return b""  # an interim answer; the final one follows
             self.status = status
             self._fields = fields
             if any(field[:18].lower() == b"transfer-encoding:" for field in fields):

@@ -1,8 +1,8 @@
-"""Frames: a WebSocket of ASGI under a `WebSocket` of ours.
+"""Frames: the carrier of a `WebSocket` whose connection an ASGI server has.
 
-Owns the translation between messages of ASGI and frames of RFC 6455. Our WebSocket is made of frames, and the server
-outside has taken them apart, so they are made again, without a mask key and in memory. So a handler has all of its
-`WebSocket`, with its limits and its back-pressure. Compression, pings and their deadlines are the server's outside.
+Owns the translation between messages of ASGI and frames of RFC 6455. Our WebSocket reads and writes frames, so the
+messages are framed again, in memory and without masking. So a handler has the whole `WebSocket`, with its limits and
+its back-pressure. Compression, pings and their deadlines are those of the ASGI server.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ __all__ = ["Frames"]
 _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _FIN, _MASKED = 0x80, 0x80
 _NO_KEY = bytes(4)  # a mask key that changes nothing
-_HIGH = 64 * 1024  # bytes that may wait for the server outside before `send` of the handler waits
-_UNSAID = (1005, 1006)  # codes that no Close frame has, RFC 6455 section 7.4.1
-_CODES = range(1000, 5000)  # section 7.4.2; other servers may tell others, which are as no Close frame
+_HIGH = 64 * 1024  # bytes that may wait for the ASGI server before `send` of the handler waits
+_UNSAID = (1005, 1006)  # codes that must not be in a Close frame, RFC 6455 section 7.4.1
+_CODES = range(1000, 5000)  # section 7.4.2; another code from a server counts as no Close frame
 
 
 class FrameReader:
-    """Takes our frames apart as they are written: complete messages, and control frames."""
+    """Reads the frames that our `WebSocket` writes: gives complete messages, and control frames."""
 
     def __init__(self, limit: int, take: Callable[[int, bytes], None]) -> None:
         self._limit = limit
         self._take = take
         self._bytes = bytearray()
         self._message = bytearray()
-        self._kind = _TEXT  # of the message that is under way
+        self._kind = _TEXT  # of the message whose fragments are collected
 
     def feed(self, data: bytes | bytearray | memoryview) -> bool:
         """Take bytes; False if a message of fragments has become larger than the limit."""
@@ -105,14 +105,14 @@ class Frames(asyncio.Transport):
         self._resume = resume
         self._reader = FrameReader(context.config.limit_websocket_message, self._send)
         self.out = Outgoing(self, context.config.limit_unsent)
-        self.stalled = False  # nothing is to be received
+        self.stalled = False  # reading is paused
         self._closed = False  # websocket.close has been sent
         self._over = False
         self._lost = asyncio.Event()
         sender.emptied = self._emptied
         sender.failed = self.lose
 
-    # From the server outside.
+    # From the ASGI server.
 
     def take(self, message: Message) -> bool:
         """Take a message; False after the last one."""
@@ -120,7 +120,7 @@ class Frames(asyncio.Transport):
             code = message.get("code") or 1005
             if not self._closed and code != 1006 and code in _CODES:
                 content = b"" if code in _UNSAID else struct.pack("!H", code) + (message.get("reason") or "").encode()
-                self._closed = True  # what our WebSocket answers is for nobody
+                self._closed = True  # the Close frame with which our WebSocket answers is dropped
                 self._protocol.data_received(_frame(_CLOSE, content))
             self.lose()
             return False
@@ -139,7 +139,7 @@ class Frames(asyncio.Transport):
             self._lost.set()
             self._protocol.connection_lost(None)
 
-    # To the server outside: what `Outgoing` writes.
+    # To the ASGI server: what `Outgoing` writes.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Our WebSocket sends frames."""
@@ -155,7 +155,7 @@ class Frames(asyncio.Transport):
             self._sender.put({"type": "websocket.send", "text": content.decode()}, len(content))
         elif opcode == _BINARY:
             self._sender.put({"type": "websocket.send", "bytes": content}, len(content))
-        elif opcode == _PING:  # a client cannot be asked: it is answered here
+        elif opcode == _PING:  # ASGI has no pings: it is answered here
             self.context.loop.call_soon(self._answer, _frame(_PONG, content))
         elif opcode == _CLOSE and not self._closed:
             self._closed = True
@@ -172,7 +172,7 @@ class Frames(asyncio.Transport):
             self.out.resume()
             self._protocol.resume_writing()
 
-    # What our WebSocket asks of its carrier.
+    # What our WebSocket calls.
 
     def pause_reading(self) -> None:
         """Receive nothing more for now."""
@@ -184,23 +184,23 @@ class Frames(asyncio.Transport):
         self._resume()
 
     def hang_up(self) -> None:
-        """It has had its end."""
+        """End it: with the code 1011 if no Close frame has been sent."""
         self.end(1011)
 
     def end(self, code: int) -> None:
-        """Close it, if that has not been done."""
+        """Close with a code, if it is not closed."""
         if not self._closed and not self._over:
             self._closed = True
             self._sender.put({"type": "websocket.close", "code": code})
 
     def abort(self) -> None:
-        """Cut it at once."""
+        """Close it, and drop what arrives."""
         self.hang_up()
         self._over = True
         self._lost.set()
 
     async def wait_lost(self) -> None:
-        """Wait until nobody is there."""
+        """Wait until the WebSocket has ended."""
         await self._lost.wait()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -212,7 +212,7 @@ class Frames(asyncio.Transport):
         return self._over
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that wait for the server outside."""
+        """Bytes that wait for the ASGI server."""
         return self._sender.unsent
 
 

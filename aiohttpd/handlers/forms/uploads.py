@@ -177,9 +177,8 @@ class UploadedFile:
         """
         name = base_name(self.filename)
         name = "".join("_" if sign in _SIGNS or _is_invisible(sign) else sign for sign in name)
-        name = (
-            _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")
-        )  # shortened at the beginning: the suffix is at the end
+        # Shortened at the beginning, since the suffix is at the end.
+        name = _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")
         name = _trimmed(name) or "file"
         return f"_{name}" if _DEVICE.fullmatch(name) else name
 

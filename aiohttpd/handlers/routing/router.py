@@ -12,7 +12,6 @@ Paths are normalized:
   classes. There such a path gets 404, unless the path with a real slash has the same route.
 """
 
-import functools
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -553,8 +552,6 @@ def _name_of(app: Any) -> str:
 def _hint(app: Any, path: str) -> str:
     """Return a hint for the error message if the value is a function of one argument; else an empty text."""
     code = getattr(app, "__code__", None)
-    return (
-        f". A function that takes the handler is a route by router.get({path!r})"
-        if (not isinstance(app, functools.partial) and code is not None and code.co_argcount == 1)
-        else ""
-    )
+    if code is None or code.co_argcount != 1:
+        return ""
+    return f". A function that takes the handler is a route by router.get({path!r})"
