@@ -88,14 +88,14 @@ class Scopes:
         """Return the scope of a WebSocket."""
         scope = self.http(request, response)
         del scope["method"]
-        tls = scope["extensions"].get("tls")
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        if (tls := scope["extensions"].get("tls")) is not None:
+            extensions["tls"] = tls
         return scope | {
             "type": "websocket",
             "scheme": "wss" if scope["scheme"] == "https" else "ws",
             "subprotocols": subprotocols,
-            "extensions": {"websocket.http.response": {}}
-            if tls is None
-            else {"websocket.http.response": {}, "tls": tls},
+            "extensions": extensions,
         }
 
     def _common(self, request: Request, response: StreamWriter) -> tuple[Scope, Fields, State]:

@@ -1,6 +1,6 @@
 """What a handler does after its answer, and again and again during it.
 
-Owns `BaseHTTPRequestHandler.after` and ``every``.
+Owns `BaseHTTPRequestHandler.after` and ``every``, and the tasks that wait for the end of a long answer.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from ..errors import ContractError
 if TYPE_CHECKING:
     from ..engine.interfaces import Responder
 
-__all__ = ["every", "start"]
+__all__ = ["ends_of", "every", "start"]
 
 
 def start(handler: "Responder", work: Coroutine[Any, Any, Any]) -> None:
@@ -32,15 +32,20 @@ def every(handler: "Responder", seconds: float) -> AsyncIterator[int]:
     return _every(handler, seconds)
 
 
-async def _every(handler: "Responder", seconds: float) -> AsyncIterator[int]:
-    if handler.request.method == "HEAD":
-        return
-    loop = asyncio.get_running_loop()
+def ends_of(handler: "Responder") -> list[asyncio.Task[Any]]:
+    """Tasks of which one ends when the client disconnects or the server stops. The caller has to cancel them."""
     waits: list[Coroutine[Any, Any, Any]] = [handler.wfile.wait_closed()]
     stops: asyncio.Event | None = getattr(handler.server, "shutting_down", None)
     if stops is not None:
         waits.append(stops.wait())
-    ends = [loop.create_task(wait) for wait in waits]
+    return [asyncio.create_task(wait) for wait in waits]
+
+
+async def _every(handler: "Responder", seconds: float) -> AsyncIterator[int]:
+    if handler.request.method == "HEAD":
+        return
+    loop = asyncio.get_running_loop()
+    ends = ends_of(handler)
     began = loop.time()
     number = 0
     try:

@@ -6,11 +6,11 @@ server stops.
 
 import asyncio
 import re
-from collections.abc import Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientDisconnected
+from .after import ends_of
 
 if TYPE_CHECKING:
     from ..engine.interfaces import Responder
@@ -71,10 +71,7 @@ class EventStream:
         elif self._ping:
             self._sent_at = loop.time()
             self._timer = loop.call_later(self._ping, self._ping_if_idle)
-        waits: list[Coroutine[Any, Any, Any]] = [wfile.wait_closed()]
-        if handler.server is not None:
-            waits.append(handler.server.shutting_down.wait())
-        self._ends = [asyncio.create_task(wait) for wait in waits]
+        self._ends = ends_of(handler)
         for end in self._ends:
             end.add_done_callback(self._cancel)
         return self

@@ -1,7 +1,7 @@
 """Requests made of scopes.
 
-Owns the step from the scope of another server to a `Request`: what that server lets pass is checked by the rules of
-our own parser, since handlers rely on them. Versions 2 and 3 of HTTP look like 1.1 to handlers.
+Owns the conversion of the scope of an ASGI server to a `Request`. The head is checked by the rules of our own parser,
+since handlers rely on them. Requests of HTTP/2 and HTTP/3 look like HTTP/1.1 to handlers.
 """
 
 import re
@@ -23,9 +23,9 @@ Scope = dict[str, Any]
 _fields = re.compile(rf"\n(?:{FIELD_LINE})*+").fullmatch
 _deciding = re.compile(rf"\n((?:{DECIDING}):[^\r]*+)").findall
 _odd = re.compile(r"[^\x21-\x7e]").search
-_PATH = "/!$&'()*+,;=:@~"  # beside letters, digits and -._, what RFC 3986 lets stand in a path
+_PATH = "/!$&'()*+,;=:@~"  # allowed in a path beside letters, digits and -._ (RFC 3986 section 3.3)
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
-_NO_HOST = "host: unknown"  # stands in for one that is missing, while the others are looked at
+_NO_HOST = "host: unknown"  # used where Host is missing, since `framing_of` requires it
 _HANDSHAKE = [
     (b"connection", b"Upgrade"),
     (b"upgrade", b"websocket"),
@@ -51,7 +51,7 @@ def request_of(scope: Scope, config: Config) -> Head:
     """Make the request of a scope of type ``http`` or ``websocket``.
 
     Raises:
-        WireError: there is something in it that our own parser would not have taken, either.
+        WireError: it is malformed or over a limit, as our own parser decides.
     """
     method = scope.get("method", "GET")
     if not is_token(method):
@@ -68,7 +68,7 @@ def request_of(scope: Scope, config: Config) -> Head:
 
 
 def _check_size(method: str, target: str, block: str, config: Config) -> None:
-    """Hold a head to the limits; most are so small that nothing has to be counted.
+    """Check the limits of a head. Most heads are so small that nothing has to be counted.
 
     Raises:
         WireError: 414 or 431.
@@ -97,13 +97,13 @@ def handshake_of(scope: Scope) -> Scope:
 
 
 def empty_request(scope: Scope) -> Request:
-    """What stands for a request whose head is refused."""
+    """The `Request` for the answer to a head that is refused."""
     method = scope.get("method", "GET")
     return Request(method if is_token(method) else "GET", "/", "HTTP/1.1", Headers(), _NOTHING)
 
 
 def with_body(request: Request) -> None:
-    """Note that there is a body, of unknown length; to handlers that is one in chunks."""
+    """Set that there is a body of unknown length; to handlers it looks chunked."""
     request.framing = replace(request.framing, chunked=True, ordinary=False)
 
 
@@ -111,7 +111,7 @@ def _block(scope: Scope) -> str:
     """The fields in the form that `Headers` takes.
 
     Raises:
-        WireError: a name or a value holds what may not stand there.
+        WireError: a name or a value is malformed.
     """
     lines = []
     cookies = []
@@ -136,7 +136,7 @@ def _block(scope: Scope) -> str:
 
 
 def _framing(block: str, version: str) -> RequestFraming:
-    """What the fields say of the framing. The ASGI server has taken it off; what contradicts itself is refused."""
+    """The framing that the fields declare. The ASGI server has removed it; fields that contradict are refused."""
     lines = _deciding(block)
     if any(line[:5].lower() == "host:" for line in lines):
         return framing_of(version, lines)
@@ -144,7 +144,7 @@ def _framing(block: str, version: str) -> RequestFraming:
 
 
 def _target(scope: Scope) -> str:
-    """The target as it was sent, as far as the ASGI server tells."""
+    """The target as it was sent, as far as the scope has it."""
     raw = scope.get("raw_path")
     target = quote(scope["path"], safe=_PATH) if not raw else str(raw, "latin-1").partition("?")[0]
     if not target.startswith("/") and target != "*":

@@ -1,7 +1,7 @@
 """ExportedServer: what handlers find as ``self.server`` when another server runs them.
 
-Owns what of our own server an App may rely on there: the options, the attributes that a lifespan sets, the processes of
-``run_in_process``, and the event of the shutdown.
+Owns the part of `HTTPServer` that is available there: the options, the attributes that a lifespan sets, the processes
+of ``run_in_process``, and the event of the shutdown.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class ExportedServer:
         self._processes: ProcessPool | None = None
 
     def attach(self, context: "ServerContext") -> None:
-        """Give it what its requests share."""
+        """Set the context of its requests."""
         self._context = context
 
     @property
