@@ -44,24 +44,17 @@ async def call_method(handler: Any, method: Callable[[Any], object]) -> object:
         return result
 
     response = handler.wfile
+    still_runs = False
     try:
-        result = await call_in_thread(handler.request, response, call)
+        return await call_in_thread(handler.request, response, call)
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise  # this task was cancelled; the thread still runs, and must not get the files of the loop
-        _give_back(handler, response)  # the method itself has raised CancelledError
+        still_runs = task is None or task.cancelling() > 0  # else the method itself has raised CancelledError
         raise
-    except BaseException:
-        _give_back(handler, response)
-        raise
-    _give_back(handler, response)
-    return result
-
-
-def _give_back(handler: Any, response: StreamWriter) -> None:
-    handler.wfile = response
-    handler.__dict__.pop("rfile", None)  # the class makes it again when it is needed
+    finally:
+        if not still_runs:  # else the thread would get the files of the loop
+            handler.wfile = response
+            handler.__dict__.pop("rfile", None)  # the class makes it again when it is needed
 
 
 async def call_in_thread(

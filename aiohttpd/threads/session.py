@@ -87,7 +87,7 @@ class HandlerSession:
         elif self._peer.lost:
             assert self._watcher is not None
             if self._watcher.done():  # it has left the end to this request
-                await self._see_to_the_end()
+                await self._wait_for_end()
             else:
                 await asyncio.wait([self._watcher])
 
@@ -107,9 +107,9 @@ class HandlerSession:
         if self._serving:
             self._exchanges.put(None)
         else:
-            await self._see_to_the_end()
+            await self._wait_for_end()
 
-    async def _see_to_the_end(self) -> None:
+    async def _wait_for_end(self) -> None:
         """Wait for the end of the handler, after the last request."""
         outbox = self._run.outbox
         outbox.close()
@@ -186,29 +186,34 @@ class _Requests(io.BufferedIOBase):
         return bytes(self._file.peek(size)) if self._buffered and self._file is not None else b""
 
     def readline(self, size: int | None = -1) -> bytes:
-        looks = size == _REQUEST_LINE or self._by_lines
-        return self._take(lambda file: file.readline(size), looks=looks) if size != 0 else b""
+        may_be_request_line = size == _REQUEST_LINE or self._by_lines
+        return self._take(lambda file: file.readline(size), request_line=may_be_request_line) if size != 0 else b""
 
     def _opened(self, exchange: Exchange) -> Any:
         file = exchange.open(with_head=True, ends=False)
         return file if self._buffered else socket.SocketIO(exchange.take_over(), "r")
 
-    def _take(self, read: Callable[[Any], bytes], *, looks: bool = False) -> bytes:
-        """Read; with ``looks`` it is a request line that is looked for."""
+    def _take(self, read: Callable[[Any], bytes], *, request_line: bool = False) -> bytes:
+        """Read from the request, or from the next one if this one has been answered and there is nothing left.
+
+        Args:
+            read: reads from the file of a request.
+            request_line: the handler may be reading a request line, so the next request may follow.
+        """
         while self._file is not None:
             exchange = self._connection.exchange
             real, answered = exchange.taken_over is not None, exchange.answered
             done = answered and (real or (exchange.writer.tunnelled and not self._by_lines))
-            if not (looks and done):  # else what waits there is taken back, and is the next request
+            if not (request_line and done):  # else the bytes that wait there are the next request
                 data = read(self._file)
                 if data:
                     self._late = self._late or answered
                     return data
                 if real or exchange.writer.tunnelled:
                     return b""
-            if answered and not looks and not self._late:
+            if answered and not request_line and not self._late:
                 self._connection.take_over()
                 continue
-            following = None if self._late and not (looks and real) else self._following()
+            following = None if self._late and not (request_line and real) else self._following()
             self._file = None if following is None else self._opened(following)
         return b""
