@@ -100,7 +100,7 @@ class Order(NamedTuple):
             return cls()
         return cls(column, found.get("order") == "desc")
 
-    def key(self) -> "Callable[[Entry], str]":
+    def key(self) -> Callable[[Entry], str]:
         """A function that makes the sort key of an entry: folders first, then by the column, then by natural name.
 
         Keys are text, since text is compared in C.
@@ -124,7 +124,7 @@ class Order(NamedTuple):
 _FAR = 10**19  # microseconds; more than any date of a file system
 
 
-def _number(name: str) -> Callable[["Entry"], int]:
+def _number(name: str) -> Callable[[Entry], int]:
     if name == "size":
         return lambda entry: entry.size
     return lambda entry: int(min(max(entry.modified * 1e6, -_FAR), _FAR)) + _FAR

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from ..handlers.routing.pattern import NO_MATCH, End, Param, Pattern, split_path
 from ..wire.headers import Headers
@@ -147,8 +148,6 @@ def _end_matches(end: End, rest: list[str]) -> bool:
 
 def _pairs(query: str | Pairs) -> list[tuple[str, Any]]:
     if isinstance(query, str):
-        from urllib.parse import parse_qsl
-
         return list(parse_qsl(query.removeprefix("?"), keep_blank_values=True))
     items = query.items() if isinstance(query, Mapping) else query
     pairs: list[tuple[str, Any]] = []

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
+from urllib.parse import parse_qsl
 
 from ..engine.interfaces import App, ResponseWriter
 from ..errors import ContractError
@@ -38,8 +39,6 @@ class RecordedRequest:
     """
 
     def __init__(self, request: Request, connection: int) -> None:
-        from urllib.parse import parse_qsl
-
         self.method = request.method
         self.target = request.target
         self.version = request.version

@@ -148,7 +148,7 @@ class Representation:
         self.fields = _fields(selected, content_type, self.validators, policy.cache_control)
         head = _with(self.fields, policy.fields)
         self.instant = None if content is None else _prepared(head, content)
-        self.head = head if content is None and _complete(head, file.size) else None
+        self.head = _with_length(head, file.size) if content is None else None
         self.is_cacheable = file.settled
         self.expires = 0.0
         self._sources = selected.sources
@@ -225,16 +225,20 @@ def _with(fields: list[tuple[str, str]], more: Iterable[tuple[str, str]]) -> Res
     return ResponseFields.of([*(field for field in fields if field[0].lower() not in replaced), *added])
 
 
-def _complete(fields: ResponseFields, size: int) -> bool:
-    """Add Content-Length, unless there is a field that the writer has to look at, such as Connection."""
+# Fields that decide about the framing (`ResponseFields.deciding`), such as Connection, have to be seen by the writer.
+
+
+def _with_length(fields: ResponseFields, size: int) -> ResponseFields | None:
+    """The fields and Content-Length; None if one of them is for the writer to see."""
     if fields.deciding is not None:
-        return False
+        return None
     fields.add("Content-Length", size)
-    return True
+    return fields
 
 
 def _prepared(fields: ResponseFields, content: bytes) -> PreparedResponse | None:
-    if fields.deciding is not None:  # a field that the writer has to look at, such as Connection
+    """The response; None if one of its fields is for the writer to see."""
+    if fields.deciding is not None:
         return None
     rest = b"".join([*fields, b"Content-Length: %d\r\n\r\n" % len(content), content])
     return PreparedResponse(200, rest, len(content))

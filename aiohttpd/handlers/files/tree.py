@@ -231,10 +231,11 @@ def _open(path: str, folder: int | None) -> OpenFile | None:
     seen = os.stat(path, dir_fd=folder, follow_symlinks=False)
     if not _is_served(seen):
         return None
+    is_readable, leaves_no_trace = True, False
     if stat.S_ISDIR(seen.st_mode):
-        (descriptor, is_readable), leaves_no_trace = _open_folder(path, folder), False
+        descriptor, is_readable = _open_folder(path, folder)
     else:
-        (descriptor, leaves_no_trace), is_readable = _open_regular(path, folder), True
+        descriptor, leaves_no_trace = _open_regular(path, folder)
     status = os.fstat(descriptor)
     # An OpenFile closes the descriptor, also if the file has been replaced by a device meanwhile.
     file = OpenFile(descriptor, status, is_readable=is_readable, leaves_no_trace=leaves_no_trace)
