@@ -251,16 +251,8 @@ class Config:
             kind: Any = option.type
             if not isinstance(value, kind) and not (option.type is float and type(value) is int):
                 raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
-            if option.type is str:
-                continue  # checked below, or by the module that uses it
-            most = _MOST_COUNT if option.name in _COUNTS else _MOST
-            if type(value) is not float and value > most:
-                raise ValueError(f"{option.name} must be at most {most}, not {value}")
-            if not math.isfinite(value):
-                raise ValueError(f"{option.name} must be a finite number, not {value!r}")
-            positive = option.name.startswith(_POSITIVE)
-            if value < 0 or (value == 0 and positive):
-                raise ValueError(f"{option.name} must be {'positive' if positive else '0 or more'}, not {value:g}")
+            if option.type is not str:  # texts are checked below, or by the modules that use them
+                _check_number(option.name, value)
         AllowedHosts(self.hosts)
         read_fields(self.trusted_fields)
         if self.trusted_proxies:
@@ -301,6 +293,17 @@ class Config:
                 _unknown(name)
             values[name] = value
         return cls(**values | {"hosts": values.get("hosts") or "localhost"})
+
+
+def _check_number(name: str, value: float) -> None:
+    most = _MOST_COUNT if name in _COUNTS else _MOST
+    if type(value) is not float and value > most:
+        raise ValueError(f"{name} must be at most {most}, not {value}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
+    positive = name.startswith(_POSITIVE)
+    if value < 0 or (value == 0 and positive):
+        raise ValueError(f"{name} must be {'positive' if positive else '0 or more'}, not {value:g}")
 
 
 def read_size(text: str) -> int:

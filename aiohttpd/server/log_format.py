@@ -239,39 +239,69 @@ def _compile(template: str, expressions: dict[str, str], moment: _Moment, repeat
         "escape": escape, "user": _user, "encode": encode_basestring_ascii, "encode_or_null": _encode_or_null,
         "numbers": _NUMBERS, "short": _SHORT, "key": object(), "json_fields": _json_fields, "own_field": _own_field,
     }  # fmt: skip
-    each: dict[str, str] = {}  # local variables of the function, and their expressions
-    once: dict[str, str] = {}
-    runs: list[str] = []  # texts of repeated fields, each made once for requests with the same fields
-    shape = run = ""
-    is_repeated = False
+    code = _Code(expressions, repeated)
     for literal, field in _parts(template, expressions):
-        # The text of a format becomes string literals; only the expressions above are code.
-        run += literal.replace("{", "{{").replace("}", "}}")
-        if field is not None and field in repeated:
-            once[f"f_{field}"] = expressions[field]
-            run += f"{{f_{field}}}"
-            is_repeated = True
-            continue
-        if is_repeated:
-            shape += f"{{r_{len(runs)}}}"
-            runs.append(run)
-        else:
-            shape += run
-        run, is_repeated = "", False
-        if field is not None and (own := _is_own_field(field)):
-            each[f"o_{len(each)}"] = f"own_field(request.known_log_fields, {own[1]!r})"
-            shape += f"{{o_{len(each) - 1}}}"
-        elif field is not None:
-            each[f"f_{field}"] = expressions[field]
-            shape += f"{{f_{field}}}"
-    if runs:
-        variables = "".join(f"r_{number}, " for number in range(len(runs)))
-        texts = "".join(f"f{run!r}, " for run in runs)
-        exec(_REPEATED_TEXTS.format(values=_assign(once), texts=texts), names)
-        each[variables] = "request.headers.memo.get(key) or repeated(request)"
-    exec(_LINES.format(values=_assign(each), shape=shape), names)
+        code.add(literal, field)
+    if code.runs:
+        variables = "".join(f"r_{number}, " for number in range(len(code.runs)))
+        texts = "".join(f"f{run!r}, " for run in code.runs)
+        exec(_REPEATED_TEXTS.format(values=_assign(code.once), texts=texts), names)
+        code.each[variables] = "request.headers.memo.get(key) or repeated(request)"
+    exec(_LINES.format(values=_assign(code.each), shape=code.shape), names)
     lines: _Lines = names["lines"]
     return lines
+
+
+class _Code:
+    """The code of a template, while it is compiled.
+
+    Fields that requests repeat are joined to runs, with the text between them: their text is made once for requests
+    with the same header fields.
+
+    Args:
+        expressions: the expressions of all fields, by name.
+        repeated: the fields that requests repeat.
+
+    Attributes:
+        shape: the line, as the content of an f-string.
+        each: the variables of `shape`, and their expressions.
+        runs: the runs, as contents of f-strings; in `shape` they are ``r_0``, ``r_1`` and so on.
+        once: the variables of `runs`, and their expressions.
+    """
+
+    def __init__(self, expressions: dict[str, str], repeated: Set[str]) -> None:
+        self._expressions = expressions
+        self._repeated = repeated
+        self.shape = ""
+        self.each: dict[str, str] = {}
+        self.runs: list[str] = []
+        self.once: dict[str, str] = {}
+        self._run = ""
+        self._has_field = False  # in the run
+
+    def add(self, literal: str, field: str | None) -> None:
+        """Add a text of the template, which becomes a part of string literals, and the field after it."""
+        self._run += literal.replace("{", "{{").replace("}", "}}")
+        if field is not None and field in self._repeated:
+            self.once[f"f_{field}"] = self._expressions[field]
+            self._run += f"{{f_{field}}}"
+            self._has_field = True
+            return
+        self._end_run()
+        if field is None:
+            return
+        own = _is_own_field(field)
+        name = f"o_{len(self.each)}" if own else f"f_{field}"
+        self.each[name] = f"own_field(request.known_log_fields, {own[1]!r})" if own else self._expressions[field]
+        self.shape += f"{{{name}}}"
+
+    def _end_run(self) -> None:
+        if self._has_field:
+            self.shape += f"{{r_{len(self.runs)}}}"
+            self.runs.append(self._run)
+        else:
+            self.shape += self._run
+        self._run, self._has_field = "", False
 
 
 def _assign(expressions: dict[str, str]) -> str:
