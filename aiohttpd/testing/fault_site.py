@@ -177,10 +177,10 @@ class _Site:
             self._elsewhere.append(("refused", "connections are refused: nobody listens on the port", url))
             try:
                 for name, text in TLS_FAULTS.items():
-                    app: App = (
-                        Faults().no_close_notify().around(self.answer) if name == "no_close_notify" else self.answer
-                    )
-                    kind: Any = True if name == "no_close_notify" else name
+                    app: App = self.answer
+                    kind: Any = name
+                    if name == "no_close_notify":
+                        app, kind = Faults().no_close_notify().around(self.answer), True
                     beside = await stack.enter_async_context(TestServer(app, tls=kind, tls_delay=5))
                     self._elsewhere.append((f"tls/{name}", text, f"{beside.url}/ok"))
                     self._ca_file = beside.ca_file

@@ -75,10 +75,9 @@ class MemoryTransport(asyncio.Transport):
     def _deliver(self) -> None:
         while self._incoming and not self._paused and not self._closing:
             data = self._incoming.pop(0)
-            protocol = cast(asyncio.Protocol, self._protocol)
             if data is not None:
-                protocol.data_received(data)
-            elif not protocol.eof_received():
+                self.protocol.data_received(data)
+            elif not self.protocol.eof_received():
                 self.close()
 
     # The methods of asyncio.Transport.
@@ -87,7 +86,7 @@ class MemoryTransport(asyncio.Transport):
         self._protocol = cast(asyncio.Protocol, protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return cast(asyncio.Protocol, self._protocol)
+        return self.protocol
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -129,7 +128,7 @@ class MemoryTransport(asyncio.Transport):
         self.close()
 
     def _lost(self) -> None:
-        cast(asyncio.Protocol, self._protocol).connection_lost(None)
+        self.protocol.connection_lost(None)
         self.closed.set()
 
 

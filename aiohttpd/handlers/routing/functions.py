@@ -122,7 +122,7 @@ def add_function(
         if f"do_{method}" in vars(cls):
             raise ValueError(f"the route {path!r} has a function for {method} already")
         setattr(cls, f"do_{method}", function)
-    cls.__qualname__ = ", ".join([*cls.__qualname__.split(", ")] * bool(cls.__qualname__) + [_name_of(function)])
+    cls.__qualname__ = ", ".join(filter(None, (cls.__qualname__, _name_of(function))))
 
 
 def _name_of(function: Callable[[Any], Any]) -> str:

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 __all__ = ["CONVERTERS", "NO_MATCH", "Converter", "End", "Param", "Pattern", "Relation", "compare", "split_path"]
 
@@ -153,11 +154,12 @@ class Pattern(NamedTuple):
         else:
             parts.append(last)
         segments = tuple(_segment(text, part, converters) for part in parts)
-        names = [segment.name for segment in segments if isinstance(segment, Param)] + [rest] * bool(rest)
+        pattern = cls(text, host.lower().removesuffix("."), segments, end, rest)
+        names = pattern.names
         for name in names:
             if names.count(name) > 1:
                 raise _error(text, f"the parameter {name!r} is there twice")
-        return cls(text, host.lower().removesuffix("."), segments, end, rest)
+        return pattern
 
     @property
     def names(self) -> list[str]:
@@ -169,7 +171,8 @@ class Pattern(NamedTuple):
         """The only path that it matches, if it has no parameters and no character that needs percent-encoding."""
         if self.end.is_open or not all(isinstance(part, str) and _is_plain(part) for part in self.segments):
             return None
-        return "/" + "/".join([*map(str, self.segments), *[""] * (self.end is End.SLASH and bool(self.segments))])
+        path = "/" + "/".join(map(str, self.segments))
+        return f"{path}/" if self.end is End.SLASH and self.segments else path
 
 
 _is_host = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]").fullmatch
@@ -213,8 +216,6 @@ def split_path(path: str) -> list[str]:
     parts = path.split("/")
     del parts[0]
     if "%" in path:
-        from urllib.parse import unquote_to_bytes
-
         return [unquote_to_bytes(part).decode("utf-8", "surrogateescape") if "%" in part else part for part in parts]
     return parts
 
