@@ -420,11 +420,11 @@ def _weaken(fields: ResponseFields) -> None:
             fields.add("ETag", f"W/{value}")
 
 
-def _gzip(level: int) -> Any:
+def _gzip(level: int) -> _Compressor:
     return zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
 
-_COMPRESSORS: dict[str, Callable[[int], Any]] = {"gzip": _gzip}
+_COMPRESSORS: dict[str, Callable[[int], _Compressor]] = {"gzip": _gzip}
 _SYNC = {"gzip": zlib.Z_SYNC_FLUSH}
 _FINISH = {"gzip": zlib.Z_FINISH}
 

@@ -4,7 +4,10 @@
 """
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 __all__ = ["TrustedProxies", "read_fields"]
 
@@ -35,7 +38,7 @@ class TrustedProxies:
     def __init__(self, text: str) -> None:
         import ipaddress  # needed only behind a proxy
 
-        self._networks: list[Any] = []
+        self._networks: list[IPv4Network | IPv6Network] = []
         self._unix = False
         for item in _items(text):
             if item == _UNIX:

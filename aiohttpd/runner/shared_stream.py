@@ -32,7 +32,7 @@ _NEWLINE = 0x0A
 _streams: "weakref.WeakSet[SharedStream]" = weakref.WeakSet()
 
 
-def shared_file() -> IO[Any]:
+def shared_file() -> IO[bytes]:
     """A file that several processes can share; in memory on Linux, where no folder has to be writable for it."""
     try:
         return open(os.memfd_create("aiohttpd"), "w+b")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config import Config
 from ..net.sockets import BindError, ServerAddress, url_of
-from ..server.metrics import merge
+from ..server.metrics import Snapshot, merge
 from .balance import ConnectionTable
 from .job import BEAT, Descriptor, Job
 from .process import MOST_WORKERS, say
@@ -65,7 +65,7 @@ class Supervisor:
         self._due: list[asyncio.TimerHandle] = []  # one for each worker that is started after a pause
         self._deaths: list[float] = []  # recent ones, in the loop's time
         self._restarts = 0
-        self._past: dict[str, Any] = {}  # the counters of workers that have ended
+        self._past: Snapshot = {}  # the counters of workers that have ended
         self._failed = 0  # attempts to start a worker that have failed in a row
         self._last_failure = ""
         self._survives = False  # it goes on when code cannot be loaded
@@ -343,11 +343,11 @@ class Supervisor:
         """Answer the question of a worker for the metrics of all."""
         worker.answer(number, self._snapshots())
 
-    async def snapshots(self) -> list[Any]:
+    async def snapshots(self) -> list[Snapshot]:
         """The metrics of all workers, those that have ended included. They are a second old at most."""
         return self._snapshots()
 
-    def _snapshots(self) -> list[Any]:
+    def _snapshots(self) -> list[Snapshot]:
         living = [worker.snapshot for worker in self._workers if worker.snapshot is not None]
         return [*living, {**self._past, "worker_restarts": self._restarts}]
 

@@ -29,6 +29,7 @@ from ..handlers.app import Lifespan, NoLifespan, forward_attributes, resolve_app
 from ..net.forking import not_for_children
 from ..server.access_log import stderr_log
 from ..server.loader import NamedLifespan, TargetError, TargetFailed, frames_of_user
+from ..server.metrics import Snapshot
 from ..server.server import HTTPServer
 from ..server.stacks import report
 from ..wire.request import Request
@@ -173,7 +174,7 @@ class _Worker:
         self._channel = Channel(self._received, partial(self._stop, delay=0))
         self._starting: asyncio.Task[None] | None = None
         self._stops: set[asyncio.Task[None]] = set()
-        self._questions: dict[int, asyncio.Future[list[Any]]] = {}
+        self._questions: dict[int, asyncio.Future[list[Snapshot]]] = {}
         self._balance: Balance | None = None
 
     async def serve(self) -> None:
@@ -262,10 +263,10 @@ class _Worker:
         requests = self._counted.count if self._counted is not None else 0
         self._channel.send("beat", requests=requests, rss=_resident(), metrics=self._snapshot())
 
-    def _snapshot(self) -> Any:
+    def _snapshot(self) -> Snapshot | None:
         return self._server.snapshot() if self._job.config.metrics else None
 
-    async def _ask_for_snapshots(self) -> list[Any]:
+    async def _ask_for_snapshots(self) -> list[Snapshot]:
         """Ask the supervisor for the metrics of all workers; only its own if there is no answer in time."""
         number = max(self._questions, default=0) + 1
         question = self._questions[number] = self._loop.create_future()
@@ -273,7 +274,7 @@ class _Worker:
         try:
             return await asyncio.wait_for(question, _ANSWER)
         except TimeoutError:
-            return [self._snapshot()]
+            return [self._server.snapshot()]
         finally:
             self._questions.pop(number, None)
 

@@ -108,7 +108,7 @@ class WorkerHandle:
         self.pid: int | None = None
         self.requests = 0
         self.rss = 0
-        self.snapshot: Any = None
+        self.snapshot: Snapshot | None = None
 
     # Start.
 
@@ -158,7 +158,7 @@ class WorkerHandle:
             self.snapshot = message["metrics"]
             self._asked(self, message["number"])
 
-    def answer(self, number: int, snapshots: list[Any]) -> None:
+    def answer(self, number: int, snapshots: list[Snapshot]) -> None:
         """Answer the question for metrics with a number."""
         self._channel.send("metrics", number=number, snapshots=snapshots)
 
