@@ -22,7 +22,6 @@ __all__ = ["ProblemDetails"]
 
 _TYPE = "application/problem+json"
 _encode = json.JSONEncoder(default=str).encode
-_MEMBERS = ("type", "title", "status", "detail", "instance")
 
 
 class ProblemDetails(Layer):
