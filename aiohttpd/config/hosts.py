@@ -8,9 +8,13 @@ import re
 import socket
 from collections.abc import Iterator
 
-__all__ = ["AllowedHosts", "KnownHosts", "host_name", "is_loopback", "patterns_of", "without_port"]
+__all__ = ["IPV6", "NAME", "AllowedHosts", "KnownHosts", "host_name", "is_loopback", "patterns_of", "without_port"]
 
-_is_name = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?").fullmatch
+# For regular expressions: a host name, and an IPv6 address as it stands in URLs, both in lower case.
+NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+IPV6 = r"\[[0-9a-f:.]+\]"
+
+_is_name = re.compile(rf"\*|(?:\*\.)?{NAME}\.?").fullmatch
 _ALWAYS = ("localhost", "*.localhost")  # RFC 6761 section 6.3
 _LONGEST = 253  # characters of a host name (RFC 1035 section 2.3.4)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..config.hosts import patterns_of
+from ..config.hosts import IPV6, NAME, patterns_of
 from ..engine.interfaces import App, ResponseHead
 from ..errors import HTTPError
 from ..handlers.origins import is_preflight
@@ -19,9 +19,7 @@ from .layer import Layer, add_vary, on_head
 __all__ = ["CORS"]
 
 # As browsers send it in Origin: no path, no default port; browser extensions have schemes of their own.
-_is_origin = re.compile(
-    r"([a-z][a-z0-9+.-]*)://(\*\.)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
-).fullmatch
+_is_origin = re.compile(rf"([a-z][a-z0-9+.-]*)://(\*\.)?({NAME}|{IPV6})(:[0-9]{{1,5}})?").fullmatch
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _SIMPLE = ("GET", "HEAD", "POST")  # what a page may send without being asked
 _USUAL = (*_SIMPLE, "PUT", "PATCH", "DELETE")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..config.hosts import KnownHosts, host_name, patterns_of
+from ..config.hosts import IPV6, NAME, KnownHosts, host_name, patterns_of
 from ..engine.interfaces import App
 from ..errors import HTTPError
 from ..wire.request import Request
@@ -16,7 +16,7 @@ from .layer import Layer
 
 __all__ = ["TrustedHosts"]
 
-_is_name = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]").fullmatch
+_is_name = re.compile(rf"(?:\*\.)?{NAME}|{IPV6}").fullmatch
 
 
 class TrustedHosts(Layer):

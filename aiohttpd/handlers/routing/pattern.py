@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from ...config.hosts import IPV6, NAME
+
 __all__ = ["CONVERTERS", "NO_MATCH", "Converter", "End", "Param", "Pattern", "Relation", "compare", "split_path"]
 
 NO_MATCH: Any = object()  # the result of `Converter.read` for a text that does not match
@@ -175,7 +177,7 @@ class Pattern(NamedTuple):
         return f"{path}/" if self.end is End.SLASH and self.segments else path
 
 
-_is_host = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]").fullmatch
+_is_host = re.compile(rf"(?:\*\.)?{NAME}\.?|{IPV6}", re.ASCII | re.IGNORECASE).fullmatch
 _is_rest = re.compile(r"\{([^\W\d]\w*)\.\.\.\}").fullmatch
 _is_param = re.compile(r"\{([^\W\d]\w*)(?::(\w+))?\}").fullmatch
 _is_plain = re.compile(r"[A-Za-z0-9!$&'()*+,;=:@~._-]+").fullmatch
