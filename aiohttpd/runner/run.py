@@ -78,8 +78,8 @@ def run(
         port: the port; 0 takes a free one.
         bind: used in place of host and port: ``("host", port)``, the path of a unix socket, a listening socket, or a
             list of these.
-        workers: the number of worker processes, or ``"auto"`` for one on each core. A supervisor starts them, and
-            replaces those that die. By default this process serves alone.
+        workers: the number of worker processes, at most 1024, or ``"auto"`` for one on each core. A supervisor starts
+            them, and replaces those that die. By default this process serves alone.
         reload: replace the workers (by default there is one) when Python files change.
         lifespan: as for `HTTPServer`; each worker has its own.
         ssl: the TLS context; with it the server speaks HTTPS. `Certificates` names files, which may be replaced while

@@ -10,6 +10,7 @@ import pytest
 
 import aiohttpd
 from aiohttpd.middleware import BasicAuth, BearerAuth
+from aiohttpd.middleware.auth import basic_auth
 
 from ..support.asking import fetch
 from ..support.wire import Response
@@ -57,6 +58,13 @@ async def test_fixed_passwords(credentials: str, user: str) -> None:
 async def test_what_is_refused(fields: tuple[str, ...]) -> None:
     answer = await ask(FIXED, *fields)
     assert (answer.status, answer["WWW-Authenticate"]) == (401, 'Basic realm="aiohttpd", charset="UTF-8"')
+
+
+async def test_the_user_of_the_option_auth() -> None:
+    """A name that is not UTF-8 is the bytes of the command line."""
+    assert (await fetch(basic_auth(Who, "anna:se:cret"), "/", basic("anna:se:cret"))).body == b"'anna'"
+    name = b"\xfcn\xe4".decode("utf-8", "surrogateescape")
+    assert (await fetch(basic_auth(Who, f"{name}:p"), "/", basic(b"\xfcn\xe4:p"))).body == repr(name).encode()
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
