@@ -175,11 +175,11 @@ class HTTPConnection(TransportProtocol):
 
     def _serve_pending(self) -> None:
         """Serve requests of the buffer until a handler waits, the peer does not read, or `_PIPELINE` are served."""
-        if self.state is READY:
-            self.state = IDLE
-        parser = self._parser
-        out = self.out
+        parser, out = self._parser, self.out
         served = 0
+        if together := self.state is READY:
+            self.state = IDLE
+            out.hold()  # until all connections that are ready have been served
         while parser.buffer and not out.paused:
             if served >= _PIPELINE:
                 self.process_later()
@@ -202,7 +202,7 @@ class HTTPConnection(TransportProtocol):
             if self.state is not IDLE:
                 break
             served += 1
-        if out.held is not None:
+        if out.held is not None and not together:
             out.release()
         if parser.heavy:
             self._yield_after_large_head()

@@ -1,11 +1,13 @@
 """ReadyConnections: the connections that have received bytes in one turn of the loop are served together.
 
-Reading, which is work of the kernel, and serving, which is work of Python, then alternate a few times in a turn of the
-loop, not once for each connection, so each finds its code in the processor's cache.
+Reading and sending are the kernel's work, serving is Python's. If they alternated for each connection, each would find
+the other's code and data in the processor's cache, and not its own (`benchmarks/NOTES.md`).
 """
 
 import asyncio
 from typing import Protocol
+
+from ..net.outgoing import Outgoing
 
 __all__ = ["ReadyConnections", "raise_later"]
 
@@ -15,6 +17,8 @@ _MOST = 32
 
 class Ready(Protocol):
     """A connection that has received bytes of a request."""
+
+    out: Outgoing
 
     def serve_ready(self) -> None: ...
     def abort(self) -> None: ...
@@ -45,7 +49,7 @@ class ReadyConnections:
             self.serve()
 
     def serve(self) -> None:
-        """Serve the connections that are ready."""
+        """Serve the connections that are ready, then send their answers."""
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
             try:
@@ -53,6 +57,8 @@ class ReadyConnections:
             except BaseException as error:  # `KeyboardInterrupt` of a handler; the other connections are served
                 connection.abort()
                 raise_later(error, self._loop)
+        for connection in waiting:
+            connection.out.release()
 
     def _end_of_turn(self) -> None:
         self._scheduled = False

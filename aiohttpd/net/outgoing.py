@@ -82,22 +82,29 @@ class Outgoing:
             WriteBufferFull: more bytes than the limit wait already. The connection is aborted.
         """
         transport = self._unobstructed
-        if transport is None or len(parts[-1]) > _JOINED:
+        if transport is not None and len(parts[-1]) <= _JOINED:
+            data = b"".join(parts)
+            size = len(data)
+            if size <= _JOINED:
+                self._total += size
+                transport.write(data)
+            else:
+                self._send_large(data)
+        elif self.held is None or self.paused or len(parts[-1]) > _JOINED:
             self._send_in_pieces(parts)
-            return
-        data = b"".join(parts)
-        size = len(data)
-        if size <= _JOINED:
-            self._total += size
-            transport.write(data)
         else:
-            self._send_large(data)
+            data = b"".join(parts)
+            self.held.append(data)
+            self._held_size += len(data)
+            if self._held_size >= _HELD:
+                self.release()
+                self.hold()
 
     def send_piece(self, data: bytes) -> None:
         """Send one piece of at most 128 KiB. See `send`."""
         transport = self._unobstructed
         if transport is None:
-            self._send_in_pieces([data])
+            self.send([data])
         else:
             self._total += len(data)
             transport.write(data)
@@ -107,7 +114,7 @@ class Outgoing:
         transport = self._unobstructed
         size = len(content)
         if transport is None or size > _JOINED:
-            self._send_in_pieces([head, content])
+            self.send([head, content])
             return
         self._total += len(head) + size
         if size >= _GATHERED and self._gathers:
@@ -136,7 +143,8 @@ class Outgoing:
         """Send what has been held back, and stop holding back."""
         held = self.held
         self.held = None
-        self._unobstruct()
+        if not (self.paused or self.lost or self._queue):
+            self._unobstructed = self._transport
         if held:
             self.send(held)
 
@@ -307,9 +315,6 @@ class Outgoing:
 
     def _send_in_pieces(self, parts: list[bytes]) -> None:
         if self.held is not None:
-            if not self.paused and len(parts[-1]) <= _JOINED:
-                self._keep(b"".join(parts))
-                return
             parts = [*self.held, *parts]
             self.held = None
             self._unobstruct()
@@ -325,15 +330,6 @@ class Outgoing:
                 large = large[LEADING:]
             self._send_large(large)
         self._send_large(b"".join(small))
-
-    def _keep(self, data: bytes) -> None:
-        """Hold back a piece, but not too many bytes."""
-        assert self.held is not None
-        self.held.append(data)
-        self._held_size += len(data)
-        if self._held_size >= _HELD:
-            self.release()
-            self.hold()
 
     def _send_large(self, data: bytes | memoryview) -> None:
         if self.lost:

@@ -1,7 +1,8 @@
 """Requests that arrive in one turn of the loop on connections that were idle: they are served together at its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,10 @@ from aiohttpd.engine.connection import ConnectionState, HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import ServedApp
 from aiohttpd.engine.ready import ReadyConnections
+from aiohttpd.net.outgoing import Outgoing
 from aiohttpd.testing import MemoryTransport
 
+EAGER = sys.version_info >= (3, 12)  # a handler that does not wait is done before the next one begins
 FIRST = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
 NEXT = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -28,12 +31,10 @@ class Site:
     transports: list[MemoryTransport] = field(default_factory=list)
     connections: list[HTTPConnection] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
-    raises: dict[str, BaseException] = field(default_factory=dict)
+    answer: Callable[[Request, StreamWriter], Awaitable[None]] | None = None
 
     async def app(self, request: Request, response: StreamWriter) -> None:
         self.served.append(request.path)
-        if request.path in self.raises:
-            raise self.raises[request.path]
         response.send_head(200)
         response.write(request.path.encode())
 
@@ -60,7 +61,7 @@ async def site(count: int = 1, **options: Any) -> AsyncIterator[Site]:
     apps: list[Site] = []
 
     async def app(request: Request, response: StreamWriter) -> None:
-        await apps[0].app(request, response)
+        await (apps[0].answer or apps[0].app)(request, response)
 
     config = Config(access_log=False, **options)
     context = ServerContext(ServedApp(app), config, asyncio.get_running_loop())
@@ -96,6 +97,27 @@ async def test_many_are_served_before_the_end_of_the_turn() -> None:
         assert most < ready._MOST
         await turns()
         assert here.served == [f"/{number}" for number in range(count)]
+
+
+async def test_answers_are_sent_when_all_are_served() -> None:
+    """One write for each connection, also if it has had several requests."""
+    async with site(3) as here:
+        before = [transport.writes for transport in here.transports]
+        sent: list[int] = []
+
+        async def app(request: Request, response: StreamWriter) -> None:
+            sent.append(sum(len(transport.output) for transport in here.transports))
+            response.send_head(200)
+
+        here.answer = app
+        for number, transport in enumerate(here.transports):
+            transport.feed(NEXT % number + NEXT % number)
+        await turns()
+        if EAGER:
+            assert sent == [0] * 6
+        assert [transport.writes - count for transport, count in zip(here.transports, before, strict=True)] == (
+            [1] * 3 if EAGER else [2] * 3
+        )
 
 
 async def test_the_rest_of_a_request_in_the_same_turn() -> None:
@@ -192,8 +214,9 @@ class Raising:
 
     aborted = served = False
 
-    def __init__(self, error: BaseException | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, error: BaseException | None) -> None:
         self.error = error
+        self.out = Outgoing(MemoryTransport(loop), 0)
 
     def serve_ready(self) -> None:
         self.served = True
@@ -209,7 +232,7 @@ def test_an_exception_that_ends_the_program(error: BaseException) -> None:
     """The loop raises it; the others are served before. No connection gets it: uvloop would swallow it."""
     loop = asyncio.new_event_loop()
     waiting = ReadyConnections(loop)
-    one, two = Raising(error), Raising(None)
+    one, two = Raising(loop, error), Raising(loop, None)
     loop.call_soon(waiting.add, one)
     loop.call_soon(waiting.add, two)
     with pytest.raises(type(error)):
