@@ -3,8 +3,8 @@
 Owns the state of the connection and every transition between states (see `states`). It uses the parser of `wire` for
 requests, a `StreamWriter` for each response, and calls the App of the server. It knows nothing of handlers.
 
-A request whose handler never waits is served within one call of `data_received`: one pass of the parser, one eager
-task, one write to the transport.
+A request whose handler never waits is served within one callback: one pass of the parser, one eager task, one write to
+the transport. `ready` says when.
 """
 
 import asyncio

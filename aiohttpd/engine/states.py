@@ -32,7 +32,7 @@ class ConnectionState(enum.Enum):
     UPGRADED = "a handler; the connection has switched protocols, and the new one has its own timeouts (RFC 9110 7.8)"
     DISCARDING = "the rest of a body that the handler has not read; timeout_linger"
     IDLE = "the next request; timeout_idle"
-    READY = "the end of this turn of the loop; bytes of the next request have arrived"
+    READY = "the end of this turn of the loop, at which the bytes that have arrived are served"
     LINGERING = "the peer to close its side, so that no reset destroys the last response; timeout_linger"
     CLOSED = "nothing"
 
