@@ -238,6 +238,11 @@ class TestRequests:
             ("/application", "/app", "/application", "/app"),  # of a server that leaves root_path out
             ("/a", "/app", "/a", "/app"),
             ("/a%20b/c", "/a b", "/c", "/a%20b"),
+            ("/%61pp/a", "/app", "/a", "/%61pp"),  # a client may encode any character
+            ("/%c3%bc/a?x", "/ü", "/a?x", "/%c3%bc"),
+            ("/o%27neil", "/o'neil", "/", "/o%27neil"),
+            ("/%61pplication", "/app", "/%61pplication", "/app"),
+            ("/a%", "/a%20", "/a%", "/a%2520"),
         ],
     )
     async def test_root_path(self, path: str, root: str, target: str, root_path: str) -> None:

@@ -23,6 +23,7 @@ Scope = dict[str, Any]
 _fields = re.compile(rf"\n(?:{FIELD_LINE})*+").fullmatch
 _deciding = re.compile(rf"\n((?:{DECIDING}):[^\r]*+)").findall
 _odd = re.compile(r"[^\x21-\x7e]").search
+_escape = re.compile("%([0-9A-Fa-f]{2})").match
 _PATH = "/!$&'()*+,;=:@~"  # allowed in a path beside letters, digits and -._ (RFC 3986 section 3.3)
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 _NO_HOST = "host: unknown"  # used where Host is missing, since `framing_of` requires it
@@ -163,11 +164,25 @@ def _below_root(request: Request, root: str) -> Request:
     root = root.rstrip("/")
     if not root:
         return request
-    root = quote(root, safe=_PATH)
     target = request.target
-    if not target.startswith(root) or target[len(root) : len(root) + 1] not in ("", "/", "?"):
-        request.root_path = root
+    prefix = _spelled(target.partition("?")[0], root)
+    if prefix is None:
+        request.root_path = quote(root, safe=_PATH)
         return request
-    if target[len(root) : len(root) + 1] != "/":
-        request.target = f"{root}/{target[len(root) :]}"
-    return request.mounted(root)
+    if target[len(prefix) : len(prefix) + 1] != "/":
+        request.target = f"{prefix}/{target[len(prefix) :]}"
+    return request.mounted(prefix)
+
+
+def _spelled(path: str, root: str) -> str | None:
+    """The beginning of a path that is ``root``, as the client has spelled it; None if it begins otherwise.
+
+    The root path is decoded. A client may encode other characters of it than we do, and with other hexadecimal digits.
+    """
+    at = 0
+    for byte in root.encode("utf-8", "surrogateescape"):
+        escape = _escape(path, at)
+        if byte != (ord(path[at : at + 1] or "\0") if escape is None else int(escape[1], 16)):
+            return None
+        at = at + 1 if escape is None else escape.end()
+    return path[:at] if path[at : at + 1] in ("", "/") else None
