@@ -74,8 +74,6 @@ class Sessions(Layer):
             raise ValueError(f"Sessions: a secret has at least {_SHORTEST_SECRET} characters, best 32 random ones")
         if not is_token(cookie) or max_age <= 0:
             raise ValueError("Sessions: the name of the cookie is a token, and its age is greater than 0")
-        if cookie.startswith("__Host-") and (domain is not None or path != "/"):
-            raise ValueError("Sessions: a cookie of the name __Host-... has the path / and no domain")
         self._cookie = cookie
         self._max_age = max_age
         self._attributes = {

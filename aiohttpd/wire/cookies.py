@@ -13,6 +13,7 @@ __all__ = ["read_cookies", "set_cookie_value"]
 _find_pairs = re.compile(r"[^\t ;][^;]*+").findall
 _is_attribute = re.compile(r"[ -:<-~]*+").fullmatch  # section 4.1.1: any character except controls and ";"
 _is_cookie_value = re.compile(r"[!#-+\--:<-\[\]-~]*+").fullmatch  # section 4.1.1: cookie-octet
+_PREFIXES = "__host-", "__secure-"  # of names, in any case (draft-ietf-httpbis-rfc6265bis section 4.1.3)
 _LAST_DATE = 253402300799  # 9999-12-31 23:59:59, the last second that an HTTP-date can express
 
 
@@ -70,16 +71,25 @@ def set_cookie_value(
             f"the value of cookie {name} has characters that a cookie cannot hold: encode it, with urllib.parse.quote"
         )
     if secure is None:
-        secure = over_tls or name.lower().startswith(("__host-", "__secure-"))
+        secure = over_tls or name.lower().startswith(_PREFIXES)
     if samesite is not None and samesite not in ("Strict", "Lax", "None"):
         raise ValueError(f"samesite is 'Strict', 'Lax' or 'None', not {samesite!r}")
     if samesite == "None" and not secure:
         raise ValueError("browsers reject a cookie with samesite='None' that is not secure")
+    _check_prefix(name, secure=secure, is_of_host=path == "/" and domain is None)
     parts = [f"{name}={value}", *_lifetime(max_age, now), *_scope(path, domain)]
     parts += ["Secure"] * secure + ["HttpOnly"] * httponly
     if samesite is not None:
         parts.append(f"SameSite={samesite}")
     return "; ".join(parts)
+
+
+def _check_prefix(name: str, *, secure: bool, is_of_host: bool) -> None:
+    prefix = name[: name.find("-") + 1].lower()
+    if prefix in _PREFIXES and not secure:
+        raise ValueError(f"browsers reject the cookie {name} if it is not secure")
+    if prefix == "__host-" and not is_of_host:
+        raise ValueError(f"browsers reject the cookie {name}: one of the name __Host-... has the path / and no domain")
 
 
 def _lifetime(max_age: int | None, now: float) -> list[str]:

@@ -93,6 +93,8 @@ class TestCookies:
             *((("a", "b"), {"domain": domain}) for domain in ("a;b", "a\nb", "bücher.example")),
             *((("a", "b"), {"samesite": samesite}) for samesite in ("none", "lax", "", "Lax; Secure", "None")),
             (("a", "b"), {"samesite": "None", "secure": False}),
+            *(((name, "b"), {"secure": False}) for name in ("__Host-a", "__Secure-a", "__SECURE-a")),
+            *((("__host-a", "b"), options) for options in ({"path": "/a"}, {"path": ""}, {"domain": "a.example"})),
             (("a", "b"), {"max_age": float("nan")}),
         ],
         ids=str,

@@ -236,6 +236,7 @@ async def test_below_a_mount() -> None:
         (SECRET, {"max_age": 0}, "greater than 0"),
         (SECRET, {"cookie": "__Host-a", "path": "/x"}, "__Host-"),
         (SECRET, {"cookie": "__Host-a", "domain": "a.example"}, "__Host-"),
+        (SECRET, {"cookie": "__Secure-a", "secure": False}, "not secure"),
         (SECRET, {"samesite": "lax"}, "samesite"),
         (SECRET, {"samesite": "None", "secure": False}, "not secure"),
         (SECRET, {"domain": "a; b"}, "domain"),
