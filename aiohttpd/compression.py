@@ -83,7 +83,7 @@ def compress(app: App, *, minimum_size: int = 1024, level: int = 6) -> App:
 
     ::
 
-        aiohttpd.run(aiohttpd.compress(Handler), port=8080)
+        aiohttpd.run(aiohttpd.compression.compress(Handler), port=8080)
 
     Args:
         app: a handler class, another App, or an ASGI application.

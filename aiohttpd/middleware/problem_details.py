@@ -13,6 +13,7 @@ from ..engine.traceback_page import send_traceback
 from ..errors import HTTPError, InvalidData
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.routing.errors import ErrorHandlers, guarded
+from ..wire.headers import is_field_value
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
 from ..wire.response import phrase
@@ -21,7 +22,7 @@ from .layer import Layer
 __all__ = ["ProblemDetails"]
 
 _TYPE = "application/problem+json"
-_encode = json.JSONEncoder(default=str).encode
+_encode = json.JSONEncoder(default=str, allow_nan=False).encode
 
 
 class ProblemDetails(Layer):
@@ -34,9 +35,10 @@ class ProblemDetails(Layer):
 
     ``title`` is the message of the `HTTPError`, by default the standard phrase, and ``detail`` its explanation. A
     mapping in ``HTTPError(detail=...)`` adds members, ``type`` and ``instance`` among them; another value that is no
-    text is the member ``data``. `InvalidData` has ``errors``, with a JSON pointer for each place. Exceptions that are
-    no `HTTPError` are logged and answered with 500, without their text. A handler's functions for errors
-    (``error_handlers`` of a `Router` in it) come first.
+    text is the member ``data``. If JSON cannot have it (NaN, for example), that is logged, and it is left out.
+    `InvalidData` has ``errors``, with a JSON pointer for each place. Exceptions that are no `HTTPError` are logged and
+    answered with 500, without their text. A handler's functions for errors (``error_handlers`` of a `Router` in it)
+    come first.
 
     Args:
         pages: send the usual error page to clients whose Accept prefers HTML, as browsers do.
@@ -74,9 +76,14 @@ class ProblemDetails(Layer):
             more = {"data": error.detail}
         if isinstance(error, InvalidData):
             more = {"errors": [{"detail": reason, "pointer": _pointer(place)} for place, reason in error.problems]}
-        message = error.message or phrase(error.status)
-        content = _text(error.status, message, error.explain or "", more)
-        handler.send_response(error.status, error.message)
+        texts = error.status, error.message or phrase(error.status), error.explain or ""
+        try:
+            content = _text(*texts, more)
+        except (TypeError, ValueError, RecursionError) as failure:  # the error is told without what JSON cannot have
+            handler.wfile.report(failure)
+            content = _text(*texts, {})
+        # Not every text can be a reason phrase; the content has it in any case.
+        handler.send_response(error.status, error.message if is_field_value(error.message or "") else None)
         handler.send_header("Content-Type", _TYPE)
         handler.wfile.head_mirrors_get = True
         handler.end_headers()

@@ -82,6 +82,28 @@ async def test_other_details() -> None:
     assert problem(await fetch(raising(HTTPError(400, detail=[1, 2]))))["data"] == [1, 2]
 
 
+@pytest.mark.parametrize("message", ["Größe ist → ungültig", "two\r\nlines", "\ud800"])
+async def test_a_message_that_is_no_reason_phrase(message: str) -> None:
+    answer = await fetch(raising(HTTPError(400, message)))
+    assert problem(answer)["title"] == message
+    assert answer.reason == "Bad Request"
+
+
+def _circle() -> Any:
+    circle: dict[str, Any] = {}
+    circle["circle"] = circle
+    return circle
+
+
+@pytest.mark.parametrize("detail", [{"a": float("nan")}, [float("inf")], {"a": {(1, 2): 3}}, _circle()], ids=repr)
+async def test_a_detail_that_json_cannot_have(detail: Any, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await fetch(raising(HTTPError(409, None, "why", detail=detail)))
+    assert problem(answer) == {"type": "about:blank", "title": "Conflict", "status": 409, "detail": "why"}
+    [record] = caplog.records
+    assert record.exc_info and isinstance(record.exc_info[1], TypeError | ValueError)
+    caplog.clear()
+
+
 async def test_places_are_json_pointers() -> None:
     places: list[tuple[str | int, ...]] = [("age",), ("items", 3, "a/b~c"), (), ("ä %",)]
     answer = await fetch(raising(InvalidData([Problem(place, "is missing") for place in places])))
