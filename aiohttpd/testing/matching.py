@@ -158,13 +158,24 @@ def _pairs(query: str | Pairs) -> list[tuple[str, Any]]:
 
 
 def _same_pairs(wanted: list[tuple[str, Any]], came: list[tuple[str, str]]) -> bool:
-    left = list(came)
-    for name, value in wanted:
-        found = next((pair for pair in left if pair[0] == name and _value_matches(value, pair[1])), None)
-        if found is None:
-            return False
-        left.remove(found)
-    return not left
+    """Whether each wanted field has one of its own among those that came, and none is left.
+
+    A pattern may match several values, so a field that has been given to one wanted field is given to another if the
+    first can have another one (augmenting paths).
+    """
+    given: dict[int, int] = {}  # places in ``wanted``, by places in ``came``
+
+    def find_one(at: int, tried: set[int]) -> bool:
+        name, value = wanted[at]
+        for place, (other, text) in enumerate(came):
+            if place not in tried and name == other and _value_matches(value, text):
+                tried.add(place)
+                if place not in given or find_one(given[place], tried):
+                    given[place] = at
+                    return True
+        return False
+
+    return len(wanted) == len(came) and all(find_one(at, set()) for at in range(len(wanted)))
 
 
 def _value_matches(wanted: str | re.Pattern[str] | Callable[[str], bool], value: str) -> bool:

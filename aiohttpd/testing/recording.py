@@ -61,8 +61,11 @@ class RecordedRequest:
 
     @property
     def text(self) -> str:
-        """The content as text, by its charset, else UTF-8."""
-        return self.body.decode(self.headers.get_content_charset() or "utf-8", "replace")
+        """The content as text, by its charset; in UTF-8 if there is none, or Python does not know it."""
+        try:
+            return self.body.decode(self.headers.get_content_charset() or "utf-8", "replace")
+        except LookupError:
+            return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
         """The content, read as JSON.
@@ -181,7 +184,8 @@ class Recorder:
         peer: Any = request.peer
         found = self._open.get(peer)
         if found is None:
-            found = self._open[peer] = Connection(len(self.connections) + 1, peer.client_address)
+            number = self.connections[-1].number + 1 if self.connections else 1  # `clear` keeps those that are open
+            found = self._open[peer] = Connection(number, peer.client_address)
             self.connections.append(found)
             task = asyncio.get_running_loop().create_task(self._watch(peer, found))
             self._watchers.add(task)

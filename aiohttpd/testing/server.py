@@ -276,7 +276,7 @@ class TestServer:
             return self._front.url
         return "http://localhost" if self._unix else self._running.url
 
-    def url_for(self, path: str, **query: Any) -> str:
+    def url_for(self, path: str, /, **query: Any) -> str:
         """The URL of a path, which is encoded; ``url_for("/a b", page=2)``.
 
         Raises:

@@ -76,6 +76,9 @@ class TestMatching:
             ({"a": re.compile("^x")}, "?a=yz", False),
             ({"a": str.isdigit}, "?a=12", True),
             ([("a", "ä")], "?a=%C3%A4", True),
+            ({"a": [re.compile("."), "1"]}, "?a=1&a=2", True),  # the pattern takes what the text leaves
+            ({"a": [re.compile("[12]"), re.compile("1")]}, "?a=1&a=2", True),
+            ({"a": [re.compile("[12]"), re.compile("1"), "2"]}, "?a=1&a=2&a=3", False),
         ],
     )
     def test_queries(self, server: TestServer, client: httpx.Client, query: Any, asked: str, met: bool) -> None:

@@ -22,6 +22,8 @@ import trustme
 import aiohttpd
 from aiohttpd.testing import Faults, TestServer, closed_port
 
+from ..support.waiting import until
+
 
 class Echo(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
@@ -171,6 +173,7 @@ class TestAddresses:
     def test_url_for(self) -> None:
         with TestServer(Echo) as server:
             assert server.url_for("/ä b", q="1 2", x=[1, 2]) == f"{server.url}/%C3%A4%20b?q=1+2&x=1&x=2"
+            assert server.url_for("/", path="a", self=1) == f"{server.url}/?path=a&self=1"
             with pytest.raises(ValueError, match="slash"):
                 server.url_for("a")
 
@@ -271,6 +274,25 @@ class TestRecords:
             assert [request.connection for request in server.requests] == [1, 1, 2]
         assert one.closed
         assert two.closed
+
+    async def test_connections_have_different_numbers_after_clear(self) -> None:
+        """Those that are open stay, and may have the number of one that has been closed and forgotten."""
+        with TestServer(Echo) as server, httpx.Client(base_url=server.url) as kept:
+            httpx.get(server.url_for("/1"))
+            kept.get("/2")
+            await until(lambda: server.connections[0].closed)
+            server.clear()
+            httpx.get(server.url_for("/3"))
+            kept.get("/4")
+            server.wait_for(2)
+            assert [request.connection for request in server.requests] == [3, 2]
+
+    @pytest.mark.parametrize("charset", ["latin-1", "nonsense", "hex"])
+    def test_text(self, charset: str) -> None:
+        with TestServer() as server:
+            server.expect("POST", "/")
+            httpx.post(server.url, content=b"\xe9", headers={"Content-Type": f"text/plain; charset={charset}"})
+            assert server.requests[0].text == ("é" if charset == "latin-1" else "\ufffd")
 
     def test_a_body_that_is_streamed(self) -> None:
         """What a handler reads in pieces is recorded, and it is not read before the handler reads."""
