@@ -101,10 +101,18 @@ class ThreadingTCPServer(ThreadingMixIn, TCPServer):
     """``socketserver.ThreadingTCPServer`` for handlers of HTTP."""
 
 
+if sys.version_info < (3, 15):
+    __all__ += ["CGIHTTPRequestHandler"]
+
+    from http.server import CGIHTTPRequestHandler
+
 if sys.platform != "win32":
-    __all__ += ["ForkingMixIn", "ThreadingUnixStreamServer", "UnixStreamServer"]
+    __all__ += ["ForkingMixIn", "ForkingTCPServer", "ThreadingUnixStreamServer", "UnixStreamServer"]
 
     from socketserver import ForkingMixIn
+
+    class ForkingTCPServer(ForkingMixIn, TCPServer):
+        """``socketserver.ForkingTCPServer``, which handles one request after the other here."""
 
     class UnixStreamServer(_Blocking, socketserver.UnixStreamServer):
         """``socketserver.UnixStreamServer`` for handlers of HTTP."""
@@ -171,3 +179,23 @@ class ThreadingHTTPSServer(ThreadingMixIn, HTTPSServer):
     """``http.server.ThreadingHTTPSServer`` of Python 3.14."""
 
     daemon_threads = True
+
+
+def test(  # not in __all__, as in http.server
+    HandlerClass: Any = BaseHTTPRequestHandler,  # noqa: N803, PT028  # its name in http.server; no test of pytest
+    ServerClass: Any = ThreadingHTTPServer,  # noqa: N803, PT028
+    *arguments: Any,
+    **options: Any,
+) -> None:
+    """``http.server.test``: serve until Ctrl-C.
+
+    Args:
+        HandlerClass: the handler class.
+        ServerClass: the class of the server.
+        arguments: as for ``http.server.test``: protocol, port, address.
+        options: the same by name.
+    """
+    http.server.test(HandlerClass, ServerClass, *arguments, **options)  # type: ignore[attr-defined]
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it

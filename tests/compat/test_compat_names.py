@@ -180,3 +180,28 @@ def test_options_of_the_engine(name: str) -> None:
 def test_one_import_is_changed(name: str) -> None:
     assert issubclass(getattr(compat, name), of_theirs(name))
     assert name in compat.__all__
+
+
+def test_all_names_of_http_server_are_there() -> None:
+    """CGIHTTPRequestHandler too, as long as Python has it."""
+    assert set(http.server.__all__) <= set(compat.__all__) <= set(dir(compat))
+    if hasattr(socketserver, "ForkingTCPServer"):
+        assert issubclass(compat.ForkingTCPServer, (compat.TCPServer, socketserver.ForkingMixIn))
+
+
+def test_the_function_test(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Many a script ends with it. By itself it would take the servers of http.server."""
+    asked = []
+
+    def serve_forever(self: Any) -> None:
+        asked.append((self.RequestHandlerClass, self.server_address[0]))
+        raise KeyboardInterrupt
+
+    class Own(Handler):
+        """It gets another protocol_version."""
+
+    monkeypatch.setattr(compat.ThreadingHTTPServer, "serve_forever", serve_forever)
+    with pytest.raises(SystemExit):
+        compat.test(Own, port=0, bind="127.0.0.1")
+    assert asked == [(Own, "127.0.0.1")]
+    assert "Keyboard interrupt" in capsys.readouterr().out
