@@ -309,7 +309,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
         Raises:
             HTTPError: 400: malformed JSON, with the position, or a number that is too large for a float; 413: more than
-                `max_json_size` bytes; 415: Content-Type is another type, or the request has Content-Encoding.
+                `max_json_size` bytes; 415: Content-Type is another type, or it is missing in a request of a page of
+                another origin; or the request has Content-Encoding.
             InvalidData: 422: the value does not fit the type. The exception has the places and the reasons.
         """
         if kind is None:

@@ -13,6 +13,7 @@ from ..errors import ContentTooLarge, ContractError, HTTPError
 from ..wire.headers import Headers
 from ..wire.request import Body, Request
 from .checks import json_text
+from .origins import comes_from
 
 if TYPE_CHECKING:
     from .forms import FormData, FormLimits, Part
@@ -32,7 +33,6 @@ __all__ = [
 T = TypeVar("T")
 
 _JSON = "application/json"
-_JSON_WITHOUT_PARSING = (_JSON, None)  # the usual values of Content-Type for JSON
 _JSON_ON_LOOP = 32 * 1024  # bytes of JSON that are parsed in the event loop; more is parsed in a thread
 _SHOWN = 60  # characters of a charset's name that an error message repeats
 
@@ -172,10 +172,8 @@ async def read_json(handler: Requester, limit: Any) -> Any:
     """
     request = handler.request
     headers = request.headers
-    if headers["Content-Type"] not in _JSON_WITHOUT_PARSING:
-        kind = headers.get_content_type()
-        if kind != _JSON and not kind.endswith("+json"):
-            raise HTTPError(415, None, f"{_JSON} is wanted", headers=[("Accept-Post", _JSON)])
+    if headers["Content-Type"] != _JSON and not _may_be_json(request):
+        raise HTTPError(415, None, f"{_JSON} is wanted", headers=[("Accept-Post", _JSON)])
     if limit is ...:
         limit = request.peer.config.limit_json
     length = request.framing.content_length
@@ -190,6 +188,18 @@ async def read_json(handler: Requester, limit: Any) -> Any:
     except (ValueError, RecursionError) as error:
         check_not_encoded(headers)  # compressed content is no JSON: say that instead
         raise HTTPError(400, None, f"malformed JSON: {error}") from None
+
+
+def _may_be_json(request: Request) -> bool:
+    """Whether Content-Type lets the content be JSON; it may be missing, but not from a page of another origin.
+
+    A page can send content without Content-Type wherever it wants, with the cookies of the user (cross-site request
+    forgery). With the type of JSON the browser asks the server before (CORS).
+    """
+    if request.headers["Content-Type"] is None:
+        return comes_from(request, ())
+    kind = request.headers.get_content_type()
+    return kind == _JSON or kind.endswith("+json")
 
 
 async def read_json_as(handler: Requester, limit: Any, kind: type[T]) -> T:

@@ -49,6 +49,30 @@ def post_text(body: bytes, kind: str = "application/json", *, chunked: bool = Fa
     return f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks + b"0\r\n\r\n"
 
 
+# Its type.
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("", 200),  # no browser
+        ("Content-Type: application/problem+json\r\nOrigin: http://evil.example\r\n", 200),  # asked for by CORS
+        ("Origin: http://a\r\n", 200),
+        ("Origin: http://a\r\nSec-Fetch-Site: same-origin\r\n", 200),
+        ("Origin: http://evil.example\r\n", 415),
+        ("Origin: http://a:8000\r\n", 415),
+        ("Origin: null\r\nSec-Fetch-Site: cross-site\r\n", 415),
+        ("Content-Type: text/plain\r\n", 415),
+        ("Content-Type:\r\n", 415),
+        ("Content-Type: text/plain; application/json\r\n", 415),
+    ],
+)
+async def test_a_page_of_another_origin_says_that_it_is_json(fields: str, status: int) -> None:
+    """A page can send content without a type to any server, without asking it before: fetch(url, {body: blob})."""
+    request = f"POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 2\r\n\r\n{{}}"
+    assert (await answer_to(JSONTaker, request.encode())).status == status
+
+
 # Its own limit.
 
 
