@@ -16,6 +16,7 @@ from ..engine.error_log import error_logger
 from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError, WireError
+from ..handlers.app import is_handler_class
 from ..wire.request import Request
 from .http import HTTPExchange
 from .lifespan import Mode, lifespan
@@ -47,7 +48,7 @@ def host(application: ASGIApplication, *, root_path: str = "", lifespan: Mode = 
     """
     if lifespan not in ("auto", "on", "off"):
         raise ValueError(f"lifespan is 'auto', 'on' or 'off', not {lifespan!r}")
-    check_asgi(application)
+    check_asgi(application, makes_handlers=isinstance(application, type) and is_handler_class(application))
     return Host(application, root_path, lifespan)
 
 

@@ -160,7 +160,7 @@ def is_asgi(app: Any) -> bool:
     return call is not None and _is_asgi(call)
 
 
-def check_asgi(application: Any) -> None:
+def check_asgi(application: Any, *, makes_handlers: bool) -> None:
     """Refuse what is certainly no ASGI 3 application.
 
     Raises:
@@ -168,6 +168,8 @@ def check_asgi(application: Any) -> None:
     """
     if not callable(application):
         raise TypeError(f"{_short(application)} is no ASGI application: it takes (scope, receive, send)")
+    if makes_handlers:
+        raise TypeError(f"{describe(application)} is no ASGI application but a handler class: it is an App as it is")
     call = _call_of(application)
     if call is None:
         return

@@ -159,6 +159,7 @@ class BasicAuth(_Auth):
 
     Raises:
         ValueError: the realm, or a name with a colon.
+        TypeError: what is given is neither a function nor passwords by name, or a password is no text.
     """
 
     def __init__(
@@ -169,10 +170,17 @@ class BasicAuth(_Auth):
         optional: bool = False,
     ) -> None:
         super().__init__(realm, optional)
+        if not isinstance(check, Mapping) and not callable(check):
+            raise TypeError(
+                f"BasicAuth takes a function of name and password, or passwords by name, {{'anna': 'secret'}}; not a "
+                f"{type(check).__name__}"
+            )
         self._check = None if isinstance(check, Mapping) else check
         self._passwords: dict[bytes, bytes] = {}  # digests, by name
         if isinstance(check, Mapping):
             for name, password in check.items():
+                if not isinstance(password, str):
+                    raise TypeError(f"BasicAuth: the password of {name!r} is no text but {type(password).__name__}")
                 check_credentials(f"{name}:{password}")
                 if ":" in name:
                     raise ValueError(f"BasicAuth: the name {name!r} has a colon, which ends a name")
@@ -228,8 +236,8 @@ class BearerAuth(_Auth):
     ) -> None:
         super().__init__(realm, optional)
         self._check = check if callable(check) else None
-        tokens = () if callable(check) else [check] if isinstance(check, str) else list(check)
-        if not callable(check) and not (tokens and all(map(_is_token, tokens))):
+        tokens = () if callable(check) else [check] if isinstance(check, str) or check is None else list(check)
+        if not callable(check) and not (tokens and all(isinstance(each, str) and _is_token(each) for each in tokens)):
             raise ValueError("BearerAuth: a token has letters, digits and ._~+/-, and there is at least one")
         self._tokens = [_digest(token.encode()) for token in tokens]
 

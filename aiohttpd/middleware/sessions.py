@@ -55,6 +55,7 @@ class Sessions(Layer):
 
     Raises:
         ValueError: a secret is too short, or an argument cannot stand in a cookie.
+        TypeError: a secret is None.
         ModuleNotFoundError: ``itsdangerous`` is not installed.
     """
 
@@ -69,7 +70,9 @@ class Sessions(Layer):
         path: str = "/",
         domain: str | None = None,
     ) -> None:
-        keys = [secrets] if isinstance(secrets, str) else list(secrets)
+        keys = [secrets] if isinstance(secrets, str) or secrets is None else list(secrets)
+        if None in keys:  # of os.environ.get()
+            raise TypeError("Sessions: a secret is None: is a variable of the environment missing?")
         if not keys or any(len(key) < _SHORTEST_SECRET for key in keys):
             raise ValueError(f"Sessions: a secret has at least {_SHORTEST_SECRET} characters, best 32 random ones")
         if not is_token(cookie) or max_age <= 0:

@@ -6,10 +6,12 @@ If a class has the parser of ``http.server``, a handler gets the head that has b
 import functools
 import http.client
 import http.server
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..errors import ContractError
 from ..net.clock import Clock
 from ..wire.dates import http_date
 from ..wire.request import Request
@@ -130,7 +132,9 @@ def _handle(handler: Any) -> None:
         if _take_over(handler, handler.request.exchange.request):
             name = "do_" + handler.command
             if hasattr(handler, name):
-                getattr(handler, name)()
+                result = getattr(handler, name)()
+                if result is not None and inspect.iscoroutine(result):
+                    raise _explain_coroutine(handler, result)
                 if not handler.wfile.closed:  # flush() of a closed file would raise
                     handler.wfile.flush()
             else:
@@ -142,6 +146,15 @@ def _handle(handler: Any) -> None:
         while not handler.close_connection:
             handler.handle_one_request()
     exchange.closes |= handler.close_connection
+
+
+def _explain_coroutine(handler: Any, result: Coroutine[Any, Any, Any]) -> ContractError:
+    """The error of a ``do_*`` that is ``async def``, for which there is no loop here."""
+    result.close()
+    return ContractError(
+        f"{type(handler).__qualname__}.do_{handler.command} is 'async def' in a handler class of http.server, where "
+        "nobody awaits it: derive the class from aiohttpd.BlockingHTTPRequestHandler"
+    )
 
 
 def _take_over(handler: Any, request: Request) -> bool:

@@ -143,9 +143,12 @@ def test_malformed_options() -> None:
             BasicAuth(given)
     with pytest.raises(ValueError, match="realm"):
         BasicAuth({"a": "b"}, realm="a\r\nb")
-    for tokens in ([], [""], ["a b"], ["ä"]):
+    for wrong in ("anna:secret", None, ["anna"], {"anna": None}, {"anna": 1}):
+        with pytest.raises(TypeError, match="BasicAuth"):
+            BasicAuth(wrong)  # type: ignore[arg-type]
+    for tokens in ([], [""], ["a b"], ["ä"], [None], None):
         with pytest.raises(ValueError, match="a token has"):
-            BearerAuth(tokens)
+            BearerAuth(tokens)  # type: ignore[arg-type]
 
 
 TOKENS = BearerAuth(["kGl3-x.y~z+/==", "other"])

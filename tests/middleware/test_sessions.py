@@ -247,6 +247,12 @@ def test_malformed_options(secrets: Any, options: Any, text: str) -> None:
         Sessions(secrets, **options)
 
 
+@pytest.mark.parametrize("secrets", [None, [SECRET, None]])
+def test_a_missing_variable_of_the_environment(secrets: Any) -> None:
+    with pytest.raises(TypeError, match="a secret is None"):
+        Sessions(secrets)
+
+
 def test_can_be_handed_to_workers() -> None:
     import pickle
 

@@ -41,6 +41,16 @@ async def test_what_a_handler_finds() -> None:
     assert found["ident"] != threading.get_ident()
 
 
+async def test_a_coroutine_that_nobody_awaits(caplog: pytest.LogCaptureFixture) -> None:
+    class Handler(Old):
+        async def do_GET(self) -> None:  # type: ignore[override]
+            raise AssertionError("there is no loop")
+
+    assert finals(await exchange(Handler, get()))[0].status == 500
+    assert "Handler.do_GET is 'async def' in a handler class of http.server" in caplog.text
+    caplog.clear()
+
+
 @pytest.mark.parametrize("kind", ["class", "partial", "lambda"])
 async def test_factories(kind: str) -> None:
     class Handler(Old):
