@@ -82,6 +82,7 @@ def _environment(request: Request, body: io.BufferedIOBase) -> dict[str, Any]:
     """
     environ = {**_request_variables(request), **_WSGI_VARIABLES, "wsgi.url_scheme": request.scheme, "wsgi.input": body}
     environ["wsgi.errors"] = sys.stderr
+    environ["wsgi.multiprocess"] = _is_worker()
     for name, value in request.headers.items():
         # A field with "_" would have the variable of the field with "-", so a client could forge one.
         if name.lower() in _WITHOUT_VARIABLE or "_" in name:
@@ -99,10 +100,15 @@ _WSGI_VARIABLES: dict[str, Any] = {
     "wsgi.version": (1, 0),
     "wsgi.input_terminated": True,
     "wsgi.multithread": True,
-    "wsgi.multiprocess": False,
     "wsgi.run_once": False,
     "wsgi.file_wrapper": FileWrapper,
 }
+
+
+def _is_worker() -> bool:
+    """Whether this process was started by another one of Python, so that others may serve the same application."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def _request_variables(request: Request) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class TestWSGI:
             "HTTP_AUTHORIZATION": "secret",
             "wsgi.url_scheme": "http",
             "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
             "body": b"abc",
         }
         assert {name: found.get(name) for name in expected} == expected
@@ -264,6 +265,13 @@ class TestCommand:
             [url] = [word for word in served.first.split() if word.startswith("http")]
             assert httpx.post(url + "a", content=b"body").text == "/abody"
             assert '"POST /a HTTP/1.1" 200 6\n' in served.stop()
+
+    def test_wsgi_in_several_processes(self, tmp_path: Path) -> None:
+        """Debuggers and caches of frameworks want to know it."""
+        (tmp_path / "site.py").write_text(APPLICATION.replace('"PATH_INFO"].encode()', '"wsgi.multiprocess"] * b"yes"'))
+        with started(tmp_path, "serve", "site.py:app", "--wsgi", "-p", "0", "-w", "2") as served:
+            [url] = [word for word in served.first.split() if word.startswith("http")]
+            assert httpx.get(url).text == "yes"
 
     def test_a_handler_of_http_server(self, tmp_path: Path) -> None:
         (tmp_path / "old.py").write_text(OLD)
