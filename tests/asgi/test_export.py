@@ -249,6 +249,13 @@ class TestRequests:
         found = await told("GET", path, root_path=root)
         assert (found["target"], found["root"]) == (target, root_path)
 
+    async def test_a_root_path_that_a_proxy_has_removed(self) -> None:
+        """The path of the App may begin in the same way; it must not lose that: a proxy may protect what is there."""
+        found = await told("GET", "/app/%61?x", path="/app/app/a", root_path="/app")
+        assert (found["target"], found["root"]) == ("/app/%61?x", "/app")
+        found = await told("GET", "/app/app/a", root_path="/app")
+        assert (found["target"], found["root"]) == ("/app/a", "/app")
+
     async def test_a_path_without_its_raw_form(self) -> None:
         found = await told("GET", "/", path="/ä b%", raw_path=None)
         assert found["target"] == "/%C3%A4%20b%25"

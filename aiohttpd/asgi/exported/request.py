@@ -7,7 +7,7 @@ since handlers rely on them. Requests of HTTP/2 and HTTP/3 look like HTTP/1.1 to
 import re
 from dataclasses import replace
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ...config import Config
 from ...errors import WireError
@@ -65,7 +65,7 @@ def request_of(scope: Scope, config: Config) -> Head:
     framing = _framing(block, version)
     request = Request(method, target, version, headers, framing)
     framed = framing.has_body or framing.content_length is not None
-    return Head(_below_root(request, scope.get("root_path") or ""), framed)
+    return Head(_below_root(request, (scope.get("root_path") or "").rstrip("/"), scope["path"]), framed)
 
 
 def _check_size(method: str, target: str, block: str, config: Config) -> None:
@@ -156,17 +156,18 @@ def _target(scope: Scope) -> str:
     return quote(target, safe=_VISIBLE, encoding="latin-1") if _odd(target) else target
 
 
-def _below_root(request: Request, root: str) -> Request:
+def _below_root(request: Request, root: str, path: str) -> Request:
     """The request as the App sees it that is mounted at ``root_path``.
 
-    The path of the scope begins with it; servers of older versions of the interface have left it out.
+    The path of the scope begins with it; servers of older versions of the interface have left it out. Some have it in
+    ``path``, and not in ``raw_path``: a proxy has removed it from what they have received.
     """
-    root = root.rstrip("/")
     if not root:
         return request
     target = request.target
-    prefix = _spelled(target.partition("?")[0], root)
-    if prefix is None:
+    received = target.partition("?")[0]
+    prefix = _spelled(received, root)
+    if prefix is None or (path.startswith(root + root) and path == root + unquote(received)):
         request.root_path = quote(root, safe=_PATH)
         return request
     if target[len(prefix) : len(prefix) + 1] != "/":
