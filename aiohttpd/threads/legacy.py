@@ -102,11 +102,11 @@ class HandlerApp:
         """The body; it is received now if the handler will want it.
 
         Raises:
-            ContentTooLarge: the body is larger than ``limit_body``, and that option has been set.
+            ContentTooLarge: the body is larger than ``limit_body``, and that option has been set; or than `BodyLimit`.
         """
-        limit = threads_of(request.peer).config.limit_body  # its default does not count for these handlers
         body = request.body
-        body.limit = None if isinstance(limit, Preset) else limit
+        if isinstance(body.limit, Preset):
+            body.limit = None  # the default of ``limit_body`` does not count for these handlers
         if body.limit is not None and (request.content_length or 0) > body.limit:
             raise ContentTooLarge(body.limit)
         asks = self._asks and request.expects_continue

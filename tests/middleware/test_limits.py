@@ -14,6 +14,7 @@ from aiohttpd.testing import exchange, running
 from ..support.asking import QUIET, answer_to, fetch
 from ..support.clients import LAST_CHUNK, chunk, get, head
 from ..support.layered import Page
+from ..support.old_handlers import QuietOld
 from ..support.wire import split
 
 PROXIED = Config(access_log=False, trusted_proxies="127.0.0.1")
@@ -224,11 +225,35 @@ async def test_a_body_of_known_length() -> None:
         assert answers[0].status == status
 
 
-async def test_a_body_in_chunks() -> None:
-    app = aiohttpd.layers(Page, BodyLimit(5))
+class Blocking(aiohttpd.BlockingHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_text(str(len(self.rfile.read())))
+
+
+class OfHTTPServer(QuietOld):
+    def do_POST(self) -> None:
+        self.answer(self.rfile.read())
+
+
+class ByConnection(OfHTTPServer):
+    def handle(self) -> None:
+        super().handle()
+
+
+def of_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    content: bytes = environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    return [content]
+
+
+@pytest.mark.parametrize(
+    "app", [Page, Blocking, OfHTTPServer, ByConnection, aiohttpd.wsgi(of_wsgi)], ids=["Page", "B", "O", "C", "W"]
+)
+async def test_a_body_in_chunks(app: Any) -> None:
+    """Handlers of http.server get the chunks as they are, without the limit that the option has by default."""
     for size, status in ((5, 200), (6, 413)):
         request = head("POST", "/", "Transfer-Encoding: chunked") + chunk(b"a" * size) + LAST_CHUNK
-        assert split(await exchange(app, request, config=QUIET))[0].status == status
+        assert split(await exchange(aiohttpd.layers(app, BodyLimit(5)), request, config=QUIET))[0].status == status
 
 
 async def test_the_app_is_not_called_for_a_body_that_is_too_large() -> None:
@@ -241,9 +266,10 @@ async def test_the_app_is_not_called_for_a_body_that_is_too_large() -> None:
 
 
 async def test_it_can_be_higher_than_the_option() -> None:
-    app = aiohttpd.layers(Page, BodyLimit(50))
-    request = head("POST", "/", "Content-Length: 20") + b"a" * 20
-    assert split(await exchange(app, request, config=Config(access_log=False, limit_body=10)))[0].status == 200
+    for app in (Page, OfHTTPServer):
+        request = head("POST", "/", "Content-Length: 20", "Connection: close") + b"a" * 20
+        config = Config(access_log=False, limit_body=10)
+        assert split(await exchange(aiohttpd.layers(app, BodyLimit(50)), request, config=config))[0].status == 200
 
 
 # Deadlines.
