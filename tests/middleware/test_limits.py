@@ -266,7 +266,8 @@ async def test_the_app_is_not_called_for_a_body_that_is_too_large() -> None:
 
 
 async def test_it_can_be_higher_than_the_option() -> None:
-    for app in (Page, OfHTTPServer):
+    apps: list[Any] = [Page, OfHTTPServer]
+    for app in apps:
         request = head("POST", "/", "Content-Length: 20", "Connection: close") + b"a" * 20
         config = Config(access_log=False, limit_body=10)
         assert split(await exchange(aiohttpd.layers(app, BodyLimit(50)), request, config=config))[0].status == 200
