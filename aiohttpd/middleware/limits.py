@@ -176,7 +176,7 @@ class BodyLimit(Layer):
 
     A body whose length is known is refused before the App is called; one in chunks when more is read. It is in place
     of the option ``limit_body`` for the App in it, and can be lower or higher; handler classes that set
-    ``max_body_size`` have their own limit for chunks.
+    ``max_body_size`` have their own limit for chunks, and so have uploads to a folder (``max_upload``).
 
     Args:
         size: in bytes.
