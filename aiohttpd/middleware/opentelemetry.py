@@ -6,6 +6,7 @@ SDK, which the program sets up; without one, the API does nothing.
 
 from typing import Any
 
+from ..config.hosts import without_port
 from ..engine.interfaces import App
 from ..errors import ClientDisconnected, HTTPError, meant_by
 from ..wire.request import Request
@@ -55,7 +56,7 @@ class OpenTelemetry(Layer):
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            status = 0
+            status, kind = 0, ""
             try:
                 await app(request, response)
                 status = response.status
@@ -63,13 +64,16 @@ class OpenTelemetry(Layer):
                 status = _status_of(error)
                 if not isinstance(meant_by(error), (HTTPError, ClientDisconnected)):
                     span.record_exception(error)
-                    span.set_attribute("error.type", type(error).__qualname__)
+                    kind = type(error).__qualname__
                 raise
             finally:
                 if status:
                     span.set_attribute("http.response.status_code", status)
                 if status >= 500:
                     span.set_status(trace.StatusCode.ERROR)
+                    kind = kind or str(status)
+                if kind:
+                    span.set_attribute("error.type", kind)
 
 
 def _attributes(request: Request, method: str) -> dict[str, Any]:
@@ -83,12 +87,21 @@ def _attributes(request: Request, method: str) -> dict[str, Any]:
     }
     if method == "_OTHER":
         found["http.request.method_original"] = request.method
+    host, port = _host_and_port(request.host or "")
     optional = {
         "url.query": request.query_string,
-        "server.address": request.host,
+        "server.address": host,
+        "server.port": port,
         "user_agent.original": request.headers.get("User-Agent"),
     }
     return found | {name: value for name, value in optional.items() if value}
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    """The parts of a Host field; an IPv6 address without its brackets."""
+    host = without_port(text)
+    port = text[len(host) + 1 :]
+    return host.strip("[]"), int(port) if port.isdecimal() else None
 
 
 def _status_of(error: BaseException) -> int:

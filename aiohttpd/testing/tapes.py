@@ -174,16 +174,19 @@ class Replay:
                 self._exchanges.setdefault((exchange["method"], exchange["target"]), []).append(exchange)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"line {number} of {index} is no exchange: {error!r}") from None
+        self._left = {key: list(exchanges) for key, exchanges in self._exchanges.items()}  # those not answered yet
 
     def has(self, method: str, target: str) -> bool:
         """Whether such a request has been recorded."""
         return (method, target) in self._exchanges
 
     def answer(self, request: Request, response: ResponseWriter, body: bytes) -> None:
-        """Answer a request that has been recorded: with the same body, if there is one, and the next that is left."""
-        left = self._exchanges[request.method, request.target]
-        exchange = next((one for one in left if self._body(one["request_body"]) == body), left[0])
-        if len(left) > 1:
+        """Answer a request that has been recorded: by one with the same body, else by the next that is left."""
+        key = request.method, request.target
+        left = self._left[key]
+        again = reversed(self._exchanges[key])  # the last one that has been answered with this body
+        exchange = next((one for one in (*left, *again) if self._body(one["request_body"]) == body), left[0])
+        if exchange in left and len(left) > 1:
             left.remove(exchange)
         fields = [(name, value) for name, value in exchange["headers"]]
         _answer(response, exchange["status"], exchange["reason"], fields, self._body(exchange["body"]))

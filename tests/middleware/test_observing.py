@@ -10,7 +10,7 @@ import aiohttpd
 from aiohttpd import middleware
 from aiohttpd.middleware import OpenTelemetry, ServerTiming
 
-from ..support.asking import fetch
+from ..support.asking import answer_to, fetch
 from ..support.layered import Page, bare
 
 
@@ -86,6 +86,17 @@ async def test_a_span(spans: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("a.example:8080", ("a.example", 8080)), ("[::1]:81", ("::1", 81)), ("[::1]", ("::1", None))],
+)
+async def test_host_and_port(spans: Any, host: str, expected: tuple[str, int | None]) -> None:
+    request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    await answer_to(aiohttpd.layers(Page, OpenTelemetry(spans.provider)), request)
+    [span] = spans.get_finished_spans()
+    assert (span.attributes["server.address"], span.attributes.get("server.port")) == expected
+
+
 async def test_the_parent_is_that_of_the_request(spans: Any) -> None:
     span = await span_of(spans, Page, "/", f"traceparent: 00-{'a' * 32}-{'b' * 16}-01")
     assert f"{span.context.trace_id:x}" == "a" * 32 and f"{span.parent.span_id:x}" == "b" * 16
@@ -117,6 +128,7 @@ async def test_errors(
     span = await span_of(spans, app, path)
     assert span.attributes["http.response.status_code"] == status
     assert (span.status.status_code.name, len(span.events)) == (error, events)
+    assert ("error.type" in span.attributes) == (status >= 500)
     caplog.clear()
 
 
