@@ -113,6 +113,37 @@ class TestServers:
         with kind(("127.0.0.1", 0), Async) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "True")
 
+    @BOTH
+    @pytest.mark.parametrize("path", ["/events", "/every"])
+    def test_a_long_answer_ends_with_the_server(self, kind: Any, path: str) -> None:
+        """``self.server``, which knows nothing of a stop, is that of socketserver."""
+
+        class Long(BaseHTTPRequestHandler):
+            async def do_GET(self) -> None:
+                if self.path == "/events":
+                    async with self.event_stream() as events:
+                        await events.send("first")
+                        await asyncio.Event().wait()
+                    return
+                self.send_response(200)
+                self.end_headers()
+                async for _ in self.every(BOUND):
+                    self.wfile.write(b"data: first")
+                    await self.wfile.drain()
+
+        with kind(("127.0.0.1", 0), Long) as server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            connection = http.client.HTTPConnection(*server.server_address, timeout=BOUND)
+            with contextlib.closing(connection):
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                assert answer.read(11) == b"data: first"
+                server.shutdown()
+                assert answer.read().strip() == b""  # the last chunk came
+            thread.join(BOUND)
+            assert not thread.is_alive()
+
     def test_files(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("content")
         factory = functools.partial(aiohttpd.SimpleHTTPRequestHandler, directory=str(tmp_path))

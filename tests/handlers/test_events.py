@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -536,3 +536,19 @@ async def test_no_pings() -> None:
     async with running(streaming(block, ping=0)) as server, connected(server) as client:
         await begin(client)
         assert await next_chunk(client) == "data: x\n\n"
+
+
+async def test_in_memory_with_a_lifespan() -> None:
+    """What it sets attributes on has no shutdown."""
+
+    class Events(BaseHTTPRequestHandler):
+        @staticmethod
+        @contextlib.asynccontextmanager
+        async def lifespan(server: Any) -> AsyncIterator[None]:
+            yield
+
+        async def do_GET(self) -> None:
+            async with self.event_stream() as events:
+                await events.send("first")
+
+    assert b"data: first\n\n" in await exchange(Events, get(), config=QUIET)
