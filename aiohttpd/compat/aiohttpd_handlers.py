@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from ..config import Config
+from ..engine.apps import check_factory
 from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..handlers.app import enter_lifespan, lifespan_of
@@ -41,7 +42,8 @@ class AiohttpdHandlers:
         hooks: the hooks for single requests that the server overrides.
 
     Raises:
-        TypeError: the handler class is one of this package, and there are such hooks: they would not be called.
+        TypeError: the handler class is one of this package, and there are such hooks: they would not be called; or it
+            is no handler class but another App.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class AiohttpdHandlers:
                 f"{_handler_class(server.RequestHandlerClass).__name__} is a handler of aiohttpd: it would not be "
                 "called. Remove it, and give arguments to the handler class with functools.partial"
             )
+        if not self._logs and not hooks and callable(server.RequestHandlerClass):  # hooks may mean something else by it
+            _check_factory(server)
         self.aiohttpd_silence: float | None = getattr(other, "aiohttpd_silence", None)
         own = lifespan_of(server.RequestHandlerClass) if self._logs else None
         # It sets attributes on the server that handlers know, which is that of ``socketserver``.
@@ -106,6 +110,16 @@ def _handler_class(factory: Any) -> Any:
     while isinstance(factory, functools.partial):
         factory = factory.func
     return factory if isinstance(factory, type) and issubclass(factory, BaseHTTPRequestHandler) else None
+
+
+def _check_factory(server: Any) -> None:
+    try:
+        check_factory(server.RequestHandlerClass, makes_handlers=False)
+    except TypeError as error:
+        raise TypeError(
+            f"{error}. {type(server).__name__} of aiohttpd.compat takes handler classes only: a Router, layers and "
+            "other Apps are for aiohttpd.HTTPServer, or aiohttpd.run()"
+        ) from None
 
 
 def _make_handler(factory: Any, server: Any, request: Request, response: StreamWriter) -> Any:

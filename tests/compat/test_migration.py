@@ -208,6 +208,17 @@ class TestServers:
         server.socket.close()
 
     @BOTH
+    @pytest.mark.parametrize(
+        "app", [aiohttpd.Router({"/": Handler}), aiohttpd.wsgi(lambda *_: [b""]), aiohttpd.blocking]
+    )
+    def test_what_is_no_handler_class(self, kind: Any, app: Any) -> None:
+        """FAULT: each request got 500, '__call__() takes 3 positional arguments but 4 were given'."""
+        server = kind(("127.0.0.1", 0), app)
+        with pytest.raises(TypeError, match=r"makes no handlers.*aiohttpd\.HTTPServer"):
+            server.serve_forever()
+        server.socket.close()
+
+    @BOTH
     def test_the_class_is_changed_while_it_runs(self, kind: Any) -> None:
         with kind(("127.0.0.1", 0), QuietOld) as server, served_in_thread(server):
             assert status_and_text(server) == (200, "/")
