@@ -20,6 +20,7 @@ from .call import threads_of
 from .exchange import Exchange
 from .fake_socket import FakeSocket
 from .instances import Factory, Kind, served
+from .mount import MountEncoder
 from .outbox import Outbox
 from .pool import Workers
 from .relay import RelayWriter
@@ -73,6 +74,8 @@ class HandlerApp:
     async def __call__(self, request: Request, response: StreamWriter) -> None:
         if self._logs_itself:
             response.log = _already_logged
+        if request.root_path:
+            response.encode_with(MountEncoder(response.encoder, request))
         incoming = await self._incoming(request) if request.framing.has_body else SpooledBody(b"")
         exchange = Exchange(request, RelayWriter(response), incoming, asyncio.get_running_loop())
         try:

@@ -17,6 +17,7 @@ from aiohttpd.testing import exchange, running
 from ...support.asking import QUIET, answer_to, fetch
 from ...support.clients import connected, head
 from ...support.routes import reached, router_of, telling
+from ...support.wire import finals
 
 
 class Old(http.server.BaseHTTPRequestHandler):
@@ -245,3 +246,51 @@ async def test_a_read_that_is_not_awaited_is_told(caplog: pytest.LogCaptureFixtu
     assert answer.status == 500
     assert "not awaited" in caplog.text
     caplog.clear()
+
+
+def redirecting(base: Any, location: str) -> Any:
+    """A class whose handlers send an interim head, then Location, and content that looks like one."""
+
+    class Redirecting(base):  # type: ignore[misc]
+        def do_GET(self) -> None:
+            self.send_response_only(103)
+            self.end_headers()
+            self.send_response(302)
+            self.send_header("Content-Length", "15")
+            self.send_header("location", location)
+            self.end_headers()
+            self.wfile.write(b"\nLocation: /x\r\n")
+
+    return Redirecting
+
+
+@pytest.mark.parametrize("base", [Old, Older])
+@pytest.mark.parametrize(
+    ("path", "location", "sent"),
+    [
+        ("/m/a", "/a/", "/m/a/"),
+        ("/m/", "/login?next=/", "/m/login?next=/"),
+        ("/m/m", "/m/", "/m/m/"),  # it has a folder of this name
+        ("/m/a", "/m/b", "/m/b"),  # it knows where it is
+        ("/m/a", "/mother", "/m/mother"),
+        ("/m/a", "b", "b"),
+        ("/m/a", "//host.example/a", "//host.example/a"),
+        ("/m/a", "https://host.example/a", "https://host.example/a"),
+    ],
+)
+async def test_location_of_a_handler_of_http_server(base: Any, path: str, location: str, sent: str) -> None:
+    """FAULT: a redirect from /m/a to /a/, which is somebody else's."""
+    [answer] = finals(await exchange(Router({"/m/": redirecting(base, location)}), head("GET", path), config=QUIET))
+    assert (answer["Location"], answer.body) == (sent, b"\nLocation: /x\r\n")
+
+
+async def test_a_mounted_folder_of_http_server(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+
+    class Folder(Old, http.server.SimpleHTTPRequestHandler):
+        do_GET = http.server.SimpleHTTPRequestHandler.do_GET
+
+    folder = functools.partial(Folder, directory=str(tmp_path))
+    assert (await fetch(Router({"/in/": Router({"/m/": folder})}), "/in/m/sub"))["Location"] == "/in/m/sub/"
+    async with running(folder, root_path="/behind") as server, connected(server) as client:
+        assert (await client.ask("/sub"))["Location"] == "/behind/sub/"
