@@ -55,7 +55,7 @@ class Sessions(Layer):
 
     Raises:
         ValueError: a secret is too short, or an argument cannot stand in a cookie.
-        TypeError: a secret is None.
+        TypeError: a secret is no text, but None for example.
         ModuleNotFoundError: ``itsdangerous`` is not installed.
     """
 
@@ -70,9 +70,10 @@ class Sessions(Layer):
         path: str = "/",
         domain: str | None = None,
     ) -> None:
-        keys = [secrets] if isinstance(secrets, str) or secrets is None else list(secrets)
-        if None in keys:  # of os.environ.get()
-            raise TypeError("Sessions: a secret is None: is a variable of the environment missing?")
+        keys = [secrets] if isinstance(secrets, str | bytes) or secrets is None else list(secrets)
+        if wrong := [key for key in keys if not isinstance(key, str)]:
+            hint = ": is a variable of the environment missing?" if None in wrong else ""
+            raise TypeError(f"Sessions: a secret is text, not {type(wrong[0]).__name__}{hint}")
         if not keys or any(len(key) < _SHORTEST_SECRET for key in keys):
             raise ValueError(f"Sessions: a secret has at least {_SHORTEST_SECRET} characters, best 32 random ones")
         if not is_token(cookie) or max_age <= 0:

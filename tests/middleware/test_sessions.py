@@ -247,9 +247,17 @@ def test_malformed_options(secrets: Any, options: Any, text: str) -> None:
         Sessions(secrets, **options)
 
 
-@pytest.mark.parametrize("secrets", [None, [SECRET, None]])
-def test_a_missing_variable_of_the_environment(secrets: Any) -> None:
-    with pytest.raises(TypeError, match="a secret is None"):
+@pytest.mark.parametrize(
+    ("secrets", "text"),
+    [
+        (None, "NoneType: is a variable"),
+        ([SECRET, None], "NoneType: is a"),
+        (b"x" * 32, "bytes$"),
+        ([b"x" * 32], "bytes$"),
+    ],
+)
+def test_a_secret_that_is_no_text(secrets: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=f"a secret is text, not {text}"):
         Sessions(secrets)
 
 
