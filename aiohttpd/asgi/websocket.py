@@ -12,6 +12,7 @@ from ..engine.answer import ResponseState
 from ..engine.error_body import error_fields
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ConnectionClosed, ContractError
+from ..wire.headers import list_elements
 from ..wire.request import Request
 from .http import HTTPExchange, Message
 
@@ -26,8 +27,7 @@ _DENIAL = "websocket.http.response."
 
 def wants_websocket(request: Request) -> bool:
     """Whether a request asks for an upgrade to a WebSocket. `Handshake` checks it further."""
-    protocols = request.upgrade
-    return protocols is not None and "websocket" in protocols.lower() and request.method == "GET"
+    return request.method == "GET" and "websocket" in list_elements((request.upgrade or "").lower())
 
 
 class WebSocketExchange:

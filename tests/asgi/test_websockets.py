@@ -115,6 +115,7 @@ async def test_behind_a_router_and_with_a_lifespan() -> None:
         ([*HANDSHAKE[:3]], 400),
         ([*HANDSHAKE[:2], "Sec-WebSocket-Version: 8", HANDSHAKE[3]], 426),
         ([HANDSHAKE[0], "Upgrade: h2c", *HANDSHAKE[2:]], 404),
+        ([HANDSHAKE[0], "Upgrade: websocket2", *HANDSHAKE[2:]], 404),  # another protocol, RFC 9110 section 7.8
         (HANDSHAKE[1:], 404),
     ],
 )
