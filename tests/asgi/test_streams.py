@@ -115,21 +115,24 @@ async def test_messages_after_the_last(caplog: pytest.LogCaptureFixture) -> None
 @on_both_loops
 async def test_another_task_sends_the_last_message_while_one_waits(caplog: pytest.LogCaptureFixture) -> None:
     """The one that has waited for a slow client then sends more: that is ignored, as after any last message."""
-    ended = asyncio.Event()
+    begun, complete, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def stream(send: Send) -> None:
         async def first() -> None:
+            begun.set()
             await send(content(b"a" * 16 * MIB))
             await send(content(b"b"))
             ended.set()
 
         waits = asyncio.create_task(first())
-        await asyncio.sleep(0.01)
+        await begun.wait()
         await send(content(b"c", more=False))
+        complete.set()
         await waits
 
     async with running(application(stream)) as server, connected(server) as client:
         await client.send(get("/"))
+        await complete.wait()  # before that the client reads next to nothing
         assert (await client.answer()).body == b"a" * 16 * MIB + b"c"
         await ended.wait()
     assert "after the answer was complete" in caplog.text
