@@ -502,6 +502,8 @@ def _by_pydantic(kind: Any, refused: Any, value: Any, place: Place, problems: _P
 def _by_msgspec(kind: Any, msgspec: Any, text: bool, value: Any, place: Place, problems: _Problems) -> Any:
     try:
         return msgspec.convert(_plain(value, kind), kind, strict=not text, str_keys=True)
+    except UnicodeEncodeError:  # JSON can have one, as an escape; msgspec has UTF-8
+        problems.tell(place, "holds a lone surrogate, which is no character")
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `")
         steps = re.findall(r"\.([^.\[\]`]+)|\[([0-9]+|\.\.\.)\]", where)

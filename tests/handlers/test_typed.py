@@ -414,3 +414,6 @@ def test_structs_of_msgspec() -> None:
         convert({"page": 1, "tag": ["a", 2]}, Struct)
     assert caught.value.problems[0].place == ("tag", 1)
     assert caught.value.problems[0].reason == "Expected `str`, got `int`"
+    for value in ({"page": "\ud800"}, {"\ud800": 1}, "\ud800"):  # a client can send it as an escape
+        with pytest.raises(InvalidData, match="lone surrogate"):
+            convert(value, Struct)
