@@ -415,5 +415,6 @@ def test_structs_of_msgspec() -> None:
     assert caught.value.problems[0].place == ("tag", 1)
     assert caught.value.problems[0].reason == "Expected `str`, got `int`"
     for value in ({"page": "\ud800"}, {"\ud800": 1}, "\ud800"):  # a client can send it as an escape
-        with pytest.raises(InvalidData, match="lone surrogate"):
+        with pytest.raises(InvalidData) as caught:
             convert(value, Struct)
+        assert "lone surrogate" in caught.value.problems[0].reason
