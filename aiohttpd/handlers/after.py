@@ -35,8 +35,8 @@ def every(handler: "Responder", seconds: float) -> AsyncIterator[int]:
 def ends_of(handler: "Responder") -> list[asyncio.Task[Any]]:
     """Tasks of which one ends when the client disconnects or the server stops. The caller has to cancel them.
 
-    The server is that of the request: ``handler.server`` may be one of ``socketserver``. That of an App in memory has no
-    shutdown.
+    The server is that of the request: ``handler.server`` may be one of ``socketserver``. That of `testing.exchange` has
+    no shutdown.
     """
     waits: list[Coroutine[Any, Any, Any]] = [handler.wfile.wait_closed()]
     stops: asyncio.Event | None = getattr(handler.request.server, "shutting_down", None)
