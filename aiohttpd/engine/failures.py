@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from ..errors import ClientDisconnected, ContractError, HTTPError
-from ..wire.response import ResponseFields
+from ..wire.response import ResponseFields, reason_of
 from .answer import Cause, ResponseState
 from .error_body import ErrorBody, content_of, error_fields
 from .interfaces import ResponseWriter
@@ -91,7 +91,8 @@ def _error_for(error: BaseException, response: ResponseWriter) -> HTTPError | No
 def _answer(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
     content_type, content = content_of(error, error_body)
     response.restart()
-    response.send_head(error.status, error_fields(error.status, content_type, error.headers, more), error.message)
+    fields = error_fields(error.status, content_type, error.headers, more)
+    response.send_head(error.status, fields, reason_of(error.message))
     response.write(content)
     response.finish()
 

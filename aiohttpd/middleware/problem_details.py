@@ -13,10 +13,9 @@ from ..engine.traceback_page import send_traceback
 from ..errors import HTTPError, InvalidData
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.routing.errors import ErrorHandlers, guarded
-from ..wire.headers import is_field_value
 from ..wire.negotiation import accepts_html, prefers_json
 from ..wire.request import Request
-from ..wire.response import phrase
+from ..wire.response import phrase, reason_of
 from .layer import Layer
 
 __all__ = ["ProblemDetails"]
@@ -82,8 +81,7 @@ class ProblemDetails(Layer):
         except (TypeError, ValueError, RecursionError) as failure:  # the error is told without what JSON cannot have
             handler.wfile.report(failure)
             content = _text(*texts, {})
-        # Not every text can be a reason phrase; the content has it in any case.
-        handler.send_response(error.status, error.message if is_field_value(error.message or "") else None)
+        handler.send_response(error.status, reason_of(error.message))
         handler.send_header("Content-Type", _TYPE)
         handler.wfile.head_mirrors_get = True
         handler.end_headers()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .headers import is_field_value, is_token
 
-__all__ = ["LAST_CHUNK", "NO_CONTENT", "ResponseFields", "has_no_content", "phrase", "status_line"]
+__all__ = ["LAST_CHUNK", "NO_CONTENT", "ResponseFields", "has_no_content", "phrase", "reason_of", "status_line"]
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -41,6 +41,11 @@ def _remember(known: dict[tuple[str, str], T], name: str, value: str, line: T) -
 def phrase(status: int) -> str:
     """The standard reason phrase of a status code; empty if it has none."""
     return _PHRASES.get(status, "")
+
+
+def reason_of(message: str | None) -> str | None:
+    """The message of an error as a reason phrase; None, for the standard one, if it cannot stand in a status line."""
+    return message if message and is_field_value(message) else None
 
 
 def status_line(status: int, reason: str | None = None) -> bytes:

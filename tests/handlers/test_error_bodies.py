@@ -245,3 +245,21 @@ def test_fields_and_copies_of_an_http_error(headers: Any) -> None:
 
     for error in (Mine("tea"), copy.copy(Mine("tea"))):
         assert (error.status, error.message, error.headers) == (418, "tea", (("X-One", "1"),))
+
+
+@pytest.mark.parametrize("message", ["Größe ist → ungültig", "two\r\nX-Injected: lines", "\ud800"])
+@pytest.mark.parametrize("kind", ["handler", "app", "wsgi"])
+async def test_a_message_that_is_no_reason_phrase(kind: str, message: str) -> None:
+    """FAULT: 500 of what is no handler class."""
+    error = HTTPError(409, message)
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        raise error
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        raise error
+
+    apps: dict[str, Any] = {"handler": handler(do_GET=do(error)), "app": app, "wsgi": aiohttpd.wsgi(application)}
+    answer = await answer_to(apps[kind], GET)
+    assert (answer.status, answer.reason, answer["X-Injected"]) == (409, "Conflict", None)
+    assert (message.encode("utf-8", "replace") in answer.body) or kind == "handler"
