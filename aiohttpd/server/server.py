@@ -17,7 +17,7 @@ from ..config import Config
 from ..config.hosts import is_loopback
 from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext
-from ..engine.error_log import log_error
+from ..engine.error_log import error_logger, log_error
 from ..engine.handshake import tls_options
 from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import Lifespan, check_lifespan, enter_lifespans, lifespan_of, resolve_app
@@ -118,6 +118,7 @@ class HTTPServer:
         self.replaced = False
         self._names: list[Any] = []
         self._life: asyncio.Task[None] | None = None
+        self._left_behind: asyncio.Future[None]  # done when the lifespan is not waited for any more
         self._drained = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
         self._shutdown: Shutdown | None = None  # and the task of it
@@ -228,6 +229,7 @@ class HTTPServer:
             self._close_sockets()
             raise ValueError("debug shows tracebacks: all addresses have to be on loopback, 127.0.0.1 for example")
         begun = loop.create_future()
+        self._left_behind = loop.create_future()
         self._life = loop.create_task(self._hold_lifespan(begun))
         try:
             await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
@@ -429,7 +431,9 @@ class HTTPServer:
         elif grace is not None:
             self._shutdown.shorten(grace, idle)
             if not grace and self._life is not None:  # after the handlers have been cancelled and their time is over
-                loop.call_later((1 if self._drained.is_set() else 3) * CANCELLED, self._life.cancel)
+                left = (1 if self._drained.is_set() else 3) * CANCELLED
+                loop.call_later(left, self._life.cancel)
+                loop.call_later(left + CANCELLED, self._leave_lifespan)
         assert self._closer is not None
         await asyncio.shield(self._closer)
 
@@ -453,11 +457,18 @@ class HTTPServer:
             if self._processes is not None:
                 self._processes.close()
             self._drained.set()
-            await asyncio.wait([self._life])
+            await asyncio.wait([self._life, self._left_behind], return_when=asyncio.FIRST_COMPLETED)
         finally:  # whatever has been raised: nobody may wait for ever
             stopped.set_result(None)
-        if not self._life.cancelled():
+        if self._life.done() and not self._life.cancelled():
             self._life.result()  # raises what the lifespan has raised
+
+    def _leave_lifespan(self) -> None:
+        """The lifespan has been cancelled, and its time for that is over: it is not waited for."""
+        assert self._life is not None
+        if not self._life.done() and not self._left_behind.done():
+            error_logger.error("the lifespan ignores its cancellation, and is left behind")
+            self._left_behind.set_result(None)
 
     async def _hold_lifespan(self, begun: asyncio.Future[contextvars.Context]) -> None:
         """Enter the lifespan and leave it in one task, since a cancel scope or task group inside needs that."""

@@ -296,6 +296,33 @@ async def test_lifespan_surrounds_all_connections() -> None:
 
 
 @on_both_loops
+async def test_a_lifespan_that_ignores_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FAULT: nobody came back from shutdown(0), nor from the second Ctrl-C."""
+    monkeypatch.setattr("aiohttpd.server.server.CANCELLED", 0.01)
+    leaving, released = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        yield
+        leaving.set()
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    server = HTTPServer(("127.0.0.1", 0), Waiting(), lifespan=lifespan)
+    await server.start()
+    async with shutting_down(server, 10) as first, asyncio.timeout(SOON):
+        await leaving.wait()
+        await server.shutdown(0)
+        await first
+    assert [record.message for record in caplog.records] == ["the lifespan ignores its cancellation, and is left behind"]
+    caplog.clear()
+    released.set()
+
+
+@on_both_loops
 async def test_an_error_on_the_way_into_the_lifespan() -> None:
     @asynccontextmanager
     async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
