@@ -313,13 +313,17 @@ async def test_a_lifespan_that_ignores_its_cancellation(
 
     server = HTTPServer(("127.0.0.1", 0), Waiting(), lifespan=lifespan)
     await server.start()
-    async with shutting_down(server, 10) as first, asyncio.timeout(SOON):
-        await leaving.wait()
-        await server.shutdown(0)
-        await first
-    assert [record.message for record in caplog.records] == ["the lifespan ignores its cancellation, and is left behind"]
+    async with shutting_down(server, 10) as first:
+        try:
+            async with asyncio.timeout(SOON):
+                await leaving.wait()
+                await server.shutdown(0)
+                await first
+        finally:
+            released.set()
+    [record] = caplog.records
+    assert record.message == "the lifespan ignores its cancellation, and is left behind"
     caplog.clear()
-    released.set()
 
 
 @on_both_loops
