@@ -17,7 +17,7 @@ def route_table(router: Router) -> str:
     The column of methods is ``any`` for an App that is not a handler class.
     """
     rows = [
-        (" ".join(route.methods) or "any", text, route.name, describe(innermost(route.given)))
+        (" ".join(route.methods) or "any", text, ", ".join(route.names), describe(innermost(route.given)))
         for text, route in router.routes()
     ]
     return _aligned([_HEADINGS, *rows])

@@ -28,12 +28,12 @@ class Marked(NamedTuple):
 
     Attributes:
         path: the text of the route.
-        name: the name of the route.
+        names: the names of the route: those of the methods, or of their decorators.
         cls: a class derived from the handler class, with these methods as its only ``do_*``.
     """
 
     path: str
-    name: str
+    names: list[str]
     cls: type[BaseHTTPRequestHandler]
 
 
@@ -132,12 +132,12 @@ def _name_of(function: Callable[[Any], Any]) -> str:
 def marked_methods(cls: type[BaseHTTPRequestHandler]) -> Iterator[Marked]:
     """Yield a route for each path in the `route` decorators of a class and its base classes."""
     found: dict[str, dict[str, Any]] = {}
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for attribute in dir(cls):
         function = inspect.getattr_static(cls, attribute)
         for mark in getattr(function, _MARK, ()) if inspect.isfunction(function) else ():
             methods = found.setdefault(mark.path, {})
-            names.setdefault(mark.path, mark.name or attribute)
+            names.setdefault(mark.path, []).append(mark.name or attribute)
             for method in mark.methods:
                 if method in methods:
                     raise ValueError(f"{cls.__qualname__} has two methods for {method} {mark.path}")
@@ -146,7 +146,7 @@ def marked_methods(cls: type[BaseHTTPRequestHandler]) -> Iterator[Marked]:
         others = {name: None for name in dir(cls) if name.startswith("do_")}
         own = {f"do_{method}": function for method, function in methods.items()}
         namespace = {"__module__": cls.__module__, "__doc__": cls.__doc__, **others, **own}
-        yield Marked(path, names[path], _derived(f"{cls.__name__}.{names[path]}", cls, namespace))
+        yield Marked(path, names[path], _derived(f"{cls.__name__}.{names[path][0]}", cls, namespace))
 
 
 def _derived(name: str, base: Any, namespace: dict[str, Any]) -> type[BaseHTTPRequestHandler]:

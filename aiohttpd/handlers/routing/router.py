@@ -51,13 +51,18 @@ class Route(NamedTuple):
         pattern: the pattern of its paths.
         given: the App, as it was given to the router.
         app: the function that is called for a request.
-        name: the name for `Router.url`; empty if it has none.
+        names: the names for `Router.url`; several if functions for several methods have the same path.
     """
 
     pattern: Pattern
     given: Any
     app: App
-    name: str
+    names: list[str]
+
+    @property
+    def name(self) -> str:
+        """The first of the names; empty if there is none."""
+        return self.names[0] if self.names else ""
 
     @property
     def methods(self) -> list[str]:
@@ -166,7 +171,7 @@ class Router:
         except TypeError as error:
             raise TypeError(f"the route {path!r}: {error}{_hint(app, path)}") from None
         self._check_marked(path, app)
-        self._insert(Route(pattern, app, short, _name_of(app) if name is None else name))
+        self._insert(Route(pattern, app, short, _names(_name_of(app) if name is None else name)))
         self._calls.append(("add", (path, app, name)))
         if isinstance(app, type) and issubclass(app, BaseHTTPRequestHandler):
             self.include(app)
@@ -189,7 +194,7 @@ class Router:
         self._calls.append(("include", (cls,)))
         for marked in marked_methods(cls):
             pattern = Pattern.of(marked.path, self._converters)
-            self._insert(Route(pattern, marked.cls, self._short(marked.cls), marked.name))
+            self._insert(Route(pattern, marked.cls, self._short(marked.cls), marked.names))
 
     def route(self, methods: str | Iterable[str], path: str, *, name: str | None = None) -> Callable[[F], F]:
         """Decorate a function: it handles requests for a path. It gets the handler, as a ``do_GET`` does.
@@ -251,10 +256,12 @@ class Router:
         cls = self._functions.get(path)
         made = cls or function_class(path, self._handler, getattr(function, "__module__", __name__))
         add_function(made, path, methods, function)
+        named = _names(getattr(function, "__name__", "") if name is None else name)
         if cls is None:
-            named = getattr(function, "__name__", "") if name is None else name
             self._insert(Route(Pattern.of(path, self._converters), made, made.serve, named))
             self._functions[path] = made
+        else:
+            next(route for route in self._routes if route.given is made).names.extend(named)
         self._calls.append(("add_function", (methods, path, function, name)))
 
     def _insert(self, route: Route) -> None:
@@ -310,9 +317,7 @@ class Router:
     def _named(self, name: str | type) -> list[tuple[Pattern, ...]]:
         """Find routes by name. Each is a tuple of patterns: those of its mounts, outermost first, then its own."""
         own: list[tuple[Pattern, ...]] = [
-            (route.pattern,)
-            for route in self._routes
-            if (route.name == name and name) or innermost(route.given) is name
+            (route.pattern,) for route in self._routes if name in route.names or innermost(route.given) is name
         ]
         return own or [
             (route.pattern, *patterns)
@@ -538,6 +543,10 @@ def _below(prefix: str, text: str) -> str:
     """Return the text of a route of a mounted router, with the prefix of the mount."""
     host, _, path = text.partition("/")
     return f"{prefix}{path}" if not prefix.startswith("/") else f"{host}{prefix}{path}"
+
+
+def _names(name: str) -> list[str]:
+    return [name] if name else []
 
 
 def _name_of(app: Any) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, HTTPError, Router, middleware
+from aiohttpd.runner.routes import route_table
 
 from ...support.asking import answer_to, fetch
 from ...support.clients import head
@@ -69,6 +70,24 @@ class TestFunctions:
 
     def test_names(self) -> None:
         assert [SITE.url("ping"), SITE.url("dav", name="x"), SITE.url("gone")] == ["/ping", "/dav/x", "/gone"]
+
+    def test_several_names_of_one_path(self) -> None:
+        site = Router()
+
+        @site.post("/notes/{id}")
+        async def add(self: BaseHTTPRequestHandler) -> None: ...
+
+        @site.get("/notes/{id}")
+        async def show(self: BaseHTTPRequestHandler) -> None: ...
+
+        @site.delete("/notes/{id}", name="note")
+        async def remove(self: BaseHTTPRequestHandler) -> None: ...
+
+        assert {site.url(name, id=1) for name in ("add", "show", "note")} == {"/notes/1"}
+        with pytest.raises(LookupError, match="no route has the name 'remove'"):
+            site.url("remove", id=1)
+        assert [(route.name, route.names) for _, route in site.routes()] == [("add", ["add", "show", "note"])]
+        assert "add, show, note" in route_table(site)
 
     async def test_their_class(self) -> None:
         class API(BaseHTTPRequestHandler):
@@ -139,7 +158,7 @@ class Note(BaseHTTPRequestHandler):
     async def star(self) -> None:
         self.send_text(f"star {self.params['id']} {self.before}")
 
-    @aiohttpd.route("DELETE", "/notes/{id:int}/star", name="unused")
+    @aiohttpd.route("DELETE", "/notes/{id:int}/star", name="no_star")
     async def unstar(self) -> None:
         self.send_text("no star")
 
@@ -171,7 +190,7 @@ class TestMethodsOfAClass:
         assert (await fetch(router, "/notes/3/tags/x", method="PUT")).body == b"3 x"
         assert (await fetch(router, "/tags/x")).body == b"x"
         assert (await fetch(router, "/notes/3")).status == (404 if include else 200)
-        assert router.url("star", id=3) == "/notes/3/star"
+        assert router.url("star", id=3) == router.url("no_star", id=3) == "/notes/3/star"
 
     async def test_they_are_plain_methods_too(self) -> None:
         """The class is what it was."""
