@@ -16,6 +16,7 @@ import ssl
 import sys
 import warnings
 from collections.abc import Sequence
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from socketserver import BaseRequestHandler, BaseServer, StreamRequestHandler, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from ..config import Config
 from .engine import Engine
 
 __all__ = [
-    "BaseHTTPRequestHandler", "BaseRequestHandler", "BaseServer", "HTTPSServer", "HTTPServer",
+    "BaseHTTPRequestHandler", "BaseRequestHandler", "BaseServer", "HTTPSServer", "HTTPServer", "HTTPStatus",
     "SimpleHTTPRequestHandler", "StreamRequestHandler", "TCPServer", "ThreadingHTTPSServer", "ThreadingHTTPServer",
     "ThreadingMixIn", "ThreadingTCPServer",
 ]  # fmt: skip

@@ -385,15 +385,24 @@ def options() -> Iterator[Option]:
         yield Option(field.name, kind, field.default, **field.metadata)
 
 
-def misspelt_variables(environment: Mapping[str, str]) -> list[str]:
+def misspelt_variables(environment: Mapping[str, str], flags: Iterable[str] = ()) -> list[str]:
     """Warnings about variables that begin with ``AIOHTTPD_`` and are no option.
 
     They are no errors, since another program may use such a variable.
+
+    Args:
+        environment: the variables.
+        flags: options of the command line that have no variable, such as ``--tls-cert``.
     """
+    flag_of = {_PREFIX + flag.strip("-").replace("-", "_").upper(): flag for flag in flags}
     known = [option.variable for option in options()] + [_PREFIX + name for name in _OF_COMMAND]
     told = []
     for name, text in environment.items():
-        if text and name.upper().startswith(_PREFIX) and name not in known:
+        if not text or not name.upper().startswith(_PREFIX) or name in known:
+            continue
+        if flag := flag_of.get(name.upper()):
+            told.append(f"{name} is ignored: {flag} can be given on the command line only")
+        else:
             near = _nearest(name.upper(), known, 0.8)
             told.append(
                 f"{name} is not an option of aiohttpd" + (f"; did you mean {near}?" if near else ", and is ignored")

@@ -28,6 +28,7 @@ from ..engine.answer import PreparedResponse
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected
 from ..handlers.base import BaseHTTPRequestHandler, allows_prepared_responses, open_head
+from ..handlers.checks import check_async, check_plain
 from ..handlers.files.content import Content, FileChanged, Readable
 from ..handlers.files.media_types import EXTENSIONS, guess_type
 from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
@@ -109,6 +110,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         cls._stores = {}
         cls.refusal_fields = _cross_origin(cls.allow_origin)
         cls.extra_response_headers = _pairs(cls.extra_response_headers)
+        _check_methods(cls)
         inherited = all(getattr(cls, name) is getattr(base, name) for name in _METHODS_OF_FILES)
         cls._is_stock = inherited and allows_prepared_responses(cls)
 
@@ -428,6 +430,19 @@ def _derived(
 def _pairs(fields: Iterable[Iterable[str]]) -> tuple[tuple[str, str], ...]:
     """Fields as a tuple, which can be a part of a dict's key."""
     return tuple((name, value) for name, value in fields)
+
+
+def _check_methods(cls: type) -> None:
+    """Refuse overrides that were written for http.server, and are awaited here; and the other way round.
+
+    Raises:
+        TypeError: the message says what to write.
+    """
+    for name, method in vars(cls).items():
+        if name in ("send_head", "list_directory", "copyfile"):
+            check_async(f"{cls.__qualname__}.{name}", method)
+        elif name in ("translate_path", "guess_type"):
+            check_plain(f"{cls.__qualname__}.{name}", method)
 
 
 # The methods whose overrides can change a response with a file.

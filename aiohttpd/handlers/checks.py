@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ContractError
 
-__all__ = ["Lazy", "check_class", "explain_init", "json_text"]
+__all__ = ["Lazy", "check_async", "check_class", "check_plain", "explain_init", "json_text"]
 
 _REFUSED = {
     "handle": "the connection serves requests one after the other; override do_GET and its like",
@@ -72,12 +72,12 @@ def check_class(cls: type) -> None:
         if name in _REFUSED:
             raise TypeError(f"{cls.__qualname__}.{name} cannot be overridden: {_REFUSED[name]}")
         if callable(value) and name in ("setup", "finish"):
-            _check_async(f"{cls.__qualname__}.{name}", value)
-        if name in _SYNCHRONOUS and inspect.iscoroutinefunction(getattr(value, "__func__", value)):
-            raise TypeError(f"{cls.__qualname__}.{name} is called without await: write 'def', not 'async def'")
+            check_async(f"{cls.__qualname__}.{name}", value)
+        if name in _SYNCHRONOUS:
+            check_plain(f"{cls.__qualname__}.{name}", value)
 
 
-def _check_async(name: str, method: Any) -> None:
+def check_async(name: str, method: Any) -> None:
     """Check that a method is a coroutine function.
 
     Raises:
@@ -88,6 +88,16 @@ def _check_async(name: str, method: Any) -> None:
             f"{name} is a plain function: write 'async def', or wrap it in a function that is 'async def' "
             "if a decorator hides that it is one"
         )
+
+
+def check_plain(name: str, method: Any) -> None:
+    """Check that a method is not a coroutine function.
+
+    Raises:
+        TypeError: it is one; the message says what to write.
+    """
+    if inspect.iscoroutinefunction(getattr(method, "__func__", method)):
+        raise TypeError(f"{name} is called without await: write 'def', not 'async def'")
 
 
 def explain_init(cls: type, error: TypeError) -> None:

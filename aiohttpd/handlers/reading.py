@@ -187,7 +187,7 @@ async def read_json(handler: Requester, limit: Any) -> Any:
         return await json_text().loads_large(content)
     except (ValueError, RecursionError) as error:
         check_not_encoded(headers)  # compressed content is no JSON: say that instead
-        raise HTTPError(400, None, f"malformed JSON: {error}") from None
+        raise HTTPError(400, None, f"malformed JSON: {error}" if content else "the body is empty") from None
 
 
 def _may_be_json(request: Request) -> bool:

@@ -365,7 +365,8 @@ def serve(
         if workers is None and not reloads:
             app = make_app()
             surrounding = lifespan and lifespan.load()
-    for text in misspelt_variables(os.environ):
+    flags = [flag for param in serve.params if param.envvar is None for flag in param.opts if flag.startswith("--")]
+    for text in misspelt_variables(os.environ, flags):
         say(text)
 
     def started(server: Listening) -> None:

@@ -98,6 +98,7 @@ class HTTPServer:
         check_address(server_address)
         _check_config(config)
         _check_context(ssl)
+        _check_access_log(access_log)
         if error_handlers is not None:
             from ..handlers.routing import handle_errors  # not every program has these
 
@@ -484,6 +485,14 @@ class HTTPServer:
 def _check_config(config: Any) -> None:
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config is {config!r}: write aiohttpd.Config(...) with the options as keywords")
+
+
+def _check_access_log(log: Any) -> None:
+    if log is not None and not hasattr(log, "answered"):
+        raise TypeError(
+            f"access_log is {log!r}: leave it out for no log; or call logging.getLogger('aiohttpd.access')."
+            "setLevel(logging.INFO), or give an object with the methods of AccessLogger"
+        )
 
 
 def _check_context(context: Any) -> None:

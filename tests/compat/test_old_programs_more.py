@@ -10,8 +10,11 @@ import functools
 import http
 import http.client
 import http.server
+import inspect
+import io
 import json
 import os
+import queue
 import select
 import selectors
 import socket
@@ -85,6 +88,31 @@ def attributes_of_every_name(lib: Any, folder: Path) -> Any:
 
     with in_thread(Server({name: name.upper() for name in names}, HERE, Shows)) as server:
         return ask(server.server_address), ask(server.server_address), Shows.log
+
+
+@program
+def function_test(lib: Any, folder: Path) -> Any:
+    """``http.server.test``, which serves until Ctrl-C."""
+    made: queue.Queue[Any] = queue.Queue()
+
+    class Server(lib.ThreadingHTTPServer):  # type: ignore[misc]
+        def server_activate(self) -> None:
+            super().server_activate()
+            made.put(self)
+
+    class Shows(quiet(lib.BaseHTTPRequestHandler)):  # type: ignore[misc]
+        def do_GET(self) -> None:
+            self.send_response(lib.HTTPStatus.OK)
+            self.end_headers()
+            self.wfile.write(self.protocol_version.encode())
+
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        call = Call(lib.test, Shows, Server, "HTTP/1.1", 0, "127.0.0.1")
+        server = made.get(timeout=BOUND)
+        answer = talk(server.server_address, b"GET / HTTP/1.0\r\n\r\n")
+        server.shutdown()
+        call.result()
+    return lines(answer)[-1], said.getvalue().count(str(server.server_port))
 
 
 @program
@@ -535,6 +563,11 @@ def test_an_answer_of_a_child(module: Any) -> None:
     with open(told, "rb") as pipe:
         says = pipe.read()
     assert (answer, says) == (b"of the child", b"") or (answer == b"" and b"call fileno() before the fork" in says)
+
+
+def test_what_the_function_test_serves_by_default() -> None:
+    assert inspect.signature(compat.test).parameters["ServerClass"].default is compat.ThreadingHTTPServer
+    assert getattr(compat, "CGIHTTPRequestHandler", None) is getattr(http.server, "CGIHTTPRequestHandler", None)
 
 
 async def test_exit_in_a_thread_of_ours() -> None:

@@ -30,6 +30,15 @@ def test_a_misspelt_one(name: str, told: str) -> None:
     assert misspelt_variables({name: ""}) == []
 
 
+def test_an_option_that_has_no_variable() -> None:
+    environment = {**os.environ, "AIOHTTPD_TLS_CERT": "cert.pem", "AIOHTTPD_DIRECTORY": "site", "AIOHTTPD_LISTING": "0"}
+    command = [sys.executable, "-m", "aiohttpd", "serve", "--bind", "192.0.2.77:0"]
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60).stderr
+    for name in ("tls-cert", "directory", "listing"):
+        variable = f"AIOHTTPD_{name.upper().replace('-', '_')}"
+        assert f"{variable} is ignored: --{name} can be given on the command line only\n" in told
+
+
 def test_those_that_there_are() -> None:
     """The command has some more than `Config`, and no others."""
     from aiohttpd.runner.cli import serve

@@ -292,6 +292,21 @@ class TestSurface:
             assert handler.translate_path(path) == expected
 
 
+@pytest.mark.parametrize("name", ["send_head", "list_directory", "copyfile"])
+def test_an_override_for_http_server_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Handler.{name} is a plain function: write 'async def'"):
+        type("Handler", (SimpleHTTPRequestHandler,), {name: lambda self, *args: io.BytesIO()})
+
+
+@pytest.mark.parametrize("name", ["translate_path", "guess_type"])
+def test_an_override_that_nobody_would_await_is_refused(name: str) -> None:
+    async def method(self: Any, path: str) -> str:
+        return path
+
+    with pytest.raises(TypeError, match=f"^Handler.{name} is called without await: write 'def', not 'async def'$"):
+        type("Handler", (SimpleHTTPRequestHandler,), {name: method})
+
+
 class Looks:
     """How often the file system is asked."""
 

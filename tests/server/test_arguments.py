@@ -24,6 +24,7 @@ async def app(request: aiohttpd.Request, response: aiohttpd.StreamWriter) -> Non
         ("ssl", "cert.pem", "ssl is 'cert.pem': write aiohttpd.Certificates('cert.pem', 'key.pem').context()"),
         ("ssl", True, "ssl is True: write aiohttpd.Certificates"),
         ("ssl", Certificates("cert.pem"), "ssl is Certificates, which run() takes: give their context() to an"),
+        ("access_log", True, "access_log is True: leave it out for no log; or call logging.getLogger("),
     ],
 )
 def test_an_argument(name: str, value: Any, text: str) -> None:
