@@ -402,6 +402,8 @@ class HTTPServer:
 
         A second call with ``grace`` shortens a shutdown that is under way; its other arguments do not count.
 
+        A call in a handler, in background work or in the lifespan does not wait, since the shutdown waits for these.
+
         Args:
             grace: seconds for requests in flight, by default ``timeout_grace``; then their handlers are
                 cancelled. With 0 there is no delay either, and idle connections are closed at once.
@@ -436,7 +438,15 @@ class HTTPServer:
                 loop.call_later(left, self._life.cancel)
                 loop.call_later(left + CANCELLED, self._leave_lifespan)
         assert self._closer is not None
-        await asyncio.shield(self._closer)
+        await asyncio.sleep(0)  # the first step of a handler runs before its connection knows its task
+        if not self._waits_for(asyncio.current_task()):
+            await asyncio.shield(self._closer)
+
+    def _waits_for(self, task: Any) -> bool:
+        """Whether the shutdown waits for a task, so that this task must not wait for the shutdown."""
+        assert self._context is not None
+        handlers = (connection.handler.task for connection in self.connections if connection.handler is not None)
+        return task is self._life or task in self._context.registry.background | self.orphans or task in handlers
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """Log an exception that a handler has not caught, on the logger ``aiohttpd.error``.

@@ -15,7 +15,7 @@ from aiohttpd.testing import running
 
 from ..support.clients import LAST_CHUNK, SOON, Waiting, connected, echo_path, ended, get, shutting_down
 from ..support.loops import on_both_loops
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 
 
 @on_both_loops
@@ -30,6 +30,36 @@ async def test_shutdown_finishes_what_is_in_flight() -> None:
             answer = await client.answer()
             assert (answer.body, answer["Connection"]) == (b"/last", "close")
             assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("how", ["await", "background", "after"])
+@on_both_loops
+async def test_shutdown_in_a_handler_does_not_wait_for_it(how: str) -> None:
+    class Stops(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.send_text("stopping")
+            if how == "await":
+                await self.server.shutdown()
+            elif how == "background":
+                self.server.background(self.server.shutdown())
+            else:
+                self.after(self.server.shutdown())
+
+    async with running(Stops, timeout_grace=3600) as server, connected(server) as client:
+        assert (await client.ask()).body == b"stopping"
+        await asyncio.wait_for(server.serve_forever(), BOUND)
+        assert not server.connections
+
+
+@on_both_loops
+async def test_shutdown_in_the_lifespan_does_not_wait_for_it() -> None:
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        yield
+        await server.shutdown()
+
+    async with running(echo_path, lifespan=lifespan) as server:
+        await asyncio.wait_for(server.shutdown(), BOUND)
 
 
 @on_both_loops
