@@ -163,6 +163,10 @@ def is_asgi(app: Any) -> bool:
 def check_asgi(application: Any, *, makes_handlers: bool) -> None:
     """Refuse what is certainly no ASGI 3 application.
 
+    Args:
+        application: what has been given for one.
+        makes_handlers: whether it is a handler class.
+
     Raises:
         TypeError: that is so.
     """
