@@ -250,7 +250,7 @@ class Config:
             value: Any = getattr(self, option.name)
             kind: Any = option.type
             if not isinstance(value, kind) and not (option.type is float and type(value) is int):
-                raise TypeError(f"{option.name} is a {option.type.__name__}, not {value!r}")
+                raise TypeError(f"{option.name} is {_TYPES[option.type]}, not {value!r}")
             if option.type is not str:  # texts are checked below, or by the modules that use them
                 _check_number(option.name, value)
         AllowedHosts(self.hosts)
@@ -375,6 +375,7 @@ class Option(NamedTuple):
             raise ValueError(f"{name or self.name}: {text!r} is not {_KINDS[self.type]}") from None
 
 
+_TYPES = {bool: "a bool", int: "an int", float: "a float or an int", str: "a str"}
 _KINDS = {bool: "yes or no", int: "a whole number (64k and 1M may be written)", float: "a number"}
 
 
@@ -417,5 +418,7 @@ def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
 
 
 def _unknown(name: str) -> NoReturn:
+    if name == "config":
+        raise TypeError("no option 'config': write the options themselves as keywords, such as timeout_idle=15")
     near = _nearest(name, Config.__dataclass_fields__, 0.6)
     raise TypeError(f"no option {name!r}" + (f"; did you mean {near!r}?" if near else ""))

@@ -40,6 +40,18 @@ def test_of_run(name: str, value: Any, workers: int | None) -> None:
         aiohttpd.run(app, port=0, **given)
 
 
+def test_a_config_for_run() -> None:
+    with pytest.raises(TypeError, match="^no option 'config': write the options themselves as keywords, such as"):
+        aiohttpd.run(app, config=QUIET)
+
+
+@pytest.mark.parametrize(("name", "text"), [("limit_body", "an int"), ("timeout_idle", "a float or an int")])
+def test_an_option_of_another_type(name: str, text: str) -> None:
+    options: dict[str, Any] = {name: "1"}
+    with pytest.raises(TypeError, match=f"^{name} is {text}, not '1'$"):
+        aiohttpd.Config(**options)
+
+
 def test_an_option_that_is_like_no_other() -> None:
     """No far-fetched name is proposed."""
     with pytest.raises(TypeError, match="^no option 'prot'$"):
