@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from ..errors import HTTPError
+from ..errors import ContractError, HTTPError
 from .error_log import error_logger
 from .registry import Registry
 
@@ -30,13 +30,15 @@ def start_background(
         The task; it need not be kept.
 
     Raises:
+        ContractError: it is called in a thread without an event loop. The coroutine is closed.
         HTTPError: 503, with Retry-After: there are ``most`` already. The coroutine is closed.
     """
     _check(work)
+    loop = _running_loop(work)
     if len(registry.background) >= most:
         work.close()
         raise HTTPError(503, None, "the server has too much to do", headers=[("Retry-After", "1")])
-    task = asyncio.get_running_loop().create_task(_logged(work), name=name or _name_of(work))
+    task = loop.create_task(_logged(work), name=name or _name_of(work))
     registry.background.add(task)
     task.add_done_callback(lambda done: _ended(done, work, registry))
     return task
@@ -62,6 +64,16 @@ def start_after(
         raise
     started.add_done_callback(lambda done: work.close())  # of work that was cancelled before it began
     return started
+
+
+def _running_loop(work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        work.close()
+        raise ContractError(
+            "background() is called in a thread, and the work runs in the event loop: write 'async def' for the method"
+        ) from None
 
 
 def _check(work: object) -> None:

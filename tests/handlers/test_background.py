@@ -253,6 +253,17 @@ async def test_a_thread_has_no_after(caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
 
 
+async def test_a_thread_has_no_background(caplog: pytest.LogCaptureFixture) -> None:
+    class Blocking(aiohttpd.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.server.background(Work().fail())  # closed: else a warning says that it was never awaited
+
+    async with running(Blocking, access_log=False) as server:
+        assert (await ask(server)).startswith(b"HTTP/1.1 500 ")
+    assert "ContractError: background() is called in a thread" in caplog.text
+    caplog.clear()
+
+
 # every().
 
 
