@@ -58,7 +58,7 @@ any                    /api/                                              an ins
 GET HEAD OPTIONS       /api/x                home                         Home
 GET HEAD OPTIONS       example.org/api/y     home                         Home
 GET HEAD OPTIONS       example.org/x         home                         Home
-GET HEAD POST OPTIONS  /ping                 p                            ping(), take()
+GET HEAD POST OPTIONS  /ping                 p, take                      ping(), take()
 """
 
 
