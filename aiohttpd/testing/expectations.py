@@ -80,7 +80,7 @@ class Expectation(Faults):
             delay: seconds before the answer.
 
         Raises:
-            TypeError: more than one of ``json``, ``text``, ``body`` and ``file``.
+            TypeError: more than one of ``json``, ``text``, ``body`` and ``file``; or ``status`` is content.
             ValueError: the status or a field cannot be sent.
         """
         given = [name for name, value in (("text", text), ("body", body), ("file", file)) if value is not None]
@@ -89,6 +89,8 @@ class Expectation(Faults):
             raise TypeError(
                 f"an answer has one content, and respond() has {' and '.join(given)}: leave out all but one"
             )
+        if not isinstance(status, int):
+            raise TypeError(f"the status is {status!r}: write content as json=..., text=..., body=... or file=...")
         if not 200 <= status <= 999:
             raise ValueError(f"respond() takes a final status, 200 to 999, not {status}; interim() sends 1xx before it")
         fields = list(headers.items() if isinstance(headers, Mapping) else headers)

@@ -152,6 +152,21 @@ class TestMatching:
         with pytest.raises(ValueError, match="not both"):
             server.expect("POST", "/", json=1, body=b"1")
 
+    @pytest.mark.parametrize(
+        ("arguments", "error", "match"),
+        [
+            ({"status": {"a": 1}}, TypeError, "the status is {'a': 1}: write content as json=..., text=..."),
+            ({"status": "done"}, TypeError, "the status is 'done': write content as json="),
+            ({"json": 1, "text": "1"}, TypeError, "an answer has one content, and respond() has text and json"),
+            ({"status": 103}, ValueError, "respond() takes a final status, 200 to 999, not 103; interim() sends"),
+        ],
+    )
+    def test_mistakes_in_answers(
+        self, server: TestServer, arguments: dict[str, Any], error: type[Exception], match: str
+    ) -> None:
+        with pytest.raises(error, match=re.escape(match)):
+            server.expect("GET", "/").optional().respond(**arguments)
+
     def test_a_function_that_raises(
         self, server: TestServer, client: httpx.Client, caplog: pytest.LogCaptureFixture
     ) -> None:
