@@ -62,6 +62,9 @@ class HTTPError(Exception):
         detail: more about the error, any value that JSON has, for functions that answer for errors in their own form.
         headers: header fields of the response, as ``(name, value)`` pairs or a mapping.
 
+    Raises:
+        TypeError: the status is no number.
+
     Attributes:
         status, message, explain, detail: as given.
         headers: the fields as a tuple of pairs.
@@ -76,6 +79,8 @@ class HTTPError(Exception):
         detail: Any = None,
         headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
     ) -> None:
+        if not isinstance(status, int):
+            raise TypeError(f"the status is {status!r}: write it as a number, HTTPError(404, explain='...')")
         super().__init__(status, message, explain)
         self.status = status
         self.message = message

@@ -112,6 +112,12 @@ class TestOverridesOfSendError:
             handler(**{name: override})
 
 
+def test_a_status_that_is_no_number() -> None:
+    text: Any = "no such note"
+    with pytest.raises(TypeError, match=r"^the status is 'no such note': write it as a number, HTTPError\(404, "):
+        HTTPError(text)
+
+
 class TestTemplates:
     async def test_the_first_error_page_imports_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The error may be that no file can be opened, and then no module can be imported."""
