@@ -401,5 +401,5 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     """A question whether another name was meant; empty if none is like it."""
     import difflib  # needed for error messages only
 
-    near = difflib.get_close_matches(name, names, 1, 0.7)
+    near = difflib.get_close_matches(name, [other for other in names if other != name], 1, 0.7)
     return f"; did you mean {near[0]!r}?" if near else ""

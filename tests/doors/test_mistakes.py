@@ -95,6 +95,12 @@ def test_a_target(folder: Path, arguments: str, text: str) -> None:
     assert told.count("\n") == 1
 
 
+def test_a_file_that_is_no_module(folder: Path) -> None:
+    """Its own name is not proposed for it."""
+    (folder / "program").write_text("Hello = None\n")
+    assert said(folder, "serve", "program:Hello") == "aiohttpd: no module named 'program'\n"
+
+
 OPTIONS: list[tuple[list[str], str]] = [
     (["--timeout-head", "soon"], "Invalid value for '--timeout-head': 'soon' is not a number"),
     (["--timeout-head", "0"], "--timeout-head must be positive, not 0"),
