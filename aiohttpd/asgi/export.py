@@ -9,7 +9,7 @@ import contextvars
 import sys
 from asyncio import Task
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakKeyDictionary
 
 from ..config import Config
@@ -25,6 +25,9 @@ from .exported.peer import ASGIPeer
 from .exported.request import Scope, empty_request, handshake_of, request_of, with_body
 from .exported.sender import Message
 from .exported.server import ExportedServer
+
+if TYPE_CHECKING:
+    from ..config.keywords import Options
 
 __all__ = ["Exported", "IncompleteAnswer", "export"]
 
@@ -46,7 +49,7 @@ class IncompleteAnswer(RuntimeError):
     """Tells the ASGI server that an answer cannot be completed, so that its client does not take it for whole."""
 
 
-def export(app: Any, *, lifespan: Lifespan | None = None, **options: Any) -> "Exported":
+def export(app: Any, *, lifespan: Lifespan | None = None, **options: "Unpack[Options]") -> "Exported":
     """Make an ASGI 3 application of an App, to be run by another server.
 
     ::
@@ -67,7 +70,8 @@ def export(app: Any, *, lifespan: Lifespan | None = None, **options: Any) -> "Ex
         TypeError: ``app`` is no App, or there is no such option.
         ValueError: an option is for the ASGI server to have, or out of its range.
     """
-    config = Config(**{"websocket_ping_interval": 0, **options})  # pings are those of the ASGI server
+    given: Options = {"websocket_ping_interval": 0, **options}  # pings are those of the ASGI server
+    config = Config(**given)
     for name in options:
         if name not in _OPTIONS:
             raise ValueError(

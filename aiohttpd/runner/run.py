@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from ssl import SSLContext
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from ..asgi.host import hosted
 from ..config import Config, misspelt_variables
@@ -46,6 +46,9 @@ from .process import (
 from .signals import handle_signals, hang_up_awaited, stop_and_reload
 from .stderr import own_stderr
 
+if TYPE_CHECKING:
+    from ..config.keywords import Options
+
 __all__ = ["run", "serve", "serve_many"]
 
 
@@ -59,7 +62,7 @@ def run(
     reload: bool = False,
     lifespan: Lifespan | None = None,
     ssl: SSLContext | Certificates | None = None,
-    **options: Any,
+    **options: "Unpack[Options]",
 ) -> None:
     """Serve an App until SIGINT or SIGTERM; then finish the requests in flight, and return.
 

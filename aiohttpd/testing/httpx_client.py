@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 try:
     import httpcore
@@ -22,13 +22,16 @@ from ..handlers.app import Lifespan
 from ..server.server import HTTPServer
 from .memory import MemoryTransport
 
+if TYPE_CHECKING:
+    from ..config.keywords import Options
+
 __all__ = ["client"]
 
 _HIGH = 64 * 1024  # bytes that wait for the client before the server's writing is paused
 
 
 def client(
-    app: App, *, lifespan: Lifespan | None = None, base_url: str = "http://testserver", **options: Any
+    app: App, *, lifespan: Lifespan | None = None, base_url: str = "http://testserver", **options: "Unpack[Options]"
 ) -> httpx.AsyncClient:
     """Make an ``httpx.AsyncClient`` for an App; no socket is opened.
 
@@ -50,8 +53,8 @@ def client(
         ImportError: httpx is not installed.
         TypeError, ValueError: an option is unknown or out of its range.
     """
-    config = Config(**{"timeout_drain_idle": 0, "access_log": False, **options})
-    server = HTTPServer([], app, config=config, lifespan=lifespan)
+    given: Options = {"timeout_drain_idle": 0, "access_log": False, **options}
+    server = HTTPServer([], app, config=Config(**given), lifespan=lifespan)
     return httpx.AsyncClient(transport=_Transport(server), base_url=base_url, trust_env=False)
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from ssl import SSLContext
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ..asgi.host import hosted
 from ..config import Config
@@ -23,6 +23,9 @@ from ..engine.interfaces import AccessLogger, App
 from ..handlers.app import Lifespan, enter_lifespan, lifespan_of, prepare
 from ..server.layers import connection_factory, make_recorder
 from ..server.server import HTTPServer
+
+if TYPE_CHECKING:
+    from ..config.keywords import Options
 
 __all__ = ["MemoryTransport", "exchange", "running"]
 
@@ -190,7 +193,7 @@ async def _exchange(context: ServerContext, data: bytes | Iterable[bytes]) -> by
 
 @asynccontextmanager
 async def running(
-    app: App, *, lifespan: Lifespan | None = None, ssl: SSLContext | None = None, **options: Any
+    app: App, *, lifespan: Lifespan | None = None, ssl: SSLContext | None = None, **options: "Unpack[Options]"
 ) -> AsyncIterator[HTTPServer]:
     """Run a server on a free port of 127.0.0.1 during a block.
 

@@ -13,7 +13,7 @@ import ssl
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
 from urllib.parse import quote, urlencode
 
 from ..asgi.host import hosted
@@ -31,6 +31,9 @@ from .ports import bound_socket
 from .recording import Connection, RecordedRequest, Recorder
 from .tapes import Replay
 from .tls_front import TLSFront
+
+if TYPE_CHECKING:
+    from ..config.keywords import Options
 
 __all__ = ["TestServer"]
 
@@ -101,7 +104,7 @@ class TestServer:
         port: int = 0,
         lifespan: Lifespan | None = None,
         tls_delay: float = 1.0,
-        **options: Any,
+        **options: "Unpack[Options]",
     ) -> None:
         if tls and unix:
             raise ValueError("TestServer has tls or unix, not both")
@@ -118,7 +121,8 @@ class TestServer:
         self._lifespan = lifespan
         self._tls: TLSKind | None = ("good" if kind is True else kind) or None
         self._tls_delay = tls_delay
-        self._config = Config(**{"timeout_drain_idle": 0, "access_log": False, **options})
+        given: Options = {"timeout_drain_idle": 0, "access_log": False, **options}
+        self._config = Config(**given)
         self._unix = unix
         self._port = port
         self._book = Book(reads_all=app is None)

@@ -1,12 +1,14 @@
 """Arguments of `HTTPServer` and `run` of a wrong kind: they are refused before anything listens."""
 
+import dataclasses
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 import aiohttpd
 from aiohttpd import Certificates
+from aiohttpd.config.keywords import Options
 
 from ..support.asking import QUIET
 
@@ -50,6 +52,11 @@ def test_an_option_of_another_type(name: str, text: str) -> None:
     options: dict[str, Any] = {name: "1"}
     with pytest.raises(TypeError, match=f"^{name} is {text}, not '1'$"):
         aiohttpd.Config(**options)
+
+
+def test_type_checkers_know_all_options() -> None:
+    of_config = {field.name: field.type for field in dataclasses.fields(aiohttpd.Config)}
+    assert list(get_type_hints(Options).items()) == list(of_config.items())
 
 
 def test_an_option_that_is_like_no_other() -> None:
