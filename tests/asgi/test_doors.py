@@ -124,7 +124,6 @@ def test_what_is_not(thing: Any) -> None:
         (None, "None is no ASGI application: it takes (scope, receive, send)"),
         (lambda scope: None, "it looks like an ASGI 2 application (scope)"),
         (lambda environ, start_response: None, "it looks like one of WSGI: give aiohttpd.wsgi(it)"),
-        (Handler, "Handler is no ASGI application but a handler class: it is an App as it is"),
         (app_of_ours, "app_of_ours() is no ASGI application: it cannot be called with (scope, receive, send)"),
         (Handler, "Handler is no ASGI application but a handler class: it is an App as it is"),
     ],

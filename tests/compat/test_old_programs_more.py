@@ -10,7 +10,6 @@ import functools
 import http
 import http.client
 import http.server
-import inspect
 import io
 import json
 import os
@@ -563,11 +562,6 @@ def test_an_answer_of_a_child(module: Any) -> None:
     with open(told, "rb") as pipe:
         says = pipe.read()
     assert (answer, says) == (b"of the child", b"") or (answer == b"" and b"call fileno() before the fork" in says)
-
-
-def test_what_the_function_test_serves_by_default() -> None:
-    assert inspect.signature(compat.test).parameters["ServerClass"].default is compat.ThreadingHTTPServer
-    assert getattr(compat, "CGIHTTPRequestHandler", None) is getattr(http.server, "CGIHTTPRequestHandler", None)
 
 
 async def test_exit_in_a_thread_of_ours() -> None:
