@@ -138,7 +138,7 @@ class HTTPConnection(TransportProtocol):
         elif self.state in _BETWEEN_REQUESTS:
             if not self._process_scheduled:
                 self._serve_pending()
-        else:
+        elif not self._process_scheduled:  # else a body is being discarded, and a request may follow it
             self._close()
         return stays_open
 

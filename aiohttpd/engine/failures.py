@@ -58,11 +58,12 @@ def answer_failure(
 
 def _ended_by_client(response: ResponseWriter) -> bool:
     """After a `ClientDisconnected`: end the response if it is the client of this connection that has disconnected."""
-    upgraded = response.state is ResponseState.UPGRADED
-    if not (response.is_closing() or upgraded or response.request.method == "HEAD"):
+    if response.is_closing():
+        return True
+    head_sent = response.request.method == "HEAD" and response.state is ResponseState.SENT
+    if not (head_sent or response.state is ResponseState.UPGRADED):
         return False
-    if upgraded or not (response.replaceable() or response.is_closing()):
-        response.finish()  # to HEAD: the head is complete, and there is no content
+    response.finish()  # to HEAD: the head is complete, and there is no content
     return True
 
 

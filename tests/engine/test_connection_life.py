@@ -12,10 +12,12 @@ from aiohttpd.testing import running
 
 from ..support.clients import (
     BLOCK,
+    LAST_CHUNK,
     MIB,
     SOON,
     WAYS_TO_GO,
     Client,
+    chunk,
     connected,
     echo_path,
     echo_path_later,
@@ -25,7 +27,7 @@ from ..support.clients import (
 )
 from ..support.loops import on_both_loops
 from ..support.waiting import until
-from ..support.wire import split
+from ..support.wire import drive, split
 
 # Reuse.
 
@@ -97,6 +99,15 @@ async def test_half_close_after_pipelined_requests(app: App, count: int) -> None
         client.send_eof()
         answers = split(await client.rest())
         assert [answer.body.decode() for answer in answers] == paths
+
+
+async def test_half_close_while_the_rest_of_a_body_is_discarded() -> None:
+    """FAULT: the requests after it were lost, if the body had so many chunks that one callback did not decode all."""
+    body = (chunk(b"x" * 20) + chunk(b"y")) * 300 + LAST_CHUNK
+    pieces = head("POST", "/unread", "Transfer-Encoding: chunked"), body + get("/one") + get("/two")
+    output, closed = await drive(echo_path, pieces, eof=True, wait=True)
+    assert [answer.body for answer in split(output)] == [b"/unread", b"/one", b"/two"]
+    assert closed
 
 
 @on_both_loops
@@ -338,6 +349,27 @@ async def test_an_error_within_an_answer(framing: str, caplog: pytest.LogCapture
             await client.answer()
         await until(lambda: not server.connections)
     expect_logged(caplog, "in the middle")
+
+
+@pytest.mark.parametrize("head_set", [False, True])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_client_of_another_connection_has_gone(
+    method: str, caplog: pytest.LogCaptureFixture, *, head_set: bool
+) -> None:
+    """FAULT: HEAD got no response at all, so that the client took the next one for it."""
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        if request.path == "/fails":
+            if head_set:
+                response.send_head(200)
+            raise ClientDisconnected("a client to which this handler passes something on")
+        await echo_path(request, response)
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(head(method, "/fails"))
+        assert (await client.answer(method)).status == 500
+        expect_logged(caplog, "passes something on")
+        assert (await client.ask("/next")).body == b"/next"
 
 
 @on_both_loops
