@@ -387,6 +387,29 @@ class TestCache:
         monkeypatch.setattr(tree, "_open_below", fail)
         assert (await answer_to(files_of(site), get("/text.txt"))).status == 503
 
+    async def test_no_descriptor_left_for_a_listing(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """FAULT: it was 404. The folder has a descriptor, and reading it needs another one."""
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "scandir", fail)
+        assert (await answer_to(files_of(site), get("/folder/"))).status == 503
+
+    async def test_a_file_that_is_lost_while_it_is_opened(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """FAULT: its descriptor was left open."""
+        opened: list[int] = []
+
+        def fail(descriptor: int) -> os.stat_result:
+            opened.append(descriptor)
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fstat", fail)
+            assert tree.open_inside(str(site), str(site / "text.txt")) is None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
+
     async def test_loops_in_threads_share_nothing(self, site: Path) -> None:
         """What one loop keeps, another must not sweep."""
         app = files_of(site)

@@ -178,13 +178,18 @@ def open_inside(
             raise PermissionError
         return file
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            raise HTTPError(503, None, "too many files are open") from error
+        _check_exhausted(error)
         if isinstance(error, PermissionError):
             raise HTTPError(403, None, "the server may not read it") from error
         return None
     except ValueError:  # a NUL in the path
         return None
+
+
+def _check_exhausted(error: OSError) -> None:
+    """Raise `HTTPError` (503) if the error means that there are no descriptors left."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise HTTPError(503, None, "too many files are open") from error
 
 
 def _open_path(root: str, path: str, follow_symlinks: bool) -> OpenFile | None:
@@ -236,7 +241,11 @@ def _open(path: str, folder: int | None) -> OpenFile | None:
         descriptor, is_readable = _open_folder(path, folder)
     else:
         descriptor, leaves_no_trace = _open_regular(path, folder)
-    status = os.fstat(descriptor)
+    try:
+        status = os.fstat(descriptor)
+    except OSError:  # a file system on the network has lost the file
+        os.close(descriptor)
+        raise
     # An OpenFile closes the descriptor, also if the file has been replaced by a device meanwhile.
     file = OpenFile(descriptor, status, is_readable=is_readable, leaves_no_trace=leaves_no_trace)
     return file if _is_served(status) else None
@@ -275,7 +284,7 @@ def read_names(folder: OpenFile, path: str, is_listed: Callable[[str], bool], li
         The names, and whether there are more.
 
     Raises:
-        HTTPError: 403: no permission to read the folder.
+        HTTPError: 403: no permission to read the folder; 503: there is no file descriptor left.
         OSError: reading failed.
     """
     found: list[str] = []
@@ -288,6 +297,9 @@ def read_names(folder: OpenFile, path: str, is_listed: Callable[[str], bool], li
                     found.append(entry.name)
     except PermissionError:
         raise HTTPError(403, "No permission to list directory") from None
+    except OSError as error:
+        _check_exhausted(error)
+        raise
     return found, False
 
 
