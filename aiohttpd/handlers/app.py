@@ -26,6 +26,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called wit
 
 _REFUSAL_FIELDS = "refusal_fields"  # attribute of an App: fields that error responses outside of it have, too
 _LIFESPAN = "lifespan"  # another one
+_SILENCE = "aiohttpd_silence"  # of `threads.legacy.HandlerApp`
 _INNER = "inner_app"  # attribute of a layer: the App in it
 _MANAGER = "an asynchronous function that yields once, decorated with contextlib.asynccontextmanager"
 
@@ -66,9 +67,7 @@ def prepare(app: Any) -> ServedApp:
         TypeError: ``app`` is no App.
     """
     resolved = resolve_app(app)
-    silence = getattr(resolved, "aiohttpd_silence", None)
-    silence = silence if isinstance(silence, (int, float)) else None  # a mock has any attribute
-    return ServedApp(resolved, instant_of(app), error_body_of(app), _refusal_fields(app), silence)
+    return ServedApp(resolved, instant_of(app), error_body_of(app), _refusal_fields(app), _silence_of(resolved))
 
 
 def instant_of(app: Any) -> Callable[[Request], PreparedResponse | None] | None:
@@ -95,7 +94,7 @@ def forward_attributes(app: Any, layer: App) -> None:
     """Give a layer the ``error_body``, the ``refusal_fields`` and the ``lifespan`` of the App in it, and that App.
 
     Errors that are answered outside of the App (400, 401, 503 and so on) then look like those of the App, and a server
-    of the layer enters the lifespan of the App.
+    of the layer enters the lifespan of the App. The ``timeout`` of a handler class of http.server is kept, too.
 
     Args:
         app: the App in the layer.
@@ -103,6 +102,7 @@ def forward_attributes(app: Any, layer: App) -> None:
     """
     attributes = {
         _REFUSAL_FIELDS: _refusal_fields(app), "error_body": error_body_of(app), _LIFESPAN: lifespan_of(app),
+        _SILENCE: _silence_of(resolve_app(app)),
     }  # fmt: skip
     vars(layer).update({name: value for name, value in attributes.items() if value})
     vars(layer)[_INNER] = app
@@ -171,6 +171,12 @@ async def enter_lifespans(lifespans: Iterable[Lifespan], server: Any) -> AsyncIt
         for lifespan in lifespans:
             await stack.enter_async_context(enter_lifespan(lifespan, server))
         yield
+
+
+def _silence_of(resolved: Any) -> float | None:
+    """The ``timeout`` of a handler class of http.server, in seconds; None for other Apps."""
+    silence = getattr(resolved, _SILENCE, None)
+    return silence if isinstance(silence, (int, float)) else None  # a mock has any attribute
 
 
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:

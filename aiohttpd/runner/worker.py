@@ -49,7 +49,7 @@ from .process import (
 )
 from .stderr import own_stderr
 
-__all__ = ["work"]
+__all__ = ["CountedApp", "work"]
 
 _STDERR = 2
 _ANSWER = 2.0  # seconds for the supervisor to answer a question
@@ -160,7 +160,7 @@ class _Worker:
     def __init__(self, job: Job, app: App, lifespan: Lifespan | None, context: SSLContext | None) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._job = job
-        self._counted = _Counted(app) if job.config.recycle_requests else None
+        self._counted = CountedApp(app) if job.config.recycle_requests else None
         self._log = stderr_log(job.config, loop)
         self._server = HTTPServer(
             [socket.socket(fileno=sock.number) for sock in job.sockets],
@@ -283,7 +283,7 @@ async def _serve(job: Job, app: App, lifespan: Lifespan | None, context: SSLCont
     await _Worker(job, app, lifespan, context).serve()
 
 
-class _Counted:
+class CountedApp:
     """An App that counts its requests."""
 
     def __init__(self, app: App) -> None:

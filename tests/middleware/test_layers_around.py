@@ -1,6 +1,7 @@
 """Layers around what is no plain answer: WebSockets, ASGI applications, threads, mounts."""
 
 import asyncio
+import http.server
 import threading
 from typing import Any
 
@@ -8,11 +9,14 @@ import pytest
 
 import aiohttpd
 from aiohttpd import middleware
+from aiohttpd.compression import compress
 from aiohttpd.middleware import Deadline
+from aiohttpd.middleware.auth import basic_auth
+from aiohttpd.runner.worker import CountedApp
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, fetch
-from ..support.clients import get
+from ..support.clients import SOON, connected, get
 from ..support.layered import Page, bare
 
 ALL: list[Any] = [
@@ -159,3 +163,14 @@ async def test_a_client_that_vanishes_in_the_middle() -> None:
         await ended.wait()
         while limit.clients:
             await asyncio.sleep(0)
+
+
+async def test_the_timeout_of_a_handler_of_http_server() -> None:
+    """FAULT: its clients had ``timeout_head`` and ``timeout_idle``, also with ``recycle_requests``, which counts."""
+
+    class Old(http.server.BaseHTTPRequestHandler):
+        timeout = 0.05
+
+    for app in (aiohttpd.middleware.layers(Old, *ALL), compress(Old), basic_auth(Old, "a:b"), CountedApp(Old)):
+        async with running(app, timeout_head=100) as server, connected(server) as client:
+            assert await asyncio.wait_for(client.rest(), SOON) == b""
