@@ -245,6 +245,8 @@ class Supervisor:
         Args:
             more: the number to add; it may be negative.
         """
+        if self._stopping:
+            return
         if self._count + more < 1:
             say("There has to be one worker")
             return

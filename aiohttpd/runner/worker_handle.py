@@ -117,7 +117,7 @@ class WorkerHandle:
         if self.state is not STARTING:
             self._gone()  # it has been stopped before
             return
-        ours = theirs = None
+        ours = theirs = process = None
         try:
             ours, theirs = socket.socketpair()
             process = _spawn.Process(target=work, args=(self._make_job(theirs, self),), name="aiohttpd-worker")
@@ -127,9 +127,13 @@ class WorkerHandle:
                 process.start()
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
+            self._exit = _exit_descriptor(process)
         except Exception as error:  # of any kind: the supervisor waits for an outcome
             if ours is not None:
                 ours.close()
+            if process is not None and process.pid is not None:  # nobody would notice its end
+                process.kill()
+                process.join()
             self.failure = (f"aiohttpd: no worker can be started: {error}", 1)
             self._gone()
             return
@@ -137,7 +141,6 @@ class WorkerHandle:
             if theirs is not None:
                 theirs.close()
         self._process, self.pid = process, process.pid
-        self._exit = _exit_descriptor(process)
         self._loop.add_reader(self._exit, self._exited)
         await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
 

@@ -1,6 +1,7 @@
 """Signals before the loop handles them, and after: while a program starts, and while its process ends."""
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -97,26 +98,32 @@ class TestStart:
 
 class TestEnd:
     async def test_hang_up_while_requests_are_finished(self, tmp_path: Path) -> None:
-        """FAULT: "Replacing the workers", and RELOADING=1 to the service manager after STOPPING=1."""
+        """FAULT: "Replacing the workers", and RELOADING=1 to the service manager after STOPPING=1.
+
+        Another: a SIGTTIN at that time bound a socket for a worker more, or raised IndexError.
+        """
         (tmp_path / "app.py").write_text(
             "import asyncio, sys, aiohttpd\n"
             "class Handler(aiohttpd.BaseHTTPRequestHandler):\n"
             "    async def do_GET(self):\n"
             "        print('begun', file=sys.stderr, flush=True)\n"
             "        await self.server.shutting_down.wait()\n"
+            "        print('stopping', file=sys.stderr, flush=True)\n"
             "        await asyncio.sleep(0.3)\n"
             "        self.send_text('done')\n"
         )
-        async with serve_command(tmp_path, "app:Handler", "--workers", "1") as server:
+        async with serve_command(tmp_path, "app:Handler", "--workers", "1", "--reuse-port") as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", await server.port())
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             await server.says("^begun")
             server.send(signal.SIGTERM)
             server.send(signal.SIGHUP)
+            await server.says("^stopping")
+            server.send(signal.SIGTTIN)
             assert (await reader.read()).endswith(b"done")
             writer.close()
             assert await server.ends() == 0
-            assert not [line for line in server.lines if line.startswith("Replacing")]
+            assert not [line for line in server.lines if re.search("^Replacing|from now on|^Traceback", line)]
 
     @pytest.mark.parametrize("workers", [None, 1])
     async def test_again_while_the_process_ends(self, workers: int | None, tmp_path: Path) -> None:

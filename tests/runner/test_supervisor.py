@@ -1,6 +1,8 @@
 """Many processes: workers come, go and are replaced, and nobody who asks notices."""
 
 import asyncio
+import errno
+import multiprocessing
 import os
 import re
 import signal
@@ -17,6 +19,7 @@ import trustme
 
 import aiohttpd
 from aiohttpd.config import Config
+from aiohttpd.runner import worker_handle
 from aiohttpd.runner.signals import TWICE
 from aiohttpd.runner.supervisor import Supervisor
 
@@ -348,6 +351,18 @@ class TestStart:
         with tempfile.TemporaryFile() as shared:
             Supervisor(("127.0.0.1", 0), b"", Config(), 1024, shared.fileno(), tls=False).resize(1)
         assert capsys.readouterr().err == "No worker is added: 1024 is the most\n"
+
+    async def test_no_descriptor_to_see_the_end_of_a_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """FAULT: nobody learned that it had not been started, and the program waited for it for ever."""
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+        monkeypatch.setattr(worker_handle, "_exit_descriptor", fail)
+        with tempfile.TemporaryFile() as shared:
+            supervisor = Supervisor(("127.0.0.1", 0), b"", Config(), 2, shared.fileno(), tls=False)
+            assert await asyncio.wait_for(supervisor.run(None, lambda _: None), WAIT) == 1
+        assert not multiprocessing.active_children()
 
     def test_pauses_grow_and_end(self) -> None:
         class Clock:
