@@ -133,7 +133,8 @@ class Acceptor:
         await self.pause()
         # uvloop makes the protocol of an accepted connection in a later turn of the loop.
         await _turns(2)
-        waiting = [connection for sock in self._sockets for connection in _waiting(sock)] if last else []
+        most = self._context.config.backlog + 1 if last else 0  # the kernel keeps so many; others may come all the time
+        waiting = [connection for sock in self._sockets for connection in _waiting(sock, most)]
         for sock in self._sockets:
             with contextlib.suppress(OSError):  # the program has closed the descriptor
                 sock.close()  # at once, since connections that arrive meanwhile are lost
@@ -153,10 +154,10 @@ class Acceptor:
         return self._factory()
 
 
-def _waiting(sock: socket.socket) -> Iterator[socket.socket]:
-    """Accept all connections that wait."""
+def _waiting(sock: socket.socket, most: int) -> Iterator[socket.socket]:
+    """Accept the connections that wait, at most so many."""
     with contextlib.suppress(OSError):  # none is left, or no descriptor
-        while True:
+        for _ in range(most):
             connection, _ = sock.accept()
             connection.setblocking(False)
             yield connection

@@ -60,6 +60,6 @@ def _address(text: str) -> ServerAddress:
     if text.startswith("unix:"):
         return UnixAddress(text.removeprefix("unix:"))
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not host or not (port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= 65535):
         raise ValueError(f"metrics {text!r}: write /PATH, HOST:PORT or unix:PATH")
     return host.removeprefix("[").removesuffix("]"), int(port)

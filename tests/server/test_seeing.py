@@ -346,6 +346,7 @@ class TestReport:
     [
         (["--access-log-format", "apache"], "none of http.server, common"),
         (["--metrics", "9100"], "write /PATH, HOST:PORT or unix:PATH"),
+        (["--metrics", f"localhost:{'9' * 5000}"], "write /PATH, HOST:PORT or unix:PATH"),
         (["--health", "health"], "begins with a slash"),
     ],
 )

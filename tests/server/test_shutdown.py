@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aiohttpd import BaseHTTPRequestHandler, HTTPServer, Request, StreamWriter
+from aiohttpd import BaseHTTPRequestHandler, Config, HTTPServer, Request, StreamWriter
 from aiohttpd.testing import running
 
 from ..support.clients import LAST_CHUNK, SOON, Waiting, connected, echo_path, ended, get, shutting_down
@@ -418,3 +418,27 @@ async def test_a_handler_without_a_client_is_waited_for() -> None:
             await gone.wait()
         await until(lambda: not server.connections)
     assert events == ["handler ended", "lifespan left"]
+
+
+class _Flooded(socket.socket):
+    """A listening socket to which another client connects before each accept of the server's end."""
+
+    clients: list[socket.socket]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if len(self.clients) == 100:
+            raise OSError(errno.EMFILE, "too many")
+        self.clients.append(socket.create_connection(self.getsockname()))
+        return super().accept()
+
+
+async def test_clients_that_go_on_connecting() -> None:
+    """FAULT: the end of a server accepted as long as anybody connected, in one callback."""
+    sock = _Flooded()
+    sock.clients = []
+    sock.bind(("127.0.0.1", 0))
+    async with HTTPServer(sock, echo_path, config=Config(backlog=5, timeout_drain_idle=0)):
+        pass
+    assert len(sock.clients) <= 6
+    for client in sock.clients:
+        client.close()
