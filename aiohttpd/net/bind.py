@@ -57,7 +57,7 @@ def _read(bind: str, port: int) -> ServerAddress:
     if colon and kind == "unix":
         return _unix(rest)
     if colon and kind == "fd":
-        if not (rest.isascii() and rest.isdigit()):
+        if not (rest.isascii() and rest.isdigit() and len(rest) < 10):
             raise ValueError(f"{rest!r} is not a descriptor")
         return inherited_socket(int(rest))
     return _tcp(bind, port)

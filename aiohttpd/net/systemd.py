@@ -28,9 +28,13 @@ def passed_descriptors(environment: Mapping[str, str]) -> list[tuple[str, int]]:
     if environment.get("LISTEN_PID") != str(os.getpid()):
         return []
     count, names = environment.get("LISTEN_FDS", "0"), environment.get("LISTEN_FDNAMES", "").split(":")
-    if not (count.isascii() and count.isdigit()):
-        raise ValueError(f"LISTEN_FDS: {count!r} is not a number")
+    if not (_is_number(count) and len(count) < 7):
+        raise ValueError(f"LISTEN_FDS: {count!r} is not a number of descriptors")
     return [(names[number] if number < len(names) else "", _FIRST + number) for number in range(int(count))]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def forget_descriptors(environment: MutableMapping[str, str]) -> None:
@@ -74,7 +78,7 @@ class Notifier:
         self._timer: asyncio.TimerHandle | None = None
         address = environment.pop("NOTIFY_SOCKET", "")
         microseconds, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
-        meant = pid in ("", str(os.getpid())) and microseconds.isascii() and microseconds.isdigit()
+        meant = pid in ("", str(os.getpid())) and _is_number(microseconds)
         self.watchdog = int(microseconds) / 1e6 if meant and int(microseconds) else None
         if address.startswith(("/", "@")):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

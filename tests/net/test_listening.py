@@ -135,6 +135,7 @@ class TestWords:
             ("unix:s?group=", "may follow the [?] behind a path"),
             ("unix:@s?mode=660", "may follow the [?] behind a path"),
             ("fd:x", "'x' is not a descriptor"),
+            ("fd:99999999999999999999", "'9+' is not a descriptor"),
             ("fd:987654", "fd:987654 is not a socket: Bad file descriptor"),
             ("systemd:", "no socket was passed to this process"),
         ],

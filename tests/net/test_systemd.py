@@ -50,7 +50,7 @@ class TestSockets:
     def test_which(self, environment: dict[str, str], found: list[tuple[str, int]]) -> None:
         assert passed_descriptors(environment) == found
 
-    @pytest.mark.parametrize("count", ["", "x", "-1", "\u0663"])
+    @pytest.mark.parametrize("count", ["", "x", "-1", "\u0663", "9" * 11, "9" * 5000])
     def test_no_number(self, count: str) -> None:
         with pytest.raises(ValueError, match="LISTEN_FDS: .* is not a number"):
             passed_descriptors(passed(LISTEN_FDS=count))
@@ -208,9 +208,10 @@ async def test_a_watchdog_for_another(addresses: dict[str, str]) -> None:
             systemd.hear()
 
 
+@pytest.mark.parametrize("period", ["x", "9" * 400])
 @pytest.mark.parametrize("address", ["", "/no/such/socket", "vsock:2:1", "@nobody-listens-here"])
-async def test_nobody_to_tell(address: str) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "x"})
+async def test_nobody_to_tell(address: str, period: str) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": period})
     notifier.ready("")
     notifier.watch(asyncio.get_running_loop())
     notifier.close()
