@@ -357,12 +357,13 @@ class HTTPConnection(TransportProtocol):
         self.end_request()
         closes = self._last_request or response.close_connection
         if self._body is not None and not self._body.reader.complete:
-            self._end_body(self._body, closes=closes)
+            self._end_body(self._body, closes=closes or self.context.draining)
             return
         self._body = None
-        if closes:
+        if closes or (self.context.closes_idle and not self._parser.buffer):
             self._close(expects_more=request.framing.keep_alive)
             return
+        self._last_request = self.context.draining  # this head was sent before: the next response is the last one
         self.state = IDLE
         if self._reading_paused:
             self.regulate_reading()
@@ -603,8 +604,8 @@ class HTTPConnection(TransportProtocol):
         super().abort()
 
     def drain(self) -> None:
-        """The server drains: the current request, or else the next one, is the last on this connection."""
-        self._last_request = True
+        """The server drains: the next response whose head is sent is the last on this connection, and says so."""
+        self._last_request |= self.handler is None or self.handler.response.replaceable()  # else see `_complete`
         if self.upgraded is not None:
             self.upgraded.drain()
 

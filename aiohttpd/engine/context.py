@@ -55,13 +55,15 @@ class ServerContext:
         date_field: returns the Date field with its CRLF.
         server_field: the Server field with its CRLF; empty if none is to be sent.
         draining: the server drains: the current request of each connection is its last.
+        closes_idle: the time of idle connections is over: while the server drains, none becomes idle any more.
         cancelling: the grace period is over: from now on a cancelled handler was cancelled by the server.
     """
 
     __slots__ = (
-        "_ident", "_preludes", "_shared", "app", "cancelling", "config", "date_field", "deadlines", "draining",
-        "error_body", "instant", "lifespan_context", "loop", "prelude", "ready", "record", "recorder", "refusal_fields",
-        "registry", "report", "server", "server_field", "silence", "timed", "timeouts", "transfer_limits",
+        "_ident", "_preludes", "_shared", "app", "cancelling", "closes_idle", "config", "date_field", "deadlines",
+        "draining", "error_body", "instant", "lifespan_context", "loop", "prelude", "ready", "record", "recorder",
+        "refusal_fields", "registry", "report", "server", "server_field", "silence", "timed", "timeouts",
+        "transfer_limits",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +94,7 @@ class ServerContext:
         self.date_field = self._preludes.date_field
         self.server_field = self._preludes.server_field
         self.draining = False
+        self.closes_idle = False
         self.cancelling = False
         self._shared: dict[Any, Closable] = {}
         self._ident = threading.get_ident()  # of the thread that runs the loop

@@ -128,6 +128,7 @@ class Shutdown:
 
 
 def _close_idle(context: ServerContext) -> None:
+    context.closes_idle = True
     for connection in cast(tuple[HTTPConnection, ...], tuple(context.registry.connections)):
         if connection.state is not ConnectionState.NEW:
             connection.close_if_idle()

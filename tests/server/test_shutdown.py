@@ -200,6 +200,31 @@ async def test_shutting_down_ends_a_stream() -> None:
         assert (await answer).body == b"tick end"
 
 
+@pytest.mark.parametrize("pipelined", [True, False])
+@on_both_loops
+async def test_a_request_after_an_answer_that_was_begun_before(pipelined: bool) -> None:
+    """FAULT: the connection was closed, though the head of the answer had said that another request may follow."""
+    released = asyncio.Event()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(request.path.encode())
+        await response.drain()
+        await released.wait()
+
+    idle = 0 if pipelined else 20  # seconds
+    async with running(app, timeout_drain_idle=idle) as server, connected(server) as client:
+        await client.send(get("/1"), get("/2") if pipelined else b"")
+        await client.reader.readuntil(b"/1")
+        async with shutting_down(server):
+            released.set()
+            assert await client.reader.readuntil(LAST_CHUNK)
+            await client.send(b"" if pipelined else get("/2"))
+            answer = await client.answer()
+            assert (answer.body, answer["Connection"]) == (b"/2", "close")
+            assert await ended(client)
+
+
 @on_both_loops
 async def test_a_listening_socket_that_cannot_be_closed() -> None:
     """FAULT: the server stopped accepting, and waited for ever; neither answer nor connection ended."""
