@@ -402,9 +402,10 @@ class HTTPConnection(TransportProtocol):
         """Discard the rest of an unread body; begin a lingering close if it is longer than ``limit_discard``."""
         body.discard()
         if body.reader.complete:
-            self._body = None
-            self.state = IDLE
+            self._body, self.state = None, IDLE
             self._wait_for_next()
+            if self.context.closes_idle and not self._parser.buffer:
+                self._close()
             self.regulate_reading()
         elif body.reader.failed or body.discard_left < 0:
             self._linger()
@@ -592,8 +593,7 @@ class HTTPConnection(TransportProtocol):
         if self.eof and not self._must_linger():
             self._end()
             return
-        self.state = LINGERING
-        self._body = None
+        self._body, self.state = None, LINGERING
         self.close_sending(self._timeouts.linger, most=_LINGER_BYTES, until_delivered=until_delivered)
 
     def abort(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttpd import BaseHTTPRequestHandler, Config, HTTPServer, Request, StreamWriter
 from aiohttpd.testing import running
 
-from ..support.clients import LAST_CHUNK, SOON, Waiting, connected, echo_path, ended, get, shutting_down
+from ..support.clients import LAST_CHUNK, SOON, Waiting, connected, echo_path, ended, get, head, shutting_down
 from ..support.loops import on_both_loops
 from ..support.waiting import BOUND, until
 
@@ -222,6 +222,20 @@ async def test_a_request_after_an_answer_that_was_begun_before(pipelined: bool) 
             await client.send(b"" if pipelined else get("/2"))
             answer = await client.answer()
             assert (answer.body, answer["Connection"]) == (b"/2", "close")
+            assert await ended(client)
+
+
+@on_both_loops
+async def test_a_body_that_nobody_reads_ends_while_draining() -> None:
+    """FAULT: the connection was idle afterwards, and the shutdown waited until its grace was over."""
+    async with running(echo_path, timeout_linger=20, timeout_grace=60) as server, connected(server) as client:
+        await client.send(head("POST", "/", "Content-Length: 10"), b"12345")
+        assert (await client.answer()).status == 200
+        async with shutting_down(server):
+            await until(lambda: server.sockets[0].fileno() < 0)
+            for _ in range(10):  # turns of the loop: the time of idle connections is over
+                await asyncio.sleep(0)
+            await client.send(b"67890")
             assert await ended(client)
 
 
