@@ -152,6 +152,14 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         store = self._stores[key] = Store(os.fspath(self.directory or ""), policy)
         return store
 
+    def _clear_stores(self) -> None:
+        """Drop the files that are in memory or open: one of them may have been replaced."""
+        own = get_ident()
+        for key in tuple(self._stores):
+            store = self._stores.pop(key, None)
+            if store is not None and key[0] == own:  # its loop drops what another thread has, after some seconds
+                store.forget()
+
     @classmethod
     def instant(cls, request: Request) -> PreparedResponse | None:
         """The prepared response for a file that is in memory; see `PreparedResponse`.

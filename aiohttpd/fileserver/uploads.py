@@ -160,10 +160,6 @@ class UploadHandler(SimpleHTTPRequestHandler):
             raise HTTPError(404, "File not found", "; ".join(filter(None, ("there is no such folder", hint))))
         return folder
 
-    def _clear_stores(self) -> None:
-        """Drop the files that are in memory: one of them may have been replaced."""
-        self._stores.clear()
-
     # Checks.
 
     def _check_allowed(self) -> None:

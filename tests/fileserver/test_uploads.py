@@ -1,6 +1,7 @@
 """Uploads: what is taken and what is refused, under which name, and who may."""
 
 import asyncio
+import gc
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from aiohttpd.fileserver.folder import FolderOptions, folder_app
+from aiohttpd.handlers.files import tree as files_tree
+from aiohttpd.handlers.files.store import Representation
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, answer_to
@@ -346,3 +349,19 @@ class TestWhatIsThere:
                 shutil.rmtree(folder / "sub")
                 await client.send(b"1")
                 assert (await client.answer()).status == 404
+
+
+async def test_uploads_leave_no_files_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULT: after each upload the files that had been known before stayed in memory, or open, for ten seconds."""
+    monkeypatch.setattr(files_tree, "_SETTLED", -1)
+    (folder / "large").write_bytes(bytes(400_123))
+    (folder / "kept").write_bytes(bytes(10_123))
+    async with running(uploader(folder, overwrite=True)) as server, connected(server) as client:
+        for _ in range(20):
+            await client.send(put("/small"))
+            assert (await client.answer()).status in (201, 204)
+            for name in ("/kept", "/large"):
+                assert (await client.ask(name)).status == 200
+        living = [one.size for one in gc.get_objects() if isinstance(one, Representation)]
+        assert living.count(400_123) == 1
+        assert living.count(10_123) <= 2  # as it leaves, and for ranges

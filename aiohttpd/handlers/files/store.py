@@ -287,6 +287,7 @@ class Store:
         self._entries: dict[Key, Representation] = {}
         self._verified: dict[tuple[str, ...], Verified] = {}  # by content codings, for one loop
         self._size = 0
+        self._is_forgotten = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # of the sweeper
         self._verified_by: asyncio.AbstractEventLoop | None = None  # the loop that empties them
@@ -318,7 +319,8 @@ class Store:
             self._verified[codings].pop(name, None)
 
     def forget(self) -> None:
-        """Drop all entries: another store takes the place of this one."""
+        """Drop all entries, and keep no others: another store takes the place of this one."""
+        self._is_forgotten = True
         for key in tuple(self._entries):
             self._drop(key)
 
@@ -466,6 +468,8 @@ class Store:
     # The cache.
 
     def _keep(self, key: Key, found: Representation) -> None:
+        if self._is_forgotten:  # while it was being looked up
+            return
         self._drop(key)
         self._entries[key] = found  # at the end: the oldest entry is dropped first
         self._size += found.cost
