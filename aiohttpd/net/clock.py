@@ -48,5 +48,5 @@ class Clock:
         return True
 
     def left(self) -> float:
-        """The rest of the current second, in seconds."""
-        return max(0.0, self._second + 1 - self._now())
+        """The rest of the current second, in seconds; at most 1, also if the clock has been set back meanwhile."""
+        return min(1.0, max(0.0, self._second + 1 - self._now()))
