@@ -241,9 +241,17 @@ class HTTPServer:
         if self._life.done():
             self._close_sockets()
             await self._life
-        context = self._context = make_context(
-            self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=begun.result()
-        )
+        try:
+            context = self._context = make_context(
+                self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=begun.result()
+            )
+        except (
+            BaseException
+        ):  # the format of the log is wrong: it is read only if the program has configured the logger
+            self._close_sockets()
+            self._drained.set()
+            await asyncio.wait([self._life])
+            raise
         factory = connection_factory(context, lambda: self._ssl)
         self.acceptor = Acceptor(context, self.sockets, factory)
         try:

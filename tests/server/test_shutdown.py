@@ -459,6 +459,25 @@ async def test_a_handler_without_a_client_is_waited_for() -> None:
     assert events == ["handler ended", "lifespan left"]
 
 
+async def test_a_start_that_fails_after_the_lifespan_has_begun(caplog: pytest.LogCaptureFixture) -> None:
+    """FAULT: its sockets stayed open, and the lifespan was never left."""
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        seen.append("begun")
+        yield
+        seen.append("ended")
+
+    config = Config(access_log_format="no such format")  # it is read if the program has configured the logger
+    server = HTTPServer(("127.0.0.1", 0), echo_path, config=config, lifespan=lifespan)
+    with caplog.at_level("INFO", "aiohttpd.access"), pytest.raises(ValueError, match="no such format"):
+        await server.start()
+    assert seen == ["begun", "ended"]
+    assert [sock.fileno() for sock in server.sockets] == [-1]
+    await server.shutdown()
+
+
 class _Flooded(socket.socket):
     """A listening socket to which another client connects before each accept of the server's end."""
 
