@@ -444,10 +444,7 @@ class HTTPConnection(TransportProtocol):
             self._parser.feed(unread + self._parser.take())
 
     def upgrade(self, protocol: UpgradedProtocol) -> None:
-        """Switch to another protocol, after the head of the response has been sent (RFC 9110 section 7.8).
-
-        Bytes that followed the request belong to that protocol.
-        """
+        """Switch to another protocol, which gets all further bytes; the head has been sent (RFC 9110 section 7.8)."""
         if self.state is not CLOSED:  # else the client has disconnected meanwhile, as `protocol` is told below
             self.state = UPGRADED
         self._last_request = True
