@@ -245,9 +245,7 @@ class HTTPServer:
             context = self._context = make_context(
                 self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=begun.result()
             )
-        except (
-            BaseException
-        ):  # the format of the log is wrong: it is read only if the program has configured the logger
+        except BaseException:  # the format of the log is read only if the program has configured the logger
             self._close_sockets()
             self._drained.set()
             await asyncio.wait([self._life])
