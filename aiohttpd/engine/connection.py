@@ -106,7 +106,7 @@ class HTTPConnection(TransportProtocol):
             if self._process_scheduled:  # `_process` will serve it
                 self.regulate_reading()
             else:
-                self._serve_pending()
+                self.serve_pending()
         elif state is SERVING or state is DISCARDING:
             parser.feed(data)
             body = self._body
@@ -137,7 +137,7 @@ class HTTPConnection(TransportProtocol):
             self.upgraded.eof_received()
         elif self.state in _BETWEEN_REQUESTS:
             if not self._process_scheduled:
-                self._serve_pending()
+                self.serve_pending()
         elif not self._process_scheduled:  # else a body is being discarded, and a request may follow it
             self._close()
         return stays_open
@@ -168,12 +168,7 @@ class HTTPConnection(TransportProtocol):
 
     # From the bytes to the next request, and from its answer to the next.
 
-    def serve_ready(self) -> None:
-        """Serve what has arrived in this turn of the loop; see `ReadyConnections`."""
-        if self.state is READY:  # else the client has closed its side, or sent more, or is gone
-            self._serve_pending()
-
-    def _serve_pending(self) -> None:
+    def serve_pending(self) -> None:
         """Serve requests of the buffer until a handler waits, the peer does not read, or `_PIPELINE` are served."""
         parser, out = self._parser, self.out
         served = 0
@@ -225,7 +220,7 @@ class HTTPConnection(TransportProtocol):
     def _process(self) -> None:
         """Process the bytes that are pending in the parser."""
         if self.state in _BETWEEN_REQUESTS:
-            self._serve_pending()
+            self.serve_pending()
             if self.state is IDLE:
                 self.regulate_reading()
         elif self._body is not None and not self._body.reader.complete:
@@ -339,7 +334,7 @@ class HTTPConnection(TransportProtocol):
             if record is not None:
                 record(request, response, started)
             if self.state is SERVING:
-                self.state = IDLE  # the fast path: `_serve_pending` continues its loop
+                self.state = IDLE  # the fast path: `serve_pending` continues its loop
         else:
             self._complete(request, response, started)
 
@@ -367,7 +362,7 @@ class HTTPConnection(TransportProtocol):
         self.state = IDLE
         if self._reading_paused:
             self.regulate_reading()
-        if handler is not None:  # else `_serve_pending` continues its loop
+        if handler is not None:  # else `serve_pending` continues its loop
             self._wait_for_next()
 
     def _wait_for_next(self) -> None:

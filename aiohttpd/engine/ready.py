@@ -8,6 +8,7 @@ import asyncio
 from typing import Protocol
 
 from ..net.outgoing import Outgoing
+from .states import READY, ConnectionState
 
 __all__ = ["ReadyConnections", "raise_later"]
 
@@ -18,9 +19,10 @@ _MOST = 32
 class Ready(Protocol):
     """A connection that has received bytes of a request."""
 
+    state: ConnectionState
     out: Outgoing
 
-    def serve_ready(self) -> None: ...
+    def serve_pending(self) -> None: ...
     def abort(self) -> None: ...
 
 
@@ -53,7 +55,8 @@ class ReadyConnections:
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
             try:
-                connection.serve_ready()
+                if connection.state is READY:  # else the client has closed its side, or sent more, or is gone
+                    connection.serve_pending()
             except BaseException as error:  # `KeyboardInterrupt` of a handler; the other connections are served
                 connection.abort()
                 raise_later(error, self._loop)

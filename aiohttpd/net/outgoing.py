@@ -145,8 +145,12 @@ class Outgoing:
         self.held = None
         if not (self.paused or self.lost or self._queue):
             self._unobstructed = self._transport
+            if held and self._held_size <= _JOINED:
+                self._total += self._held_size
+                self._transport.write(b"".join(held))
+                return
         if held:
-            self.send(held)
+            self._send_in_pieces(held)
 
     def take_held(self) -> bytes:
         """Return what has been held back, for the caller to send it, and stop holding back."""

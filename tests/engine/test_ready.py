@@ -212,13 +212,14 @@ async def test_a_cut_in_the_same_turn() -> None:
 class Raising:
     """A connection whose handler raises."""
 
+    state = ConnectionState.READY
     aborted = served = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, error: BaseException | None) -> None:
         self.error = error
         self.out = Outgoing(MemoryTransport(loop), 0)
 
-    def serve_ready(self) -> None:
+    def serve_pending(self) -> None:
         self.served = True
         if self.error is not None:
             raise self.error
