@@ -54,14 +54,14 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_end_of_queue", "_held_size", "_limit", "_queue", "_queued", "_refused", "_total", "_transport",
-        "_unobstructed", "_waiters", "closing", "companion", "held", "lost", "paused",
+        "_end_of_queue", "_held_size", "_limit", "_open", "_queue", "_queued", "_refused", "_total", "_transport",
+        "_waiters", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
         self._transport = transport
-        # The transport; None while bytes cannot be written at once: held back, paused or lost.
-        self._unobstructed: asyncio.Transport | None = transport
+        # The transport; None while it takes no bytes: it has paused writing, or is lost.
+        self._open: asyncio.Transport | None = transport
         self._limit = limit
         self._queue: deque[memoryview] | None = None
         self._queued = 0
@@ -81,29 +81,29 @@ class Outgoing:
         Raises:
             WriteBufferFull: more bytes than the limit wait already. The connection is aborted.
         """
-        transport = self._unobstructed
-        if transport is not None and len(parts[-1]) <= _JOINED:
-            data = b"".join(parts)
-            size = len(data)
-            if size <= _JOINED:
-                self._total += size
-                transport.write(data)
-            else:
-                self._send_large(data)
-        elif self.held is None or self.paused or len(parts[-1]) > _JOINED:
+        transport = self._open
+        if transport is None or len(parts[-1]) > _JOINED:
             self._send_in_pieces(parts)
-        else:
-            data = b"".join(parts)
-            self.held.append(data)
-            self._held_size += len(data)
+            return
+        data = b"".join(parts)
+        size = len(data)
+        held = self.held
+        if held is not None:
+            held.append(data)
+            self._held_size += size
             if self._held_size >= _HELD:
                 self.release()
                 self.hold()
+        elif size <= _JOINED:
+            self._total += size
+            transport.write(data)
+        else:
+            self._send_large(data)
 
     def send_piece(self, data: bytes) -> None:
         """Send one piece of at most 128 KiB. See `send`."""
-        transport = self._unobstructed
-        if transport is None:
+        transport = self._open
+        if transport is None or self.held is not None:
             self.send([data])
         else:
             self._total += len(data)
@@ -111,9 +111,9 @@ class Outgoing:
 
     def send_frame(self, head: bytes, content: bytes) -> None:
         """Send a frame of a protocol that has many: its header and its content. See `send`."""
-        transport = self._unobstructed
+        transport = self._open
         size = len(content)
-        if transport is None or size > _JOINED:
+        if transport is None or self.held is not None or size > _JOINED:
             self.send([head, content])
             return
         self._total += len(head) + size
@@ -137,25 +137,21 @@ class Outgoing:
         if self.held is None:
             self.held = []
             self._held_size = 0
-            self._unobstructed = None
 
     def release(self) -> None:
         """Send what has been held back, and stop holding back."""
-        held = self.held
-        self.held = None
-        if not (self.paused or self.lost or self._queue):
-            self._unobstructed = self._transport
-            if held and self._held_size <= _JOINED:
-                self._total += self._held_size
-                self._transport.write(b"".join(held))
-                return
+        held, self.held = self.held, None
         if held:
-            self._send_in_pieces(held)
+            transport = self._open
+            if transport is not None and self._held_size <= _JOINED:
+                self._total += self._held_size
+                transport.write(b"".join(held))
+            else:
+                self._send_in_pieces(held)
 
     def take_held(self) -> bytes:
         """Return what has been held back, for the caller to send it, and stop holding back."""
         held, self.held = self.held, None
-        self._unobstruct()
         data = b"".join(held or ())
         self._total += len(data)
         return data
@@ -178,7 +174,7 @@ class Outgoing:
     def pause(self) -> None:
         """The transport has called ``pause_writing``."""
         self.paused = True
-        self._unobstructed = None
+        self._open = None
 
     def resume(self) -> None:
         """The transport has called ``resume_writing``."""
@@ -191,7 +187,8 @@ class Outgoing:
         if self.paused:
             return
         self._queue = None
-        self._unobstruct()
+        if not self.lost:
+            self._open = self._transport
         self._wake()
         end, self._end_of_queue = self._end_of_queue, None
         if end is not None:
@@ -218,7 +215,7 @@ class Outgoing:
         self.lost = True
         if self.companion is not None:
             self.companion.close()
-        self._queue = self.held = self._unobstructed = None
+        self._queue = self.held = self._open = None
         self._queued = 0
         self._wake()
 
@@ -313,15 +310,10 @@ class Outgoing:
             return None  # a closed socket raises ValueError in uvloop, OSError in asyncio
         return sock
 
-    def _unobstruct(self) -> None:
-        if self.held is None and not self.paused and not self.lost and not self._queue:
-            self._unobstructed = self._transport
-
     def _send_in_pieces(self, parts: list[bytes]) -> None:
         if self.held is not None:
             parts = [*self.held, *parts]
             self.held = None
-            self._unobstruct()
         small: list[bytes | memoryview] = []
         for part in parts:
             if len(part) <= _JOINED:
