@@ -63,7 +63,7 @@ class Outgoing:
         # The transport; None while it takes no bytes: it has paused writing, or is lost.
         self._open: asyncio.Transport | None = transport
         self._limit = limit
-        self._queue: deque[memoryview] | None = None
+        self._queue: deque[memoryview | bytearray] | None = None
         self._queued = 0
         self._total = 0  # bytes given to `send` so far
         self.held: list[bytes] | None = None
@@ -345,15 +345,21 @@ class Outgoing:
     def _enqueue(self, view: memoryview, start: int, most: int) -> None:
         if self._queue is None:
             self._queue = deque()
+        queue, size = self._queue, len(view) - start
         # One piece of any size may wait, since it is kept by reference. The limit is for more pieces.
-        if self._queue and self._queued + len(view) - start > self._limit:
+        if queue and self._queued + size > self._limit:
             self.drop_unread()
             self._transport.abort()
             self.lose()
             raise WriteBufferFull(self._limit)
-        self._queued += len(view) - start
-        for at in range(start, len(view), most):
-            self._queue.append(view[at : at + most])
+        self._queued += size
+        last = queue[-1] if queue else None
+        if size >= _GATHERED:
+            queue.extend(view[at : at + most] for at in range(start, len(view), most))
+        elif isinstance(last, bytearray) and len(last) + size <= _JOINED:
+            last += view[start:]  # else each small piece would be an object, and later a system call
+        else:
+            queue.append(bytearray(view[start:]))
 
     def _end(self, end: Callable[[], None]) -> None:
         if self.held is not None:

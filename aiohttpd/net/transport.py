@@ -100,7 +100,8 @@ class TransportProtocol(asyncio.Protocol):
         if not self.tls:
             # The transport pauses writing as soon as it has to buffer a byte: while it has not, all that was sent is
             # in the kernel. And uvloop's writes at once, not from a queue at the end of the turn of the loop.
-            self._transport.set_write_buffer_limits(0)
+            with contextlib.suppress(NotImplementedError):  # a program's own transport may have no limits
+                self._transport.set_write_buffer_limits(0)
         elif isinstance(tls := transport.get_extra_info("ssl_object"), HalfClosable):
             # In this turn of the loop the bytes before close_notify are still delivered, so wait for the next one.
             loop = asyncio.get_running_loop()
@@ -356,13 +357,13 @@ class TransportProtocol(asyncio.Protocol):
         """Check the rate at which the peer reads; while reading is paused, check whether the peer has disconnected."""
         self._close_if_delivered()
         sending = self.out.paused or (self.out.closing and self.out.undelivered > 0)
-        if not (sending or self._reading_paused or self._is_receiving()):
-            self._deadlines.unwatch(self)
-            return
         if sending:
             self._check_sending(now)
         elif self._send_rate is not None:
             self._send_rate.end(now)
+        if not (sending or self._reading_paused or self._is_receiving()):
+            self._deadlines.unwatch(self)
+            return
         if self._reading_paused and not self.eof and not self.out.lost and peer_has_closed(self._transport):
             self._set_events()
 

@@ -64,13 +64,12 @@ class _Pipe(MemoryTransport):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._changed = asyncio.Event()
-        self._high = _HIGH
         self._full = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         super().write(data)
         self._changed.set()
-        if not self._full and len(self.output) > self._high:
+        if not self._full and len(self.output) > _HIGH:
             self._full = True
             self.protocol.pause_writing()
 
@@ -78,7 +77,7 @@ class _Pipe(MemoryTransport):
         return len(self.output)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = _HIGH if high is None else high
+        pass  # what waits here stands for what is in the kernel
 
     def close(self) -> None:
         super().close()
@@ -98,7 +97,7 @@ class _Pipe(MemoryTransport):
             await self._change()
         data = bytes(self.output[:most])
         del self.output[:most]
-        if self._full and len(self.output) <= self._high // 4 and not self.is_closing():
+        if self._full and len(self.output) <= _HIGH // 4 and not self.is_closing():
             self._full = False
             self.protocol.resume_writing()
         return data

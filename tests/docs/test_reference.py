@@ -15,7 +15,9 @@ import aiohttpd.compression
 import aiohttpd.middleware
 import aiohttpd.testing
 from aiohttpd.config import options
+from aiohttpd.engine.states import ConnectionState
 from aiohttpd.server.log_format import FIELDS
+from aiohttpd.server.metrics import Metrics
 
 from ..support.pages import DOCS
 from ..support.places import ROOT
@@ -73,6 +75,14 @@ def texts_of(name: str, path: Path) -> list[str]:
             elif isinstance(text, ast.Constant) and isinstance(text.value, str):
                 found.append(text.value)
     return found
+
+
+def test_states_of_connections() -> None:
+    """Each is explained, and is a value of the metrics."""
+    rows = re.findall(r"^\| ([A-Z]+) \|", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(ConnectionState.__members__)
+    (row,) = re.findall(r"^\| `state` \|(.*)", page("metrics.md"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == set(Metrics().snapshot()["connections"])
 
 
 def test_refusals() -> None:

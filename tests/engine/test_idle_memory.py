@@ -30,9 +30,6 @@ class Sink(asyncio.Transport):
         super().__init__()
         self.responses = 0
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.responses += 1
 

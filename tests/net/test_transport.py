@@ -177,3 +177,59 @@ async def test_peers_without_a_name() -> None:
 
     assert peer_of(Nameless(loop)) == UNIX_PEER
     assert peer_of(MemoryTransport(loop)) == ("127.0.0.1", 50000)
+
+
+async def connected(limits: TransferLimits, transport: MemoryTransport) -> tuple[Echo, Deadlines]:
+    deadlines = Deadlines(asyncio.get_running_loop(), 60)  # the tests sweep
+    echo = Echo(deadlines, limits)
+    transport.connect(echo)
+    return echo, deadlines
+
+
+async def test_a_transport_without_limits() -> None:
+    """A program's own transport need not implement `set_write_buffer_limits`: `asyncio.Transport` does not."""
+
+    class Bare(MemoryTransport):
+        set_write_buffer_limits = asyncio.Transport.set_write_buffer_limits
+
+    transport = Bare(asyncio.get_running_loop())
+    _, deadlines = await connected(TransferLimits(MIB, 1000, BOUND), transport)
+    transport.feed(b"hello")
+    await until(lambda: transport.output == b"hello")
+    transport.close()
+    await transport.closed.wait()
+    deadlines.close()
+
+
+async def test_the_time_between_two_transfers_does_not_count() -> None:
+    transport = MemoryTransport(asyncio.get_running_loop())
+    echo, deadlines = await connected(TransferLimits(MIB, 1000, 10), transport)
+    echo.pause_writing()
+    deadlines.sweep(0)
+    echo.resume_writing()
+    deadlines.sweep(1)
+    echo.pause_writing()
+    deadlines.sweep(100)
+    deadlines.sweep(108)
+    assert not transport.is_closing()
+    deadlines.sweep(109)  # 1 + 9 seconds of waiting, and no byte was taken
+    assert transport.is_closing()
+    await transport.closed.wait()
+    deadlines.close()
+
+
+async def test_small_pieces_that_wait_are_joined() -> None:
+    """Otherwise a peer that reads again would cause a system call for each, all in one callback."""
+    transport = MemoryTransport(asyncio.get_running_loop())
+    echo, deadlines = await connected(TransferLimits(MIB, 1000, BOUND), transport)
+    echo.pause_writing()
+    pieces = [b"%06d" % number for number in range(40_000)]
+    pieces[20_000] = bytes(200_000)
+    for piece in pieces:
+        echo.out.send([piece])
+    echo.resume_writing()
+    assert transport.output == b"".join(pieces)
+    assert transport.writes < 10
+    transport.close()
+    await transport.closed.wait()
+    deadlines.close()

@@ -13,6 +13,8 @@ import pytest
 import aiohttpd
 from aiohttpd.testing import client
 
+from ..support.waiting import BOUND
+
 
 class Site(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
@@ -84,6 +86,25 @@ async def test_a_large_body_and_back_pressure() -> None:
     async with client(Site) as asking:
         answer = await asking.post("/", content=b"a" * 5_000_000)
         assert answer.content == b"A" * 5_000_000
+
+
+async def test_an_answer_that_is_not_read_yet() -> None:
+    """Its handler does not wait, as long as the kernel would keep the content of such an answer."""
+    ended = asyncio.Event()
+
+    class Pieces(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(3):
+                self.wfile.write(b"x" * 1000)
+                await self.wfile.drain()
+                await asyncio.sleep(0)
+            ended.set()
+
+    async with client(Pieces) as asking, asking.stream("GET", "/") as answer:
+        await asyncio.wait_for(ended.wait(), BOUND)
+        assert len(await answer.aread()) == 3000
 
 
 async def test_connections_are_used_again() -> None:
