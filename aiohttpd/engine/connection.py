@@ -361,7 +361,7 @@ class HTTPConnection(TransportProtocol):
         self._last_request = self.context.draining  # this head was sent before: the next response is the last one
         self.state = IDLE
         if self._reading_paused:
-            self.regulate_reading()
+            self.process_later()  # it resumes reading, once the pending requests are served
         if handler is not None:  # else `serve_pending` continues its loop
             self._wait_for_next()
 

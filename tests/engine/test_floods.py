@@ -95,6 +95,22 @@ class TestPipelining:
         await transport.closed.wait()
         context.close()
 
+    async def test_bodies_that_are_served_at_once(self) -> None:
+        """Reading is paused at the first one, since much follows it; it goes on, although no handler has waited."""
+        app = Turns(waits=False)
+        loop = asyncio.get_running_loop()
+        context = ServerContext(ServedApp(app), Config(access_log=False), loop)
+        transport = Slow(loop)
+        transport.connect(HTTPConnection(context))
+        large = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
+        transport.feed(CHUNKED + b"0\r\n\r\n" + large + GET)
+        transport.feed(GET)
+        await until(lambda: app.answered == 4)
+        assert transport.is_reading()
+        transport.close()
+        await transport.closed.wait()
+        context.close()
+
     async def test_it_goes_on_to_the_end(self) -> None:
         """Nothing is forgotten, however much came, and reading is paused no longer."""
         app = Turns(waits=True)
