@@ -65,7 +65,9 @@ class TestStart:
             await server.port()
             assert await server.stops() == 0
 
-    @pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="ignores SIGHUP: run it without nohup")
+    @pytest.mark.skipif(
+        signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="ignores SIGHUP: run it without nohup"
+    )
     async def test_of_a_program_that_has_not_called_run(self, tmp_path: Path) -> None:
         """It is not for the package to decide."""
         (tmp_path / "slow.py").write_text(SLOW.format(app="Handler", before=True))
