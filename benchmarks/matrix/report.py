@@ -198,7 +198,7 @@ def footprint_text(results: Results) -> str:
     if found is None:
         return f"Not measured by these runs; see {IDLE_COMMAND}."
     return (
-        f"An idle connection takes {found['idle_kib']:.1f} KiB. `import aiohttpd` takes {found['import_ratio']:.1f} of "
+        f"An idle connection takes {found['idle_kib']:.1f} KiB. `import aiohttpd` takes {found['import_ratio']:.2f} of "
         "the time of `import asyncio`; what makes a server is imported when it is first used, and takes about the time "
         f"of asyncio again. Run {found['run'] + 1}; also {IDLE_COMMAND}."
     )
