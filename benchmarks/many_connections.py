@@ -42,9 +42,6 @@ class Sink(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Drop it."""
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """It buffers nothing."""
-
     def is_closing(self) -> bool:
         """It is never closed."""
         return False

@@ -38,7 +38,7 @@ __all__ = ["ConnectionState", "HTTPConnection"]
 
 _PIPELINED = 64 * 1024  # unparsed bytes after which reading is paused; one more read may arrive
 _SMALL = 4 * 1024  # bytes; what is longer is not kept until the end of a turn of the loop, but served at once
-_PIPELINE = 32  # pipelined requests served in one callback; then other connections are served
+_PIPELINE = 32  # pipelined requests served in one turn of the loop; then other connections are served
 _HEAVY = 8  # a request with a large head, or that may have a body, counts as so many of these
 _BETWEEN_REQUESTS = IDLE, READY, HEAD, NEW
 _EAGER = sys.version_info >= (3, 12)  # a task runs at once until it first waits; the loop knows it only if it does

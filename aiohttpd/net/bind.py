@@ -11,7 +11,7 @@ from ..config.hosts import is_loopback
 from .sockets import ServerAddress, UnixAddress
 from .systemd import inherited_socket, passed_descriptors
 
-__all__ = ["is_local", "read_addresses"]
+__all__ = ["is_local", "is_port", "read_addresses"]
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -45,6 +45,11 @@ def read_addresses(binds: Sequence[str], port: int, environment: Mapping[str, st
     return addresses
 
 
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port, 0 to 65535; the digits are counted, since ``int`` refuses thousands."""
+    return text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= 65535
+
+
 def is_local(address: ServerAddress) -> bool:
     """Whether an address can be reached only by this machine: a loopback address or a unix socket."""
     if isinstance(address, socket.socket):
@@ -71,7 +76,7 @@ def _tcp(bind: str, port: int) -> tuple[str, int]:
     host, colon, digits = bind.rpartition(":")
     if not colon or bind.endswith("]") or (":" in host and not host.endswith("]")):
         host, digits = bind, str(port)
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) <= 65535):
+    if not is_port(digits):
         raise ValueError(f"{digits!r} is not a port (0 to 65535)")
     return host.removeprefix("[").removesuffix("]"), int(digits)
 

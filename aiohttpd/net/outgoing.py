@@ -362,8 +362,7 @@ class Outgoing:
             queue.append(bytearray(view[start:]))
 
     def _end(self, end: Callable[[], None]) -> None:
-        if self.held is not None:
-            self.release()
+        self.release()
         self.closing = True
         if self._queue:
             self._end_of_queue = end

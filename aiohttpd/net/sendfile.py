@@ -182,8 +182,7 @@ class Sendfile(FileTransfer):
     """
 
     def __init__(self, out: Outgoing, transport: asyncio.Transport, sock: int, descriptor: int) -> None:
-        if out.held is not None:
-            out.release()
+        out.release()
         super().__init__(out, descriptor)
         self._transport = transport
         self._socket = sock

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from ..config import Config
+from ..net.bind import is_port
 from ..net.sockets import ServerAddress, UnixAddress
 from .log_format import LineFormat
 from .metrics import Snapshot
@@ -60,6 +61,6 @@ def _address(text: str) -> ServerAddress:
     if text.startswith("unix:"):
         return UnixAddress(text.removeprefix("unix:"))
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= 65535):
+    if not host or not is_port(port):
         raise ValueError(f"metrics {text!r}: write /PATH, HOST:PORT or unix:PATH")
     return host.removeprefix("[").removesuffix("]"), int(port)
