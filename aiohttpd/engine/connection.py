@@ -175,12 +175,7 @@ class HTTPConnection(TransportProtocol):
         if together := self.state is READY:
             self.state = IDLE
             out.hold()  # until all connections that are ready have been served
-        while parser.buffer and not out.paused:
-            if served >= _PIPELINE:
-                self.process_later()
-                self.disarm()
-                out.release()
-                return
+        while not out.paused:
             try:
                 request = parser.next_request()
             except WireError as error:
@@ -191,13 +186,16 @@ class HTTPConnection(TransportProtocol):
             if parser.buffer:
                 if out.held is None and request.framing.ordinary:
                     out.hold()
-                if parser.heavy or not request.framing.ordinary:
-                    served += _HEAVY
+                served += _HEAVY if parser.heavy or not request.framing.ordinary else 1
             self._begin(request)
-            if self.state is not IDLE:
+            if self.state is not IDLE or not parser.buffer:
                 break
-            served += 1
-        if out.held is not None and not together:
+            if served >= _PIPELINE:
+                self.process_later()
+                self.disarm()
+                out.release()
+                return
+        if not together and out.held is not None:
             out.release()
         if parser.heavy:
             self._yield_after_large_head()

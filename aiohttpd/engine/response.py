@@ -26,6 +26,7 @@ CLIENT_CLOSED = 499  # the status in the access log if the client has disconnect
 BUFFER = 64 * 1024  # bytes of content that are buffered before they are sent
 
 START, HELD, SENT, UPGRADED, DONE = ResponseState
+_USUAL_STATUSES = frozenset(range(200, 1000)) - NO_CONTENT
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
 
@@ -127,7 +128,7 @@ class StreamWriter:
             )
         if not isinstance(fields, ResponseFields):
             fields = ResponseFields.of(fields)
-        if reason is not None or not 200 <= status <= 999:
+        if reason is not None or status not in _USUAL_STATUSES:
             status_line(status, reason)  # raises ValueError if they are not valid
             if status < 200:
                 self._send_interim(status, fields, reason)
@@ -138,12 +139,7 @@ class StreamWriter:
         self.fields = fields
         self._room = BUFFER
         self.state = HELD
-        if (
-            not self.plain
-            or fields.deciding is not None
-            or status in NO_CONTENT
-            or self.request.method in _SPECIAL_METHODS
-        ):
+        if not self.plain or fields.deciding is not None or self.request.method in _SPECIAL_METHODS:
             self._decide(status, fields)
 
     def write(self, data: Buffer) -> None:
@@ -455,7 +451,7 @@ class StreamWriter:
     def _decide(self, status: int, fields: ResponseFields) -> None:
         """Set the attributes of a head with fields for framing, or with a method or status that has no content."""
         deciding, method = fields.deciding or {}, self.request.method
-        usual = self.plain and status not in NO_CONTENT and method not in _SPECIAL_METHODS
+        usual = self.plain and method not in _SPECIAL_METHODS
         if usual and len(deciding) == 1 and "content-length" in deciding:  # it stays plain
             self.length = length = int(deciding["content-length"])
             self._capacity = self._room = min(BUFFER, length)

@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..errors import ClientDisconnected, WriteBufferFull
@@ -49,12 +49,12 @@ class Outgoing:
         paused: whether the transport has paused writing.
         lost: whether the connection is lost.
         closing: whether `close` or `write_eof` has been called.
-        held: pieces that are held back until `release`; None while nothing is held back.
+        held: bytes that are held back until `release`; None while nothing is held back.
         companion: an object that writes to the socket beside the transport, and is closed before it; or None.
     """
 
     __slots__ = (
-        "_end_of_queue", "_held_size", "_limit", "_open", "_queue", "_queued", "_refused", "_total", "_transport",
+        "_end_of_queue", "_limit", "_open", "_queue", "_queued", "_refused", "_total", "_transport",
         "_waiters", "closing", "companion", "held", "lost", "paused",
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ class Outgoing:
         self._queue: deque[memoryview | bytearray] | None = None
         self._queued = 0
         self._total = 0  # bytes given to `send` so far
-        self.held: list[bytes] | None = None
+        self.held: bytes | bytearray | None = None
         self.companion: Closable | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
         self._end_of_queue: Callable[[], None] | None = None
@@ -86,15 +86,13 @@ class Outgoing:
             self._send_in_pieces(parts)
             return
         data = b"".join(parts)
-        size = len(data)
         held = self.held
         if held is not None:
-            held.append(data)
-            self._held_size += size
-            if self._held_size >= _HELD:
-                self.release()
-                self.hold()
-        elif size <= _JOINED:
+            if held:
+                self._hold_more(held, data)
+            else:
+                self.held = data  # usually one answer is held back
+        elif (size := len(data)) <= _JOINED:
             self._total += size
             transport.write(data)
         else:
@@ -135,26 +133,33 @@ class Outgoing:
     def hold(self) -> None:
         """Hold back what is sent, until `release`. While the peer is slow nothing is held back: it is queued."""
         if self.held is None:
-            self.held = []
-            self._held_size = 0
+            self.held = b""
+
+    def _hold_more(self, held: bytes | bytearray, data: bytes) -> None:
+        if isinstance(held, bytes):
+            self.held = held = bytearray(held)  # it grows in place
+        held += data
+        if len(held) >= _HELD:
+            self.release()
+            self.hold()
 
     def release(self) -> None:
         """Send what has been held back, and stop holding back."""
         held, self.held = self.held, None
         if held:
             transport = self._open
-            if transport is not None and self._held_size <= _JOINED:
-                self._total += self._held_size
-                transport.write(b"".join(held))
+            size = len(held)
+            if transport is not None and size <= _JOINED:
+                self._total += size
+                transport.write(held)
             else:
-                self._send_in_pieces(held)
+                self._send_large(held)
 
     def take_held(self) -> bytes:
         """Return what has been held back, for the caller to send it, and stop holding back."""
         held, self.held = self.held, None
-        data = b"".join(held or ())
-        self._total += len(data)
-        return data
+        self._total += len(held or b"")
+        return bytes(held or b"")
 
     async def writable(self) -> None:
         """Wait until the transport accepts bytes.
@@ -264,7 +269,7 @@ class Outgoing:
     @property
     def undelivered(self) -> int:
         """The number of bytes that the peer has not acknowledged; elsewhere than on Linux, those not in the kernel."""
-        waiting = self.unsent + (0 if self.held is None else self._held_size)
+        waiting = self.unsent + len(self.held or b"")
         sock = self._tcp_socket() if sys.platform == "linux" and not self.lost else None
         if sock is not None:
             import fcntl  # needed only at the end of some connections
@@ -310,11 +315,11 @@ class Outgoing:
             return None  # a closed socket raises ValueError in uvloop, OSError in asyncio
         return sock
 
-    def _send_in_pieces(self, parts: list[bytes]) -> None:
+    def _send_in_pieces(self, parts: Sequence[bytes | bytearray]) -> None:
         if self.held is not None:
-            parts = [*self.held, *parts]
+            parts = [self.held, *parts]
             self.held = None
-        small: list[bytes | memoryview] = []
+        small: list[bytes | bytearray | memoryview] = []
         for part in parts:
             if len(part) <= _JOINED:
                 small.append(part)
@@ -327,7 +332,7 @@ class Outgoing:
             self._send_large(large)
         self._send_large(b"".join(small))
 
-    def _send_large(self, data: bytes | memoryview) -> None:
+    def _send_large(self, data: bytes | bytearray | memoryview) -> None:
         if self.lost:
             return
         self._total += len(data)

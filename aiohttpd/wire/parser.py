@@ -131,7 +131,7 @@ class RequestParser:
         self._tail = b""
         self._templates: tuple[HeadTemplate, ...] = ()
         self._missed = 0  # heads that neither `_tail` nor a template has fitted
-        self._repeated: bytes | bytearray | None = None
+        self._repeated: bytes | None = None
 
     @property
     def pending(self) -> int:
@@ -196,11 +196,13 @@ class RequestParser:
             return Request(self._method, self._target, self._version, self._headers, self._framing)
         try:
             if self._searched == start:  # nobody has looked yet
+                if type(data) is not bytes:
+                    data = self.buffer = bytes(data)
                 tail = self._tail
                 line_end = data.find(_CRLF, start)
                 if tail and 0 < line_end - start < self._limits.line_room:
                     if data.startswith(tail, line_end):
-                        line = data[start:line_end] if type(data) is bytes else bytes(data[start:line_end])
+                        line = data[start:line_end]
                         words = _known_request_lines.get(line) or _split_line(line)
                         if words is not None and words[2] == self._version:
                             end = line_end + len(tail)
@@ -213,13 +215,13 @@ class RequestParser:
                             self._start = self._searched = end
                             return Request(words[0], words[1], self._version, self._headers, self._framing)
                     elif self._templates:
-                        request = self._fitting(line_end)
+                        request = self._fitting(data, line_end)
                         if request is not None:
                             return request
                 if self.refused is not None:
                     self.buffer = b""
                     return None
-                request = self._usual(line_end)
+                request = self._usual(data, line_end)
                 if request is not None:
                     return request
             end = self._head_end()
@@ -228,13 +230,14 @@ class RequestParser:
             self.give_up()
             raise
 
-    def _fitting(self, line_end: int) -> Request | None:
+    def _fitting(self, data: bytes, line_end: int) -> Request | None:
         """The next request, if its fields fit a template; else None.
 
         Args:
+            data: the buffer.
             line_end: where the request line ends.
         """
-        data, start = self.buffer, self._start
+        start = self._start
         limit = start + self._limits.small
         for template in self._templates:
             first = template.first
@@ -244,11 +247,11 @@ class RequestParser:
                     break
         else:
             return None
-        line = data[start:line_end] if type(data) is bytes else bytes(data[start:line_end])
+        line = data[start:line_end]
         words = _known_request_lines.get(line) or _split_line(line)
         if words is None or words[2] != template.version:
             return None
-        tail = data[line_end:end] if type(data) is bytes else bytes(data[line_end:end])
+        tail = data[line_end:end]
         framing = template.framing or template.framing_of(tail)
         if framing is None:
             return None
@@ -261,23 +264,24 @@ class RequestParser:
         self._start = self._searched = end
         return Request(words[0], words[1], template.version, headers, framing)
 
-    def _usual(self, line_end: int) -> Request | None:
+    def _usual(self, data: bytes, line_end: int) -> Request | None:
         """The next request, if its head is complete, small and valid; else None, and the grammar decides.
 
         Args:
+            data: the buffer.
             line_end: where the request line ends.
         """
-        data, start = self.buffer, self._start
+        start = self._start
         end = data.find(b"\r\n\r\n", line_end, start + self._limits.small) + 4
         if line_end <= start or end < 4:
             return None
-        line = data[start:line_end] if type(data) is bytes else bytes(data[start:line_end])
+        line = data[start:line_end]
         words = _known_request_lines.get(line) or _split_line(line)
         deciding = deciding_lines(str(data[line_end + 2 : end - 4], "latin-1"), self._config.limit_fields)
         if words is None or deciding is None:
             return None
         framing = framing_of(words[2], deciding)
-        tail = data[line_end:end] if type(data) is bytes else bytes(data[line_end:end])
+        tail = data[line_end:end]
         missed = self._missed = self._missed + 1
         if missed >= _LEARNING and missed & (missed - 1) == 0 and self._tail:
             self._learn(tail, words[2], framing)
