@@ -174,7 +174,7 @@ class HTTPConnection(TransportProtocol):
         served = 0
         if together := self.state is READY:
             self.state = IDLE
-            out.hold()  # until all connections that are ready have been served
+            out.held = b""  # until all connections that are ready have been served
         while not out.paused:
             try:
                 request = parser.next_request()

@@ -27,7 +27,7 @@ LEADING = 64 * 1024
 _GATHERED = 16 * 1024  # bytes; longer content is not copied behind the header of its frame
 # In some versions of Python, asyncio's `writelines` does not call `pause_writing` (CVE-2024-12254).
 _WRITELINES_PAUSES = not ((3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2))
-_HELD = 64 * 1024  # bytes of answers that are held back, at most
+_HELD = 64 * 1024  # bytes of answers that are held back together, at most
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds; close() sends RST
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
@@ -136,21 +136,22 @@ class Outgoing:
             self.held = b""
 
     def _hold_more(self, held: bytes | bytearray, data: bytes) -> None:
-        if isinstance(held, bytes):
-            self.held = held = bytearray(held)  # it grows in place
-        held += data
-        if len(held) >= _HELD:
+        if len(held) + len(data) > _HELD:
             self.release()
-            self.hold()
+            self.held = data
+        elif isinstance(held, bytearray):
+            held += data
+        else:
+            self.held = bytearray(held)  # it grows in place
+            self.held += data
 
     def release(self) -> None:
         """Send what has been held back, and stop holding back."""
         held, self.held = self.held, None
         if held:
             transport = self._open
-            size = len(held)
-            if transport is not None and size <= _JOINED:
-                self._total += size
+            if transport is not None:
+                self._total += len(held)
                 transport.write(held)
             else:
                 self._send_large(held)
