@@ -13,6 +13,7 @@ from ..errors import ContentTooLarge, ContractError, IncompleteBody, WireError
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from ..wire.headers import Headers
 from ..wire.parser import RequestParser
+from .wakeup import Batch, Wakeup
 
 __all__ = ["Source", "StreamReader"]
 
@@ -46,11 +47,12 @@ class StreamReader:
     Attributes:
         limit: the number of bytes that a handler may read; None for no limit. It begins as ``Config.limit_body``.
         received: the number of bytes of content that have arrived.
+        waiting: whether a handler waits for bytes.
     """
 
     __slots__ = (
-        "_call", "_decoder", "_error", "_framing", "_loop", "_pieces", "_reads", "_scanned", "_source", "_start",
-        "_waiter", "_waiting", "limit", "received",
+        "_arrival", "_asleep", "_call", "_decoder", "_error", "_framing", "_loop", "_pieces", "_reads", "_scanned",
+        "_source", "_start", "_waiting", "limit", "received", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +74,9 @@ class StreamReader:
         self._scanned = 0  # no separator ends before it in the first piece
         self._reads = 0  # reads since others have had their turn
         self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._arrival: Wakeup | None = None  # of content, or of the end; None if no read has waited
+        self._asleep = False  # a handler waits, and has not been woken
+        self.waiting = False
         self._call: Coroutine[Any, Any, bytes] | None = None
         self.limit = limit
 
@@ -169,17 +173,12 @@ class StreamReader:
         return self._decoder.remaining
 
     @property
-    def waiting(self) -> bool:
-        """Whether a handler waits for bytes."""
-        return self._waiter is not None
-
-    @property
     def crowded(self) -> bool:
         """Whether so many bytes wait for the handler that reading should be paused."""
         return (
             self._waiting + self._framing > READ_AHEAD
             and self._waiting > 0
-            and (self._waiter is None or self._waiter.done())  # else it needs more than there is
+            and not self._asleep  # it needs more than there is
             and not self._decoder.complete
         )
 
@@ -202,7 +201,7 @@ class StreamReader:
             raise ContractError("a read of the body was called but not awaited: put 'await' before the call")
 
     def feed(self, parser: RequestParser) -> None:
-        """Decode what the parser's buffer has of the body."""
+        """Decode what the parser's buffer has of the body. `wake` has to follow."""
         if self._error is not None:
             parser.take()
             return
@@ -224,7 +223,21 @@ class StreamReader:
         self.fill(data)
         if self._waiting + self._framing > READ_AHEAD and self.crowded:
             self._source.pause_body()
-        self._wake()
+
+    def wake(self, batch: Batch | None = None) -> None:
+        """Content has arrived, or the body has ended: resume the handler that waits for it.
+
+        Args:
+            batch: resumes it, maybe at once; by default it is resumed in the next turn of the loop.
+        """
+        self._asleep = False
+        arrival = self._arrival
+        if arrival is None or arrival.waiter is None:
+            return
+        if batch is None:
+            arrival.wake()
+        else:
+            batch.add(arrival, self._waiting)
 
     def fill(self, data: bytes | bytearray) -> None:
         """Append content that has arrived."""
@@ -250,13 +263,13 @@ class StreamReader:
         """The rest of the body will not arrive; reads raise ``error`` when they reach the end of what has."""
         if self._error is None and not self._decoder.complete:
             self._error = error
-            self._wake()
+            self.wake()
 
     def feed_eof(self) -> None:
         """The client has closed its side. That is the end of a body without framing; any other is incomplete."""
         if isinstance(self._decoder, Unframed):
             self._decoder.complete = True
-            self._wake()
+            self.wake()
         else:
             self.fail(IncompleteBody())
 
@@ -288,23 +301,22 @@ class StreamReader:
             return False
         if self._error is not None:
             raise self._error
-        if self._waiter is not None:
+        if self.waiting:
             raise ContractError("the body is being read by another task already")
-        self._waiter = self._loop.create_future()
+        self.waiting = self._asleep = True
+        if self._arrival is None:
+            self._arrival = Wakeup(self._loop)
         self._framing = self._reads = 0
         self._source.resume_body()
         self._source.body_wanted()
         try:
-            await self._waiter
+            if self._asleep:  # no bytes have arrived in the calls above
+                await self._arrival.wait()
         finally:
-            self._waiter = None
+            self.waiting = self._asleep = False
             self._source.body_arrived()
         self._check_limit()
         return True
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _take(self, n: int) -> bytes:
         """Remove and return up to ``n`` bytes."""

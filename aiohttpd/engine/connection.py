@@ -222,6 +222,7 @@ class HTTPConnection(TransportProtocol):
             if self.state is IDLE:
                 self.regulate_reading()
         elif self._body is not None and not self._body.reader.complete:
+            self._body.begin_turn()
             if self.state is SERVING:
                 self._body.feed()
             elif self.state is DISCARDING:
@@ -406,7 +407,7 @@ class HTTPConnection(TransportProtocol):
     def regulate_reading(self) -> None:
         """Pause reading while too many bytes wait in the parser or the body, in any state; else resume it."""
         body = self._body
-        if self._parser.pending > _PIPELINED or (body is not None and body.reader.crowded):
+        if self._parser.pending > _PIPELINED or (body is not None and body.crowded):
             self.pause_reading()
         else:
             self.resume_reading()

@@ -23,6 +23,7 @@ from .ready import ReadyConnections
 from .recorder import Recorder
 from .registry import Registry
 from .timeouts import Timeouts, resolution
+from .wakeup import Batch
 
 __all__ = ["ServerContext"]
 
@@ -51,6 +52,7 @@ class ServerContext:
         transfer_limits: the limits for peers that read slowly.
         registry: the open connections, handshakes and handlers.
         ready: the connections that have received a request in this turn of the loop.
+        batch: the tasks for which content or messages have arrived in this turn of the loop.
         prelude: returns status line, Server and Date of a response by its status.
         date_field: returns the Date field with its CRLF.
         server_field: the Server field with its CRLF; empty if none is to be sent.
@@ -60,9 +62,9 @@ class ServerContext:
     """
 
     __slots__ = (
-        "_ident", "_preludes", "_shared", "app", "cancelling", "closes_idle", "config", "date_field", "deadlines",
-        "draining", "error_body", "instant", "lifespan_context", "loop", "prelude", "ready", "record", "recorder",
-        "refusal_fields", "registry", "report", "server", "server_field", "silence", "timed", "timeouts",
+        "_ident", "_preludes", "_shared", "app", "batch", "cancelling", "closes_idle", "config", "date_field",
+        "deadlines", "draining", "error_body", "instant", "lifespan_context", "loop", "prelude", "ready", "record",
+        "recorder", "refusal_fields", "registry", "report", "server", "server_field", "silence", "timed", "timeouts",
         "transfer_limits",
     )  # fmt: skip
 
@@ -89,6 +91,7 @@ class ServerContext:
         self.transfer_limits = TransferLimits(config.limit_unsent, config.min_rate, config.timeout_write)
         self.registry = Registry()
         self.ready = ReadyConnections(loop)
+        self.batch = Batch(loop)
         self._preludes = Preludes(loop, server_header=config.server_header)
         self.prelude: Callable[[int], bytes] = self._preludes.__getitem__
         self.date_field = self._preludes.date_field

@@ -19,6 +19,7 @@ from .response import StreamWriter
 
 __all__ = ["BodyReceiver", "TunnelReceiver", "complete_body", "begin_body"]
 
+_BURST = 2 * 1024 * 1024  # bytes of content in one turn of the loop; then other connections are served
 _CHUNKS = 256  # chunks that one callback decodes, then other connections are served
 
 _ENDED = LengthDecoder(0)
@@ -83,7 +84,7 @@ class BodyReceiver:
         discard_left: bytes that may still be discarded; negative if the client has sent more.
     """
 
-    __slots__ = ("_connection", "_parser", "_rate", "_response", "discard_left", "owes_continue", "reader")
+    __slots__ = ("_burst", "_connection", "_parser", "_rate", "_response", "discard_left", "owes_continue", "reader")
 
     discard_left: int
 
@@ -99,23 +100,40 @@ class BodyReceiver:
         self._connection = connection
         self._parser = parser
         self._response = response
+        self._burst = 0  # bytes that have arrived since others had their turn
         self._rate: TransferRate | None = None  # set when the handler first waits for content
         self.owes_continue = False
         self.reader = StreamReader(self, decoder, limit, connection.context.loop)
 
     def feed(self) -> int:
-        """Decode the bytes in the parser, up to the limit for one callback; return how many bytes were taken."""
+        """Decode the bytes in the parser, up to the limit for one callback; return how many bytes were taken.
+
+        Call it last in a callback of the loop: the handler that waits for the content may run at once.
+        """
         reader, parser, connection = self.reader, self._parser, self._connection
         waiting = parser.pending
         reader.feed(parser)
         left = parser.pending
+        taken = waiting - left
+        self._burst += taken
         if not (reader.complete or reader.failed):
-            if left:
+            if left or self._burst > _BURST:
                 connection.process_later()
             elif connection.eof:
                 reader.feed_eof()
         connection.regulate_reading()
-        return waiting - left
+        reader.wake(connection.context.batch)
+        return taken
+
+    def begin_turn(self) -> None:
+        """Others have had their turn: `feed` takes more."""
+        self._burst = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether reading should be paused."""
+        reader = self.reader
+        return reader.crowded or (self._burst > _BURST and not (reader.complete or reader.failed))
 
     def may_persist(self) -> bool:
         """Whether the connection can be kept alive after this body: at most ``limit_discard`` bytes are missing."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..config import Config
 from ..net.deadlines import Deadlines
 from ..net.outgoing import Outgoing
+from .wakeup import Batch
 
 __all__ = ["Carrier", "MessageMeter", "UpgradedProtocol"]
 
@@ -41,6 +42,8 @@ class CarrierContext(Protocol):
     def deadlines(self) -> Deadlines: ...
     @property
     def recorder(self) -> Meters: ...
+    @property
+    def batch(self) -> Batch: ...
 
 
 class Carrier(Protocol):

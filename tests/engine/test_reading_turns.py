@@ -1,17 +1,24 @@
 """A handler that reads: others have their turn between its reads, and what waits for it is bounded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
 from aiohttpd import Config, Request, StreamWriter
+from aiohttpd.engine.body import StreamReader
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import ServedApp
 from aiohttpd.testing import MemoryTransport
+from aiohttpd.wire.body import LengthDecoder
+from aiohttpd.wire.parser import RequestParser
 
-KIB = 1024
+from ..support.callbacks import in_a_callback
+
+KIB, MIB = 1024, 1024 * 1024
+PIECE = 256 * KIB  # what event loops read at once
 LINES = 50_000
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
@@ -83,3 +90,132 @@ async def test_many_pieces_in_one_callback() -> None:
     transport.close()
     await transport.closed.wait()
     context.close()
+
+
+@asynccontextmanager
+async def connected(
+    app: Callable[[Request, StreamWriter], Awaitable[None]], config: Config | None = None
+) -> AsyncIterator[MemoryTransport]:
+    loop = asyncio.get_running_loop()
+    context = ServerContext(ServedApp(app), config or Config(access_log=False), loop)
+    transport = MemoryTransport(loop)
+    transport.connect(HTTPConnection(context))
+    yield transport
+    transport.close()
+    await transport.closed.wait()
+    context.close()
+
+
+async def test_large_pieces_are_read_in_the_callback_that_brings_them() -> None:
+    """They are in the processor's cache then. After 2 MiB of one client, others have their turn."""
+    size, taken = 64 * PIECE, 0
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        nonlocal taken
+        async for piece in request.body:
+            taken += len(piece)
+        response.send_head(200)
+
+    async with connected(app) as transport:
+        transport.feed(HEAD % size)
+        await asyncio.sleep(0)  # it waits
+        sent = 0
+
+        def receive() -> int:
+            nonlocal sent
+            before = sent
+            while sent < size and transport.is_reading():
+                transport.feed(bytes(PIECE))
+                sent += PIECE
+                assert taken == sent
+            return sent - before
+
+        bursts = []
+        while sent < size:
+            bursts.append(await in_a_callback(receive))
+        assert max(bursts) == 2 * MIB + PIECE
+        while not transport.output:
+            await asyncio.sleep(0)
+
+
+async def test_a_small_piece_waits_for_the_next_turn() -> None:
+    taken = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        taken.extend([piece async for piece in request.body])
+        response.send_head(200)
+
+    async with connected(app) as transport:
+        transport.feed(HEAD % 200)
+        await asyncio.sleep(0)
+        await in_a_callback(lambda: transport.feed(bytes(100)))
+        await in_a_callback(lambda: transport.feed(bytes(100)))
+        while not transport.output:
+            await asyncio.sleep(0)
+        assert taken == [bytes(100)] * 2
+
+
+async def test_a_whole_body_of_which_much_has_arrived_before_the_read() -> None:
+    """Reading was paused, since nobody read; the read needs more than there is."""
+    size, begin = 4 * MIB, asyncio.Event()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        await begin.wait()
+        response.send_head(200)
+        response.write(b"%d" % len(await request.body.read()))
+
+    async with connected(app) as transport:
+        transport.feed(HEAD % size)
+        sent = 0
+        while transport.is_reading():
+            transport.feed(bytes(PIECE))
+            sent += PIECE
+        assert sent < MIB
+        begin.set()
+        while sent < size:
+            await asyncio.sleep(0)
+            if transport.is_reading():
+                transport.feed(bytes(PIECE))
+                sent += PIECE
+        while not transport.output:
+            await asyncio.sleep(0)
+        assert transport.output.endswith(b"%d" % size)
+
+
+async def test_a_large_body_that_nobody_reads_is_discarded_in_turns() -> None:
+    size = 8 * MIB
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(request.method.encode())
+
+    async with connected(app, Config(access_log=False, limit_discard=2 * size)) as transport:
+        transport.feed(HEAD % size)
+        turns, sent = 0, 0
+        while sent < size:
+            await asyncio.sleep(0)
+            turns += 1
+            while sent < size and transport.is_reading():
+                transport.feed(bytes(PIECE))
+                sent += PIECE
+        assert 3 <= turns <= 2 * size // PIECE
+        transport.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not transport.output.endswith(b"GET"):
+            await asyncio.sleep(0)
+
+
+async def test_bytes_that_arrive_while_a_read_begins_to_wait() -> None:
+    """Before its task is suspended: they wake it as well."""
+    parser = RequestParser(Config())
+
+    class Source:
+        def pause_body(self) -> None: ...
+        def resume_body(self) -> None: ...
+        def body_arrived(self) -> None: ...
+        def body_wanted(self) -> None:
+            parser.feed(b"x")
+            reader.feed(parser)
+            reader.wake()
+
+    reader = StreamReader(Source(), LengthDecoder(3), None, asyncio.get_running_loop())
+    assert await asyncio.wait_for(reader.read(), 10) == b"xxx"

@@ -7,20 +7,20 @@ import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, Config, ConnectionClosed
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
+from aiohttpd.engine.wakeup import Batch, Wakeup
 from aiohttpd.handlers.app import prepare
-from aiohttpd.handlers.websocket.wakeup import Batch, Wakeup
 from aiohttpd.testing import MemoryTransport
 
+from ..support.callbacks import in_a_callback
 from ..support.websocket_clients import BINARY, TEXT, SocketBody, close_frame, frame, opening
 
-T = TypeVar("T")
 ANSWER = b"\x81\x01a"
 LARGE = 300_000  # bytes of a message for which its task runs at once
 BATCH = 128 * 1024
@@ -29,20 +29,6 @@ BATCH = 128 * 1024
 async def turns(count: int = 10) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-async def in_a_callback(call: Callable[[], T]) -> T:
-    """Call a function as the loop calls a protocol: outside of any task. Returns and raises what it does."""
-    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-    def run() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:
-            done.set_exception(error)
-
-    asyncio.get_running_loop().call_soon(run)
-    return await done
 
 
 @asynccontextmanager
@@ -271,7 +257,7 @@ async def test_a_cancellation_after_the_message_has_arrived() -> None:
 def test_the_end_of_the_program_is_the_loop_s(kind: type[BaseException]) -> None:
     """The connection gets no exception, since uvloop would swallow it: the loop raises it after the callback."""
     loop = asyncio.new_event_loop()
-    wakeup, batch = Wakeup(loop), Batch(Config(), loop)
+    wakeup, batch = Wakeup(loop), Batch(loop)
     returned: list[bool] = []
 
     async def ends() -> None:
@@ -303,7 +289,7 @@ async def cancelled_all() -> None:
 async def test_each_implementation_of_tasks(make_task: Callable[..., Any]) -> None:
     """That of C, and that of Python, which debuggers and other interpreters use."""
     loop = asyncio.get_running_loop()
-    wakeup, batch = Wakeup(loop), Batch(Config(), loop)
+    wakeup, batch = Wakeup(loop), Batch(loop)
     steps: list[str] = []
 
     async def waits() -> None:

@@ -188,6 +188,7 @@ class Intake:
         if data := message.get("body"):
             self._bytes.feed(data if type(data) is bytes else bytes(data))
             body.feed(self._bytes)
+            body.wake()
         if self._ended:
             self._body = None
             body.feed_eof()

@@ -14,6 +14,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 
 from ...engine.upgraded import Carrier, MessageMeter
+from ...engine.wakeup import Wakeup
 from ...errors import ClientDisconnected, ConnectionClosed
 from ...wire.request import Request
 from .cutter import FrameCutter, frame_work, whole_frame
@@ -25,7 +26,6 @@ from .message_queue import MessageQueue
 from .pings import Pings
 from .plain import BINARY_MESSAGE, TEXT_MESSAGE, PartialFrame, apply_mask, plain_frame, unmasked
 from .states import CLOSED, CLOSING, OPEN, WebSocketState
-from .wakeup import Batch, Wakeup
 
 if TYPE_CHECKING:
     from websockets.server import ServerProtocol
@@ -240,7 +240,7 @@ class WebSocket:
         self._queue = MessageQueue(config.limit_websocket_queue)
         self._messages = self._queue.messages
         self._arrival = Wakeup(carrier.context.loop)  # of messages, or of the end
-        self._batch = self.request.peer.shared(Batch)
+        self._batch = carrier.context.batch
         self._limit_direct = self._limit_message = self._core.max_message_size or 0
         self._meter = carrier.context.recorder.metrics
         if self._meter is not None:

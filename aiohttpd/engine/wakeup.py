@@ -1,7 +1,8 @@
-"""Wakeup: lets a task wait for messages. Batch: resumes the tasks whose messages have arrived in a turn of the loop.
+"""Wakeup: lets a task wait for bytes. Batch: resumes the tasks whose bytes have arrived in a turn of the loop.
 
-With futures, all connections are read before the first task runs. If messages are large, the first one is not in the
-processor's cache any more then. A batch runs the tasks as soon as enough bytes of messages wait.
+They are for the messages of WebSockets and for the bodies of requests. With futures, all connections are read before
+the first task runs. If they send much, the first bytes are not in the processor's cache any more then. A batch runs the
+tasks as soon as enough bytes wait.
 """
 
 import asyncio
@@ -11,14 +12,13 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any
 
-from ...config import Config
-from ...engine.ready import raise_later
-from ...errors import ContractError
+from ..errors import ContractError
+from .ready import raise_later
 
 __all__ = ["Batch", "Wakeup"]
 
-# Bytes of messages that wait before their tasks run: a part of the cache of a core. If the tasks ran one by one, each
-# answer would wake a client on the same machine: 64 messages of 100 bytes cost 5 to 10 % more then.
+# Bytes that wait before their tasks run: a part of the cache of a core. If the tasks ran one by one, each answer would
+# wake a client on the same machine: 64 messages of 100 bytes cost 5 to 10 % more then.
 _BATCH = 128 * 1024
 
 
@@ -88,26 +88,27 @@ class Wakeup:
 
 
 class Batch:
-    """The tasks whose messages have arrived in one turn of the loop. All WebSockets of a server share it.
+    """The tasks whose bytes have arrived in one turn of the loop. All connections of a server share it.
 
     Args:
-        config: not used; all shared objects get it.
         loop: the running loop.
     """
 
-    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_loop", "_size", "_steps")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._steps: list[tuple[Context, Any, Wakeup]] = []
         self._size = 0
 
     def add(self, wakeup: Wakeup, size: int) -> None:
-        """Messages have arrived for a task: run it in the next turn of the loop, or now, if they are large.
+        """Bytes have arrived for a task: run it in the next turn of the loop, or now, if they are many.
 
         Call it last in a callback of the loop, since the task may use the connection.
 
         Args:
             wakeup: that of the task, which waits.
-            size: bytes of the messages.
+            size: the number of bytes.
         """
         steps = self._steps
         if not steps:
@@ -126,6 +127,3 @@ class Batch:
                 context.run(waiter, wakeup)
             except (KeyboardInterrupt, SystemExit) as error:
                 raise_later(error, self._loop)  # uvloop would take it for an error of the connection
-
-    def close(self) -> None:
-        """Do nothing: tasks that still wait are woken by the end of their connections."""
