@@ -45,6 +45,9 @@ class Wakeup:
         self._loop = loop  # `asyncio.Task` compares it with its own
         self.waiter: Callable[[Any], object] | None = None
 
+    def __repr__(self) -> str:
+        return "<Wakeup: bytes of the client>"  # in reports of the stacks of tasks
+
     # For the task.
 
     @types.coroutine
