@@ -15,7 +15,7 @@ from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.parser import RequestParser
 
-from ..support.callbacks import in_a_callback
+from ..support.waiting import in_a_callback
 
 KIB, MIB = 1024, 1024 * 1024
 PIECE = 256 * KIB  # what event loops read at once

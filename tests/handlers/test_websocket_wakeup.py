@@ -18,7 +18,7 @@ from aiohttpd.engine.wakeup import Batch, Wakeup
 from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 
-from ..support.callbacks import in_a_callback
+from ..support.waiting import in_a_callback
 from ..support.websocket_clients import BINARY, TEXT, SocketBody, close_frame, frame, opening
 
 ANSWER = b"\x81\x01a"

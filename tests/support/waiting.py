@@ -1,7 +1,10 @@
-"""Waiting for what tells nobody that it has happened, and for how long."""
+"""Waiting for what tells nobody that it has happened, and for how long; and for a call of the event loop."""
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 BOUND = 30.0  # seconds after which a test has failed, whatever it waits for
 
@@ -15,3 +18,17 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def in_a_callback(call: Callable[[], T]) -> T:
+    """Call a function as the loop calls a protocol: outside of any task. Returns and raises what it does."""
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    asyncio.get_running_loop().call_soon(run)
+    return await done
