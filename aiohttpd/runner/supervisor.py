@@ -5,8 +5,6 @@ worker dies, and new code needs no new supervisor. `supervise` has the signals.
 """
 
 import asyncio
-import contextlib
-import os
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -173,7 +171,7 @@ class Supervisor:
             self._failed = 0
             self._last_failure = ""
             if self._complete:
-                self._balance()
+                self._start_or_retire()
             return
         self._workers.remove(worker)
         self._table.clear(worker.slot)
@@ -189,7 +187,7 @@ class Supervisor:
             self._deaths.append(self._loop.time())
         elif not worker.retired:
             self._cannot_start(worker)
-        self._balance()
+        self._start_or_retire()
 
     def _cannot_start(self, worker: WorkerHandle) -> None:
         if worker.sockets not in self._taken():
@@ -205,7 +203,7 @@ class Supervisor:
             self._status = status
             self.stop(0)
 
-    def _balance(self) -> None:
+    def _start_or_retire(self) -> None:
         """Start or retire workers until their number is right."""
         if self._stopping:
             return
@@ -260,7 +258,7 @@ class Supervisor:
             return
         self._count += more
         say(f"{self._count} worker{'s' * (self._count > 1)} from now on")
-        self._balance()
+        self._start_or_retire()
 
     # Replacement.
 
@@ -285,7 +283,7 @@ class Supervisor:
                 if not self._stopping:
                     say("The workers stay as they are")
                 break
-        self._balance()
+        self._start_or_retire()
 
     async def _watch(self, watch: Watch) -> None:
         try:
@@ -317,7 +315,7 @@ class Supervisor:
         new.replacement = False
         if not worker.retired and worker.state is not WorkerState.GONE:
             self._retire(worker, now=now)
-        self._balance()
+        self._start_or_retire()
         return True
 
     def _retire(self, worker: WorkerHandle, *, now: bool = False) -> None:
@@ -356,9 +354,8 @@ class Supervisor:
     def signal(self, number: int) -> None:
         """Pass a signal on to all workers that serve."""
         for worker in self._workers:
-            if worker.state in (WorkerState.READY, WorkerState.RETIRED) and worker.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, number)
+            if worker.state in (WorkerState.READY, WorkerState.RETIRED):
+                worker.send_signal(number)
 
     # End.
 

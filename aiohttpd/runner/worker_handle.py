@@ -117,9 +117,20 @@ class WorkerHandle:
         if self.state is not STARTING:
             self._gone()  # it has been stopped before
             return
-        ours = theirs = process = None
         try:
-            ours, theirs = socket.socketpair()
+            ours = self._start_process()
+        except Exception as error:  # of any kind: the supervisor waits for an outcome
+            self.failure = (f"aiohttpd: no worker can be started: {error}", 1)
+            self._gone()
+            return
+        self._loop.add_reader(self._exit, self._exited)
+        await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
+
+    def _start_process(self) -> socket.socket:
+        """Start the process, and return this end of the channel."""
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as undo, theirs:
+            undo.callback(ours.close)
             process = _spawn.Process(target=work, args=(self._make_job(theirs, self),), name="aiohttpd-worker")
             # Block what a terminal sends to the whole process group, until the worker has handlers that ignore it.
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED)
@@ -127,22 +138,12 @@ class WorkerHandle:
                 process.start()
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED)
+            undo.callback(process.join)
+            undo.callback(process.kill)  # nobody would notice its end
             self._exit = _exit_descriptor(process)
-        except Exception as error:  # of any kind: the supervisor waits for an outcome
-            if ours is not None:
-                ours.close()
-            if process is not None and process.pid is not None:  # nobody would notice its end
-                process.kill()
-                process.join()
-            self.failure = (f"aiohttpd: no worker can be started: {error}", 1)
-            self._gone()
-            return
-        finally:
-            if theirs is not None:
-                theirs.close()
+            undo.pop_all()
         self._process, self.pid = process, process.pid
-        self._loop.add_reader(self._exit, self._exited)
-        await self._loop.create_unix_connection(lambda: self._channel, sock=ours)
+        return ours
 
     def _received(self, message: Message) -> None:
         self._heard = self._loop.time()
@@ -183,7 +184,7 @@ class WorkerHandle:
             self.kill()
         elif self.state in (READY, RETIRED) and limit and silent > limit:
             self._killed_for = f"did not answer for {silent:.0f} s, so it was killed"
-            self._send_signal(signal.SIGABRT)
+            self.send_signal(signal.SIGABRT)
         elif self._kill_at is not None and now > self._kill_at:
             self.kill("did not end within its grace, so it was killed")
 
@@ -226,9 +227,10 @@ class WorkerHandle:
             why: for the message, as the end of a sentence.
         """
         self._killed_for = self._killed_for or why
-        self._send_signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def _send_signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process, if it has been started and still runs."""
         if self.pid is not None and self.state is not GONE:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
