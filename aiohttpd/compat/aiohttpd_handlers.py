@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from ..config import Config
-from ..engine.apps import check_factory
+from ..engine.apps import check_factory, unwrap_partial
 from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..handlers.app import enter_lifespan, lifespan_of
@@ -107,8 +107,7 @@ class AiohttpdHandlers:
 
 def _handler_class(factory: Any) -> Any:
     """The handler class of this package that a factory is, or is a ``functools.partial`` of; None for any other."""
-    while isinstance(factory, functools.partial):
-        factory = factory.func
+    factory = unwrap_partial(factory)
     return factory if isinstance(factory, type) and issubclass(factory, BaseHTTPRequestHandler) else None
 
 

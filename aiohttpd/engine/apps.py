@@ -20,6 +20,7 @@ __all__ = [
     "explain_class",
     "explain_value",
     "is_asgi",
+    "unwrap_partial",
 ]
 
 _APP = "a handler class, or 'async def app(request, response)'"
@@ -216,6 +217,13 @@ def check_factory(factory: Any, *, makes_handlers: bool) -> None:
         raise TypeError(
             f"{describe(factory)} makes no handlers of http.server: it is called with (request, client_address, server)"
         )
+
+
+def unwrap_partial(app: Any) -> Any:
+    """What a ``functools.partial`` calls in the end; anything else as it is."""
+    while isinstance(app, functools.partial):
+        app = app.func
+    return app
 
 
 def describe(thing: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import HTTPError
 from ..wire.headers import is_field_value
 from ..wire.response import phrase
+from .apps import unwrap_partial
 from .error_log import error_logger
 
 __all__ = ["DEFAULT_ERROR_MESSAGE", "ErrorBody", "checked", "content_of", "error_body_of", "error_fields", "escape"]
@@ -98,7 +99,7 @@ def error_body_of(app: Any) -> ErrorBody | None:
 
     Of a handler class, it has to be a static method or a class method: there is no instance.
     """
-    owner = getattr(app, "func", app)  # of functools.partial
+    owner = unwrap_partial(app)
     found = inspect.getattr_static(owner, "error_body", None)
     if found is None or (isinstance(owner, type) and not isinstance(found, (staticmethod, classmethod))):
         return None

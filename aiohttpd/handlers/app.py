@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ..engine.answer import PreparedResponse
-from ..engine.apps import check_callable, describe, explain_class, explain_value
+from ..engine.apps import check_callable, describe, explain_class, explain_value, unwrap_partial
 from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, ServedApp
 from ..wire.request import Request
@@ -125,9 +125,7 @@ def lifespan_of(app: Any) -> Lifespan | None:
     Raises:
         NoLifespan: there is such an attribute, and it cannot be called.
     """
-    owner = app
-    while isinstance(owner, functools.partial):
-        owner = owner.func
+    owner = unwrap_partial(app)
     # Statically, since a mock has everything.
     if _is_of_http_server(owner) or inspect.getattr_static(owner, _LIFESPAN, None) is None:
         return None
@@ -182,7 +180,7 @@ def _silence_of(resolved: Any) -> float | None:
 def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
     if _is_of_http_server(app):  # its attribute of this name would be something else
         return ()
-    fields = getattr(getattr(app, "func", app), _REFUSAL_FIELDS, ())
+    fields = getattr(unwrap_partial(app), _REFUSAL_FIELDS, ())
     return tuple(fields) if isinstance(fields, (tuple, list)) else ()  # a mock has any attribute
 
 
@@ -209,5 +207,5 @@ def handlers_in(module: Any) -> list[str]:
 def _is_of_http_server(app: Any) -> bool:
     """Whether this is a handler class of ``http.server``, or a ``functools.partial`` of one."""
     old: Any = sys.modules.get("http.server")  # not imported: there are no classes of it
-    cls = getattr(app, "func", app)
+    cls = unwrap_partial(app)
     return old is not None and isinstance(cls, type) and issubclass(cls, old.BaseHTTPRequestHandler)

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from ...config.hosts import host_name, patterns_of
 from ...engine.answer import PreparedResponse
+from ...engine.apps import unwrap_partial
 from ...engine.error_body import error_body_of
 from ...engine.interfaces import App
 from ...engine.response import StreamWriter
@@ -463,7 +464,7 @@ class Router:
 
 
 def _handler_class(given: Any) -> type[BaseHTTPRequestHandler] | None:
-    cls = getattr(given, "func", given)
+    cls = unwrap_partial(given)
     return cls if isinstance(cls, type) and issubclass(cls, BaseHTTPRequestHandler) else None
 
 
@@ -551,8 +552,7 @@ def _names(name: str) -> list[str]:
 
 def _name_of(app: Any) -> str:
     """Return the name of a class in lower case, with underscores between words; else that of the function."""
-    app = innermost(app)
-    given = getattr(app, "func", app)
+    given = unwrap_partial(innermost(app))
     if isinstance(given, type):
         return "_".join(_words(given.__name__)).lower()
     return getattr(given, "__name__", "")
