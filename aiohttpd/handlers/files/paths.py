@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["IN_SEGMENT", "base_name", "decoded", "folder_path", "names_in", "normal_path", "relative_folder"]
+__all__ = [
+    "IN_SEGMENT", "base_name", "decoded", "folder_path", "is_device", "names_in", "normal_path", "relative_folder",
+]  # fmt: skip
 
 _lone_percent = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3])[ ]*+(?:\..*)?", re.I | re.S)
 IN_SEGMENT = "!$&'()*+,;=:@~-._"  # what a segment of a path has beside letters and digits, RFC 3986 section 3.3
 
 
@@ -35,6 +38,11 @@ def names_in(path: str) -> list[str]:
 def base_name(filename: str) -> str:
     """The last part of a file name of a client, which may be a path of its system (RFC 7578 section 4.2)."""
     return filename.replace("\\", "/").rpartition("/")[2]
+
+
+def is_device(name: str) -> bool:
+    """Whether a file name stands for a device on Windows, also with a suffix."""
+    return _DEVICE.fullmatch(name) is not None
 
 
 def folder_path(names: Iterable[str]) -> str:
@@ -70,9 +78,6 @@ def relative_folder(path: str) -> str:
     return ("./" if ":" in last else "") + last + "/"
 
 
-_is_device = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(?:\..*)?", re.IGNORECASE).fullmatch
-
-
 def _is_name(name: str) -> bool:
     return name not in ("", os.curdir, os.pardir) and (os.name != "nt" or _is_name_on_windows(name))
 
@@ -81,4 +86,4 @@ def _is_name_on_windows(name: str) -> bool:
     """Neither a device nor another spelling of a name: short names (~1), drives and streams (:), backslashes."""
     if name[-1] in ". " or any(sign in name for sign in '\\:*?"<>|') or re.search("~[0-9]", name):
         return False
-    return not _is_device(name)
+    return not is_device(name)

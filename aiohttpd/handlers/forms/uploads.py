@@ -9,7 +9,6 @@ import contextlib
 import errno
 import io
 import os
-import re
 import shutil
 import threading
 import unicodedata
@@ -18,7 +17,7 @@ from typing import BinaryIO, TypeVar, cast
 
 from ...errors import HTTPError
 from ...wire.headers import Headers
-from ..files.paths import base_name
+from ..files.paths import base_name, is_device
 
 __all__ = ["SPOOLED", "Spool", "UploadedFile"]
 
@@ -27,9 +26,7 @@ _WRITE_SIZE = 256 * 1024  # bytes that are collected for one write
 _LONGEST_NAME = 254  # bytes, without the underscore that may be put before a reserved name
 _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
-# Reserved on Windows: these characters, and the names of devices, also with a suffix.
-_SIGNS = frozenset('<>:"|?*/\\')
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\xb9\xb2\xb3])[ ]*+(?:\..*)?", re.I | re.S)
+_SIGNS = frozenset('<>:"|?*/\\')  # reserved on Windows
 
 T = TypeVar("T")
 
@@ -180,7 +177,7 @@ class UploadedFile:
         # Shortened at the beginning, since the suffix is at the end.
         name = _trimmed(name).encode()[-_LONGEST_NAME:].decode(errors="ignore")
         name = _trimmed(name) or "file"
-        return f"_{name}" if _DEVICE.fullmatch(name) else name
+        return f"_{name}" if is_device(name) else name
 
     async def read(self, n: int = -1) -> bytes:
         """Read up to ``n`` bytes from the current position; all that are left if ``n`` is negative."""
