@@ -88,11 +88,7 @@ async def read_form(headers: Headers, body: Body, limits: FormLimits) -> FormDat
         return await _read_multipart(Parts(headers, body, limits), limits)
     if kind != _URL_ENCODED:
         raise HTTPError(415, None, "a form is wanted", headers=[_ACCEPTED])
-    content = bytearray()
-    async for data in body:
-        content += data
-        if len(content) > limits.fields_size:
-            raise _too_many_bytes(limits)
+    content = await _read_up_to(limits.fields_size, body, limits)
     if len(content) <= _PARSED_ON_LOOP:
         return FormData(_url_encoded(content, limits))
     loop = asyncio.get_running_loop()
@@ -108,7 +104,7 @@ def query_of(request: Request, limits: FormLimits) -> MultiMap[str]:
     return read_query(request.query_string, max_fields=limits.parts, max_field_size=limits.field_size)
 
 
-def _url_encoded(content: bytes | bytearray, limits: FormLimits) -> list[tuple[str, str]]:
+def _url_encoded(content: bytes, limits: FormLimits) -> list[tuple[str, str]]:
     return read_urlencoded(content, max_fields=limits.parts, max_field_size=limits.field_size)
 
 
@@ -126,7 +122,7 @@ async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
                 await file.complete()
                 memory_left -= file.size if file.in_memory else 0
                 continue
-            content = await _read_field(part, fields_left, limits)
+            content = await _read_up_to(fields_left, part, limits)
             fields_left -= len(content)
             pairs.append((part.name, _text(part, content)))
     except BaseException:
@@ -135,12 +131,12 @@ async def _read_multipart(parts: Parts, limits: FormLimits) -> FormData:
     return FormData(pairs)
 
 
-async def _read_field(part: Part, most: int, limits: FormLimits) -> bytes:
+async def _read_up_to(most: int, source: Body | Part, limits: FormLimits) -> bytes:
     content = bytearray()
-    async for data in part:
+    async for data in source:
         content += data
         if len(content) > most:
-            raise _too_many_bytes(limits)
+            raise too_large(f"the fields are larger than {limits.fields_size} bytes together")
     return bytes(content)
 
 
@@ -149,7 +145,3 @@ def _text(part: Part, content: bytes) -> str:
         return decode(content, part.charset)
     except (LookupError, UnicodeDecodeError):
         raise HTTPError(400, None, f"the field {shown(part.name)} is not in {shown(part.charset)}") from None
-
-
-def _too_many_bytes(limits: FormLimits) -> HTTPError:
-    return too_large(f"the fields are larger than {limits.fields_size} bytes together")

@@ -72,13 +72,13 @@ class ErrorHandlers:
         For an `HTTPError` its status is tried before the class `HTTPError`, and `Exception` is not used. For other
         exceptions 500 is tried last.
         """
-        is_http = isinstance(error, HTTPError)
+        status = error.status if isinstance(error, HTTPError) else None
         for cls in type(error).__mro__:
-            if is_http and cls is HTTPError and error.status in self._handlers:  # type: ignore[attr-defined]
-                return error.status  # type: ignore[attr-defined, no-any-return]
-            if cls in self._handlers and not (is_http and cls is Exception):
+            if cls is HTTPError and status in self._handlers:
+                return status
+            if cls in self._handlers and (status is None or cls is not Exception):
                 return cls
-        return 500 if isinstance(error, Exception) and not is_http and 500 in self._handlers else None
+        return 500 if isinstance(error, Exception) and status is None and 500 in self._handlers else None
 
 
 def _check(key: Any, function: Any) -> None:
