@@ -11,16 +11,13 @@ from ..engine.interfaces import App
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..handlers.app import forward_attributes, resolve_app
-from ..handlers.origins import is_preflight
+from ..handlers.origins import is_origin, is_preflight
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .handler import SimpleHTTPRequestHandler
 
 __all__ = ["FolderOptions", "folder_app", "parse_header"]
-
-# As browsers send it in Origin, since they compare it character by character; browser extensions have other schemes.
-_is_origin = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+").fullmatch
 
 # Fields that differ from response to response, so --header cannot set them.
 _SET_BY_SERVER = (
@@ -110,7 +107,7 @@ def folder_app(directory: str, options: FolderOptions | None = None) -> App:
 
 def _file_attributes(options: FolderOptions) -> dict[str, Any]:
     """The class attributes of `SimpleHTTPRequestHandler` for these options."""
-    if options.cors is not None and not _is_origin(options.cors):
+    if options.cors not in (None, "*", "null") and not is_origin(options.cors):
         raise ValueError(f"--cors {options.cors!r}: an origin is '*', or as https://host:port, with nothing after it")
     attributes: dict[str, Any] = {
         "extra_response_headers": tuple(parse_header(text) for text in options.headers),

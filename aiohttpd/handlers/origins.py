@@ -4,12 +4,24 @@ A browser lets pages of any site send some requests (forms, WebSockets) with the
 (RFC 6454) whose page it is.
 """
 
+import re
 from collections.abc import Container
 from urllib.parse import urlsplit
 
+from ..config.hosts import IPV6, NAME
 from ..wire.request import Request
 
-__all__ = ["comes_from", "is_preflight", "is_same_origin"]
+__all__ = ["comes_from", "is_origin", "is_preflight", "is_same_origin", "match_origin"]
+
+# As browsers send it: no path, no default port; browser extensions have schemes of their own. Its groups are the
+# scheme, "*." for all names below the host, the host and the port with its colon.
+match_origin = re.compile(rf"([a-z][a-z0-9+.-]*)://(\*\.)?({NAME}|{IPV6})(:[0-9]{{1,5}})?").fullmatch
+
+
+def is_origin(text: str) -> bool:
+    """Whether a text is the origin of one host as browsers send it, ``https://example.com`` say."""
+    match = match_origin(text)
+    return match is not None and match[2] is None
 
 
 def comes_from(request: Request, allowed: Container[str]) -> bool:

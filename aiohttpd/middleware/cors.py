@@ -1,16 +1,15 @@
 """CORS: which web pages of other origins may read the answers (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-Owns the fields of answers, the answer to preflight requests, and the check of origins.
+Owns the fields of answers, the answer to preflight requests, and which origins are allowed.
 """
 
-import re
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from ..config.hosts import IPV6, NAME, patterns_of
+from ..config.hosts import patterns_of
 from ..engine.interfaces import App, ResponseHead
 from ..errors import HTTPError
-from ..handlers.origins import is_preflight
+from ..handlers.origins import is_preflight, match_origin
 from ..wire.headers import is_token, list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -18,8 +17,6 @@ from .layer import Layer, add_vary, on_head
 
 __all__ = ["CORS"]
 
-# As browsers send it in Origin: no path, no default port; browser extensions have schemes of their own.
-_is_origin = re.compile(rf"([a-z][a-z0-9+.-]*)://(\*\.)?({NAME}|{IPV6})(:[0-9]{{1,5}})?").fullmatch
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _SIMPLE = ("GET", "HEAD", "POST")  # what a page may send without being asked
 _USUAL = (*_SIMPLE, "PUT", "PATCH", "DELETE")
@@ -111,7 +108,7 @@ class CORS(Layer):
     def _allows(self, origin: str) -> bool:
         if origin in self._origins:
             return "*" not in origin
-        match = _is_origin(origin)
+        match = match_origin(origin)
         if match is None:
             return False
         scheme, _, host, port = match.groups("")
@@ -144,7 +141,7 @@ def _checked(origin: str) -> str:
     """An origin as browsers write it."""
     if origin == "null":
         return origin
-    match = _is_origin(origin.lower())
+    match = match_origin(origin.lower())
     if match is None:
         raise ValueError(f"CORS: {origin!r} is no origin: write 'https://host', with a port if there is one, or '*'")
     port = match[4] or ""

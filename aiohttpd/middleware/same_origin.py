@@ -5,11 +5,10 @@ Owns which requests are checked. Whether an origin is that of the request is dec
 
 from collections.abc import Awaitable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..engine.interfaces import App
 from ..errors import HTTPError
-from ..handlers.origins import comes_from
+from ..handlers.origins import comes_from, is_origin
 from ..wire.request import Request
 from .layer import Layer
 
@@ -40,7 +39,7 @@ class SameOrigin(Layer):
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         given = [allowed] if isinstance(allowed, str) else list(allowed)
         for origin in given:
-            if not _is_origin(origin):
+            if not is_origin(origin):
                 raise ValueError(f"SameOrigin: {origin!r} is no origin: write it as https://example.com")
         self._allowed = frozenset(given)
 
@@ -55,8 +54,3 @@ class SameOrigin(Layer):
             return comes_from(request, self._allowed)
         site = headers["Sec-Fetch-Site"]
         return site is None or site in _ALLOWED_SITES
-
-
-def _is_origin(text: str) -> bool:
-    parts = urlsplit(text)
-    return bool(parts.hostname) and "*" not in text and text == f"{parts.scheme}://{parts.netloc}".lower()

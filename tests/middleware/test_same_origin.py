@@ -72,7 +72,10 @@ async def test_allowed_origins() -> None:
     assert await status("Origin: http://localhost", app=ALLOWING) == 200
 
 
-@pytest.mark.parametrize("origin", ["*", "https://*.example.com", "example.com", "https://example.com/", "null", ""])
+NO_ORIGINS = ["*", "https://*.example.com", "example.com", "https://example.com/", "https://a@example.com", "null", ""]
+
+
+@pytest.mark.parametrize("origin", NO_ORIGINS)
 def test_what_is_no_origin(origin: str) -> None:
     with pytest.raises(ValueError, match="is no origin"):
         SameOrigin([origin])
