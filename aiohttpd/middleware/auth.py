@@ -17,7 +17,7 @@ from ..errors import HTTPError
 from ..wire.headers import OWS, is_field_value
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import Layer, missing, on_head
+from .layer import Layer, NamedLines, missing, named_lines, on_head
 
 __all__ = ["BasicAuth", "BearerAuth", "basic_auth", "challenge", "check_credentials", "is_authorized"]
 
@@ -125,11 +125,8 @@ class _Auth(Layer):
             fields += missing(fields, self._challenge_lines)
 
     @functools.cached_property
-    def _challenge_lines(self) -> tuple[tuple[bytes, bytes], ...]:
-        return tuple(
-            (f"\n{name.lower()}:".encode(), f"{name}: {value}\r\n".encode("latin-1"))
-            for name, value in self._challenge(missing=True).headers
-        )
+    def _challenge_lines(self) -> NamedLines:
+        return named_lines(self._challenge(missing=True).headers)
 
     def _user(self, credentials: str) -> Any:
         raise NotImplementedError

@@ -5,7 +5,7 @@ in it on, and lets the errors of the connection look like those of the App.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ..asgi.host import hosted
@@ -17,10 +17,12 @@ from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 
-__all__ = ["HeadHook", "Layer", "add_vary", "layers", "missing", "on_head"]
+__all__ = ["HeadHook", "Layer", "NamedLines", "add_vary", "layers", "missing", "named_lines", "on_head"]
 
 # Called with the head of an answer and a copy of its fields, which it may change. Fields of framing are not its to set.
 HeadHook = Callable[[ResponseHead, ResponseFields], None]
+
+NamedLines = tuple[tuple[bytes, bytes], ...]  # field lines, each with b"\nname:" in lower case before it
 
 
 def layers(app: App, *layers: Callable[[App], App]) -> App:
@@ -137,13 +139,13 @@ def on_head(response: ResponseWriter, hook: HeadHook) -> None:
         response.encode_with(_HeadEncoder(encoder, hook))
 
 
-def missing(fields: ResponseFields, lines: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
-    """Those of some field lines whose names are not among the fields.
+def named_lines(pairs: Iterable[tuple[str, str]]) -> NamedLines:
+    """The field lines of names and values, for `missing`."""
+    return tuple((f"\n{name.lower()}:".encode(), ResponseFields.of([(name, value)])[0]) for name, value in pairs)
 
-    Args:
-        fields: of an answer.
-        lines: each with ``b"\\nname:"`` in lower case before it.
-    """
+
+def missing(fields: ResponseFields, lines: NamedLines) -> tuple[bytes, ...]:
+    """Those of some field lines whose names are not among the fields of an answer."""
     text = b"\n" + b"".join(fields)
     return (_missing if len(text) <= _LONGEST_KNOWN else _missing.__wrapped__)(text, lines)
 
@@ -152,7 +154,7 @@ _LONGEST_KNOWN = 512  # bytes of fields that are remembered, since many answers 
 
 
 @functools.lru_cache(256)
-def _missing(text: bytes, lines: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
+def _missing(text: bytes, lines: NamedLines) -> tuple[bytes, ...]:
     text = text.lower()
     return tuple(line for name, line in lines if name not in text)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..engine.interfaces import App, ResponseHead
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import Layer, missing, on_head
+from .layer import Layer, missing, named_lines, on_head
 
 __all__ = ["ResponseHeaders", "SecurityHeaders"]
 
@@ -17,8 +17,6 @@ _SET_BY_SERVER = frozenset(
     ("content-length", "transfer-encoding", "connection", "date", "server", "upgrade", "content-range",
      "content-encoding", "etag", "last-modified", "set-cookie")
 )  # fmt: skip
-
-_Lines = tuple[tuple[bytes, bytes], ...]
 
 
 class ResponseHeaders(Layer):
@@ -37,7 +35,7 @@ class ResponseHeaders(Layer):
             if name.lower() in _SET_BY_SERVER:
                 raise ValueError(f"{name} is different for each answer, and cannot be set for all of them")
         self.refusal_fields = pairs
-        self._lines = _lines(pairs)
+        self._lines = named_lines(pairs)
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         on_head(response, self._add)
@@ -102,7 +100,7 @@ class SecurityHeaders(ResponseHeaders):
         }
         super().__init__({name: value for name, value in given.items() if value is not None})
         age = f"max-age={int(hsts)}" + "; includeSubDomains" * hsts_subdomains
-        self._hsts = _lines([("Strict-Transport-Security", age)]) if hsts else ()
+        self._hsts = named_lines([("Strict-Transport-Security", age)]) if hsts else ()
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
         # RFC 6797 section 7.2: not over plain HTTP.
@@ -111,9 +109,3 @@ class SecurityHeaders(ResponseHeaders):
 
     def _add_secure(self, head: ResponseHead, fields: ResponseFields) -> None:
         fields += missing(fields, self._hsts + self._lines)
-
-
-def _lines(pairs: Iterable[tuple[str, str]]) -> _Lines:
-    return tuple(
-        (f"\n{name.lower()}:".encode("latin-1"), ResponseFields.of([(name, value)])[0]) for name, value in pairs
-    )

@@ -17,11 +17,11 @@ from ..wire.cookies import read_cookies, set_cookie_value
 from ..wire.headers import is_token
 from ..wire.request import Request
 from ..wire.response import ResponseFields
-from .layer import Layer, add_vary, missing, on_head
+from .layer import Layer, add_vary, missing, named_lines, on_head
 
 __all__ = ["Session", "Sessions"]
 
-_CACHE_CONTROL = ((b"\ncache-control:", b"Cache-Control: private\r\n"),)
+_CACHE_CONTROL = named_lines([("Cache-Control", "private")])
 _SHORTEST_SECRET = 16  # characters
 _LONGEST_COOKIE = 4096  # bytes of name and value; browsers drop longer ones (RFC 6265 section 6.1)
 
