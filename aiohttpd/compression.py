@@ -27,6 +27,7 @@ from .engine.encoder import ChangedHead, EncoderWrapper
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import forward_attributes, resolve_app
 from .net.sendfile import read_piece
+from .wire.conditions import find_tags
 from .wire.headers import Headers
 from .wire.negotiation import accepted_codings
 from .wire.request import Request
@@ -40,7 +41,6 @@ _is_compressible = re.compile(
     r"|application/(?:json|jsonl|(?:x-)?ndjson|(?:x-)?javascript|xml|wasm|rtf|sql|toml|(?:x-)?yaml|x-sh)",
     re.IGNORECASE,
 ).fullmatch
-_find_tags = re.compile(r'(?:W/)?"[^"]*+"').findall
 _PIECE = 64 * 1024  # bytes of a file that are compressed in one step; bytes after which `drain` yields to the loop
 _BUFFER = 64 * 1024  # compressed bytes that are buffered; until then the response can be replaced by an error
 _PARTIAL_STATUSES = frozenset((206, 304))  # statuses whose fields describe the full response with 200
@@ -330,7 +330,7 @@ class _CompressingEncoder(EncoderWrapper):
         If the client has stored compressed content, a strong tag would allow it to combine that with a range of the
         uncompressed content.
         """
-        known = set(_find_tags(", ".join(self._head.request.headers.get_all("If-None-Match") or ())))
+        known = set(find_tags(", ".join(self._head.request.headers.get_all("If-None-Match") or ())))
         for name, value in list(fields.pairs()):
             if name.lower() == "etag":
                 strong, weak = value in known, f"W/{value}" in known

@@ -4,20 +4,19 @@ Owns when an answer can have a tag, and how much of it waits for that.
 """
 
 import hashlib
-import re
 from collections.abc import Awaitable
 from typing import Any
 
 from ..engine.answer import Buffer
 from ..engine.encoder import ChangedHead, EncoderWrapper
 from ..engine.interfaces import App, Encoder, FileSource, ResponseHead
+from ..wire.conditions import is_known
 from ..wire.request import Request
 from ..wire.response import ResponseFields
 from .layer import Layer
 
 __all__ = ["ETag"]
 
-_find_tags = re.compile(r'(?:W/)?"([^"]*+)"').findall
 # RFC 9110 section 15.4.5: 304 has the fields that tell a cache about the answer, and none about content.
 _OF_CONTENT = ("content-length", "content-type", "content-encoding", "content-language", "content-range")
 
@@ -158,10 +157,10 @@ class _TaggingEncoder(EncoderWrapper):
         head, parts = self._head, self._parts
         for part in parts:
             self._digest.update(part)
-        tag = self._digest.hexdigest()
+        tag = f'{self._prefix}"{self._digest.hexdigest()}"'
         fields = head.fields.copy()
-        fields.add("ETag", f'{self._prefix}"{tag}"')
-        if not _is_known(head.request, tag):
+        fields.add("ETag", tag)
+        if not is_known(head.request.headers, tag):
             changed = ChangedHead(head, fields, length=head.length, mirrors_get=head.head_mirrors_get)
             return self.inner.whole(changed, parts, self._size)
         for name in _OF_CONTENT:
@@ -193,9 +192,3 @@ def _can_have_tag(head: ResponseHead) -> bool:
             case "content-type" if value.lower().startswith("text/event-stream"):
                 return False
     return True
-
-
-def _is_known(request: Request, tag: str) -> bool:
-    """Whether If-None-Match has the tag, by weak comparison (RFC 9110 section 13.1.2)."""
-    values = request.headers.get_all("If-None-Match") or ()
-    return any(value.strip() == "*" or tag in _find_tags(value) for value in values)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .dates import parse_http_date
 from .headers import Headers
 
-__all__ = ["CONDITIONAL_FIELDS", "Outcome", "Validators", "evaluate", "range_applies"]
+__all__ = ["CONDITIONAL_FIELDS", "Outcome", "Validators", "evaluate", "find_tags", "is_known", "range_applies"]
 
 # Fields that make a request conditional, RFC 9110 section 13.1. A request with none of them is not evaluated. If-Range
 # is not here: it has an effect only together with Range. A request with one of these, or with Range, gets no prepared
@@ -20,7 +20,7 @@ CONDITIONAL_FIELDS = ("if-match", "if-none-match", "if-modified-since", "if-unmo
 
 # RFC 9110 section 8.8.3, and the list of section 5.6.1, which may hold empty elements.
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
-_find_tags = re.compile(_TAG).findall
+find_tags = re.compile(_TAG).findall
 _is_tag_list = re.compile(rf"[\t ,]*+{_TAG}(?:[\t ]*+,(?:[\t ]*+{_TAG})?+)*+[\t ]*+").fullmatch
 
 
@@ -65,14 +65,20 @@ def evaluate(headers: Headers, current: Validators | None, *, now: float, method
         modified is not None and (since := _date(headers, "If-Unmodified-Since", now)) is not None and modified > since
     ):
         return Outcome.FAILED
-    if (none_match := _combined(headers, "If-None-Match")) is not None:
-        if _matches(none_match, current.etag, strong=False):
+    if "If-None-Match" in headers:
+        if is_known(headers, current.etag):
             return Outcome.NOT_MODIFIED if safe else Outcome.FAILED
     elif not safe or modified is None:
         return Outcome.PERFORM
     elif (since := _date(headers, "If-Modified-Since", now)) is not None and modified <= since:
         return Outcome.NOT_MODIFIED
     return Outcome.PERFORM
+
+
+def is_known(headers: Headers, etag: str) -> bool:
+    """Whether If-None-Match has an entity tag, by weak comparison (RFC 9110 section 13.1.2)."""
+    value = _combined(headers, "If-None-Match")
+    return value is not None and _matches(value, etag, strong=False)
 
 
 def range_applies(headers: Headers, current: Validators, *, now: float) -> bool:
@@ -111,7 +117,7 @@ def _matches(value: str, etag: str, *, strong: bool) -> bool:
     """Compare with a list of entity tags, section 8.8.3.2; what is no such list matches nothing."""
     if value == "*":
         return True
-    tags = _find_tags(value) if _is_tag_list(value) else []
+    tags = find_tags(value) if _is_tag_list(value) else []
     if strong:
         return not etag.startswith("W/") and etag in tags
     return etag.removeprefix("W/") in [tag.removeprefix("W/") for tag in tags]
