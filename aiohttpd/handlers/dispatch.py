@@ -11,9 +11,12 @@ from typing import Any
 
 from ..errors import HTTPError
 
-__all__ = ["Method", "allowed_methods", "find_method"]
+__all__ = ["KNOWN_METHODS", "Method", "allowed_methods", "find_method"]
 
 Method = Callable[[Any], Awaitable[object]]
+
+# RFC 9110 section 9.3 and RFC 5789, in the order in which Allow has them.
+KNOWN_METHODS = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 
 
 def find_method(handler: Any, command: str, methods: dict[str, Method]) -> Method:
@@ -44,11 +47,7 @@ def allowed_methods(handler: Any) -> list[str]:
     if "GET" in names:
         names.add("HEAD")
     names.add("OPTIONS")
-    return [*(name for name in _KNOWN if name in names), *sorted(names - _KNOWN.keys())]
-
-
-# RFC 9110 section 9.3 and RFC 5789, in the order in which Allow has them.
-_KNOWN = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+    return [*(name for name in KNOWN_METHODS if name in names), *sorted(names - KNOWN_METHODS.keys())]
 
 
 def _in_thread(function: Callable[[Any], object]) -> Method:
@@ -86,7 +85,7 @@ async def _options(handler: Any) -> None:
 
 async def _unsupported(handler: Any) -> None:
     method = handler.request.method
-    if method in _KNOWN:
+    if method in KNOWN_METHODS:
         raise HTTPError(405, headers=[("Allow", _allow(handler))])
     handler.send_error(501, f"Unsupported method ({method!r})")
 

@@ -9,12 +9,11 @@ from typing import Any
 from ..config.hosts import without_port
 from ..engine.interfaces import App
 from ..errors import ClientDisconnected, HTTPError, meant_by
+from ..handlers.dispatch import KNOWN_METHODS
 from ..wire.request import Request
 from .layer import Layer
 
 __all__ = ["OpenTelemetry"]
-
-_KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
 
 
 class OpenTelemetry(Layer):
@@ -47,7 +46,7 @@ class OpenTelemetry(Layer):
         import opentelemetry.propagate as propagate
         import opentelemetry.trace as trace
 
-        method = request.method if request.method in _KNOWN_METHODS else "_OTHER"
+        method = request.method if request.method in KNOWN_METHODS else "_OTHER"
         with self._tracer.start_as_current_span(
             "HTTP" if method == "_OTHER" else method,
             context=propagate.extract(request.headers, getter=_GETTER),
