@@ -70,14 +70,9 @@ class ProblemDetails(Layer):
             if _wants_page(handler):
                 handler.send_error(error.status, error.message, error.explain)
                 return
-        more = error.detail if isinstance(error.detail, dict) else {}
-        if error.detail is not None and not isinstance(error.detail, (dict, str)):
-            more = {"data": error.detail}
-        if isinstance(error, InvalidData):
-            more = {"errors": [{"detail": reason, "pointer": _pointer(place)} for place, reason in error.problems]}
         texts = error.status, error.message or phrase(error.status), error.explain or ""
         try:
-            content = _text(*texts, more)
+            content = _text(*texts, _more(error))
         except (TypeError, ValueError, RecursionError) as failure:  # the error is told without what JSON cannot have
             handler.wfile.report(failure)
             content = _text(*texts, {})
@@ -95,6 +90,15 @@ def _made(pages: bool) -> ProblemDetails:
 def _wants_page(handler: BaseHTTPRequestHandler) -> bool:
     joined = ", ".join(handler.headers.get_all("Accept") or ())
     return accepts_html(joined) and not prefers_json(joined)
+
+
+def _more(error: HTTPError) -> dict[str, Any]:
+    """The members that an error has beside the usual ones."""
+    if isinstance(error, InvalidData):
+        return {"errors": [{"detail": reason, "pointer": _pointer(place)} for place, reason in error.problems]}
+    if isinstance(error.detail, dict):
+        return error.detail
+    return {} if error.detail is None or isinstance(error.detail, str) else {"data": error.detail}
 
 
 def _text(status: int, title: str, detail: str, more: dict[str, Any]) -> bytes:
