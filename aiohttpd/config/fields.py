@@ -1,8 +1,7 @@
 """Each option of a server, described once: name, default, unit, help text, flag, environment variable.
 
 The flags in ``--help``, the variables ``AIOHTTPD_*`` and the tables of the documentation are made from the fields of
-`Config`.
-The class holds plain values only; sockets, TLS contexts and Apps belong to the objects that use the options.
+`Config`. The class holds plain values only; sockets, TLS contexts and Apps belong to the objects that use the options.
 """
 
 import dataclasses
@@ -360,22 +359,14 @@ class Option(NamedTuple):
         """
         try:
             if self.type is bool:
-                return {
-                    "1": True,
-                    "true": True,
-                    "yes": True,
-                    "on": True,
-                    "0": False,
-                    "false": False,
-                    "no": False,
-                    "off": False,
-                }[text.lower()]
+                return _BOOLS[text.lower()]
             return read_size(text) if self.type is int else self.type(text)
         except (KeyError, ValueError):
             raise ValueError(f"{name or self.name}: {text!r} is not {_KINDS[self.type]}") from None
 
 
 _TYPES = {bool: "a bool", int: "an int", float: "a float or an int", str: "a str"}
+_BOOLS = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 _KINDS = {bool: "yes or no", int: "a whole number (64k and 1M may be written)", float: "a number"}
 
 

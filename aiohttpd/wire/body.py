@@ -219,9 +219,8 @@ class ChunkedDecoder:
                 raise WireError(431, "trailers larger than what the head has left")
             return len(data)
         text = str(line[:end], "latin-1")
-        refusals.check_limits(
-            "\r\n" + text, self._config
-        )  # first, since the search for the error below looks at each field
+        # First, since the search for the error below looks at each field.
+        refusals.check_limits("\r\n" + text, self._config)
         match = _compiled(_TRAILERS).fullmatch(text)
         if match is None:
             raise refusals.of_trailers(text)
