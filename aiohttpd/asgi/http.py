@@ -13,6 +13,7 @@ from typing import Any
 from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected, ContractError, WireError
+from ..net.sendfile import size_of_part
 from ..wire.headers import list_elements
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -321,7 +322,7 @@ class HTTPExchange:
         descriptor = file if isinstance(file, int) else file.fileno()
         given, count = message.get("offset"), message.get("count")
         offset = _position(file) if given is None else given
-        count = max(0, os.fstat(descriptor).st_size - offset) if count is None else count
+        count = size_of_part(descriptor, offset, count)
         self._begin()
         await self._send_file(descriptor, offset, count)
         if given is None:

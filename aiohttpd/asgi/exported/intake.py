@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from ...config import Config
 from ...engine.body import StreamReader
@@ -17,11 +16,10 @@ from ...errors import ClientDisconnected
 from ...wire.body import LengthDecoder, Unframed
 from ...wire.parser import RequestParser
 from ...wire.request import Request
+from .sender import Message
 from .websocket import Frames
 
 __all__ = ["Intake"]
-
-Message = dict[str, Any]
 
 _TURNS = 64  # messages after which others have their turn: `receive` does not wait if there are some
 
