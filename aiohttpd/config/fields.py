@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from .hosts import AllowedHosts
 from .trust import TrustedProxies, read_fields
 
-__all__ = ["Config", "Option", "Preset", "misspelt_variables", "options", "read_size"]
+__all__ = ["Config", "Option", "Preset", "misspelt_variables", "nearest", "options", "read_size"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -395,14 +395,15 @@ def misspelt_variables(environment: Mapping[str, str], flags: Iterable[str] = ()
         if flag := flag_of.get(name.upper()):
             told.append(f"{name} is ignored: {flag} can be given on the command line only")
         else:
-            near = _nearest(name.upper(), known, 0.8)
+            near = nearest(name.upper(), known, 0.8)
             told.append(
                 f"{name} is not an option of aiohttpd" + (f"; did you mean {near}?" if near else ", and is ignored")
             )
     return told
 
 
-def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
+def nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
+    """The name that is most like another one, which may be a misspelling of it; None if none is like it."""
     import difflib  # needed for error messages only
 
     return next(iter(difflib.get_close_matches(name, known, 1, likeness)), None)
@@ -411,5 +412,5 @@ def _nearest(name: str, known: Iterable[str], likeness: float) -> str | None:
 def _unknown(name: str) -> NoReturn:
     if name == "config":
         raise TypeError("no option 'config': write the options themselves as keywords, such as timeout_idle=15")
-    near = _nearest(name, Config.__dataclass_fields__, 0.6)
+    near = nearest(name, Config.__dataclass_fields__, 0.6)
     raise TypeError(f"no option {name!r}" + (f"; did you mean {near!r}?" if near else ""))

@@ -41,7 +41,7 @@ from ..wire.product import __version__
 from .announce import Listening, announce, local_url, warnings
 from .parameters import Port, Seconds, Size, Workers, check_credentials
 from .pid1 import leave_pid1
-from .process import INTERRUPTED, open_standard_streams, say, traceback_text
+from .process import INTERRUPTED, fail, open_standard_streams, say, traceback_text
 from .run import serve as serve_app
 from .run import serve_many
 from .signals import hang_up_awaited
@@ -422,15 +422,13 @@ def _errors_shown(port: int | None) -> Iterator[None]:
     except TargetFailed as failed:
         _show(failed.error)
     except TLSError as error:
-        _fail(
-            str(error).replace(" with password_file", " with --tls-password-file").replace(" to key", " to --tls-key"),
-            2,
-        )
+        text = str(error).replace(" with password_file", " with --tls-password-file")
+        fail(text.replace(" to key", " to --tls-key"), 2)
     except BindError as error:
         taken = error.errno == errno.EADDRINUSE and f":{port}: " in str(error)
-        _fail(f"{error} Choose another with --port" if taken else str(error), 1)
+        fail(f"{error} Choose another with --port" if taken else error, 1)
     except (TargetError, NoLifespan, ValueError) as error:
-        _fail(str(error), 2)
+        fail(error, 2)
     except Exception as error:
         frames = frames_of_user(error.__traceback__)
         if frames is None:  # it is not of the application
@@ -465,13 +463,13 @@ def routes(target: str) -> None:
     try:
         app: object = innermost(load_target(target))
     except TargetError as error:
-        _fail(str(error), 2)
+        fail(error, 2)
     except TargetFailed as failed:
         _show(failed.error)
     if isinstance(app, Router):
         click.echo(route_table(app))
     else:
-        _fail(f"{target} is no Router: it has no table of routes", 2)
+        fail(f"{target} is no Router: it has no table of routes", 2)
 
 
 @main.command(short_help="Print the completion script of a shell.")
@@ -575,8 +573,3 @@ def _open(server: Listening) -> None:
     url = local_url(server)
     if url is not None:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-
-
-def _fail(text: str, status: int) -> NoReturn:
-    say(f"aiohttpd: {text}")
-    sys.exit(status)

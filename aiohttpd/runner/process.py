@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from ..errors import StartupFailed
 from ..net.forking import end_child
@@ -21,6 +22,7 @@ __all__ = [
     "MOST_WORKERS",
     "STARTUP_STATUS",
     "allow_open_files",
+    "fail",
     "freeze_objects",
     "loop_factory",
     "main_loop",
@@ -45,6 +47,12 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # else print() would write to stdout
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)
+
+
+def fail(reason: object, status: int) -> NoReturn:
+    """Say why the program cannot go on, and end it."""
+    say(f"aiohttpd: {reason}")
+    sys.exit(status)
 
 
 def traceback_text(error: BaseException) -> str:

@@ -4,9 +4,8 @@ Owns their options. What they serve is `aiohttpd.testing`'s, which is imported w
 """
 
 import os
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -14,7 +13,7 @@ from ..config import Config
 from ..engine.interfaces import App
 from ..net.bind import read_addresses
 from ..net.sockets import BindError
-from .process import open_standard_streams, say
+from .process import fail, open_standard_streams
 from .run import serve
 
 __all__ = ["COMMANDS"]
@@ -80,7 +79,7 @@ def _made(make: Callable[..., App], *arguments: Any, **options: Any) -> App:
     try:
         return make(*arguments, **options)
     except (ValueError, OSError) as error:
-        _fail(error, 2)
+        fail(error, 2)
 
 
 def _serve(app: App, bind: str, port: int) -> None:
@@ -88,11 +87,6 @@ def _serve(app: App, bind: str, port: int) -> None:
     try:
         serve(app, read_addresses([bind], port, os.environ), Config.from_options({}, os.environ))
     except BindError as error:
-        _fail(error, 1)
+        fail(error, 1)
     except ValueError as error:
-        _fail(error, 2)
-
-
-def _fail(error: Exception, status: int) -> NoReturn:
-    say(f"aiohttpd: {error}")
-    sys.exit(status)
+        fail(error, 2)

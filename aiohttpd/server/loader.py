@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..asgi.host import host
 from ..asgi.lifespan import Mode
+from ..config.fields import nearest
 from ..engine.apps import LooksLikeWSGI, is_asgi
 from ..engine.interfaces import App
 from ..fileserver.folder import parse_header
@@ -399,7 +400,5 @@ def _entries(folder: str) -> list[str]:
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     """A question whether another name was meant; empty if none is like it."""
-    import difflib  # needed for error messages only
-
-    near = difflib.get_close_matches(name, [other for other in names if other != name], 1, 0.7)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, [other for other in names if other != name], 0.7)
+    return f"; did you mean {near!r}?" if near else ""
