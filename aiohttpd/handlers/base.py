@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
@@ -413,9 +413,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         self._reason = message
         self._fields = ResponseFields()
         if self._own_prelude:
-            if self.request.peer.server_field() and (version := self.version_string()):
-                self.send_header("Server", version)
-            self.send_header("Date", self.date_time_string())
+            for name, value in self._prelude():
+                self.send_header(name, value)
 
     def send_response_only(self, code: int, message: str | None = None) -> None:
         """Begin a head with nothing but the status line: an interim response such as 103 (Early Hints).
@@ -778,12 +777,13 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
         They are what `add_header` has been given, and Server and Date if the class makes them itself.
         """
-        fields = list(self._added_fields or ())
-        if self._own_prelude:
-            if self.request.peer.server_field() and (version := self.version_string()):
-                fields.append(("Server", version))
-            fields.append(("Date", self.date_time_string()))
-        return fields
+        return [*(self._added_fields or ()), *(self._prelude() if self._own_prelude else ())]
+
+    def _prelude(self) -> Iterator[tuple[str, str]]:
+        """Server and Date as the class makes them."""
+        if self.request.peer.server_field() and (version := self.version_string()):
+            yield "Server", version
+        yield "Date", self.date_time_string()
 
     # The log.
 
