@@ -50,7 +50,7 @@ def resolve_app(app: Any) -> App:
 
         return blocking(app)
     if isinstance(app, type):
-        return _resolve_class(app)  # type: ignore[no-any-return]
+        return _resolve_class(app)
     if not callable(app):
         raise TypeError(explain_value(app, handlers=handlers_in(app), makes_handlers=is_handler_class(type(app))))
     if isinstance(app, functools.partial) and isinstance(app.func, type):
@@ -184,8 +184,8 @@ def _refusal_fields(app: Any) -> tuple[tuple[str, str], ...]:
     return tuple(fields) if isinstance(fields, (tuple, list)) else ()  # a mock has any attribute
 
 
-def _resolve_class(cls: type) -> Any:
-    serve = getattr(cls, "serve", None)
+def _resolve_class(cls: Any) -> App:
+    serve: App | None = getattr(cls, "serve", None)
     if serve is None and not hasattr(cls, "__await__"):
         raise TypeError(explain_class(cls))
     return cls if serve is None else serve

@@ -80,11 +80,11 @@ class Sessions(Layer):
             raise ValueError("Sessions: the name of the cookie is a token, and its age is greater than 0")
         self._cookie = cookie
         self._max_age = max_age
-        self._attributes = {
+        self._attributes: dict[str, Any] = {
             "path": path, "domain": domain, "secure": secure, "httponly": True, "samesite": samesite,
         }  # fmt: skip
         over_tls = samesite == "None" and secure is None
-        set_cookie_value(cookie, "", max_age=0, over_tls=over_tls, now=0, **self._attributes)  # type: ignore[arg-type]
+        set_cookie_value(cookie, "", max_age=0, over_tls=over_tls, now=0, **self._attributes)
         self._serializer = _serializer(keys, cookie)
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
@@ -123,9 +123,7 @@ class Sessions(Layer):
                 "and the rest on the server"
             )
         age = self._max_age if session else 0
-        return set_cookie_value(
-            self._cookie, text, max_age=age, over_tls=over_tls, now=time.time(), **self._attributes  # type: ignore[arg-type]
-        )  # fmt: skip
+        return set_cookie_value(self._cookie, text, max_age=age, over_tls=over_tls, now=time.time(), **self._attributes)
 
     @property
     def cookie(self) -> str:
