@@ -21,9 +21,8 @@ import pytest
 
 from aiohttpd import compat
 
-from ..support.old_servers import STDLIB, in_thread, lines, quiet, talk
+from ..support.old_servers import HERE, STDLIB, in_thread, lines, quiet, talk
 
-HERE = ("127.0.0.1", 0)
 ODD: dict[str, tuple[Callable[[Any], None], bytes]] = {}
 
 

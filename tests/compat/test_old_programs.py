@@ -37,11 +37,9 @@ import trustme
 
 from aiohttpd import compat
 
-from ..support.old_servers import Call, in_thread, no_thread_left, quiet
+from ..support.old_servers import HERE, STDLIB, Call, does_the_same, in_thread, quiet
 from ..support.waiting import BOUND
 
-HERE = ("127.0.0.1", 0)
-STDLIB: Any = SimpleNamespace(**{**vars(socketserver), **vars(http.server)})  # named http.server
 PROGRAMS: dict[str, Callable[[Any, Path], Any]] = {}
 
 
@@ -528,13 +526,7 @@ class TestPrograms:
     @pytest.mark.filterwarnings("ignore::ResourceWarning")  # some forget their server
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_does_the_same(self, name: str, tmp_path: Path) -> None:
-        found = []
-        for lib in (STDLIB, compat):
-            folder = tmp_path / lib.__name__
-            folder.mkdir()
-            with no_thread_left():
-                found.append(PROGRAMS[name](lib, folder))
-        assert found[0] == found[1]
+        does_the_same(PROGRAMS[name], tmp_path)
 
 
 def test_xmlrpc() -> None:

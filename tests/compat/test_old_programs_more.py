@@ -32,9 +32,8 @@ import trustme
 import aiohttpd
 from aiohttpd import compat
 
-from ..support.old_servers import BOUND, STDLIB, Call, in_thread, lines, no_thread_left, quiet, talk
+from ..support.old_servers import BOUND, HERE, Call, does_the_same, in_thread, lines, quiet, talk
 
-HERE = ("127.0.0.1", 0)
 PROGRAMS: dict[str, Callable[[Any, Path], Any]] = {}
 
 
@@ -524,13 +523,7 @@ class TestPrograms:
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_does_the_same(self, name: str, tmp_path: Path) -> None:
-        found = []
-        for lib in (STDLIB, compat):
-            folder = tmp_path / lib.__name__
-            folder.mkdir()
-            with no_thread_left():
-                found.append(PROGRAMS[name](lib, folder))
-        assert found[0] == found[1]
+        does_the_same(PROGRAMS[name], tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of fork() beside threads

@@ -10,8 +10,11 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from aiohttpd import compat
 
 from .waiting import BOUND
 
@@ -122,6 +125,17 @@ def no_thread_left() -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(BOUND)
         assert not thread.is_alive(), thread
+
+
+def does_the_same(program: Callable[[Any, Path], Any], tmp_path: Path) -> None:
+    """Run a program with both modules, each in a folder of its own; it sees the same."""
+    found = []
+    for lib in (STDLIB, compat):
+        folder = tmp_path / lib.__name__
+        folder.mkdir()
+        with no_thread_left():
+            found.append(program(lib, folder))
+    assert found[0] == found[1], found
 
 
 def talk(address: Any, *pieces: bytes, end: bool = False) -> bytes:
