@@ -31,7 +31,7 @@ from aiohttpd.wire.headers import Headers
 from ..support.asking import QUIET, answer_to
 from ..support.clients import connected, get, head
 from ..support.folders import files_of
-from ..support.wire import Response, split
+from ..support.wire import Response, split, undated
 
 GZIPPED = gzip.compress(b"plain", mtime=0)
 
@@ -72,10 +72,6 @@ async def again(app: App, request: bytes) -> Response:
     assert sorted(undated(first)) == sorted(undated(second))
     assert first.body == second.body
     return second
-
-
-def undated(answer: Response) -> list[tuple[str, str]]:
-    return [field for field in answer.fields if field[0] != "Date"]
 
 
 class TestFile:

@@ -14,18 +14,13 @@ import pytest
 from aiohttpd import SimpleHTTPRequestHandler
 from aiohttpd.fileserver import receive as receiving
 from aiohttpd.fileserver.folder import FolderOptions, folder_app
-from aiohttpd.fileserver.uploads import UploadHandler
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to
 from ..support.clients import connected, get, head
 from ..support.programs import serve_command
-from ..support.uploading import locked
+from ..support.uploading import form_of_files, locked, uploader
 from ..support.waiting import until
-
-
-def uploads(folder: Path, **attributes: Any) -> type[UploadHandler]:
-    return type("Uploads", (UploadHandler,), {"directory": str(folder), "min_free": 0, **attributes})
 
 
 def put_a(path: str, content: bytes = b"new") -> bytes:
@@ -33,9 +28,7 @@ def put_a(path: str, content: bytes = b"new") -> bytes:
 
 
 def form(name: str, path: str = "/", *fields: str) -> bytes:
-    body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="%b"\r\n\r\nnew\r\n--b--\r\n' % name.encode()
-    kind = "Content-Type: multipart/form-data; boundary=b"
-    return head("POST", path, kind, f"Content-Length: {len(body)}", *fields) + body
+    return form_of_files((name, b"new"), path=path, fields=fields)
 
 
 @pytest.fixture
@@ -62,7 +55,7 @@ class TestContent:
     )  # fmt: skip
     async def test_a_page_of_theirs_is_none_of_ours(self, folder: Path, data: bytes) -> None:
         """Looked up and from memory."""
-        app = uploads(folder, fallback_page="page.html")
+        app = uploader(folder, fallback_page="page.html")
         async with running(app, access_log=False) as server, connected(server) as client:
             for _ in range(3):
                 await client.send(data)
@@ -72,7 +65,7 @@ class TestContent:
                 assert answer["Content-Security-Policy"] == "sandbox"
 
     async def test_the_listing_is_ours(self, folder: Path) -> None:
-        answer = await answer_to(uploads(folder), get("/", "Accept: text/html"))
+        answer = await answer_to(uploader(folder), get("/", "Accept: text/html"))
         assert "script-src 'sha256-" in (answer["Content-Security-Policy"] or "")
         assert "sandbox" not in (answer["Content-Security-Policy"] or "")
         assert b'<form method="post"' in answer.body
@@ -97,7 +90,7 @@ class TestContent:
     async def test_nobody_else_s_index(self, folder: Path, name: str) -> None:
         for data in (put_a(f"/{name}"), put_a(f"/sub/{name}"), form(name), form(name, "/sub/"), put_a("/%69ndex.html")):
             for overwrite in (False, True):
-                answer = await answer_to(uploads(folder, overwrite=overwrite), data)
+                answer = await answer_to(uploader(folder, overwrite=overwrite), data)
                 assert answer.status == 403 and b"--trust-uploads" in answer.body
         assert not (folder / name).exists()
 
@@ -132,19 +125,19 @@ class TestRoom:
 
 class TestLocked:
     async def test_patience(self, folder: Path) -> None:
-        app = uploads(folder, overwrite=True, timeout_lock=0.05)
+        app = uploader(folder, overwrite=True, timeout_lock=0.05)
         with locked(folder):
             answer = await answer_to(app, put_a("/page.html"))
             assert (answer.status, answer["Retry-After"]) == (503, "5")
             assert (await answer_to(app, put_a("/sub/a"))).status == 201
-            assert (await answer_to(uploads(folder), put_a("/b"))).status == 201  # replaces nothing, and locks nothing
+            assert (await answer_to(uploader(folder), put_a("/b"))).status == 201  # replaces nothing, and locks nothing
         assert not [name for name in os.listdir(folder) if name.startswith(".")]
         assert (folder / "page.html").read_text() == "<script>1</script>"
         assert (await answer_to(app, put_a("/page.html"))).status == 204
 
     async def test_nobody_else_waits(self, folder: Path) -> None:
         """However many uploads do: not for files, nor to upload elsewhere."""
-        app = uploads(folder, overwrite=True, timeout_lock=60)
+        app = uploader(folder, overwrite=True, timeout_lock=60)
         count = 3 * receiving._THREADS + (os.cpu_count() or 1)
         async with running(app, access_log=False) as server, contextlib.AsyncExitStack() as stack:
             with locked(folder):
@@ -161,7 +154,7 @@ class TestLocked:
                 assert (await client.answer()).status == 201
 
     async def test_the_server_stops(self, folder: Path) -> None:
-        async with running(uploads(folder, overwrite=True, timeout_lock=60), access_log=False) as server:
+        async with running(uploader(folder, overwrite=True, timeout_lock=60), access_log=False) as server:
             with locked(folder):
                 async with connected(server) as client:
                     await client.send(put_a("/a"))
@@ -197,7 +190,7 @@ class TestLocation:
 
     @pytest.mark.parametrize(("path", "location"), [("/", "./"), ("/sub/", "./"), ("/sub", "sub/"), ("/sub?a", "sub/")])
     async def test_of_a_form(self, folder: Path, path: str, location: str) -> None:
-        answer = await answer_to(uploads(folder), form("a", path, "Accept: text/html"))
+        answer = await answer_to(uploader(folder), form("a", path, "Accept: text/html"))
         assert (answer.status, answer["Location"]) == (303, location)
 
 
@@ -210,7 +203,7 @@ class TestHints:
     )
     async def test_a_file_that_is_posted(self, folder: Path, path: str, status: int, kind: str) -> None:
         """As `curl --data-binary @FILE URL` does."""
-        answer = await answer_to(uploads(folder), head("POST", path, kind, "Content-Length: 3") + b"new")
+        answer = await answer_to(uploader(folder), head("POST", path, kind, "Content-Length: 3") + b"new")
         assert answer.status == status
         assert b"curl -T FILE URL" in answer.body and b"PUT" in answer.body
         assert not (folder / "new").exists()
@@ -249,7 +242,7 @@ async def test_slow_disks_keep_uploads_only(folder: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(receiving, "os", SimpleNamespace(**{**vars(os), "write": write}))
     count = 2 * receiving._THREADS + (os.cpu_count() or 1)
-    async with running(uploads(folder), access_log=False) as server, contextlib.AsyncExitStack() as stack:
+    async with running(uploader(folder), access_log=False) as server, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(server)) for _ in range(count)]
         for number, client in enumerate(clients):
             await client.send(put_a(f"/{number}"))

@@ -31,11 +31,10 @@ from ..support.compressing import (
     doing,
     giving,
     one_answer,
-    undated,
 )
 from ..support.loops import on_both_loops
 from ..support.waiting import BOUND, until
-from ..support.wire import split
+from ..support.wire import split, undated
 
 # Streams.
 

@@ -30,10 +30,9 @@ from ..support.compressing import (
     doing,
     giving,
     one_answer,
-    undated,
     unzip,
 )
-from ..support.wire import split
+from ..support.wire import split, undated
 
 
 def near(*sizes: int) -> st.SearchStrategy[int]:

@@ -36,10 +36,6 @@ def content_of(answer: Response) -> bytes:
     return unzip(answer.body)
 
 
-def undated(answer: Response) -> list[tuple[str, str]]:
-    return [field for field in answer.fields if field[0] != "Date"]
-
-
 async def answers(app: App, *requests: bytes, methods: Iterable[str] = ()) -> list[Response]:
     found = split(await exchange(app, b"".join(requests), config=QUIET), methods)
     assert len(found) == len(requests)

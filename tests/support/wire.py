@@ -31,6 +31,11 @@ class Response:
         return found[0] if found else None
 
 
+def undated(answer: Response) -> list[tuple[str, str]]:
+    """The fields that two equal answers have in common."""
+    return [field for field in answer.fields if field[0] != "Date"]
+
+
 class Echo(aiohttpd.BaseHTTPRequestHandler):
     """What the wire cases are run against: GET says ok, POST echoes, there is nothing else."""
 
