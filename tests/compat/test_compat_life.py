@@ -11,7 +11,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator
-from time import monotonic
 from typing import Any, cast
 
 import pytest
@@ -19,7 +18,7 @@ import pytest
 from aiohttpd.compat import HTTPServer, ThreadingHTTPServer, ThreadingMixIn, loop_thread
 
 from ..support.old_servers import HERE, Call, Handler, handler, listens, text_at
-from ..support.waiting import BOUND
+from ..support.waiting import BOUND, block_until
 
 pytestmark = [
     pytest.mark.usefixtures("no_thread_left"),
@@ -49,9 +48,7 @@ class Gone:
 
     def check(self) -> None:
         assert self._gone.wait(BOUND), "somebody has it"
-        give_up = monotonic() + BOUND
-        while listens(self.address):  # its attributes go a moment later
-            assert monotonic() < give_up
+        block_until(lambda: not listens(self.address))  # its attributes go a moment later
         with socket.socket() as again:  # what a second run does
             again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             again.bind(self.address)

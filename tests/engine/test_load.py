@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from aiohttpd.net.listener import Listener
 from aiohttpd.testing import running
 
 from ..support.loops import on_both_loops
-from ..support.waiting import until
+from ..support.waiting import block_until, until
 from ..support.wire import Echo, split
 
 BOUND = 15.0  # seconds after which a test has failed, whatever it waits for
@@ -292,9 +291,7 @@ def test_no_descriptors_left(loop: str, tmp_path: Path) -> None:
             client.close()
         if loop == "asyncio":
             assert clients[-1].recv(1000).startswith(b"HTTP/1.1 200 ")
-        end = time.monotonic() + BOUND
-        while descriptors() > 24 and time.monotonic() < end:  # until the server has seen that they are gone
-            time.sleep(0.01)
+        block_until(lambda: descriptors() <= 24)  # the server has seen that they are gone
         clients.append(connect())
         assert clients[-1].recv(1000).startswith(b"HTTP/1.1 200 ")
         assert errors.read_text().count("Traceback") == 0

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import threading
-import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..support.asking import answer_to
 from ..support.clients import MIB, connected
 from ..support.forming import END, PROC, Taker, Teller, form_of_size, parse, part, post_form, taker, unnamed_files
 from ..support.loops import on_both_loops
-from ..support.waiting import until
+from ..support.waiting import block_until, until
 
 
 async def cancelled_while(begun: threading.Event) -> None:
@@ -41,10 +40,7 @@ async def cancelled_while(begun: threading.Event) -> None:
 def nothing_stays_open() -> Iterator[int]:
     before = unnamed_files()
     yield before
-    deadline = time.monotonic() + 2
-    while unnamed_files() != before and time.monotonic() < deadline:  # a thread may be about to close one
-        time.sleep(0.005)
-    assert unnamed_files() == before
+    block_until(lambda: unnamed_files() == before, 2)  # a thread may be about to close one
 
 
 @PROC

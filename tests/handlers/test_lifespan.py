@@ -23,7 +23,7 @@ from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange, running
 
 from ..support.programs import serve_command
-from ..support.threads import until_in_thread
+from ..support.waiting import block_until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 WORD: ContextVar[str] = ContextVar("WORD", default="unset")
@@ -185,7 +185,7 @@ def test_under_socketserver() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
-    until_in_thread(lambda: server.words == ["begun", "ended"])  # type: ignore[attr-defined]  # as there, nobody waits for threads
+    block_until(lambda: server.words == ["begun", "ended"])  # type: ignore[attr-defined]  # as there, nobody waits for threads
 
 
 PROGRAM = """

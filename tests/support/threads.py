@@ -1,14 +1,12 @@
 """Worker threads under test: waiting in them, and what a server has of them."""
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttpd.threads.call import Threads
 from aiohttpd.threads.pool import WorkerPool
 
-from ..support.loops import BOUND
+from .waiting import BOUND
 
 
 def wait(event: threading.Event | threading.Semaphore) -> None:
@@ -17,14 +15,6 @@ def wait(event: threading.Event | threading.Semaphore) -> None:
         assert event.wait(BOUND)
     else:
         assert event.acquire(timeout=BOUND)
-
-
-def until_in_thread(condition: Callable[[], object]) -> None:
-    """Wait for what tells nobody that it has happened."""
-    end = time.monotonic() + BOUND
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def busy(workers: WorkerPool) -> int:

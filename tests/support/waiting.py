@@ -1,6 +1,7 @@
 """Waiting for what tells nobody that it has happened, and for how long; and for a call of the event loop."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,6 +19,14 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def block_until(condition: Callable[[], object], seconds: float = BOUND) -> None:
+    """`until` for tests and handlers that are plain functions."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 async def in_a_callback(call: Callable[[], T]) -> T:

@@ -26,8 +26,8 @@ from aiohttpd.threads.relay import _end_of_head
 
 from ..support.clients import connected, get
 from ..support.old_handlers import Old
-from ..support.threads import busy, threads_of, until_in_thread, wait
-from ..support.waiting import BOUND, until
+from ..support.threads import busy, threads_of, wait
+from ..support.waiting import BOUND, block_until, until
 
 
 class Later:
@@ -53,7 +53,7 @@ def idle() -> Iterator[tuple[WorkerPool, Later]]:
     first = threading.Event()
     workers.submit(first.set)
     wait(first)
-    until_in_thread(lambda: not busy(workers))
+    block_until(lambda: not busy(workers))
     assert not soon.functions  # a new thread needs no wake
     yield workers, soon
     workers.close()
@@ -95,7 +95,7 @@ class TestWake:
         workers = WorkerPool(1, 100, soon=soon)
         workers.submit(first.set)
         wait(first)
-        until_in_thread(lambda: not busy(workers))
+        block_until(lambda: not busy(workers))
         workers.submit(second.set)
         if soon.functions:  # else the thread had ended already, and another one was started
             [thread] = workers._workers
@@ -170,7 +170,7 @@ def threads() -> Iterator[tuple[Threads, Loop]]:
 
 def end(found: Threads, loop: Loop, runs: list[Run]) -> None:
     """Turn the loop until calls have ended and it has nothing to do."""
-    until_in_thread(lambda: loop.turn() or (all(run.outbox.ended for run in runs) and not busy(found.pool)))
+    block_until(lambda: loop.turn() or (all(run.outbox.ended for run in runs) and not busy(found.pool)))
     for run in runs:
         found.end(run)
     while loop.soon:
@@ -189,7 +189,7 @@ class Ended:
 
     def __call__(self) -> None:
         self.count += 1
-        until_in_thread(lambda: not self.wait or all(run.outbox.ended for run in self.runs))
+        block_until(lambda: not self.wait or all(run.outbox.ended for run in self.runs))
 
 
 class TestGiveWay:
@@ -216,7 +216,7 @@ class TestGiveWay:
         over = threading.Event()
         monkeypatch.setattr(call, "_give_way", lambda: wait(over))
         run = found.begin(lambda outbox: over.set())
-        until_in_thread(lambda: run.outbox.ended)
+        block_until(lambda: run.outbox.ended)
         assert loop.wakes == 0
         end(found, loop, [run])
 
@@ -230,7 +230,7 @@ class TestGiveWay:
         ended.wait = False
         first = found.begin(lambda outbox: None)
         assert ended.count == 1
-        until_in_thread(lambda: first.outbox.ended and not busy(found.pool))
+        block_until(lambda: first.outbox.ended and not busy(found.pool))
         others = [found.begin(lambda outbox: None) for _ in range(5)]
         assert ended.count == 1
         assert not any(run.begun for run in others)
@@ -261,7 +261,7 @@ class TestGiveWay:
         found.pool._ended = 0
         while found.pool.waiting:
             found._grow()
-        until_in_thread(lambda: all(run.begun for run in slow))
+        block_until(lambda: all(run.begun for run in slow))
         gate.set()
         end(found, loop, slow)
 
@@ -278,7 +278,7 @@ class TestGiveWay:
         loop.turn()
         assert loop.wakes == 0
         gate.set()
-        until_in_thread(lambda: run.outbox.ended and loop.wakes == 1)
+        block_until(lambda: run.outbox.ended and loop.wakes == 1)
         told: list[Outbox] = []
         monkeypatch.setattr(Outbox, "tell", lambda outbox: told.append(outbox))
         loop.turn()
@@ -302,10 +302,10 @@ class TestGiveWay:
         for number in range(300):
             runs.append(found.begin(lambda outbox: None))
             if chance.random() < 0.3:
-                until_in_thread(lambda number=number: runs[number - 1].outbox.ended or loop.soon)
+                block_until(lambda number=number: runs[number - 1].outbox.ended or loop.soon)
             if chance.random() < 0.7:
                 loop.turn()
-        until_in_thread(lambda: loop.turn() or len(told) == len(runs))
+        block_until(lambda: loop.turn() or len(told) == len(runs))
         assert set(told) == {run.outbox for run in runs}
 
 

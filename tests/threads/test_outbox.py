@@ -15,8 +15,8 @@ from aiohttpd.threads.call import Threads
 from aiohttpd.threads.outbox import Outbox
 from aiohttpd.threads.spools import Spools
 
-from ..support.threads import until_in_thread, wait
-from ..support.waiting import BOUND
+from ..support.threads import wait
+from ..support.waiting import BOUND, block_until
 
 Start = Callable[..., threading.Thread]
 
@@ -146,7 +146,7 @@ class TestOutbox:
                 raised.append(error)
 
         threads = [start(write) for _ in range(2)]
-        until_in_thread(lambda: len(box._room._waiters) == 2)  # type: ignore[attr-defined]
+        block_until(lambda: len(box._room._waiters) == 2)  # type: ignore[attr-defined]
         box.close()
         for thread in threads:
             thread.join(1)

@@ -11,8 +11,8 @@ from aiohttpd import Config
 from aiohttpd.threads import pool
 from aiohttpd.threads.pool import PoolFull, WorkerPool
 
-from ..support.threads import busy, until_in_thread, wait
-from ..support.waiting import BOUND
+from ..support.threads import busy, wait
+from ..support.waiting import BOUND, block_until
 
 # The pool.
 
@@ -52,7 +52,7 @@ class TestPool:
         for _ in range(5):
             wait(calls.begun)
         calls.gate.set()
-        until_in_thread(lambda: calls.ended == 9)
+        block_until(lambda: calls.ended == 9)
         assert calls.most == 5
         workers.close()
         workers.join(BOUND)
@@ -62,7 +62,7 @@ class TestPool:
         calls.gate.set()
         for number in range(20):
             workers.submit(calls)
-            until_in_thread(lambda number=number: calls.ended == number + 1 and not busy(workers))
+            block_until(lambda number=number: calls.ended == number + 1 and not busy(workers))
         assert len(workers) == 1
         workers.close()
         workers.join(BOUND)
@@ -72,7 +72,7 @@ class TestPool:
         quick.gate.set()
         for number in range(6):
             workers.submit(quick)
-            until_in_thread(lambda number=number: quick.ended == number + 1 and not busy(workers))
+            block_until(lambda number=number: quick.ended == number + 1 and not busy(workers))
         for _ in range(3):
             workers.submit(slow)
         workers.grow()
@@ -92,9 +92,9 @@ class TestPool:
             workers.submit(calls)
         assert (caught.value.status, dict(caught.value.headers)) == (503, {"Retry-After": "1"})
         calls.gate.set()
-        until_in_thread(lambda: calls.ended == 3)
+        block_until(lambda: calls.ended == 3)
         workers.submit(calls)
-        until_in_thread(lambda: calls.ended == 4)
+        block_until(lambda: calls.ended == 4)
         workers.close()
         workers.join(BOUND)
 
@@ -108,12 +108,12 @@ class TestPool:
         assert len(workers) == 6
         threads = tuple(workers._workers)
         calls.gate.set()
-        until_in_thread(lambda: len(workers) == 0)
+        block_until(lambda: len(workers) == 0)
         for thread in threads:
             thread.join(BOUND)
         assert not any(thread.is_alive() for thread in threads)
         workers.submit(calls)
-        until_in_thread(lambda: calls.ended == 7)
+        block_until(lambda: calls.ended == 7)
         workers.close()
 
     def test_closing(self) -> None:
@@ -133,7 +133,7 @@ class TestPool:
         calls.gate.set()
         workers.submit(calls)
         [thread] = workers._workers
-        until_in_thread(lambda: not busy(workers))
+        block_until(lambda: not busy(workers))
         workers.close()
         thread.join(BOUND)
         assert not thread.is_alive()
@@ -155,7 +155,7 @@ class TestPool:
             workers.grow()
             assert (len(workers), workers.waiting) == (1, 1)
         calls.gate.set()
-        until_in_thread(lambda: calls.ended == 2)
+        block_until(lambda: calls.ended == 2)
         workers.close()
         workers.join(BOUND)
 
@@ -173,7 +173,7 @@ class TestPool:
                     workers.grow()
                 if chance.random() < 0.02:
                     time.sleep(0.0004)
-            until_in_thread(lambda: len(done) == 5000)
+            block_until(lambda: len(done) == 5000)
         finally:
             sys.setswitchinterval(interval)
         assert sorted(done) == list(range(5000))

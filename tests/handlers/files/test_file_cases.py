@@ -29,6 +29,7 @@ from aiohttpd.wire.ranges import Span, select
 
 from ...support.asking import QUIET
 from ...support.places import DATA
+from ...support.waiting import block_until
 from ...support.wire import Response, split
 
 CASES: list[dict[str, Any]] = [json.loads(line) for line in (DATA / "file_cases.jsonl").read_text().splitlines()]
@@ -88,11 +89,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_bytes(content)
         seconds = FUTURE if name == "future.bin" else modified(name)
         os.utime(path, ns=(seconds * 10**9, seconds * 10**9 + 789_000_000))
-    end = time.monotonic() + 10
-    for name in FILES.keys() - {"future.bin"}:
-        while (file := open_inside(str(root), str(root / name))) is None or not file.settled:
-            assert time.monotonic() < end
+    block_until(lambda: all(is_settled(root, name) for name in FILES if name != "future.bin"))
     return root
+
+
+def is_settled(root: Path, name: str) -> bool:
+    file = open_inside(str(root), str(root / name))
+    return file is not None and file.settled
 
 
 @pytest.fixture(scope="module")
