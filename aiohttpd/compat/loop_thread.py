@@ -126,21 +126,15 @@ class LoopThread(threading.Thread):
             client_address: the address of the client.
             timeout: seconds for which the client may send nothing; None for the deadlines of the options.
         """
-        return self._submit(self._serve_connection(sock, context, secured, client_address, timeout))
 
-    async def _serve_connection(
-        self,
-        sock: socket.socket,
-        context: ssl.SSLContext | None,
-        secured: ssl.SSLSocket | None,
-        client_address: Any,
-        timeout: float | None,
-    ) -> None:
-        with contextlib.suppress(OSError):  # the TLS handshake has failed
-            connection = await self._server.serve_connection(sock, context, client_address, secured=secured)
-            if timeout is not None:
-                connection.set_silence(timeout)
-            await self._server.closed(connection)
+        async def serve() -> None:
+            with contextlib.suppress(OSError):  # the TLS handshake has failed
+                connection = await self._server.serve_connection(sock, context, client_address, secured=secured)
+                if timeout is not None:
+                    connection.set_silence(timeout)
+                await self._server.closed(connection)
+
+        return self._submit(serve())
 
     def when_gone(self, connection: Any) -> Future[None]:
         """Return a future that is done when a connection has been closed."""
