@@ -129,7 +129,7 @@ class WebSocketExchange:
             self._answered.set()
         elif kind == "websocket.close":
             self._denied = self._response.close_connection = True
-            self._response.send_head(403, error_fields(403, "text/plain; charset=utf-8"))
+            self._response.send_head(403, error_fields("text/plain; charset=utf-8"))
             self._response.write(b"Forbidden\n")
             self._response.end()
             self._answered.set()

@@ -47,7 +47,7 @@ a { color: #0b57d0; margin-right: 1rem }
 
 
 def error_fields(
-    status: int, content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
+    content_type: str | None, *more: Iterable[tuple[str, str]] | Mapping[str, str]
 ) -> list[tuple[str, str]]:
     """The header fields of an error response that the server itself words.
 
@@ -61,7 +61,6 @@ def error_fields(
     value that differs each time is better appended as a line of its own: `ResponseFields.add` remembers lines.
 
     Args:
-        status: the status code; `send_error` can also be called with one below 400.
         content_type: of the content; None if the status allows none.
         more: the fields of this error, such as Allow; fields that the App adds.
     """

@@ -92,7 +92,7 @@ def _error_for(error: BaseException, response: ResponseWriter) -> HTTPError | No
 def _answer(error: HTTPError, response: ResponseWriter, error_body: ErrorBody | None, more: Fields) -> None:
     content_type, content = content_of(error, error_body)
     response.restart()
-    fields = error_fields(error.status, content_type, error.headers, more)
+    fields = error_fields(content_type, error.headers, more)
     response.send_head(error.status, fields, reason_of(error.message))
     response.write(content)
     response.finish()
@@ -112,7 +112,7 @@ def refusal(
     """
     content_type, content = content_of(error, error_body)
     framing = ("Content-Length", len(content)), ("Connection", "close")
-    fields = ResponseFields.of((*error_fields(error.status, content_type, error.headers, more), *framing))
+    fields = ResponseFields.of((*error_fields(content_type, error.headers, more), *framing))
     return [prelude, *fields, b"\r\n", b"" if line.startswith(b"HEAD ") else content]
 
 

@@ -59,7 +59,7 @@ def send_traceback(error: BaseException, response: "ResponseWriter") -> bool:
     else:
         kind, text = "text/plain; charset=utf-8", "".join(told.format())
     response.restart()
-    response.send_head(500, error_fields(500, kind, _FIELDS))
+    response.send_head(500, error_fields(kind, _FIELDS))
     response.write(text.encode("utf-8", "backslashreplace"))
     return True
 

@@ -672,7 +672,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
             content_type, content = checked(self.error_body(code, message, explain))
         reason = message if is_field_value(message) else phrase
         self.send_response(code, None if reason == standard_phrase(code) else reason)
-        for name, value in error_fields(code, content_type, headers):
+        for name, value in error_fields(content_type, headers):
             self.send_header(name, value)
         if content_type is not None:
             self.send_header("Content-Length", len(content))

@@ -78,7 +78,7 @@ def health_page(is_ready: Callable[[], bool]) -> App:
             response.send_head(200, (("Content-Type", _PLAIN), _NO_STORE))
             response.write(b"ready\n")
         else:
-            response.send_head(503, error_fields(503, _PLAIN, [_NO_STORE]))
+            response.send_head(503, error_fields(_PLAIN, [_NO_STORE]))
             response.write(b"draining\n")
 
     return health
