@@ -118,7 +118,7 @@ class HTTPServer:
         self.acceptor: Acceptor | None = None
         self.replaced = False
         self._names: list[Any] = []
-        self._life: asyncio.Task[None] | None = None
+        self._life: asyncio.Task[None]  # enters the lifespan, and leaves it
         self._left_behind: asyncio.Future[None]  # done when the lifespan is not waited for any more
         self._drained = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
@@ -224,26 +224,11 @@ class HTTPServer:
             raise RuntimeError("a server can be started only once; make another HTTPServer")
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
-        self.sockets = listen(self._given_address, self.config.backlog, reuse_port=self.config.reuse_port)
-        self._names = [sock.getsockname() for sock in self.sockets]
-        if self.config.debug and not all(is_loopback(name) for name in self._names):
-            self._close_sockets()
-            raise ValueError("debug shows tracebacks: all addresses have to be on loopback, 127.0.0.1 for example")
-        begun = loop.create_future()
-        self._left_behind = loop.create_future()
-        self._life = loop.create_task(self._hold_lifespan(begun))
-        try:
-            await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._life.cancel()
-            self._close_sockets()
-            raise
-        if self._life.done():
-            self._close_sockets()
-            await self._life
+        self._listen()
+        entered = await self._enter_lifespan()
         try:
             context = self._context = make_context(
-                self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=begun.result()
+                self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=entered
             )
         except BaseException:  # the format of the log is read only if the program has configured the logger
             self._close_sockets()
@@ -421,7 +406,6 @@ class HTTPServer:
         """
         if self._context is None or self._stopped is None or self._stopped.done():
             return
-        loop = asyncio.get_running_loop()
         if self._shutdown is None:
             assert self.acceptor is not None
             self.replaced = replaced
@@ -436,13 +420,11 @@ class HTTPServer:
                 delay=0 if grace == 0 else delay,
                 last=last,
             )
-            self._closer = loop.create_task(self._shut_down(self._shutdown, self._stopped))
+            self._closer = asyncio.get_running_loop().create_task(self._shut_down(self._shutdown, self._stopped))
         elif grace is not None:
             self._shutdown.shorten(grace, idle)
-            if not grace and self._life is not None:  # after the handlers have been cancelled and their time is over
-                left = (1 if self._drained.is_set() else 3) * CANCELLED
-                loop.call_later(left, self._life.cancel)
-                loop.call_later(left + CANCELLED, self._leave_lifespan)
+            if not grace:
+                self._end_lifespan()
         assert self._closer is not None
         await asyncio.sleep(0)  # the first step of a handler runs before its connection knows its task
         if not self._waits_for(asyncio.current_task()):
@@ -465,10 +447,9 @@ class HTTPServer:
         """
         log_error(error, request)
 
-    # The end, and the lifespan.
+    # The end, the lifespan, and the sockets.
 
     async def _shut_down(self, shutdown: Shutdown, stopped: asyncio.Future[None]) -> None:
-        assert self._life is not None
         try:
             await shutdown.run()
             if self._processes is not None:
@@ -480,18 +461,49 @@ class HTTPServer:
         if self._life.done() and not self._life.cancelled():
             self._life.result()  # raises what the lifespan has raised
 
+    def _end_lifespan(self) -> None:
+        """Cancel the lifespan when the handlers have been cancelled and their time is over, and leave it soon after."""
+        loop = asyncio.get_running_loop()
+        left = (1 if self._drained.is_set() else 3) * CANCELLED
+        loop.call_later(left, self._life.cancel)
+        loop.call_later(left + CANCELLED, self._leave_lifespan)
+
     def _leave_lifespan(self) -> None:
         """The lifespan has been cancelled, and its time for that is over: it is not waited for."""
-        assert self._life is not None
         if not self._life.done() and not self._left_behind.done():
             error_logger.error("the lifespan ignores its cancellation, and is left behind")
             self._left_behind.set_result(None)
+
+    async def _enter_lifespan(self) -> contextvars.Context:
+        """Enter the lifespan; return the context variables that it has set."""
+        loop = asyncio.get_running_loop()
+        begun: asyncio.Future[Any] = loop.create_future()
+        self._left_behind = loop.create_future()
+        self._life = loop.create_task(self._hold_lifespan(begun))
+        try:
+            await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._life.cancel()
+            self._close_sockets()
+            raise
+        if self._life.done():
+            self._close_sockets()
+            await self._life
+        entered: contextvars.Context = begun.result()
+        return entered
 
     async def _hold_lifespan(self, begun: asyncio.Future[contextvars.Context]) -> None:
         """Enter the lifespan and leave it in one task, since a cancel scope or task group inside needs that."""
         async with enter_lifespans(self._lifespans, self):
             begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
             await self._drained.wait()
+
+    def _listen(self) -> None:
+        self.sockets = listen(self._given_address, self.config.backlog, reuse_port=self.config.reuse_port)
+        self._names = [sock.getsockname() for sock in self.sockets]
+        if self.config.debug and not all(is_loopback(name) for name in self._names):
+            self._close_sockets()
+            raise ValueError("debug shows tracebacks: all addresses have to be on loopback, 127.0.0.1 for example")
 
     def _close_sockets(self) -> None:
         for sock in self.sockets:
