@@ -29,8 +29,6 @@ __all__ = ["Book", "Expectation"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-Responder = type[Any] | App | Callable[[Any], Awaitable[Any]]
-
 
 class Expectation(Faults):
     """A request that is expected, and its answer; `TestServer.expect` makes it.
@@ -109,7 +107,7 @@ class Expectation(Faults):
         self._delay = delay
         return self
 
-    def respond_with(self, responder: Responder, *, delay: float = 0) -> Self:
+    def respond_with(self, responder: type[Any] | App | Callable[[Any], Awaitable[Any]], *, delay: float = 0) -> Self:
         """Have the answer made by code.
 
         Args:

@@ -76,9 +76,6 @@ class _Pipe(MemoryTransport):
     def get_write_buffer_size(self) -> int:
         return len(self.output)
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass  # what waits here stands for what is in the kernel
-
     def close(self) -> None:
         super().close()
         self._changed.set()

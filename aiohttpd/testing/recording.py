@@ -16,7 +16,7 @@ from ..errors import ContractError
 from ..wire.headers import Headers
 from ..wire.request import Address, Body, Request
 
-__all__ = ["Connection", "RecordedRequest", "Recorder", "TeeBody"]
+__all__ = ["Connection", "RecordedRequest", "Records", "TeeBody"]
 
 
 class RecordedRequest:
@@ -110,8 +110,8 @@ class Connection:
         return f"<connection {self.number}, {len(self.requests)} requests, {state}>"
 
 
-class Recorder:
-    """The records of one server."""
+class Records:
+    """What one server has been asked."""
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []

@@ -28,7 +28,7 @@ from .faults import refused_for_reuse
 from .loop_thread import LoopThread
 from .matching import ANYTHING, Pairs, RequestMatcher
 from .ports import bound_socket
-from .recording import Connection, RecordedRequest, Recorder
+from .recording import Connection, RecordedRequest, Records
 from .tapes import Replay
 from .tls_front import TLSFront
 
@@ -127,7 +127,7 @@ class TestServer:
         self._port = port
         self._book = Book(reads_all=app is None)
         self._replays: list[Replay] = []
-        self._recorder = Recorder()
+        self._records = Records()
         self._server: HTTPServer | None = None
         self._front: TLSFront | None = None
         self._thread: LoopThread | None = None
@@ -193,7 +193,7 @@ class TestServer:
             context = server_context(self._tls)
             self._ca_file = write_authority()
             self._stack.callback(os.unlink, self._ca_file)
-        served = self._recorder.recording(self._serve)
+        served = self._records.recording(self._serve)
         if self._given is not None:
             forward_attributes(self._given, served)
         silence = getattr(self._app, "aiohttpd_silence", None)
@@ -234,7 +234,7 @@ class TestServer:
             if late:
                 raise TimeoutError(f"the lifespan has not ended {_LIFESPAN:g} s after the stop, and has been cancelled")
         finally:
-            await self._recorder.close()
+            await self._records.close()
             self._stack.close()
 
     def _address(self) -> Any:
@@ -416,19 +416,19 @@ class TestServer:
         """Forget expectations, tapes, failures and records; connections stay open."""
         self._book.clear()
         self._replays.clear()
-        self._recorder.clear()
+        self._records.clear()
 
     # Recorded requests.
 
     @property
     def requests(self) -> list[RecordedRequest]:
         """All requests, in their order."""
-        return self._recorder.requests
+        return self._records.requests
 
     @property
     def connections(self) -> list[Connection]:
         """The connections on which requests have come, in the order of their first requests."""
-        return self._recorder.connections
+        return self._records.connections
 
     def wait_for(self, count: int = 1, timeout: float = 5.0) -> list[RecordedRequest]:
         """Wait until so many requests have been answered; return all that have come.
@@ -439,7 +439,7 @@ class TestServer:
         """
         if self._thread is None or self._thread.is_current:
             raise RuntimeError("wait_for() would block the loop in which the server runs: 'await server.arrived(n)'")
-        if not self._recorder.wait_for(count, timeout):
+        if not self._records.wait_for(count, timeout):
             raise self._late(count, timeout)
         return self.requests
 
@@ -453,10 +453,10 @@ class TestServer:
             return await asyncio.to_thread(self.wait_for, count, timeout)
         try:
             async with asyncio.timeout(timeout):
-                await self._recorder.arrived(count)
+                await self._records.arrived(count)
         except TimeoutError:
             raise self._late(count, timeout) from None
         return self.requests
 
     def _late(self, count: int, timeout: float) -> TimeoutError:
-        return TimeoutError(f"{self._recorder.answered} of {count} requests have been answered within {timeout:g} s")
+        return TimeoutError(f"{self._records.answered} of {count} requests have been answered within {timeout:g} s")
