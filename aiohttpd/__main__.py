@@ -18,7 +18,7 @@ def run() -> None:
 
 
 def _run(*, at_once: bool) -> None:
-    """Run the command; end with status 130, as a shell reports it, if Ctrl-C strikes before a server handles it."""
+    """Run the command; end with status 130, as a shell reports it, if Ctrl-C comes before a server handles it."""
     try:
         from .runner.cli import main
 

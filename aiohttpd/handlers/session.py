@@ -20,7 +20,7 @@ class Session(dict[str, Any]):
     def renew(self) -> None:
         """Begin another session: forget everything. Call it when a user signs in or out, before anything is set.
 
-        What somebody else has put there before, by having the browser send a session of his, is gone then.
+        A session that an attacker has made the browser send (session fixation) is gone then.
         """
         self.clear()
         self.is_new = True

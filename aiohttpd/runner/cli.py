@@ -376,7 +376,7 @@ def serve(
         if opens:
             _open(server)
 
-    # The server handles Ctrl-C. Here it strikes after the server has ended, or in the moment before it is started.
+    # The server handles Ctrl-C. Here it comes after the server has ended, or in the moment before it is started.
     with _errors_shown(port), contextlib.suppress(KeyboardInterrupt):
         if app is not None:
             serve_app(app, addresses, config, lifespan=surrounding, ssl=certificates, started=started)
