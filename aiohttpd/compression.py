@@ -23,10 +23,9 @@ from typing import Any, Protocol
 
 from .asgi.host import hosted
 from .engine.answer import Buffer
-from .engine.encoder import ChangedHead, EncoderWrapper
+from .engine.encoder import ChangedHead, EncoderWrapper, FileReader
 from .engine.interfaces import App, Encoder, FileSource, ResponseHead, ResponseWriter
 from .handlers.app import forward_attributes, resolve_app
-from .net.sendfile import read_piece
 from .wire.conditions import find_tags
 from .wire.headers import Headers
 from .wire.negotiation import accepted_codings
@@ -255,7 +254,7 @@ class _CompressingEncoder(EncoderWrapper):
         return self._whole(ready, size)
 
     def file(self, descriptor: int) -> FileSource:
-        return _ReadFile(self, descriptor) if self._early else self.inner.file(descriptor)
+        return FileReader(self, descriptor, _PIECE) if self._early else self.inner.file(descriptor)
 
     async def drain(self) -> None:
         await self.inner.drain()
@@ -338,28 +337,6 @@ class _CompressingEncoder(EncoderWrapper):
                     _weaken(fields)
         if self._coding is not None:
             fields.drop("content-length")
-
-
-class _ReadFile:
-    """A `FileSource` that reads a file, so that it can be compressed."""
-
-    def __init__(self, encoder: _CompressingEncoder, descriptor: int) -> None:
-        self._encoder = encoder
-        self._descriptor = descriptor
-
-    async def send(
-        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
-    ) -> None:
-        """See `FileSource`."""
-        end = offset + count
-        while offset < end:
-            data = await read_piece(self._descriptor, offset, end - offset, _PIECE, check)
-            offset += len(data)
-            passed(self._encoder.data([data], len(data), push=True))
-            await self._encoder.drain()
-
-    def close(self) -> None:
-        """Do nothing: the caller closes the file."""
 
 
 def _changed(head: ResponseHead, fields: ResponseFields) -> ChangedHead:

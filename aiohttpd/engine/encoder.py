@@ -3,18 +3,18 @@
 Owns the framing of the content (Content-Length, chunked, close), the rules for HTTP/1.0 clients, and the Connection
 field. `response` has checked before that the handler keeps the contract.
 
-`EncoderWrapper` and `ChangedHead` are base classes for encoders around an encoder, such as that of compression.
+`EncoderWrapper`, `ChangedHead` and `FileReader` are for encoders around an encoder, such as that of compression.
 """
 
 import enum
 from collections.abc import Awaitable, Callable
 
-from ..net.sendfile import FileTransfer
+from ..net.sendfile import FileTransfer, read_piece
 from ..wire.response import LAST_CHUNK, ResponseFields, has_no_content, status_line
 from .answer import Buffer
 from .interfaces import Encoder, FileSource, HTTP1Sink, Out, ResponseHead
 
-__all__ = ["ChangedHead", "EncoderWrapper", "HTTP1Encoder", "ResponseFraming"]
+__all__ = ["ChangedHead", "EncoderWrapper", "FileReader", "HTTP1Encoder", "ResponseFraming"]
 
 
 class ResponseFraming(enum.Enum):
@@ -342,7 +342,7 @@ class EncoderWrapper:
         self.inner.upgrade(head)
 
     def file(self, descriptor: int) -> FileSource:
-        """Return a `FileSource`. An encoder that changes content has to return one that reads the file."""
+        """Return a `FileSource`; a `FileReader` if this encoder changes content."""
         return self.inner.file(descriptor)
 
     def framed(self, parts: list[bytes]) -> None:
@@ -369,6 +369,35 @@ class EncoderWrapper:
     def abort(self) -> None:
         """End the response so that the client does not take it for complete."""
         self.inner.abort()
+
+
+class FileReader:
+    """A `FileSource` for an encoder that changes or keeps content: the file is read, and given to the encoder.
+
+    Args:
+        encoder: gets the pieces by ``data``.
+        descriptor: of the file; the caller closes it.
+        most: bytes of a piece.
+    """
+
+    def __init__(self, encoder: Encoder, descriptor: int, most: int) -> None:
+        self._encoder = encoder
+        self._descriptor = descriptor
+        self._most = most
+
+    async def send(
+        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
+    ) -> None:
+        """See `FileSource`."""
+        end = offset + count
+        while offset < end:
+            data = await read_piece(self._descriptor, offset, end - offset, self._most, check)
+            offset += len(data)
+            passed(self._encoder.data([data], len(data), push=True))
+            await self._encoder.drain()
+
+    def close(self) -> None:
+        """There is nothing to release."""
 
 
 class ChangedHead:

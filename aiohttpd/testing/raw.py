@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+import sys
 from typing import Any, NamedTuple, cast
 
-from ..engine.encoder import EncoderWrapper
+from ..engine.encoder import EncoderWrapper, FileReader
 from ..engine.interfaces import App, Encoder, FileSource, HTTP1Sink, ResponseHead, ResponseWriter
 from ..engine.response import StreamWriter
 from ..engine.upgrade import open_streams
@@ -143,30 +143,10 @@ class _Capture(EncoderWrapper):
         self._parts += parts
 
     def file(self, descriptor: int) -> FileSource:
-        return _ReadFile(self, descriptor)
+        return FileReader(self, descriptor, sys.maxsize)  # in one piece, so as one chunk
 
     def restart(self) -> Encoder:
         return self.inner.restart()
-
-
-class _ReadFile:
-    """A file that is read into the answer. See `FileSource`."""
-
-    def __init__(self, capture: _Capture, descriptor: int) -> None:
-        self._capture = capture
-        self._descriptor = descriptor
-
-    async def send(
-        self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
-    ) -> None:
-        data = os.pread(self._descriptor, count, offset)
-        if len(data) < count or (check is not None and not check()):
-            raise EOFError("the file has become shorter")
-        self._capture.data([data], count, push=True)
-        passed(count)
-
-    def close(self) -> None:
-        """The descriptor is not ours."""
 
 
 class _Silent(EncoderWrapper):

@@ -11,7 +11,7 @@ import pytest
 
 from aiohttpd import App, BaseHTTPRequestHandler, Config, ContractError, HTTPError, Request, StreamWriter
 from aiohttpd.compression import compress
-from aiohttpd.engine.encoder import ChangedHead, EncoderWrapper
+from aiohttpd.engine.encoder import ChangedHead, EncoderWrapper, FileReader
 from aiohttpd.engine.interfaces import Encoder, FileSource, ResponseHead, ResponseWriter
 from aiohttpd.testing import exchange
 from aiohttpd.wire.response import ResponseFields
@@ -45,7 +45,7 @@ class Shouting(EncoderWrapper):
         return self.inner.end(self._upper(parts), size)
 
     def file(self, descriptor: int) -> FileSource:
-        raise NotImplementedError
+        return FileReader(self, descriptor, 4)
 
     def restart(self) -> Encoder:
         self.restarts += 1
@@ -106,6 +106,20 @@ class TestBehind:
         answer = await fetch(shouting(writing(b"abc", fields=[("Content-Length", 5)])))
         expect_logged(caplog, "3 bytes of content, but Content-Length says 5")
         assert (answer.status, answer["X-Shouted"], answer.body) == (500, "yes", b"500 INTERNAL SERVER ERROR\n")
+
+    @pytest.mark.parametrize("length", [True, False])
+    async def test_a_file(self, length: bool) -> None:
+        """It is read in pieces, and they go through the encoder."""
+
+        async def app(request: Request, response: StreamWriter) -> None:
+            response.send_head(200, [("Content-Length", 9)] if length else ())
+            with tempfile.TemporaryFile() as file:
+                file.write(b"0123456789abcdef")
+                file.flush()
+                await response.sendfile(file, 7, 9)
+
+        answer = await fetch(shouting(app))
+        assert (answer.body, answer["X-Shouted"], answer.complete) == (b"789ABCDEF", "yes", True)
 
     async def test_a_file_that_fails_before_anything_is_sent(self, caplog: pytest.LogCaptureFixture) -> None:
         """The encoder keeps the head back, so that there is an answer in its place."""

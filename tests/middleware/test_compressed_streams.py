@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import aiohttpd.compression as compression
+import aiohttpd.engine.encoder as encoder
 import aiohttpd.handlers.files.tree as tree
 from aiohttpd import App, BaseHTTPRequestHandler, ClientDisconnected, Request, SimpleHTTPRequestHandler, StreamWriter
 from aiohttpd.compression import compress
@@ -252,7 +252,7 @@ class TestFiles:
                     file.truncate(120_000) if change == "truncate" else file.write(b"?")
             return await read_piece(descriptor, offset, *rest)
 
-        monkeypatch.setattr(compression, "read_piece", changing)
+        monkeypatch.setattr(encoder, "read_piece", changing)
         request = get("/large.txt", GZIP, version=version)
         [answer] = split(await exchange(compress(site), request, config=QUIET))
         assert answer.status == 200
@@ -307,7 +307,7 @@ async def test_a_large_file_leaves_turns_to_others(blob: Path, monkeypatch: pyte
             response.write(BLOB[:100_000])
             await response.drain()
 
-    monkeypatch.setattr(compression, "read_piece", reading)
+    monkeypatch.setattr(encoder, "read_piece", reading)
     task = asyncio.create_task(other())
     answer = await one_answer(compress(doing(work)), GZIP)
     task.cancel()
@@ -338,7 +338,7 @@ async def test_a_slow_client_and_its_end(tmp_path: Path, monkeypatch: pytest.Mon
                 gone.set()
                 raise
 
-    monkeypatch.setattr(compression, "read_piece", reading)
+    monkeypatch.setattr(encoder, "read_piece", reading)
     app = compress(doing(work, ("Content-Length", 16 * MIB)))
     async with running(app) as server, connected(server, small=True) as client:
         await client.send(get("/", GZIP))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import aiohttpd.compression as compression
+import aiohttpd.engine.encoder as encoder
 from aiohttpd import BaseHTTPRequestHandler, Request, StreamWriter
 from aiohttpd.compression import compress
 from aiohttpd.testing import exchange
@@ -387,7 +387,7 @@ async def test_head_of_its_own() -> None:
 
 
 async def test_head_reads_no_file(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "read_piece", None)
+    monkeypatch.setattr(encoder, "read_piece", None)
 
     async def work(response: StreamWriter) -> None:
         with blob.open("rb") as file:

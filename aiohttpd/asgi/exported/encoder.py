@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from ...engine.answer import Buffer
+from ...engine.encoder import FileReader
 from ...engine.interfaces import Encoder, FileSource, Out, ResponseHead, Sink
 from ...errors import ContractError
-from ...net.sendfile import read_piece
 from ...wire.response import ResponseFields, has_no_content
 from .sender import Message, Sender
 from .unframing import Unframer
@@ -145,7 +145,7 @@ class ASGIEncoder:
 
     def file(self, descriptor: int) -> FileSource:
         """A `FileSource`: the ASGI server sends the file by its path, or it is read here."""
-        return _File(self, self._sender, descriptor)
+        return _File(self, descriptor, _READ)
 
     def framed(self, parts: list[bytes]) -> None:
         """Send an answer that a handler of ``http.server`` has framed: as messages.
@@ -307,35 +307,25 @@ class HandshakeEncoder(ASGIEncoder):
             self._put({"type": _BODY, "more_body": False}, b"".join(parts))
 
 
-class _File:
+class _File(FileReader):
     """A file as content: sent by its path if it is all of the answer, else read in pieces."""
 
-    def __init__(self, encoder: ASGIEncoder, sender: Sender, descriptor: int) -> None:
-        self._encoder = encoder
-        self._sender = sender
-        self._descriptor = descriptor
+    _encoder: ASGIEncoder
 
     async def send(
         self, offset: int, count: int, check: Callable[[], bool] | None, passed: Callable[[int], None]
     ) -> None:
         """See `FileSource`."""
-        if offset == 0 and self._encoder.takes_path(count) and (path := _path_of(self._descriptor, count)) is not None:
-            if check is not None and not check():
-                raise EOFError("the file has changed before it was sent")
-            self._encoder.send_path(path)
-            await self._sender.drain()
-            passed(count)
+        encoder = self._encoder
+        path = _path_of(self._descriptor, count) if offset == 0 and encoder.takes_path(count) else None
+        if path is None:
+            await super().send(offset, count, check, passed)
             return
-        end = offset + count
-        while offset < end:
-            data = await read_piece(self._descriptor, offset, end - offset, _READ, check)
-            offset += len(data)
-            self._encoder.data([data], len(data), push=True)
-            passed(len(data))
-            await self._sender.drain()
-
-    def close(self) -> None:
-        """There is nothing to release."""
+        if check is not None and not check():
+            raise EOFError("the file has changed before it was sent")
+        encoder.send_path(path)
+        await encoder.drain()
+        passed(count)
 
 
 def _path_of(descriptor: int, size: int) -> str | None:
