@@ -266,7 +266,7 @@ def _listen_all(
             if sockets and sockaddr[1] == 0:
                 sockaddr = (sockaddr[0], sockets[0].getsockname()[1], *sockaddr[2:])
             try:
-                sock = _listen_tcp(family, sockaddr, backlog, reuse_port)
+                sock = _bind_tcp(family, sockaddr, reuse_port=reuse_port, backlog=backlog)
             except BindError as error:
                 # Of "all addresses" some may be missing.
                 if not everywhere or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
@@ -281,35 +281,27 @@ def _listen_all(
     return sockets
 
 
-def _listen_tcp(family: int, sockaddr: _SockAddr, backlog: int, reuse_port: bool) -> socket.socket:
-    sock = _bind_tcp(family, sockaddr, reuse_port=reuse_port)
-    try:
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
-    return sock
-
-
-def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool) -> socket.socket:
-    try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
-    try:
-        if os.name == "posix" and sys.platform != "cygwin":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on POSIX it shares no port
-        if reuse_port:
-            if not hasattr(socket, "SO_REUSEPORT"):
-                raise OSError("this system does not support reuse_port")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
-        sock.bind(sockaddr)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
+def _bind_tcp(family: int, sockaddr: _SockAddr, *, reuse_port: bool, backlog: int | None = None) -> socket.socket:
+    """Make a socket with this address; it listens if there is a backlog."""
+    with contextlib.ExitStack() as undo:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            undo.callback(sock.close)
+            if os.name == "posix" and sys.platform != "cygwin":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # on POSIX it shares no port
+            if reuse_port:
+                if not hasattr(socket, "SO_REUSEPORT"):
+                    raise OSError("this system does not support reuse_port")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+            sock.bind(sockaddr)
+            sock.setblocking(False)
+            if backlog is not None:
+                sock.listen(backlog)
+        except OSError as error:
+            raise _explained(f"{_host_of(sockaddr)}:{sockaddr[1]}", error) from None
+        undo.pop_all()
     return sock
 
 
