@@ -4,21 +4,18 @@ Owns what the one-line methods of `BaseHTTPRequestHandler` do. The functions cal
 ``send_header`` and ``end_headers``, so a class that overrides these gets every call.
 """
 
-import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from ..errors import ContractError
 from ..wire.response import ResponseFields
+from .files.paths import requote
 
 if TYPE_CHECKING:
     from ..engine.interfaces import Responder
 
 __all__ = ["check_added_field", "send_content", "send_redirect"]
 
-# Characters of a URI reference, RFC 3986. "%" is one, since the reference may be percent-encoded already.
-_IN_REFERENCE = "!#$%&'()*+,/:;=?@[]~-._"
-_lone_percent = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_IN_REFERENCE = "!#$&'()*+,/:;=?@[]~-._"  # characters of a URI reference, RFC 3986
 
 
 def send_content(handler: "Responder", status: int, content_type: str, content: bytes) -> None:
@@ -34,9 +31,9 @@ def send_redirect(handler: "Responder", location: str, status: int | None) -> No
     """Send a redirect without content; see `BaseHTTPRequestHandler.redirect`."""
     if status is None:
         status = 302 if handler.command in ("GET", "HEAD") else 303
-    target = _lone_percent.sub("%25", location).encode("utf-8", "surrogateescape")
+    target = requote(location, _IN_REFERENCE)
     handler.send_response(status)
-    handler.send_header("Location", quote(target, safe=_IN_REFERENCE))
+    handler.send_header("Location", target)
     handler.send_header("Content-Length", 0)
     handler.end_headers()
 

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 __all__ = [
     "IN_SEGMENT", "base_name", "decoded", "folder_path", "is_device", "names_in", "normal_path", "relative_folder",
+    "requote",
 ]  # fmt: skip
 
 _lone_percent = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -63,6 +64,11 @@ def normal_path(path: str) -> str:
     return normal if decoded(path).endswith("/") else normal[:-1]
 
 
+def requote(text: str, safe: str) -> str:
+    """Percent-encode what a URL cannot hold, in a text that may be percent-encoded already."""
+    return quote(_lone_percent.sub("%25", text).encode("utf-8", "surrogateescape"), safe=safe + "%")
+
+
 def relative_folder(path: str) -> str:
     """A relative reference (RFC 3986 section 4.2) from the path ``/a/folder`` to ``/a/folder/``.
 
@@ -72,7 +78,7 @@ def relative_folder(path: str) -> str:
     Args:
         path: as it was sent, without the query.
     """
-    last = quote(_lone_percent.sub("%25", path.rpartition("/")[2]), safe=IN_SEGMENT + "%")
+    last = requote(path.rpartition("/")[2], IN_SEGMENT)
     if not last:
         return "./"  # the path ends with a slash
     return ("./" if ":" in last else "") + last + "/"
