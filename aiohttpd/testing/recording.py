@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from ..engine.interfaces import App, ResponseWriter
 from ..errors import ContractError
-from ..wire.headers import Headers
+from ..wire.headers import headers_of
 from ..wire.request import Address, Body, Request
 
 __all__ = ["Connection", "RecordedRequest", "Records", "TeeBody"]
@@ -45,7 +45,7 @@ class RecordedRequest:
         self.path = request.url_path
         self.query: list[tuple[str, str]] = parse_qsl(request.query_string, keep_blank_values=True)
         self.query_string = request.query_string
-        self.headers = Headers("".join(["\n", *(f"{name}: {value}\r\n" for name, value in request.headers.items())]))
+        self.headers = headers_of(request.headers.items())
         self.content = bytearray()
         self.connection = connection
         self.client_address: Address = request.peer.client_address

@@ -5,12 +5,12 @@ The grammar is used for requests and for responses.
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 __all__ = [
-    "FIELD_LINE", "FIELD_VALUE", "OWS", "TOKEN", "Headers", "is_token", "is_field_value", "list_elements",
-    "without_escapes",
+    "FIELD_LINE", "FIELD_VALUE", "OWS", "TOKEN", "Headers", "headers_of", "is_token", "is_field_value",
+    "list_elements", "without_escapes",
 ]  # fmt: skip
 
 # RFC 9110 section 5.6.2. Possessive quantifiers (++, *+) never backtrack, so every pattern that is
@@ -202,3 +202,8 @@ class Headers:
 
 # RFC 9110 section 5.6.6. A parameter without value is accepted, since it decides no framing.
 _find_parameters = re.compile(rf';[\t ]*+({TOKEN})=(?:"((?:[^"\\]|\\.)*+)"|([^;\t ]*+))').findall
+
+
+def headers_of(pairs: Iterable[tuple[str, str]]) -> Headers:
+    """The header fields of names and values, which are not checked."""
+    return Headers("\n" + "".join([f"{name}: {value}\r\n" for name, value in pairs]))

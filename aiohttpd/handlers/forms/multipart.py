@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from ...errors import ContractError, HTTPError
-from ...wire.headers import TOKEN, Headers
+from ...wire.headers import TOKEN, Headers, headers_of
 from ...wire.request import Body
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Part:
     def __init__(self, reader: "_Reader", segment: Any) -> None:
         pairs: list[tuple[str, str]] = segment.headerlist
         self.name, self.filename = _names(_checked(pairs)["Content-Disposition"])
-        self.headers = Headers("\n" + "".join([f"{name}: {value}\r\n" for name, value in pairs]))
+        self.headers = headers_of(pairs)
         self.content_type: str = segment.content_type or "text/plain"
         self.charset: str = (segment.charset or "utf-8").lower()
         self.size = 0

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, TypeVar, cast
 
 from ...errors import HTTPError
-from ...wire.headers import Headers
+from ...wire.headers import Headers, headers_of
 from ..files.paths import base_name, is_device
 
 __all__ = ["SPOOLED", "Spool", "UploadedFile"]
@@ -155,7 +155,7 @@ class UploadedFile:
     ) -> None:
         self.filename = filename
         self.content_type = content_type
-        self.headers = headers if isinstance(headers, Headers) else Headers(_block(headers))
+        self.headers = headers if isinstance(headers, Headers) else headers_of(headers.items())
         self.size = 0
         self._file: io.BytesIO | _Region = io.BytesIO()
         self._spool = Spool() if spool is None else spool
@@ -282,10 +282,6 @@ class UploadedFile:
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self!r} is a closed file: it lasts as long as its request")
-
-
-def _block(headers: Mapping[str, str]) -> str:
-    return "\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def _is_invisible(sign: str) -> bool:
