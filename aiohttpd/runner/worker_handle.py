@@ -86,11 +86,11 @@ class WorkerHandle:
         self._config = config
         self._changed = changed
         self._asked = asked
-        self._channel = Channel(self._received, self._lost)
+        self._channel_lost = asyncio.Event()
+        self._channel = Channel(self._received, self._channel_lost.set)
         self._process: Any = None
         self._status: int | None = None  # its exit status
         self._exit = -1  # descriptor that becomes readable when the process ends
-        self._channel_lost = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         # Factor of the limits, so that workers of the same age are not recycled together.
         self._spread = random.uniform(0.9, 1.1)
@@ -252,9 +252,6 @@ class WorkerHandle:
         return f"has ended with status {status}"
 
     # End.
-
-    def _lost(self) -> None:
-        self._channel_lost.set()
 
     def _exited(self) -> None:
         self._loop.remove_reader(self._exit)

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from ...engine.apps import describe
 from ...wire.headers import is_token
 from ..base import BaseHTTPRequestHandler
 
@@ -122,11 +123,7 @@ def add_function(
         if f"do_{method}" in vars(cls):
             raise ValueError(f"the route {path!r} has a function for {method} already")
         setattr(cls, f"do_{method}", function)
-    cls.__qualname__ = ", ".join(filter(None, (cls.__qualname__, _name_of(function))))
-
-
-def _name_of(function: Callable[[Any], Any]) -> str:
-    return f"{getattr(function, '__qualname__', 'a function')}()"
+    cls.__qualname__ = ", ".join(filter(None, (cls.__qualname__, describe(function))))
 
 
 def marked_methods(cls: type[BaseHTTPRequestHandler]) -> Iterator[Marked]:
