@@ -18,12 +18,13 @@ from .upgraded import MessageMeter, UpgradedProtocol
 
 __all__ = [
     "Abortable", "AccessLogger", "Answer", "AnswerRecorder", "App", "Closable", "Encoder", "FileSource", "Forwarding",
-    "HTTP1Sink", "Meter", "OpenConnection", "Out", "Responder", "ResponseHead", "ResponseWriter", "ServedApp", "Sink",
-    "WaitingHandler",
+    "HTTP1Sink", "Instant", "Meter", "OpenConnection", "Out", "Responder", "ResponseHead", "ResponseWriter",
+    "ServedApp", "Sink", "WaitingHandler",
 ]  # fmt: skip
 
 # The second argument is a `ResponseWriter`. It is Any here, so that an App may annotate it as `StreamWriter`.
 App = Callable[[Request, Any], Awaitable[None]]
+Instant = Callable[[Request], PreparedResponse | None]  # gives the prepared response for a request, if there is one
 AnswerRecorder = Callable[[Request, "Answer", float], None]  # request, response, start of the request by perf_counter
 
 
@@ -131,7 +132,7 @@ class ServedApp(NamedTuple):
     """
 
     app: App
-    instant: Callable[[Request], PreparedResponse | None] | None = None
+    instant: Instant | None = None
     error_body: ErrorBody | None = None
     refusal_fields: tuple[tuple[str, str], ...] = ()
     silence: float | None = None

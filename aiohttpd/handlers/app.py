@@ -11,11 +11,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import ModuleType
 from typing import Any
 
-from ..engine.answer import PreparedResponse
 from ..engine.apps import check_callable, describe, explain_class, explain_value, unwrap_partial
 from ..engine.error_body import error_body_of
-from ..engine.interfaces import App, ServedApp
-from ..wire.request import Request
+from ..engine.interfaces import App, Instant, ServedApp
 
 __all__ = [
     "Lifespan", "NoLifespan", "check_lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes",
@@ -70,7 +68,7 @@ def prepare(app: Any) -> ServedApp:
     return ServedApp(resolved, instant_of(app), error_body_of(app), _refusal_fields(app), _silence_of(resolved))
 
 
-def instant_of(app: Any) -> Callable[[Request], PreparedResponse | None] | None:
+def instant_of(app: Any) -> Instant | None:
     """The function of an App that gives prepared responses; None if it has none. See `PreparedResponse`.
 
     It is the class method ``instant`` of a handler class, or the method of an object whose ``has_instant`` is True.

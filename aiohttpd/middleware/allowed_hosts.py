@@ -5,28 +5,22 @@ and could read what it serves. Owns the layer around an App that answers such re
 15.5.20). Which names are allowed is decided by `aiohttpd.config.hosts`.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import Any
 
 from ..config import Config
 from ..config.hosts import AllowedHosts, KnownHosts, is_loopback, without_port
 from ..config.trust import TrustedProxies
-from ..engine.interfaces import App
+from ..engine.answer import PreparedResponse
+from ..engine.interfaces import App, Instant
 from ..engine.response import StreamWriter
 from ..errors import HTTPError
 from ..wire.request import Request
 
-if TYPE_CHECKING:
-    from ..engine.answer import PreparedResponse
-
-    Instant = Callable[[Request], PreparedResponse | None]
-
 __all__ = ["check_hosts"]
 
 
-def check_hosts(
-    app: App, instant: "Instant | None", config: Config, addresses: list[Any]
-) -> tuple[App, "Instant | None"]:
+def check_hosts(app: App, instant: Instant | None, config: Config, addresses: list[Any]) -> tuple[App, Instant | None]:
     """Put the check of Host in front of an App. If nothing has to be checked, the arguments are returned.
 
     Args:
@@ -45,7 +39,7 @@ def check_hosts(
 class _HostCheck:
     """An App with prepared responses around another one; both ways check Host."""
 
-    def __init__(self, app: App, instant: "Instant | None", hosts: AllowedHosts, sources: "_LoopbackSources") -> None:
+    def __init__(self, app: App, instant: Instant | None, hosts: AllowedHosts, sources: "_LoopbackSources") -> None:
         self._app = app
         self._inner_instant = instant
         self._hosts = hosts
@@ -62,7 +56,7 @@ class _HostCheck:
         host = request.host if self._hosts.includes(request.framing.host) else request.framing.host
         return _refuse(without_port(host or ""), response)
 
-    def instant(self, request: Request) -> "PreparedResponse | None":
+    def instant(self, request: Request) -> PreparedResponse | None:
         """The prepared response, if the request is allowed."""
         assert self._inner_instant is not None
         if (request.framing.host in self._known and request.target[0] == "/") or self._is_allowed(request):

@@ -22,7 +22,7 @@ from ...config.hosts import host_name, patterns_of
 from ...engine.answer import PreparedResponse
 from ...engine.apps import unwrap_partial
 from ...engine.error_body import error_body_of
-from ...engine.interfaces import App
+from ...engine.interfaces import App, Instant
 from ...engine.response import StreamWriter
 from ...errors import HTTPError
 from ...wire.request import Request
@@ -41,8 +41,6 @@ _DOT_SEGMENTS = {"", ".", ".."}
 # A path that each part of a server reads in the same way: nothing is encoded, hidden or empty.
 _is_clear = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*+)++/?+(?:\?.*)?", re.DOTALL).fullmatch
 _words = re.compile("[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z0-9]*|[a-z0-9]+|[A-Z]+").findall
-
-Instant = Callable[[Request], PreparedResponse | None]
 
 
 class Route(NamedTuple):
