@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ..config import Config
 from ..engine.interfaces import App
+from ..handlers.app import Lifespan
 from ..net.tls import Certificates
-from ..server.server import Lifespan
 
 __all__ = ["BEAT", "HANDED", "Descriptor", "Job", "Target"]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..handlers.routing.errors import ErrorHandler
     from ..threads.cpu_pool import ProcessPool
 
-__all__ = ["HTTPServer", "Lifespan"]
+__all__ = ["HTTPServer"]
 
 T = TypeVar("T")
 
