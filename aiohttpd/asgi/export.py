@@ -8,7 +8,6 @@ import asyncio
 import contextvars
 import sys
 from asyncio import Task
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakKeyDictionary
 
@@ -19,20 +18,17 @@ from ..engine.error_log import error_logger
 from ..engine.failures import answer_failure, check_result
 from ..engine.response import StreamWriter
 from ..errors import WireError, meant_by
-from ..handlers.app import Lifespan, enter_lifespans, lifespan_of, prepare
+from ..handlers.app import Lifespan, enter_lifespans, lifespans_of, prepare
 from ..wire.request import Request
 from .exported.peer import ASGIPeer
 from .exported.request import Scope, empty_request, handshake_of, request_of, with_body
-from .exported.sender import Message
+from .exported.sender import Receive, Send
 from .exported.server import ExportedServer
 
 if TYPE_CHECKING:
     from ..config.keywords import Options
 
 __all__ = ["Exported", "IncompleteAnswer", "export"]
-
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 # The options that mean something without connections of our own.
 _OPTIONS = frozenset(
@@ -67,7 +63,7 @@ def export(app: Any, *, lifespan: Lifespan | None = None, **options: "Unpack[Opt
             ``worker_threads``, ``processes``, ``debug``.
 
     Raises:
-        TypeError: ``app`` is no App, or there is no such option.
+        TypeError: ``app`` is no App, ``lifespan`` is none, or there is no such option.
         ValueError: an option is for the ASGI server to have, or out of its range.
     """
     given: Options = {"websocket_ping_interval": 0, **options}  # pings are those of the ASGI server
@@ -86,7 +82,7 @@ class Exported:
 
     def __init__(self, app: Any, lifespan: Lifespan | None, config: Config) -> None:
         self._given = app, lifespan, config
-        self._lifespans = [each for each in (lifespan, lifespan_of(app)) if each is not None]
+        self._lifespans = lifespans_of(app, lifespan)
         self._served = prepare(app)
         self._config = config
         self._contexts: WeakKeyDictionary[asyncio.AbstractEventLoop, ServerContext] = WeakKeyDictionary()

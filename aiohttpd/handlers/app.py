@@ -17,7 +17,8 @@ from ..engine.interfaces import App, Instant, ServedApp
 
 __all__ = [
     "Lifespan", "NoLifespan", "check_lifespan", "enter_lifespan", "enter_lifespans", "forward_attributes",
-    "handlers_in", "innermost", "instant_of", "is_handler_class", "lifespan_of", "prepare", "resolve_app",
+    "handlers_in", "innermost", "instant_of", "is_handler_class", "lifespan_of", "lifespans_of", "prepare",
+    "resolve_app",
 ]  # fmt: skip
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]  # it is called with the server
@@ -129,6 +130,17 @@ def lifespan_of(app: Any) -> Lifespan | None:
         return None
     found: Any = getattr(owner, _LIFESPAN)
     return check_lifespan(found, f"the lifespan of {describe(owner)}")
+
+
+def lifespans_of(app: Any, outer: Lifespan | None) -> list[Lifespan]:
+    """The lifespan of the program, if there is one, and that of the App, in the order in which they are entered.
+
+    Raises:
+        NoLifespan: one of them cannot be called.
+    """
+    found = [] if outer is None else [check_lifespan(outer)]
+    own = lifespan_of(app)
+    return found if own is None else [*found, own]
 
 
 def check_lifespan(lifespan: Any, what: str = "lifespan") -> Lifespan:

@@ -20,7 +20,7 @@ from ..engine.context import ServerContext
 from ..engine.error_log import error_logger, log_error
 from ..engine.handshake import tls_options
 from ..engine.interfaces import AccessLogger, App
-from ..handlers.app import Lifespan, check_lifespan, enter_lifespans, lifespan_of, resolve_app
+from ..handlers.app import Lifespan, enter_lifespans, lifespans_of, resolve_app
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..net.tls import Certificates
 from ..net.tls_half_close import half_closable
@@ -110,8 +110,7 @@ class HTTPServer:
         self.shutting_down = asyncio.Event()
         self._snapshots = snapshots
         self._given_address = server_address
-        outer = None if lifespan is None else check_lifespan(lifespan)
-        self._lifespans = [each for each in (outer, lifespan_of(app)) if each is not None]
+        self._lifespans = lifespans_of(app, lifespan)
         self._ssl = ssl
         self._access_log = access_log
         self._context: ServerContext | None = None

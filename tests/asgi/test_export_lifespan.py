@@ -91,6 +91,13 @@ async def test_a_startup_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
 
 
+def test_what_is_no_lifespan() -> None:
+    """It is refused when the application is made, and not when a server starts it."""
+    lifespan: Any = "a name"
+    with pytest.raises(TypeError, match="lifespan is 'a name': write an asynchronous function"):
+        export(Handler, lifespan=lifespan)
+
+
 async def test_a_shutdown_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     @asynccontextmanager
     async def fails(server: Any) -> AsyncIterator[None]:

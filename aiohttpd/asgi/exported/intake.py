@@ -7,7 +7,7 @@ the handler (back-pressure).
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from ...config import Config
 from ...engine.body import StreamReader
@@ -16,7 +16,7 @@ from ...errors import ClientDisconnected
 from ...wire.body import LengthDecoder, Unframed
 from ...wire.parser import RequestParser
 from ...wire.request import Request
-from .sender import Message
+from .sender import Message, Receive
 from .websocket import Frames
 
 __all__ = ["Intake"]
@@ -40,11 +40,7 @@ class Intake:
     """
 
     def __init__(
-        self,
-        receive: Callable[[], Awaitable[Message]],
-        loop: asyncio.AbstractEventLoop,
-        config: Config,
-        lost: Callable[[], None],
+        self, receive: Receive, loop: asyncio.AbstractEventLoop, config: Config, lost: Callable[[], None]
     ) -> None:
         self._receive = receive
         self._loop = loop

@@ -4,7 +4,7 @@ Owns the state of one request. `intake` receives messages, the encoder makes mes
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ...config import Config
@@ -20,7 +20,7 @@ from ...wire.request import Address, Request
 from .encoder import ASGIEncoder, HandshakeEncoder, Offers
 from .intake import Intake
 from .request import Scope
-from .sender import Message, Sender
+from .sender import Receive, Send, Sender
 from .websocket import Frames
 
 __all__ = ["ASGIPeer"]
@@ -52,13 +52,7 @@ class ASGIPeer:
         was_cut: the answer cannot be completed.
     """
 
-    def __init__(
-        self,
-        context: ServerContext,
-        scope: Scope,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send) -> None:
         self._context = context
         self._scope = scope
         self.scheme = scope.get("scheme") or "http"

@@ -13,9 +13,11 @@ from typing import Any
 
 from ...errors import ClientDisconnected, WriteBufferFull
 
-__all__ = ["Message", "Sender"]
+__all__ = ["Message", "Receive", "Send", "Sender"]
 
 Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class Sender:
@@ -34,7 +36,7 @@ class Sender:
         error: what the ASGI server has raised, if that was no `OSError`.
     """
 
-    def __init__(self, send: Callable[[Message], Awaitable[None]], loop: asyncio.AbstractEventLoop, limit: int) -> None:
+    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop, limit: int) -> None:
         self._send = send
         self._loop = loop
         self._limit = limit
