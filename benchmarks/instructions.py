@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 from hot_path import GET_2, POST_1K, Hello, Null, browser_get, of_three_clients, two_differ
 
@@ -118,7 +119,8 @@ async def measure() -> dict[str, int]:
         file = Path(folder, "a.txt")
         file.write_bytes(b"x" * 1024)
         os.utime(file, (0, 0))  # one that has just been written is not kept in memory
-        return {name: await count(app, requests, units) for name, app, requests, units in cases(folder)}
+        with mock.patch("aiohttpd.engine.ready.perf_counter", lambda: 0.0):  # else a batch counts as slow now and then
+            return {name: await count(app, requests, units) for name, app, requests, units in cases(folder)}
 
 
 def main() -> None:

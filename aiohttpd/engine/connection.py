@@ -172,9 +172,9 @@ class HTTPConnection(TransportProtocol):
         """Serve requests of the buffer until a handler waits, the peer does not read, or `_PIPELINE` are served."""
         parser, out = self._parser, self.out
         served = 0
-        if together := self.state is READY:
+        together = out.held is not None  # until all connections that are ready have been served
+        if self.state is READY:
             self.state = IDLE
-            out.held = b""  # until all connections that are ready have been served
         while not out.paused:
             try:
                 request = parser.next_request()

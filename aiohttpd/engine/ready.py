@@ -5,6 +5,7 @@ the other's code and data in the processor's cache, and not its own (`benchmarks
 """
 
 import asyncio
+from time import perf_counter
 from typing import Protocol
 
 from ..net.outgoing import Outgoing
@@ -14,6 +15,10 @@ __all__ = ["ReadyConnections", "raise_later"]
 
 # Connections that are served together, at most: with more, the first ones are not in the processor's cache any more.
 _MOST = 32
+# A handler that blocks delays the answers that are held back. After a batch of so many seconds, those of the next ones
+# are sent at once, each by itself. Then it is tried again.
+_SLOW = 0.001
+_BATCHES = 16
 
 
 class Ready(Protocol):
@@ -33,12 +38,13 @@ class ReadyConnections:
         loop: the running loop.
     """
 
-    __slots__ = ("_loop", "_scheduled", "_waiting")
+    __slots__ = ("_at_once", "_loop", "_scheduled", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._scheduled = False
         self._waiting: list[Ready] = []
+        self._at_once = 0  # batches whose answers are not held back
 
     def add(self, connection: Ready) -> None:
         """Serve a connection at the end of this turn of the loop, or now, if many are ready."""
@@ -53,15 +59,24 @@ class ReadyConnections:
     def serve(self) -> None:
         """Serve the connections that are ready, then send their answers."""
         waiting, self._waiting = self._waiting, []
+        holds = not self._at_once
+        started = perf_counter()
         for connection in waiting:
             try:
                 if connection.state is READY:  # else the client has closed its side, or sent more, or is gone
+                    if holds:
+                        connection.out.held = b""
                     connection.serve_pending()
             except BaseException as error:  # `KeyboardInterrupt` of a handler; the other connections are served
                 connection.abort()
                 raise_later(error, self._loop)
-        for connection in waiting:
-            connection.out.release()
+        if holds:
+            for connection in waiting:
+                connection.out.release()
+            if perf_counter() - started > _SLOW:
+                self._at_once = _BATCHES
+        else:
+            self._at_once -= 1
 
     def _end_of_turn(self) -> None:
         self._scheduled = False

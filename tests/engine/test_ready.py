@@ -120,6 +120,35 @@ async def test_answers_are_sent_when_all_are_served() -> None:
         )
 
 
+@pytest.mark.skipif(not EAGER, reason="a handler begins in a turn of its own, after the answers have been sent")
+async def test_behind_a_handler_that_blocks_answers_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a batch that took long; after 16 of them they are held back again."""
+    now = 0.0
+    monkeypatch.setattr(ready, "perf_counter", lambda: now)
+    blocks: set[int] = set()
+    sent: list[bool] = []  # whether the first answer of a batch was sent when the handler of the second one ran
+
+    async with site(2) as here:
+
+        async def answer(request: Request, response: StreamWriter) -> None:
+            nonlocal now
+            batch, second = divmod(int(request.path[1:]), 2)
+            if second:
+                sent.append(bool(here.transports[0].output))
+                now += 0.002 if batch in blocks else 0.0002
+            response.send_head(200)
+
+        here.answer = answer
+        blocks.add(2)
+        for batch in range(22):
+            for number, transport in enumerate(here.transports):
+                transport.output.clear()
+                transport.feed(NEXT % (2 * batch + number))
+            await turns()
+            assert all(transport.output for transport in here.transports)
+    assert sent == [False] * 3 + [True] * 16 + [False] * 3
+
+
 async def test_the_rest_of_a_request_in_the_same_turn() -> None:
     async with site() as here:
         (transport,) = here.transports
