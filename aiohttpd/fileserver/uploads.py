@@ -23,7 +23,7 @@ from ..errors import ContentTooLarge, HTTPError
 from ..handlers.files.paths import base_name, decoded, folder_path, names_in, relative_folder
 from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
-from ..handlers.origins import is_same_origin
+from ..handlers.origins import comes_from
 from ..handlers.reading import check_not_encoded
 from ..middleware.auth import challenge, is_authorized
 from ..wire.conditions import CONDITIONAL_FIELDS, Outcome, Validators, evaluate
@@ -170,9 +170,10 @@ class UploadHandler(SimpleHTTPRequestHandler):
         """
         if self.upload_credentials is not None and not is_authorized(self.request, self.upload_credentials):
             raise challenge()
-        for origin in self.headers.get_all("Origin") or ():
-            if origin != self.allow_origin and not is_same_origin(self.request, origin):
-                raise HTTPError(403, None, "a page of another origin may not upload")
+        origin = self.allow_origin
+        allowed = () if origin is None or origin == "*" else (origin,)  # "*" lets any page read, not upload
+        if not comes_from(self.request, allowed):
+            raise HTTPError(403, None, "a page of another origin may not upload")
         limit = self.rfile.limit = self.max_upload
         if limit is not None and (self.request.content_length or 0) > limit:
             raise ContentTooLarge(limit)

@@ -15,7 +15,6 @@ from .layer import Layer
 __all__ = ["SameOrigin"]
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))  # RFC 9110 section 9.2.1
-_ALLOWED_SITES = frozenset(("same-origin", "none"))  # "none": the user has begun it, by a bookmark for example
 
 
 class SameOrigin(Layer):
@@ -44,13 +43,6 @@ class SameOrigin(Layer):
         self._allowed = frozenset(given)
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
-        if request.method not in _SAFE and not self._allows(request):
+        if request.method not in _SAFE and not comes_from(request, self._allowed):
             raise HTTPError(403, None, "a page of another site has sent this request")
         return app(request, response)
-
-    def _allows(self, request: Request) -> bool:
-        headers = request.headers
-        if "Origin" in headers:
-            return comes_from(request, self._allowed)
-        site = headers["Sec-Fetch-Site"]
-        return site is None or site in _ALLOWED_SITES

@@ -23,6 +23,7 @@ _node = re.compile(
 ).fullmatch
 _LONGEST_NODE = 64  # characters; every valid node is shorter
 _UNIX = "unix:"  # nginx writes it for a client on a unix socket
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 _find_pairs = re.compile(r"[^\t ;][^;]*+").findall
@@ -96,9 +97,8 @@ def _read_node(text: str) -> tuple[str, int] | None:
 
 
 def read_scheme(text: str) -> str | None:
-    """Read a scheme in lower case; None if it is neither http nor https."""
-    scheme = text.lower()
-    return scheme if scheme in ("http", "https") else None
+    """Read a scheme: http or https, or None if it is another one. For WebSockets Traefik sends ``ws`` and ``wss``."""
+    return _SCHEMES.get(text.lower())
 
 
 def read_port(text: str) -> int | None:

@@ -62,6 +62,8 @@ def post_text(body: bytes, kind: str = "application/json", *, chunked: bool = Fa
         ("Origin: http://evil.example\r\n", 415),
         ("Origin: http://a:8000\r\n", 415),
         ("Origin: null\r\nSec-Fetch-Site: cross-site\r\n", 415),
+        ("Sec-Fetch-Site: same-origin\r\n", 200),
+        ("Sec-Fetch-Site: same-site\r\n", 415),
         ("Content-Type: text/plain\r\n", 415),
         ("Content-Type:\r\n", 415),
         ("Content-Type: text/plain; application/json\r\n", 415),

@@ -92,6 +92,8 @@ X_CASES = {
     "unix, not trusted": ([f"X-Forwarded-For: {SPOOFED}, unix:"], ("unix:", 0), "http", "own.example"),
     "scheme": (["X-Forwarded-Proto: https"], PROXY, "https", "own.example"),
     "scheme in capitals": (["X-Forwarded-Proto: HTTPS"], PROXY, "https", "own.example"),
+    "scheme of a WebSocket": (["X-Forwarded-Proto: wss"], PROXY, "https", "own.example"),
+    "scheme of a WebSocket without TLS": (["X-Forwarded-Proto: https, ws"], PROXY, "http", "own.example"),
     "scheme, spoofed": (["X-Forwarded-Proto: https, http"], PROXY, "http", "own.example"),
     "scheme, spoofed in a line": (
         ["X-Forwarded-Proto: https", "X-Forwarded-Proto: http"],
@@ -176,6 +178,7 @@ F_CASES = {
     "quoted name": (f'for={SPOOFED}, "for"=192.0.2.1', PROXY, "http", "own.example"),
     "more after a quote": (f'for={SPOOFED}, for="192.0.2.1"9', PROXY, "http", "own.example"),
     "malformed host": ('for=192.0.2.1;host="evil.example/x"', ("192.0.2.1", 0), "http", "own.example"),
+    "scheme of a WebSocket": ("for=192.0.2.1;proto=wss", ("192.0.2.1", 0), "https", "own.example"),
     "another scheme": ("for=192.0.2.1;proto=gopher", ("192.0.2.1", 0), "http", "own.example"),
 }
 
