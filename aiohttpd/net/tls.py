@@ -51,6 +51,8 @@ class Certificates:
         """
         context = ServerTLSContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A client of TLS 1.2 could have a handshake begun again and again. OpenSSL 3 refuses that by default.
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         self._load_certificate(context)
         context.certificate = _first_certificate(_read(self.certificate))

@@ -223,6 +223,11 @@ async def test_an_old_version(authority: Authority) -> None:
                 pass
 
 
+def test_a_client_cannot_begin_another_handshake(authority: Authority) -> None:
+    # OpenSSL 3 refuses it without the option, too; 1.1.1 does not.
+    assert authority.issue().context().options & ssl.OP_NO_RENEGOTIATION
+
+
 @on_both_loops
 async def test_what_is_agreed_on(authority: Authority) -> None:
     async with running(echo_path, ssl=authority.issue().context()) as server:
