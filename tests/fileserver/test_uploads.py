@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
@@ -281,10 +282,10 @@ class TestNames:
     async def test_windows(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Devices, streams and other spellings, there."""
         monkeypatch.setattr("aiohttpd.handlers.files.paths.os", SimpleNamespace(**{**vars(os), "name": "nt"}))
-        for name in ("CON", "nul.txt", "a:b", "a.", "a ", "LONGNA~1.TXT", "a%3fb", "C:"):
+        for name in ("CON", "nul.txt", "nul .txt", "com%C2%B9", "a:b", "a.", "a ", "LONGNA~1.TXT", "a%3fb", "C:"):
             assert (await answer_to(uploader(folder), put(f"/{name.replace(' ', '%20')}"))).status == 400
             assert (await answer_to(uploader(folder), put(f"/{name.replace(' ', '%20')}/old"))).status == 400
-            assert (await answer_to(uploader(folder), form_of_files((name.replace("%3f", "?"), CONTENT)))).status == 400
+            assert (await answer_to(uploader(folder), form_of_files((unquote(name), CONTENT)))).status == 400
         assert tree(folder) == OLD
 
     async def test_a_file_system_that_is_not_in_utf_8(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
