@@ -45,6 +45,13 @@ async def test_who_has_another_gets_it(field: str) -> None:
     assert (answer.status, answer.body, answer["Content-Length"]) == (200, b"ok", "2")
 
 
+async def test_what_is_no_list_of_tags_matches_nothing() -> None:
+    app = aiohttpd.layers(having(TEXT), ETag())
+    tag = (await fetch(app))["ETag"]
+    for value in (f"x{tag}", f"{tag}x", f"{tag} {tag}", f'"a" b, {tag}', f"*, {tag}"):
+        assert (await fetch(app, "/", f"If-None-Match: {value}")).status == 200
+
+
 @pytest.mark.parametrize(
     "app",
     [
