@@ -24,8 +24,9 @@ _BARE_SO_FAR = rb"\x00|\r(?!\n|\Z)|(?<!\r)\n"
 # The list fields that are parsed, here or in a handler. Others may have any number of commas. Range has a limit of its
 # own.
 _LISTS = (
-    "accept(?:-charset|-encoding|-language)?|cache-control|connection|content-(?:disposition|type)|cookie|forwarded"
-    "|if-(?:none-)?match|keep-alive|prefer|te|trailer|transfer-encoding|upgrade|via|x-forwarded-(?:for|host|proto)"
+    "accept(?:-charset|-encoding|-language)?|access-control-request-headers|cache-control|connection"
+    "|content-(?:disposition|type)|cookie|forwarded|if-(?:none-)?match|keep-alive|prefer"
+    "|sec-websocket-(?:extensions|protocol)|te|trailer|transfer-encoding|upgrade|via|x-forwarded-(?:for|host|proto)"
 )
 _LIST_VALUES = rf"(?i)\n(?:{_LISTS}):([^\r]*+)"
 

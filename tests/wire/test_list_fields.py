@@ -151,6 +151,10 @@ def test_what_a_whole_server_does_for_it(value: str, tmp_path: Path) -> None:
         ("IF-NONE-MATCH", '"a"', ", "),
         ("TE", "trailers", ","),
         ("X-Forwarded-For", "1.2.3.4", ","),
+        ("Access-Control-Request-Headers", "x-a", ","),
+        ("Sec-WebSocket-Extensions", "permessage-deflate", ","),
+        ("Sec-WebSocket-Extensions", "a=1", ";"),
+        ("Sec-WebSocket-Protocol", "chat", ","),
     ],
 )
 async def test_the_limit(name: str, element: str, sign: str) -> None:
