@@ -6,6 +6,7 @@ The flags in ``--help``, the variables ``AIOHTTPD_*`` and the tables of the docu
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -26,6 +27,8 @@ _POSITIVE = (
     "worker_threads",
     "backlog",  # for 0, asyncio accepts no connection
 )
+# Segments of RFC 3986 section 3.3, none of them empty: redirects of a Router begin with it.
+_is_root_path = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})++)*+").fullmatch
 _COUNTS = ("backlog", "limit_fields", "limit_elements")  # numbers for listen() and for regular expressions
 _MOST_COUNT = 2**31 - 1
 _MOST = 2**63 - 1  # bytes that a file can have
@@ -259,8 +262,10 @@ class Config:
         elif self.proxy_protocol:
             raise ValueError("proxy_protocol needs trusted_proxies: the addresses of the proxies that use it")
 
-        if self.root_path and not (self.root_path.isascii() and self.root_path[0] == "/" != self.root_path[-1]):
-            raise ValueError(f"root_path begins with a slash and does not end with one, not {self.root_path!r}")
+        if not _is_root_path(self.root_path):
+            raise ValueError(
+                f"root_path is a path as it stands in URLs, with no slash at its end: '/app', not {self.root_path!r}"
+            )
 
         if self.health and not self.health.startswith("/"):
             raise ValueError(f"health must be a path that begins with a slash, not {self.health!r}")

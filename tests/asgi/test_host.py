@@ -93,6 +93,17 @@ def test_what_is_no_root_path(path: str) -> None:
         aiohttpd.Config(root_path=path)
 
 
+@pytest.mark.parametrize("path", ["/", "/a/", "//a.example", "/a//b", "/a b", "/a?b", "/a\r\nX: 1", "/a%", "/\xe9"])
+def test_what_is_no_root_path_of_a_server(path: str) -> None:
+    with pytest.raises(ValueError, match="root_path"):
+        aiohttpd.Config(root_path=path)
+
+
+@pytest.mark.parametrize("path", ["", "/a", "/a/b", "/%C3%A9", "/~a.b-c/@:,"])
+def test_root_paths_of_a_server(path: str) -> None:
+    assert aiohttpd.Config(root_path=path).root_path == path
+
+
 @pytest.mark.parametrize(
     ("target", "path", "raw"),
     [
