@@ -79,6 +79,17 @@ class TestKinds:
         assert (await asked(export(router), "GET", "/a/3")).status == 200
         assert (await asked(export(router), "GET", "/a/x")).status == 404
 
+    @pytest.mark.parametrize(
+        ("root", "location"),
+        [("/app", "/app/a/3"), ("//a.example", "/a.example/a/3"), ("/\\a.example", "/%5Ca.example/a/3")],
+    )
+    @pytest.mark.parametrize("whole", [True, False])
+    async def test_a_redirect_stays_here(self, root: str, location: str, whole: bool) -> None:
+        # A mount of the framework around it may have a parameter, so the client chooses the root path.
+        router = aiohttpd.Router({"/a/{n:int}": Hello})
+        answer = await asked(export(router), "GET", f"{root * whole}/a//3", root_path=root)
+        assert (answer.status, answer.field("location")) == (308, location)
+
     async def test_compression_around_it(self) -> None:
         import gzip
 

@@ -168,11 +168,21 @@ def _below_root(request: Request, root: str, path: str) -> Request:
     received = target.partition("?")[0]
     prefix = _spelled(received, root)
     if prefix is None or (path.startswith(root + root) and path == root + unquote(received)):
-        request.root_path = quote(root, safe=_PATH)
+        request.root_path = _local(quote(root, safe=_PATH))
         return request
     if target[len(prefix) : len(prefix) + 1] != "/":
         request.target = f"{prefix}/{target[len(prefix) :]}"
-    return request.mounted(prefix)
+    inner = request.mounted(prefix)
+    inner.root_path = _local(prefix)
+    return inner
+
+
+def _local(root: str) -> str:
+    """A root path with which Location can begin: two slashes, or a backslash, would lead to another host.
+
+    A mount with a parameter has what the client has sent.
+    """
+    return "/" + root.replace("\\", "%5C").lstrip("/")
 
 
 def _spelled(path: str, root: str) -> str | None:
