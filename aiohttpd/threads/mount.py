@@ -29,7 +29,8 @@ class MountEncoder(EncoderWrapper):
 
     def __init__(self, inner: Encoder, request: Request) -> None:
         super().__init__(inner)
-        self._root = request.root_path.encode("latin-1")
+        # The prefix is as the client has sent it, if it has a parameter; a backslash is a slash for browsers.
+        self._root = request.root_path.replace("\\", "%5C").encode("latin-1")
         self._asked = request.path.rstrip("/").encode("latin-1")
         self._has_head = False  # the final head has been passed on
 

@@ -284,6 +284,13 @@ async def test_location_of_a_handler_of_http_server(base: Any, path: str, locati
     assert (answer["Location"], answer.body) == (sent, b"\nLocation: /x\r\n")
 
 
+async def test_the_prefix_in_a_location_does_not_lead_to_another_host() -> None:
+    """FAULT: a browser takes /\\host.example/a for //host.example/a."""
+    site = Router({"/{name}/": redirecting(Old, "/a")})
+    [answer] = finals(await exchange(site, head("GET", "/\\host.example/"), config=QUIET))
+    assert answer["Location"] == "/%5Chost.example/a"
+
+
 async def test_a_mounted_folder_of_http_server(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
 
