@@ -40,6 +40,12 @@ class Cookies(BaseHTTPRequestHandler):
         self.send_json(self.cookies)
 
 
+class Socket(BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        async with self.websocket():
+            pass
+
+
 def lines(name: str, value: str, count: int = 4) -> bytes:
     return f"{name}: {value}\r\n".encode("latin-1") * count
 
@@ -135,6 +141,23 @@ def test_what_a_whole_server_does_for_it(value: str, tmp_path: Path) -> None:
     control = run(lines("X", "a" * LINE))
     for name in names:
         assert run(lines(name, value * (LINE // len(value)))) < control + 1500, name
+
+
+@pytest.mark.parametrize("value", [",", "a,", ";", "a;", " ,", '"'])
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"])
+def test_what_a_handshake_does_for_it(name: str, value: str) -> None:
+    """Counted beside the same head without a list."""
+
+    def run(fields: bytes) -> int:
+        opening = (
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        )
+        data = opening + fields + b"\r\n"
+        return steps(lambda: asyncio.run(exchange(Socket, data, config=Config(access_log=False))))
+
+    control = run(lines("X", "a" * LINE))
+    assert run(lines(name, value * (LINE // len(value)) + "a")) < control + 1500
 
 
 @pytest.mark.parametrize(

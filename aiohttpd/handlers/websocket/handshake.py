@@ -128,11 +128,12 @@ class Handshake:
 
     def _extend(self, core: ServerProtocol) -> str | None:
         """Negotiate extensions; return the value of Sec-WebSocket-Extensions for the response, None without any."""
-        offers = self.request.headers.get_all("Sec-WebSocket-Extensions") or ()
+        values = self.request.headers.get_all("Sec-WebSocket-Extensions")
+        if values is None:
+            return None
+        offers = ", ".join(list_elements(", ".join(values)))  # the core takes a step for each empty element
         try:
-            line, core.extensions = core.process_extensions(
-                CoreHeaders([("Sec-WebSocket-Extensions", offer) for offer in offers])
-            )
+            line, core.extensions = core.process_extensions(CoreHeaders([("Sec-WebSocket-Extensions", offers)]))
         except Exception:  # an offer is malformed (several classes of exceptions); an offer may always be declined
             return None
         return line
