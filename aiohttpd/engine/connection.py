@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import ClientDisconnected, WireError, meant_by
-from ..net.transport import TransportProtocol
+from ..net.transport import ReadBuffer, TransportProtocol
 from ..wire.parser import RequestParser
 from ..wire.request import Request
 from .answer import Cause, PreparedResponse, ResponseState
@@ -454,6 +454,10 @@ class HTTPConnection(TransportProtocol):
             protocol.connection_lost(None)
         elif self.context.draining:
             protocol.drain()
+
+    def read_views(self, receive: Callable[[memoryview | bytes], None]) -> None:
+        """See `Carrier.read_views`."""
+        self.divert_views(self.context.shared(ReadBuffer).view, receive)
 
     def hang_up(self) -> None:
         """See `Carrier.hang_up`."""

@@ -5,6 +5,7 @@ back-pressure, flow control for reading, and ways to close.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..config import Config
@@ -64,6 +65,13 @@ class Carrier(Protocol):
         """Read nothing from the peer until `resume_reading`. It may be called twice."""
 
     def resume_reading(self) -> None: ...
+    def read_views(self, receive: Callable[[memoryview | bytes], None]) -> None:
+        """From now on call ``receive`` in place of `UpgradedProtocol.data_received`, where possible with views.
+
+        A view is of the buffer into which the transport reads, so it is valid only until ``receive`` returns. It saves
+        a copy of what is large; what is little is given as bytes.
+        """
+
     def hang_up(self) -> None:
         """Begin a lingering close: close our side, then the connection when the peer has closed its side.
 

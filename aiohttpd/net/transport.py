@@ -17,12 +17,14 @@ from .sendfile import FileTransfer, file_transfer
 from .tls_half_close import HalfClosable
 from .transfer_rate import TransferRate, has_input, peer_has_closed
 
-__all__ = ["GONE_PEER", "TransferLimits", "TransportProtocol", "peer_of"]
+__all__ = ["GONE_PEER", "ReadBuffer", "TransferLimits", "TransportProtocol", "peer_of"]
 
 # The address of a client on a unix socket, which has none; handlers read client_address[0].
 UNIX_PEER = ("unix:", 0)
 # The address of a TCP client that has reset its connection before the server has called getpeername().
 GONE_PEER = ("-", 0)
+_READ = 256 * 1024  # bytes that are read at once, as event loops do
+_LITTLE = 16 * 1024  # bytes; up to so many are copied out of the buffer
 _ACKNOWLEDGED = 0.05  # seconds; Linux delays acknowledgements by 40 ms. Later, each sweep of the deadlines looks
 
 
@@ -51,6 +53,23 @@ class TransferLimits(NamedTuple):
     unsent: int
     rate: int
     timeout: float
+
+
+class ReadBuffer:
+    """A buffer that the connections of one server read into, one after the other.
+
+    Args:
+        config, loop: not used; all shared objects get them.
+
+    Attributes:
+        view: the buffer.
+    """
+
+    def __init__(self, config: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.view = memoryview(bytearray(_READ))
+
+    def close(self) -> None:
+        """Do nothing: a connection that is being closed may still have it."""
 
 
 class TransportProtocol(asyncio.Protocol):
@@ -267,6 +286,19 @@ class TransportProtocol(asyncio.Protocol):
         if not self.out.lost and not self._transport.is_closing():
             self._transport.set_protocol(_Diversion(self, receive))
 
+    def divert_views(self, buffer: memoryview, receive: Callable[[memoryview | bytes], None]) -> None:
+        """Have the transport read into a buffer, which saves a copy, and give views of it to a function, as `divert`.
+
+        A view is valid until the function returns. Little is given as bytes. With TLS nothing changes.
+
+        Args:
+            buffer: other connections of the same loop may use it as well.
+            receive: the function.
+        """
+        transport = self._transport
+        if not self.out.lost and not transport.is_closing() and transport.get_extra_info("sslcontext") is None:
+            transport.set_protocol(_DiversionOfViews(self, receive, buffer))
+
     def _end_diversion(self) -> None:
         if not self.out.lost and not self._transport.is_closing() and self._transport.get_protocol() is not self:
             self._transport.set_protocol(self)
@@ -393,14 +425,13 @@ class TransportProtocol(asyncio.Protocol):
             self.abort()
 
 
-class _Diversion(asyncio.Protocol):
-    """A protocol whose bytes go to a function, and all other events to another protocol."""
+class _Events:
+    """Gives all events but bytes to another protocol."""
 
-    __slots__ = ("_protocol", "data_received")
+    __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: TransportProtocol, receive: Callable[[bytes], None]) -> None:
+    def __init__(self, protocol: TransportProtocol) -> None:
         self._protocol = protocol
-        self.data_received = receive  # type: ignore[assignment,method-assign]  # without a call of Python for each read
 
     def eof_received(self) -> bool:
         return self._protocol.eof_received()
@@ -413,3 +444,35 @@ class _Diversion(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._protocol.resume_writing()
+
+
+class _Diversion(_Events, asyncio.Protocol):
+    """A protocol whose bytes go to a function, and all other events to another protocol."""
+
+    __slots__ = ("data_received",)
+
+    def __init__(self, protocol: TransportProtocol, receive: Callable[[bytes], None]) -> None:
+        super().__init__(protocol)
+        self.data_received = receive  # type: ignore[assignment,method-assign]  # without a call of Python for each read
+
+
+class _DiversionOfViews(_Events, asyncio.BufferedProtocol):
+    """The same for bytes that the transport reads into a buffer."""
+
+    __slots__ = ("_buffer", "_receive")
+
+    def __init__(
+        self, protocol: TransportProtocol, receive: Callable[[memoryview | bytes], None], buffer: memoryview
+    ) -> None:
+        super().__init__(protocol)
+        self._receive = receive
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receive(self._buffer[:nbytes] if nbytes > _LITTLE else bytes(self._buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:  # for transports that know no `BufferedProtocol`
+        self._receive(data)

@@ -183,6 +183,9 @@ class Frames(asyncio.Transport):
         self.stalled = False
         self._resume()
 
+    def read_views(self, receive: Callable[[memoryview | bytes], None]) -> None:
+        """Do nothing: messages are bytes already."""
+
     def hang_up(self) -> None:
         """End it: with the code 1011 if no Close frame has been sent."""
         self.end(1011)

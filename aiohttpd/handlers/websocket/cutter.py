@@ -16,7 +16,7 @@ def frame_work(length: int) -> int:
     return 1 + (length >> _PLAIN)
 
 
-def whole_frame(data: bytes | bytearray) -> int:
+def whole_frame(data: bytes | bytearray | memoryview) -> int:
     """Return where the content begins if the bytes are exactly one masked frame, else 0."""
     size = len(data)
     if size < 6:

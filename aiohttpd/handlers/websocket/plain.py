@@ -3,18 +3,24 @@
 Owns header and mask of such frames. All other frames, and all errors, are left to the core of ``websockets``.
 """
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # ``websockets`` was installed without its C extension
-    from websockets.utils import apply_mask
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["BINARY_MESSAGE", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "plain_frame", "unmasked"]
+try:
+    from websockets.speedups import apply_mask as _apply_mask
+except ImportError:  # ``websockets`` was installed without its C extension
+    from websockets.utils import apply_mask as _apply_mask
+
+__all__ = ["BINARY_MESSAGE", "LARGE", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "plain_frame", "unmasked"]
+
+apply_mask: Callable[[Any, Any], bytes] = _apply_mask  # content and mask; what is short is never a view
 
 # The first byte of a frame: FIN and the opcode.
 TEXT_MESSAGE = 0x81
 BINARY_MESSAGE = 0x82
 _MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
 
+LARGE = 32 * 1024  # bytes of a frame; who sends one is read by views from then on
 _SHORT = 1024  # up to so many bytes a copy is faster than a memoryview
 
 
@@ -46,7 +52,7 @@ def plain_frame(data: bytes | bytearray, at: int, limit: int) -> tuple[int, int]
     return 0, 0
 
 
-def unmasked(data: bytes | bytearray, start: int, end: int) -> bytes:
+def unmasked(data: bytes | bytearray | memoryview, start: int, end: int) -> bytes:
     """Return the unmasked content of a frame of a client, section 5.3.
 
     Args:
@@ -55,7 +61,8 @@ def unmasked(data: bytes | bytearray, start: int, end: int) -> bytes:
         end: the position of its end.
     """
     content = data[start:end] if end - start < _SHORT else memoryview(data)[start:end]
-    return apply_mask(content, data[start - 4 : start])
+    mask = data[start - 4 : start]
+    return apply_mask(content, bytes(mask) if isinstance(mask, memoryview) else mask)
 
 
 class PartialFrame:

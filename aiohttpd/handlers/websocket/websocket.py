@@ -8,10 +8,11 @@ sections 5 and 7. Messages that are one frame and not compressed do not pass thr
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
+from websockets.server import ServerProtocol
 
 from ...engine.upgraded import Carrier, MessageMeter
 from ...engine.wakeup import Wakeup
@@ -24,11 +25,8 @@ from .heads import BINARY_HEADS, TEXT_HEADS, long_head
 from .keepalive import Keepalive
 from .message_queue import MessageQueue
 from .pings import Pings
-from .plain import BINARY_MESSAGE, TEXT_MESSAGE, PartialFrame, apply_mask, plain_frame, unmasked
+from .plain import BINARY_MESSAGE, LARGE, TEXT_MESSAGE, PartialFrame, apply_mask, plain_frame, unmasked
 from .states import CLOSED, CLOSING, OPEN, WebSocketState
-
-if TYPE_CHECKING:
-    from websockets.server import ServerProtocol
 
 __all__ = ["Message", "WebSocket", "WebSocketState"]
 
@@ -66,7 +64,7 @@ class WebSocket:
     _messages: deque[Message]
     _meter: MessageMeter | None
 
-    def __init__(self, request: Request, core: "ServerProtocol", subprotocol: str | None) -> None:
+    def __init__(self, request: Request, core: ServerProtocol, subprotocol: str | None) -> None:
         self.request = request
         self.subprotocol = subprotocol
         self.state = OPEN
@@ -247,17 +245,19 @@ class WebSocket:
             self._meter.websockets += 1
         self._alive = Keepalive(self, carrier)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Bytes have arrived; usually they are one message, and the handler waits for it."""
         size, arrival = len(data), self._arrival
         start = 6 if 5 < size < 132 and data[1] == size + 122 else whole_frame(data)
         if not start or arrival.waiter is None or size - start > self._limit_direct or self._out.paused:
-            self._receive_any(data)
+            self._receive_any(bytes(data))
             return
         kind = data[0]
         if kind != TEXT_MESSAGE and kind != BINARY_MESSAGE:
-            self._parse_whole(data)
+            self._parse_whole(bytes(data))
             return
+        if size >= LARGE and isinstance(data, bytes):
+            self._carrier.read_views(self.data_received)
         message: Any = apply_mask(data[6:], data[2:6]) if start == 6 else unmasked(data, start, size)
         if kind == TEXT_MESSAGE:
             try:
