@@ -260,17 +260,21 @@ class Outgoing:
     @property
     def total(self) -> int:
         """The number of bytes sent so far, including those that still wait."""
-        return self._total
+        return self._total + self._held_bytes
 
     @property
     def unsent(self) -> int:
         """The number of bytes that have not been written to the socket."""
-        return 0 if self.lost else self._queued + self._transport.get_write_buffer_size()
+        return 0 if self.lost else self._held_bytes + self._queued + self._transport.get_write_buffer_size()
+
+    @property
+    def _held_bytes(self) -> int:
+        return len(self.held or b"")
 
     @property
     def undelivered(self) -> int:
         """The number of bytes that the peer has not acknowledged; elsewhere than on Linux, those not in the kernel."""
-        waiting = self.unsent + len(self.held or b"")
+        waiting = self.unsent
         sock = self._tcp_socket() if sys.platform == "linux" and not self.lost else None
         if sock is not None:
             import fcntl  # needed only at the end of some connections
@@ -308,7 +312,7 @@ class Outgoing:
                 info = b""
             if len(info) == _TCP_INFO_BYTES_ACKED.stop:
                 return int.from_bytes(info[_TCP_INFO_BYTES_ACKED], sys.byteorder)
-        return self._total - self.unsent
+        return self.total - self.unsent
 
     def _tcp_socket(self) -> socket.socket | None:
         sock: socket.socket | None = self._transport.get_extra_info("socket")

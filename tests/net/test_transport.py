@@ -233,3 +233,18 @@ async def test_small_pieces_that_wait_are_joined() -> None:
     transport.close()
     await transport.closed.wait()
     deadlines.close()
+
+
+async def test_what_is_held_back_counts() -> None:
+    """It has been sent, but it is not in the kernel: a client that has gone cannot have received it."""
+    transport = MemoryTransport(asyncio.get_running_loop())
+    echo, deadlines = await connected(TransferLimits(MIB, 1000, BOUND), transport)
+    out = echo.out
+    out.hold()
+    out.send([b"head", b"content"])
+    assert (out.total, out.unsent, out.undelivered, out.delivered()) == (11, 11, 11, 0)
+    out.release()
+    assert (out.total, out.unsent, out.undelivered, out.delivered()) == (11, 0, 0, 11)
+    transport.close()
+    await transport.closed.wait()
+    deadlines.close()
