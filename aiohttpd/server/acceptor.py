@@ -75,7 +75,9 @@ class Acceptor:
         async with self._turn:
             if not self._servers and not self._ended:
                 for sock in self._sockets:
-                    self._servers.append(await _accept(self._context, sock, self._make, self._exhausted))
+                    server = await _prepare(self._context, sock, self._make, self._exhausted)
+                    self._servers.append(server)  # before it accepts: a cancellation there must not lose it
+                    await server.start_serving()
 
     async def pause(self) -> None:
         """Stop accepting; connections wait in the kernel, or are accepted by other processes."""
@@ -169,11 +171,14 @@ async def _turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _accept(
+async def _prepare(
     context: ServerContext, sock: socket.socket, factory: ProtocolFactory, exhausted: Callable[[OSError], None]
 ) -> asyncio.Server:
-    """Begin to accept connections on a listening socket; ``exhausted`` is called when there are no descriptors left."""
-    options: dict[str, Any] = {"backlog": context.config.backlog}
+    """Make the loop's server for a listening socket; it does not accept yet.
+
+    ``exhausted`` is called when there are no descriptors left for connections.
+    """
+    options: dict[str, Any] = {"backlog": context.config.backlog, "start_serving": False}
     unix = sock.family not in (socket.AF_INET, socket.AF_INET6)
     if unix and sys.version_info >= (3, 13):
         options["cleanup_socket"] = False  # the server removes the socket's file itself; others may listen on it, too

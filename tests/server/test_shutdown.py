@@ -308,6 +308,26 @@ async def test_a_second_shutdown_that_does_not_wait() -> None:
 
 
 @on_both_loops
+async def test_a_start_that_is_cancelled_accepts_nothing() -> None:
+    """At whichever of its steps."""
+    begun, turns = False, 0
+    while not begun:
+        server = HTTPServer(("127.0.0.1", 0), echo_path)
+        start = asyncio.create_task(server.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not (begun := start.done()):
+            start.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await start
+            if server.addresses:
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection(*server.server_address)
+        await server.shutdown(0)
+        turns += 1
+
+
+@on_both_loops
 async def test_serve_forever_that_is_cancelled_shuts_down() -> None:
     app = Waiting()
     async with running(app) as server, connected(server) as client:
