@@ -454,7 +454,7 @@ class HTTPServer:
             if self._processes is not None:
                 self._processes.close()
             self._drained.set()
-            await asyncio.wait([self._life, self._left_behind], return_when=asyncio.FIRST_COMPLETED)
+            await self._lifespan_left()
         finally:  # whatever has been raised: nobody may wait for ever
             stopped.set_result(None)
         if self._life.done() and not self._life.cancelled():
@@ -466,6 +466,10 @@ class HTTPServer:
         left = (1 if self._drained.is_set() else 3) * CANCELLED
         loop.call_later(left, self._life.cancel)
         loop.call_later(left + CANCELLED, self._leave_lifespan)
+
+    async def _lifespan_left(self) -> None:
+        """Wait until the lifespan has been left, or is left behind."""
+        await asyncio.wait([self._life, self._left_behind], return_when=asyncio.FIRST_COMPLETED)
 
     def _leave_lifespan(self) -> None:
         """The lifespan has been cancelled, and its time for that is over: it is not waited for."""
@@ -482,8 +486,11 @@ class HTTPServer:
         try:
             await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self._life.cancel()
             self._close_sockets()
+            self._life.cancel()
+            self._drained.set()  # for a lifespan that has ignored the cancellation and begun
+            loop.call_later(CANCELLED, self._leave_lifespan)
+            await self._lifespan_left()
             raise
         if self._life.done():
             self._close_sockets()

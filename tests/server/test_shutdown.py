@@ -385,6 +385,58 @@ async def test_lifespan_surrounds_all_connections() -> None:
 
 
 @on_both_loops
+async def test_a_start_that_is_cancelled_leaves_the_lifespan() -> None:
+    """What it has opened so far is closed, also if that takes a while: the end of the loop would cut that."""
+    events: list[str] = []
+    entering = asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        try:
+            entering.set()
+            await asyncio.Event().wait()
+            yield
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            events.append("closed")
+
+    server = HTTPServer(("127.0.0.1", 0), echo_path, lifespan=lifespan)
+    start = asyncio.create_task(server.start())
+    await entering.wait()
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert events == ["closed"]
+
+
+@on_both_loops
+async def test_a_start_that_is_cancelled_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aiohttpd.server.server.CANCELLED", 0.01)
+    entering, released = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
+        entering.set()
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+        yield
+
+    server = HTTPServer(("127.0.0.1", 0), echo_path, lifespan=lifespan)
+    start = asyncio.create_task(server.start())
+    await entering.wait()
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    released.set()
+    assert caplog.messages == ["the lifespan ignores its cancellation, and is left behind"]
+    caplog.clear()
+
+
+@on_both_loops
 async def test_a_lifespan_that_ignores_its_cancellation(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
