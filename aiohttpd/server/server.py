@@ -349,7 +349,11 @@ class HTTPServer:
         if client_address is not None:
             connection.client_address = client_address  # before the first request can arrive
         connection.secured = secured
-        await loop.connect_accepted_socket(lambda: connection, sock, **options)
+        try:
+            await loop.connect_accepted_socket(lambda: connection, sock, **options)
+        except asyncio.CancelledError:  # uvloop closes the socket then, and does not call connection_lost()
+            loop.call_soon(self._context.registry.remove_connection, connection)
+            raise
         return connection
 
     def serve_transport(self, transport: asyncio.Transport) -> HTTPConnection:

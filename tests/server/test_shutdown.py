@@ -328,6 +328,22 @@ async def test_a_start_that_is_cancelled_accepts_nothing() -> None:
 
 
 @on_both_loops
+async def test_a_connection_whose_making_is_cancelled_does_not_hold_the_shutdown() -> None:
+    async with running(echo_path) as server:
+        for turns in range(1, 4):
+            ours, theirs = socket.socketpair()
+            with theirs:
+                making = asyncio.create_task(server.serve_connection(ours))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if making.done():
+                    making.result().abort()
+                making.cancel()
+                await asyncio.wait([making])
+                await until(lambda: not server.connections)
+
+
+@on_both_loops
 async def test_serve_forever_that_is_cancelled_shuts_down() -> None:
     app = Waiting()
     async with running(app) as server, connected(server) as client:
