@@ -253,3 +253,4 @@ async def _answer(context: ServerContext, peer: ASGIPeer, response: StreamWriter
         if peer.cancelling and isinstance(meant, asyncio.CancelledError):
             return  # `_run` raises it for the ASGI server
         answer_failure(meant, response, context.error_body, context.refusal_fields)
+        del meant  # its traceback refers to this frame

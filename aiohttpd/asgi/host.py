@@ -5,6 +5,7 @@ early. The modules `scope`, `http`, `websocket` and `lifespan` have the scopes a
 """
 
 import asyncio
+import copy
 import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -88,7 +89,8 @@ class Host:
         try:
             await self._application(self._scopes.http(request, response), exchange.receive, exchange.send)
         except BaseException as error:
-            _fail(error, exchange, response)
+            if not _is_dealt_with(error, exchange, response):
+                raise
         else:
             if not exchange.complete:
                 _return_early(exchange, response)
@@ -136,19 +138,19 @@ def _checked_root(path: str) -> str:
     return path.rstrip("/")
 
 
-def _fail(error: BaseException, exchange: HTTPExchange, response: StreamWriter) -> None:
-    """An application has raised."""
+def _is_dealt_with(error: BaseException, exchange: HTTPExchange, response: StreamWriter) -> bool:
+    """Whether nothing is left to do for an exception of an application; else the caller raises it."""
     if exchange.complete or response.state is ResponseState.DONE:
         # The response is complete, so the error is only logged.
         if not isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
-            raise error
+            return False
         if not response.is_ours(error) and not (exchange.told_gone and _is_about_client(error)):
             response.report(error)
-        return
+        return True
     if exchange.told_gone and _is_about_client(error):
         _leave(response, exchange.refused)
-        return
-    raise error
+        return True
+    return False
 
 
 def _return_early(exchange: HTTPExchange, response: StreamWriter) -> None:
@@ -166,7 +168,7 @@ def _return_early(exchange: HTTPExchange, response: StreamWriter) -> None:
 def _leave(response: StreamWriter, refused: WireError | None = None) -> None:
     """End without a response, since the client has disconnected; but raise the error of a body that was refused."""
     if refused is not None:
-        raise refused
+        raise copy.copy(refused)  # the exchange keeps the other, and a traceback refers to the exchange
     if response.is_closing():
         raise ClientDisconnected("the client is gone")
     response.lose()

@@ -136,7 +136,7 @@ class HTTPExchange:
             except ClientDisconnected:
                 return self._gone()
             except WireError as error:
-                self.refused = error
+                self.refused = error.with_traceback(None)
                 self._streams = False
                 return self._gone()
             if not self.complete:

@@ -5,6 +5,7 @@ knows the connection only as a `Source`, which it may pause.
 """
 
 import asyncio
+import copy
 import inspect
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, cast
@@ -15,7 +16,7 @@ from ..wire.headers import Headers
 from ..wire.parser import RequestParser
 from .wakeup import Batch, Wakeup
 
-__all__ = ["Source", "StreamReader"]
+__all__ = ["NOTHING", "Source", "StreamReader"]
 
 READ_AHEAD = 256 * 1024  # bytes that wait for the handler before reading is paused; event loops read that much at once
 _SMALL = 4096  # bytes; a smaller piece is joined to the one before, since an object for each would be larger than it
@@ -33,6 +34,18 @@ class Source(Protocol):
 
     def body_arrived(self) -> None:
         """The handler does not wait any more."""
+
+
+class _Nothing:
+    """The `Source` of a body that has completely arrived, or whose request has ended."""
+
+    def pause_body(self) -> None:
+        """Do nothing."""
+
+    resume_body = body_wanted = body_arrived = pause_body
+
+
+NOTHING = _Nothing()
 
 
 class StreamReader:
@@ -262,7 +275,7 @@ class StreamReader:
     def fail(self, error: Exception) -> None:
         """The rest of the body will not arrive; reads raise ``error`` when they reach the end of what has."""
         if self._error is None and not self._decoder.complete:
-            self._error = error
+            self._error = error.with_traceback(None)  # see `_more`
             self.wake()
 
     def feed_eof(self) -> None:
@@ -272,6 +285,10 @@ class StreamReader:
             self.wake()
         else:
             self.fail(IncompleteBody())
+
+    def detach(self) -> None:
+        """The request has ended: forget its connection. This reference cycle would keep the content in memory."""
+        self._source = NOTHING
 
     def discard(self) -> int:
         """Drop the bytes that wait; return their number."""
@@ -300,7 +317,8 @@ class StreamReader:
         if self._decoder.complete:
             return False
         if self._error is not None:
-            raise self._error
+            # A copy: the traceback of what is raised refers to the handler, and so to this reader and all it has read.
+            raise copy.copy(self._error)
         if self.waiting:
             raise ContractError("the body is being read by another task already")
         self.waiting = self._asleep = True

@@ -155,6 +155,7 @@ class HTTPConnection(TransportProtocol):
             self._body.reader.fail(ClientDisconnected("the client is gone"))
         if self.upgraded is not None:
             self.upgraded.connection_lost(error)
+            self.upgraded = None  # a reference cycle: it refers to this connection
         self.context.closed(self)
         self._encoder = None  # breaks a reference cycle; handlers that still run have their own reference
 
@@ -343,6 +344,8 @@ class HTTPConnection(TransportProtocol):
         handler, self.handler = self.handler, None
         if handler is not None:
             handler.end_deadline()
+        if self._body is not None:
+            self._body.reader.detach()
         if self.state is CLOSED:
             self._body = None
             if handler is not None:
@@ -452,6 +455,7 @@ class HTTPConnection(TransportProtocol):
             protocol.eof_received()
         if self.out.lost:
             protocol.connection_lost(None)
+            self.upgraded = None
         elif self.context.draining:
             protocol.drain()
 
@@ -585,10 +589,11 @@ class HTTPConnection(TransportProtocol):
     def _linger(self, *, until_delivered: bool = False) -> None:
         """Begin a lingering close: close our side, and discard input until the peer has closed its side."""
         self._parser.take()
+        self._body = None
         if self.eof and not self._must_linger():
             self._end()
             return
-        self._body, self.state = None, LINGERING
+        self.state = LINGERING
         self.close_sending(self._timeouts.linger, most=_LINGER_BYTES, until_delivered=until_delivered)
 
     def abort(self) -> None:

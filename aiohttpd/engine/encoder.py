@@ -276,6 +276,7 @@ class _FramedFile:
     def close(self) -> None:
         """Close the transfer; send the head if it still waits for a part."""
         self._transfer.close()
+        del self._transfer  # a reference cycle, which would keep the file open: it calls `_count`
         self._encoder.release()
 
 

@@ -13,7 +13,7 @@ from ..net.transfer_rate import TransferRate
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from ..wire.parser import RequestParser
 from ..wire.request import Request
-from .body import StreamReader
+from .body import NOTHING, StreamReader
 from .context import ServerContext
 from .response import StreamWriter
 
@@ -45,18 +45,6 @@ class Receiving(Protocol):
         """Measure transfer rates, from the next sweep of the deadlines on."""
 
 
-class _Nothing:
-    """The `Source` of a body that has completely arrived."""
-
-    def pause_body(self) -> None:
-        """Do nothing."""
-
-    resume_body = body_wanted = body_arrived = pause_body
-
-
-_NOTHING = _Nothing()
-
-
 def complete_body(content: bytes, limit: int | None, loop: asyncio.AbstractEventLoop) -> StreamReader:
     """Return the reader of a body that has completely arrived.
 
@@ -65,7 +53,7 @@ def complete_body(content: bytes, limit: int | None, loop: asyncio.AbstractEvent
         limit: see `StreamReader`.
         loop: the event loop.
     """
-    return StreamReader(_NOTHING, _ENDED, limit, loop, content)
+    return StreamReader(NOTHING, _ENDED, limit, loop, content)
 
 
 class BodyReceiver:

@@ -89,20 +89,20 @@ def open_streams(
         fields.add(name, value)
     streams = _Streams()
     response.upgrade(status, fields, streams)
-    return streams.reader, streams.writer
+    return streams.reader, UpgradeWriter(streams.carrier, streams)
 
 
 class _Streams:
     """An `UpgradedProtocol` that feeds an `asyncio.StreamReader`."""
 
     reader: asyncio.StreamReader
-    writer: "UpgradeWriter"
+    carrier: Carrier
     size = 0
 
     def connection_made(self, carrier: Carrier) -> None:
         self.reader = asyncio.StreamReader(limit=_READ_AHEAD, loop=carrier.context.loop)
         self.reader.set_transport(carrier)  # type: ignore[arg-type]  # pause_reading and resume_reading are all it calls
-        self.writer = UpgradeWriter(carrier, self)
+        self.carrier = carrier
 
     def data_received(self, data: bytes) -> None:
         self.reader.feed_data(data)

@@ -843,16 +843,18 @@ class BaseHTTPRequestHandler(Typed[StateT]):
             await self._answer_error(error)
         except ClientDisconnected:
             raise
+        # No variable may refer to an exception after its clause: its traceback refers to this frame, and this cycle
+        # would keep the request, its body included, until the garbage collector runs.
         except Exception as error:
-            meant = meant_by(error)
-            if isinstance(meant, ClientDisconnected):
+            if isinstance(meant_by(error), ClientDisconnected):
                 raise
-            await self._answer_error(meant)
+            await self._answer_error(meant_by(error))
         except BaseException as error:  # sys.exit(), a cancellation
-            meant = meant_by(error)
-            if isinstance(meant, ClientDisconnected) or (meant is error and self.wfile.is_ours(error)):
+            if isinstance(meant_by(error), ClientDisconnected) or (
+                meant_by(error) is error and self.wfile.is_ours(error)
+            ):
                 raise
-            await self._answer_error(meant)
+            await self._answer_error(meant_by(error))
         finally:
             if self._content is not None:
                 self._content.close()
@@ -873,7 +875,12 @@ class BaseHTTPRequestHandler(Typed[StateT]):
             except Exception as second:
                 if not self.wfile.replaceable():
                     raise
-                error = meant_by(second)
+                self._send_error_page(meant_by(second))
+                return
+        self._send_error_page(error)
+
+    def _send_error_page(self, error: BaseException) -> None:
+        """Report an exception that is no `HTTPError`, and call `send_error`."""
         if isinstance(error, HTTPError):
             self._send_http_error(error)
         else:

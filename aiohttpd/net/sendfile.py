@@ -311,6 +311,7 @@ class Sendfile(FileTransfer):
         try:
             return await self._waiter
         finally:
+            self._waiter = None  # the traceback of its exception refers to this object
             if self._duplicate >= 0:
                 loop.remove_writer(self._duplicate)
                 if self._out.paused:

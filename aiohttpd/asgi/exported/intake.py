@@ -111,6 +111,7 @@ class Intake:
 
     def cancel(self) -> None:
         """`close` without waiting for it."""
+        self._body = None  # which refers to this, as its source
         if self._task is not None:
             self._task.cancel()
 

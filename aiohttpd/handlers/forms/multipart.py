@@ -5,6 +5,7 @@ kept. The result does not depend on how the body was split on its way.
 """
 
 import asyncio
+import copy
 import functools
 import re
 from collections.abc import AsyncIterator, Generator
@@ -171,14 +172,14 @@ class _Reader:
         self._error: HTTPError | None = None
 
     def fail(self, error: HTTPError) -> HTTPError:
-        """Raise this error at each further read."""
-        self._error = error
-        return error
+        """Raise this error at each further read; return a copy, whose traceback may refer to this."""
+        self._error = error.with_traceback(None)
+        return copy.copy(error)
 
     async def next(self) -> Any:
         """The next event: a segment (the head of a part), bytes of it, None at its end; None at the end of the body."""
         if self._error is not None:
-            raise self._error
+            raise copy.copy(self._error)
         try:
             while True:
                 if self._events is not None:
@@ -372,6 +373,7 @@ def _http_error(error: ValueError, limits: FormLimits) -> HTTPError:
 
     if not isinstance(error, MultipartError):
         raise error
+    error.__traceback__ = None  # the parser keeps its error, and the traceback refers to the form
     text = _reason(error)
     if not isinstance(error, ParserLimitReached):
         return malformed(text)
