@@ -659,7 +659,10 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         if pages is not None and code >= 400:
             error = HTTPError(code, message, explain, headers=headers)
             if pages.has(error) and self.wfile.replaceable():
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback refers to this frame: see `_serve`
         phrase, description = self.responses.get(code, ("???", "???"))
         message = phrase if message is None else message
         explain = description if explain is None else explain

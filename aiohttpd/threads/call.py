@@ -110,7 +110,7 @@ class Threads:
             ClientDisconnected: the client has closed the connection, and the call has raised nothing.
         """
         outbox = run.outbox
-        gone: ClientDisconnected | None = None
+        gone: str | None = None  # a message: an exception would refer to this frame, and this frame to it
         try:
             while outbox.waiting or not (outbox.ended or outbox.rests):
                 if not outbox.waiting:
@@ -120,14 +120,14 @@ class Threads:
                         deliver(outbox.take())
                         await writable()
                 except ClientDisconnected as error:
-                    gone = error
+                    gone = str(error)
                     outbox.close()
         except asyncio.CancelledError:
             if run.begun and not outbox.ended:
                 error_logger.info("left behind in its thread, which does not end: '%s'", name)
             raise
         if gone is not None and run.error is None:
-            raise gone
+            raise ClientDisconnected(gone)
 
     def end(self, run: "Run") -> None:
         """Forget a call: nothing waits for it any more."""

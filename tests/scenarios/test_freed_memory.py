@@ -4,6 +4,7 @@ A reference cycle would keep it, with its body and its open files, until the col
 objects, and a large body is one: that may be after gigabytes.
 """
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from aiohttpd import BaseHTTPRequestHandler, Config, HTTPServer, Request
+from aiohttpd import BaseHTTPRequestHandler, Config, HTTPServer, Request, StreamWriter
 from aiohttpd.engine.interfaces import App
+from aiohttpd.handlers.routing import handle_errors
 
 from ..support.clients import get, head, post
 from ..support.loops import joined, on_both_loops
@@ -69,7 +71,28 @@ class Handler(BaseHTTPRequestHandler):
 class PlainHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.marker = mark()
-        raise LookupError
+        if self.path == "/raise":
+            raise LookupError
+        vars(self.wfile)["marker"] = self.marker
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(SIZE // 65536):
+                self.wfile.write(bytes(65536))
+
+
+class Page(BaseHTTPRequestHandler):
+    async def do_GET(self) -> None:
+        self.marker = mark()
+        self.send_error(404)
+
+
+async def function(request: Request, response: StreamWriter) -> None:
+    raise LookupError(mark())
+
+
+async def page(handler: BaseHTTPRequestHandler, error: Exception) -> None:
+    handler.send_text("not found")
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -107,7 +130,10 @@ CASES = {
     "a malformed form": (Handler, FORM),
     "a file": (Handler, get("/file")),
     "an upgrade": (Handler, UPGRADE),
-    "an exception in a thread": (PlainHandler, get()),
+    "an exception in a thread": (PlainHandler, get("/raise")),
+    "much from a thread": (PlainHandler, get()),
+    "an error page": (handle_errors(Page, {404: page}), get()),
+    "an error page of a function": (handle_errors(function, {LookupError: page}), get()),
     "an exception of an ASGI application": (asgi, get()),
 }
 

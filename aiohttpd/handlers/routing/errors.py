@@ -161,18 +161,22 @@ def guarded(app: Any, base: type[BaseHTTPRequestHandler]) -> App:
         except ClientDisconnected:
             raise
         except Exception as error:
-            meant = meant_by(error)
-            pages = request.error_pages
-            if isinstance(meant, Exception) and pages is not None and pages.has(meant) and response.replaceable():
-                await answer_error(base, request, response, meant)
-                return None
-            raise
+            if not _has_page(request, response, meant_by(error)):
+                raise
+            await answer_error(base, request, response, meant_by(error))
+            return None
 
     return guard
 
 
+def _has_page(request: Request, response: StreamWriter, error: BaseException) -> bool:
+    """Whether an error handler of the application can answer for an exception."""
+    pages = request.error_pages
+    return isinstance(error, Exception) and pages is not None and pages.has(error) and response.replaceable()
+
+
 def answer_error(
-    base: type[BaseHTTPRequestHandler], request: Request, response: StreamWriter, error: Exception
+    base: type[BaseHTTPRequestHandler], request: Request, response: StreamWriter, error: BaseException
 ) -> Awaitable[None]:
     """Respond to an error as if a handler of the class ``base`` had raised it."""
     response.restart()
@@ -187,7 +191,7 @@ def _raising(base: Any) -> Callable[[Request, StreamWriter], Awaitable[None]]:
     """Derive a handler class whose ``setup`` raises the attribute ``error``."""
 
     async def setup(self: Any) -> None:
-        raise self.error
+        raise vars(self).pop("error")  # a reference would be a cycle: the traceback refers to ``self``
 
     made: Any = type(base)(base.__name__, (base,), {"__module__": base.__module__, "setup": setup})
     return made  # type: ignore[no-any-return]
