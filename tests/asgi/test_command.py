@@ -162,7 +162,7 @@ async def test_run_with_a_startup_that_fails(folder: Path) -> None:
         (["shop.py:app", "--lifespan", "shop.py:sys"], "is no lifespan"),
         (["shop.py:app", "--lifespan", "shop.py:app"], "it has to take the server as its only argument"),
         (["shop.py:app", "--lifespan", "maybe"], "'maybe'"),
-        (["shop.py:app", "--root-path", "api"], "--root-path begins with a slash"),
+        (["shop.py:app", "--root-path", "api"], "--root-path is a path as it stands in URLs"),
         (["--factory"], "--factory needs an application as TARGET: module:app or path/to/file.py:app"),
         (["--interface", "asgi"], "--interface asgi needs an application"),
         (["shop.py:app", "--interface", "http"], "'http' is not one of"),
