@@ -445,7 +445,7 @@ class HTTPConnection(TransportProtocol):
         if self.state is not CLOSED:  # else the client has disconnected meanwhile, as `protocol` is told below
             self.state = UPGRADED
         self._last_request = True
-        self.upgraded = protocol
+        self.upgraded = None if self.out.lost else protocol
         self.divert(protocol.data_received)
         protocol.connection_made(self)
         self.resume_reading()
@@ -455,7 +455,6 @@ class HTTPConnection(TransportProtocol):
             protocol.eof_received()
         if self.out.lost:
             protocol.connection_lost(None)
-            self.upgraded = None
         elif self.context.draining:
             protocol.drain()
 
