@@ -52,6 +52,7 @@ class Exchange:
         self.writer = writer
         self.closes = False
         self._answered = False
+        self._silence = request.peer.silence  # what has been asked for last; the loop may not have set it yet
         self._incoming = incoming
         self._loop = loop
         self._tunnel: Tunnel | None = None
@@ -113,7 +114,8 @@ class Exchange:
         peer = self.request.peer
         if seconds is not None:
             self.writer.set_timeout(seconds)
-        if peer.silence != seconds:
+        if self._silence != seconds:
+            self._silence = seconds
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 self._loop.call_soon_threadsafe(peer.set_silence, seconds)
 

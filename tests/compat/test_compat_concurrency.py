@@ -457,6 +457,29 @@ class TestSilence:
                 answer += data
             assert answer.endswith(b"0.3")
 
+    @pytest.mark.parametrize("overrides", [False, True], ids=["a request", "a connection"])
+    def test_class_decides_after_finish_request(self, *, overrides: bool) -> None:
+        """``setup`` of the handler sets the timeout of its class, after what ``finish_request`` has set."""
+
+        class Patient(HTTPServer):
+            def finish_request(self, request: Any, client_address: Any) -> None:
+                request.settimeout(60)
+                super().finish_request(request, client_address)
+
+        class Timed(Handler):
+            timeout = 0.3
+
+        class Connected(Timed):
+            def setup(self) -> None:
+                super().setup()
+
+        server = Patient(HERE, Connected if overrides else Timed)
+        with serving(server), socket.create_connection(server.server_address) as client:
+            client.settimeout(8.0)
+            client.sendall(REQUEST)
+            while client.recv(1024):
+                pass
+
     def test_head_that_goes_on_is_no_silence(self) -> None:
         server = self.by_class(HTTPServer, Handler, 0.5)
         pieces = [REQUEST[at : at + 2] for at in range(0, len(REQUEST), 2)]
