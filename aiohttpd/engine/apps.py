@@ -6,6 +6,7 @@ of the object is called.
 
 import functools
 import inspect
+import sys
 from collections.abc import Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ __all__ = [
     "check_asgi",
     "check_callable",
     "check_factory",
+    "check_init",
     "check_wsgi",
     "describe",
     "explain_class",
@@ -118,6 +120,9 @@ def check_callable(app: Any) -> None:
 def explain_class(cls: type) -> str:
     """The error for a class that is not a handler class."""
     what = cls.__qualname__
+    servers: Any = sys.modules.get("socketserver")
+    if servers is not None and issubclass(cls, servers.BaseServer):
+        return f"{what} is no handler class but a server class: give the handler class that it is made with"
     init = vars(cls).get("__init__")
     if isinstance(init, FunctionType) and _is_wsgi(list(init.__code__.co_varnames[1:3])):
         return f"{what} is no handler class: it looks like a WSGI application: give aiohttpd.wsgi({what})"
@@ -226,6 +231,20 @@ def unwrap_partial(app: Any) -> Any:
     return app
 
 
+def check_init(factory: Any) -> None:
+    """Refuse a handler class of http.server, or a partial of one, whose ``__init__`` needs more arguments.
+
+    Raises:
+        TypeError: it does; the text says how to give them.
+    """
+    init = _init_of(factory)
+    if init is not None and not init.takes(3):
+        raise TypeError(
+            f"{init.function.__qualname__}() cannot be called with (request, client_address, server): give further "
+            f"arguments by functools.partial({init.function.__qualname__.rpartition('.')[0]}, name=value)"
+        )
+
+
 def describe(thing: Any) -> str:
     """The name of an object in a message."""
     name = getattr(thing, "__qualname__", None)
@@ -258,6 +277,17 @@ def _call_of(thing: Any) -> _Call | None:
             args, thing = (thing, *args), call
         else:
             return None
+
+
+def _init_of(thing: Any) -> _Call | None:
+    """``__init__`` of a class, or of a ``functools.partial`` of one; None if it is not known."""
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    cls = thing
+    while type(cls) is functools.partial:
+        args, keywords, cls = (*cls.args, *args), {**cls.keywords, **keywords}, cls.func
+    usual = type(cls) is type and inspect.getattr_static(cls, "__new__") is inspect.getattr_static(object, "__new__")
+    return _Call(cls.__init__, (None, *args), keywords) if usual and type(cls.__init__) is FunctionType else None
 
 
 def _is_asgi(call: _Call) -> bool:

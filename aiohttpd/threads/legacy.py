@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..config import Preset
-from ..engine.apps import check_factory
+from ..engine.apps import check_factory, check_init
 from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..errors import ContentTooLarge
@@ -164,4 +164,5 @@ def blocking(factory: Factory) -> HandlerApp:
     """
     ours = isinstance(factory, type) and hasattr(factory, "serve") and Kind.of(factory).cls is None  # it may have one
     check_factory(factory, makes_handlers=ours)
+    check_init(factory)
     return HandlerApp(factory)

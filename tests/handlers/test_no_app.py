@@ -16,6 +16,7 @@ import flask
 import pytest
 
 import aiohttpd
+from aiohttpd import compat
 from aiohttpd.compression import compress
 from aiohttpd.config import Config
 from aiohttpd.middleware.auth import basic_auth
@@ -347,6 +348,55 @@ def test_what_is_one(application: Any) -> None:
 def test_what_makes_no_old_handlers(factory: Any) -> None:
     with pytest.raises(TypeError, match="makes no handlers of http.server"):
         aiohttpd.blocking(factory)
+
+
+class Calling(Old):
+    def __init__(self, request: Any, client_address: Any, server: Any, call: Any) -> None:
+        super().__init__(request, client_address, server)
+
+
+class Bare(Old):
+    def __init__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "factory", [Calling, functools.partial(Calling, name=1), type("Derived", (Calling,), {}), Bare]
+)
+def test_old_handlers_that_need_more_arguments(factory: Any) -> None:
+    """FAULT: the server started, and each request was 500."""
+    text = r"__init__\(\) cannot be called with \(request, client_address, server\): .*partial\(\w+, name=value"
+    for door in (
+        aiohttpd.blocking,
+        lambda app: aiohttpd.HTTPServer(("127.0.0.1", 0), app),
+        lambda app: aiohttpd.Router({"/": app}),
+    ):
+        with pytest.raises(TypeError, match=text):
+            door(factory)
+
+
+class Optional(Old):
+    def __init__(self, *args: Any, call: Any = None, **kwargs: Any) -> None: ...
+
+
+class Elsewhere(Old):
+    def __new__(cls, *args: Any) -> Any: ...
+
+    def __init__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [functools.partial(Calling, call=print), Optional, functools.partial(Optional, call=1), Elsewhere, Old,
+     functools.partial(http.server.SimpleHTTPRequestHandler, directory="/")],
+)  # fmt: skip
+def test_old_handlers_that_need_no_more(factory: Any) -> None:
+    aiohttpd.blocking(factory)
+
+
+def test_server_classes() -> None:
+    for kind in (http.server.HTTPServer, compat.ThreadingHTTPServer):
+        with pytest.raises(TypeError, match="HTTPServer is no handler class but a server class: give the handler"):
+            aiohttpd.HTTPServer(("127.0.0.1", 0), kind)
 
 
 def test_the_command(tmp_path: Path) -> None:
