@@ -332,6 +332,8 @@ def _read_head(head: bytes) -> _Head:
     while at < end:
         field = _FIELD_LINE.match(head, at)
         if field is None:
+            if (joined := _with_one_reason(head)) != head:
+                return _read_head(joined)
             raise ContractError(_why_no_field(head[at:].split(b"\n", 1)[0]))
         at = field.end()
         name, value = field[1].lower(), field[2].strip(_OWS)
@@ -355,6 +357,12 @@ def _read_head(head: bytes) -> _Head:
     closes = closes or b"close" in connection or (http10 and b"keep-alive" not in connection)
     usual = status >= 200 and status not in (204, 304) and length is not None and not (chunked or closes)
     return _Head(status, http10, length, chunked, connection, b"".join(lines) + b"\r\n", closes, usual)
+
+
+def _with_one_reason(head: bytes) -> bytes:
+    """Return a head whose reason phrase is one line; ``send_error(500, str(error))`` may make several of it."""
+    line, end, fields = head.partition(b"\r\n")
+    return line.replace(b"\n", b" ") + end + fields if fields else head  # else the line is the whole head
 
 
 def _why_no_field(line: bytes) -> str:
