@@ -63,7 +63,7 @@ class HTTPError(Exception):
         headers: header fields of the response, as ``(name, value)`` pairs or a mapping.
 
     Raises:
-        TypeError: the status is no number.
+        TypeError: the status is no number; or the message, or explain, is no text.
 
     Attributes:
         status, message, explain, detail: as given.
@@ -81,6 +81,12 @@ class HTTPError(Exception):
     ) -> None:
         if not isinstance(status, int):
             raise TypeError(f"the status is {status!r}: write it as a number, HTTPError(404, explain='...')")
+        for name, text in (("message", message), ("explain", explain)):
+            if text is not None and not isinstance(text, str):
+                raise TypeError(
+                    f"the {name} of an error is text, not {type(text).__name__}: write str(...), or detail=..., "
+                    "which takes any value"
+                )
         super().__init__(status, message, explain)
         self.status = status
         self.message = message

@@ -13,7 +13,7 @@ from .files.paths import requote
 if TYPE_CHECKING:
     from ..engine.interfaces import Responder
 
-__all__ = ["check_added_field", "send_content", "send_redirect"]
+__all__ = ["check_added_field", "send_content", "send_redirect", "send_text"]
 
 _IN_REFERENCE = "!#$&'()*+,/:;=?@[]~-._"  # characters of a URI reference, RFC 3986
 
@@ -27,10 +27,30 @@ def send_content(handler: "Responder", status: int, content_type: str, content: 
     handler.wfile.write(content)
 
 
+def send_text(handler: "Responder", status: int, content_type: str, text: str) -> None:
+    """Send a response with this text in UTF-8.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    try:
+        content = text.encode("utf-8", "replace")
+    except AttributeError:
+        raise TypeError(
+            f"send_text() and send_html() want text, not {type(text).__name__}: bytes are sent by send_response(), "
+            "end_headers() and wfile.write(), values by send_json()"
+        ) from None
+    send_content(handler, status, content_type, content)
+
+
 def send_redirect(handler: "Responder", location: str, status: int | None) -> None:
     """Send a redirect without content; see `BaseHTTPRequestHandler.redirect`."""
+    if not isinstance(location, str):
+        raise TypeError(f"the location of a redirect is text, not {location!r}")
     if status is None:
         status = 302 if handler.command in ("GET", "HEAD") else 303
+    elif not 300 <= status < 400:
+        raise ValueError(f"the status of a redirect is 300 to 399, not {status!r}")
     target = requote(location, _IN_REFERENCE)
     handler.send_response(status)
     handler.send_header("Location", target)

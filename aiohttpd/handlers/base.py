@@ -527,11 +527,11 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
     def send_text(self, text: str, status: int = 200) -> None:
         """Send ``text/plain`` in UTF-8. Lone surrogates become question marks."""
-        answers.send_content(self, status, "text/plain; charset=utf-8", text.encode("utf-8", "replace"))
+        answers.send_text(self, status, "text/plain; charset=utf-8", text)
 
     def send_html(self, text: str, status: int = 200) -> None:
         """Send an HTML page in UTF-8. Lone surrogates become question marks."""
-        answers.send_content(self, status, "text/html; charset=utf-8", text.encode("utf-8", "replace"))
+        answers.send_text(self, status, "text/html; charset=utf-8", text)
 
     def send_json(self, value: Any, status: int = 200) -> None:
         """Send a value as JSON (RFC 8259).
@@ -551,7 +551,11 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         Args:
             location: a URL or a relative reference. Characters that a URL cannot hold are percent-encoded. If it comes
                 from the client, check that it does not lead to another host.
-            status: by default 302 (Found) for GET and HEAD, 303 (See Other) for other methods.
+            status: 300 to 399; by default 302 (Found) for GET and HEAD, 303 (See Other) for other methods.
+
+        Raises:
+            TypeError: the location is no text.
+            ValueError: the status is another one.
         """
         answers.send_redirect(self, location, status)
 

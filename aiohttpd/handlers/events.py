@@ -9,7 +9,7 @@ import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClientDisconnected
+from ..errors import ClientDisconnected, ContractError
 from .after import ends_of
 
 if TYPE_CHECKING:
@@ -105,12 +105,18 @@ class EventStream:
             retry: seconds that the client waits before it reconnects.
 
         Raises:
+            TypeError: data, type or id is no text.
             ValueError: the type or the id has more than one line, or the time is negative.
+            ContractError: the block has not been entered.
             ClientDisconnected: the client has disconnected. The block need not catch it: it ends without an error.
         """
+        if not isinstance(data, str):
+            raise TypeError(f"the data of an event is text, not {type(data).__name__}: write json.dumps(...), say")
         lines = []
         for name, value in (("event", event), ("id", id)):
             if value is not None:
+                if not isinstance(value, str):
+                    raise TypeError(f"the {name} of an event is text, not {value!r}")
                 if _line_ends.search(value) or "\0" in value:
                     raise ValueError(f"the {name} of an event is one line, not {value!r}")
                 lines.append(f"{name}: {value}\n")
@@ -126,6 +132,8 @@ class EventStream:
         await self._write("".join(f": {line}\n" for line in _line_ends.split(text)) + "\n")
 
     async def _write(self, text: str) -> None:
+        if self._task is None:
+            raise ContractError("events are sent in a block: async with self.event_stream() as events")
         if self._has_ended:
             raise ClientDisconnected("the stream of events has ended")
         self._wfile.write(text.encode("utf-8", "replace"))

@@ -66,6 +66,8 @@ def set_cookie_value(
     """
     if not is_token(name):
         raise ValueError(f"{name!r} is not a valid cookie name: it must be a token (RFC 9110 section 5.6.2)")
+    if not isinstance(value, str):
+        raise TypeError(f"the value of cookie {name} is text, not {value!r}")
     if not _is_cookie_value(value):
         raise ValueError(
             f"the value of cookie {name} has characters that a cookie cannot hold: encode it, with urllib.parse.quote"

@@ -110,6 +110,15 @@ class TestCookies:
         answer = await given(body)
         assert (answer.status, answer["Set-Cookie"]) == (200, None)
 
+    async def test_what_is_no_text(self) -> None:
+        async def body(self: Any) -> None:
+            value: Any = 1
+            with pytest.raises(TypeError, match="the value of cookie a is text, not 1"):
+                self.set_cookie("a", value)
+            self.send_text("x")
+
+        assert (await given(body)).body == b"x"
+
     async def test_delete(self) -> None:
         async def body(self: Any) -> None:
             self.delete_cookie("a", path="/in", domain="example.com")

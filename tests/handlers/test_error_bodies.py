@@ -118,6 +118,14 @@ def test_a_status_that_is_no_number() -> None:
         HTTPError(text)
 
 
+@pytest.mark.parametrize("value", [{"field": "wrong"}, ValueError("wrong"), 1])
+@pytest.mark.parametrize("name", ["message", "explain"])
+def test_texts_that_are_none(name: str, value: Any) -> None:
+    """FAULT: the answer was 500, and the log had two tracebacks that end in the template of the page."""
+    with pytest.raises(TypeError, match=rf"^the {name} of an error is text, not {type(value).__name__}: .*detail="):
+        HTTPError(400, **{name: value})
+
+
 class TestTemplates:
     async def test_the_first_error_page_imports_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The error may be that no file can be opened, and then no module can be imported."""

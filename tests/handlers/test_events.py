@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from aiohttpd import BaseHTTPRequestHandler, HTTPError
+from aiohttpd import BaseHTTPRequestHandler, ContractError, HTTPError
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET
@@ -135,6 +135,34 @@ class TestFormat:
 
         [answer] = split(await exchange(streaming(block), get(), config=QUIET))
         assert answer.body == b"data: b\n\n"
+
+    @pytest.mark.parametrize(
+        ("data", "more", "text"),
+        [
+            ({"a": 1}, {}, r"the data of an event is text, not dict: write json.dumps\("),
+            (b"a", {}, "is text, not bytes"),
+            ("a", {"id": 1}, "the id of an event is text, not 1"),
+            ("a", {"event": 1}, "the event of an event is text, not 1"),
+        ],
+    )
+    async def test_what_is_no_text(self, data: Any, more: dict[str, Any], text: str) -> None:
+        async def block(self: Any, events: Any) -> None:
+            with pytest.raises(TypeError, match=text):
+                await events.send(data, **more)
+            await events.send("b")
+
+        [answer] = split(await exchange(streaming(block), get(), config=QUIET))
+        assert answer.body == b"data: b\n\n"
+
+    async def test_without_its_block(self) -> None:
+        async def body(self: Any) -> None:
+            with pytest.raises(ContractError, match=r"in a block: async with self.event_stream\(\) as events"):
+                await self.event_stream().send("a")
+            self.send_text("well")
+
+        handler = type("Handler", (BaseHTTPRequestHandler,), {"do_GET": body})
+        [answer] = split(await exchange(handler, get(), config=QUIET))
+        assert answer.body == b"well"
 
     @pytest.mark.parametrize("retry", [-1, float("nan")])
     async def test_retry(self, retry: float) -> None:

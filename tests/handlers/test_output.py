@@ -37,6 +37,18 @@ class TestText:
         assert answer["Content-Length"] == str(len(content))
         assert [field for field, _ in answer.fields] == ["Server", "Date", "Content-Type", "Content-Length"]
 
+    @pytest.mark.parametrize("value", [None, 1, b"bytes", ["a"]])
+    @pytest.mark.parametrize("name", ["send_text", "send_html"])
+    async def test_what_is_no_text(self, name: str, value: Any) -> None:
+        async def body(self: Any) -> None:
+            with pytest.raises(
+                TypeError, match=rf"want text, not {type(value).__name__}: bytes .*write\(\), values by"
+            ):
+                getattr(self, name)(value)
+            self.send_text("well")
+
+        assert (await given(body)).body == b"well"
+
     @pytest.mark.parametrize("size", [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 120 * KIB])
     async def test_one_write(self, size: int) -> None:
         [piece] = await pieces_written(handling(calling("send_text", "a" * size)), get())
@@ -87,9 +99,9 @@ class TestText:
         assert (await given(calling("send_html", "a\udcffb"))).body == b"a?b"
         assert json.loads((await given(calling("send_json", ["\ud800"]))).body) == ["\ud800"]
 
-    async def test_what_is_no_text(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_what_is_no_text_is_500(self, caplog: pytest.LogCaptureFixture) -> None:
         assert (await given(calling("send_text", b"bytes"))).status == 500
-        expect_logged(caplog, "encode")
+        expect_logged(caplog, "want text, not bytes")
 
     async def test_after_the_answer(self) -> None:
         """What follows does not hold it back, and cannot change it."""
@@ -288,6 +300,22 @@ class TestRedirect:
         async def body(self: Any) -> None:
             with pytest.raises(ValueError, match="surrogates"):
                 self.redirect("/\ud800")
+            self.send_text("well")
+
+        assert (await given(body)).body == b"well"
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "text"),
+        [
+            ((None,), TypeError, "the location of a redirect is text, not None"),
+            (("/", 200), ValueError, "the status of a redirect is 300 to 399, not 200"),
+            (("/", 404), ValueError, "300 to 399"),
+        ],
+    )
+    async def test_wrong_arguments(self, arguments: Any, error: Any, text: str) -> None:
+        async def body(self: Any) -> None:
+            with pytest.raises(error, match=text):
+                self.redirect(*arguments)
             self.send_text("well")
 
         assert (await given(body)).body == b"well"
