@@ -12,6 +12,7 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 __all__ = [
+    "LooksLikeFactory",
     "LooksLikeWSGI",
     "check_asgi",
     "check_callable",
@@ -37,6 +38,10 @@ _PLAIN = ("RETURN_CONST", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "LOAD_SMALL_INT"
 
 class LooksLikeWSGI(TypeError):
     """The object is no App, but a WSGI application (PEP 3333)."""
+
+
+class LooksLikeFactory(TypeError):
+    """The object is a function without parameters. Perhaps it makes an application."""
 
 
 class _Call(NamedTuple):
@@ -107,7 +112,8 @@ def check_callable(app: Any) -> None:
                 f"{what} is no App: it takes three arguments, as what makes a handler of http.server: "
                 "give aiohttpd.blocking(it)"
             )
-        raise TypeError(f"{what} is no App: it cannot be called with (request, response). An App is {_APP}")
+        error = LooksLikeFactory if _is_factory(app, call) else TypeError
+        raise error(f"{what} is no App: it cannot be called with (request, response). An App is {_APP}")
     if inspect.isgeneratorfunction(call.function) or inspect.isasyncgenfunction(call.function):
         raise TypeError(f"{what} is no App: it yields, which nobody waits for; write to the response. An App is {_APP}")
     if call.is_plain:
@@ -189,7 +195,8 @@ def check_asgi(application: Any, *, makes_handlers: bool) -> None:
     if _is_wsgi(call.names) and not call.asynchronous:
         raise LooksLikeWSGI(f"{what} is no ASGI application: it looks like one of WSGI: give aiohttpd.wsgi(it)")
     if not call.takes(3):
-        raise TypeError(f"{what} is no ASGI application: it cannot be called with (scope, receive, send)")
+        error = LooksLikeFactory if _is_factory(application, call) else TypeError
+        raise error(f"{what} is no ASGI application: it cannot be called with (scope, receive, send)")
 
 
 def check_wsgi(application: Any, *, makes_handlers: bool) -> None:
@@ -206,7 +213,8 @@ def check_wsgi(application: Any, *, makes_handlers: bool) -> None:
     if call is not None and call.asynchronous:
         raise TypeError(f"{describe(application)} is no WSGI application: it is asynchronous")
     if call is not None and not call.takes(2):
-        raise TypeError(
+        error = LooksLikeFactory if _is_factory(application, call) else TypeError
+        raise error(
             f"{describe(application)} is no WSGI application: it cannot be called with (environ, start_response)"
         )
 
@@ -292,6 +300,11 @@ def _init_of(thing: Any) -> _Call | None:
 
 def _is_asgi(call: _Call) -> bool:
     return call.names[:3] == _ASGI_NAMES or (call.asynchronous and not call.takes(2) and call.takes(3))
+
+
+def _is_factory(thing: Any, call: _Call) -> bool:
+    """Whether it may be a function that makes an application; not an object of another framework that can be called."""
+    return type(thing) in (FunctionType, MethodType, functools.partial) and call.takes(0)
 
 
 def _names(function: FunctionType) -> list[str]:

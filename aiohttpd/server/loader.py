@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 from ..asgi.host import host
 from ..asgi.lifespan import Mode
 from ..config.fields import nearest
-from ..engine.apps import LooksLikeWSGI, is_asgi
+from ..engine.apps import LooksLikeFactory, LooksLikeWSGI, is_asgi
 from ..engine.interfaces import App
 from ..fileserver.folder import parse_header
 from ..handlers.app import Lifespan, handlers_in, resolve_app
@@ -260,6 +260,8 @@ def target_app(
     except TargetError as error:
         if isinstance(error.__context__, LooksLikeWSGI):
             raise TargetError(f"{target} looks like a WSGI application (environ, start_response): add --wsgi") from None
+        if isinstance(error.__context__, LooksLikeFactory) and not how.factory:
+            raise TargetError(f"{error}; if it makes the application, add --factory") from None
         raise
     for layer in reversed(layers):
         app = layer(app)
@@ -349,9 +351,14 @@ def _explained(target: str) -> str:
     module = place or target
     source = next((name for name in (module, f"{module}.py") if _is_python(name)), None)
     if source is not None:
+        if attribute.endswith("()") and attribute[:-2].isidentifier():  # as gunicorn has it
+            return f"{target!r} names no handler in a module: write '{target[:-2]}' --factory"
         name = attribute if place and attribute.isidentifier() else _handler_in(source)
         write = f"{source if '/' in source else module}:{name}"
         return f"{target!r} names no handler in a module: write {write!r}"
+    before, _, name = target.rpartition(".")
+    if name.isidentifier() and _is_python(f"{before.replace('.', '/')}.py"):
+        return f"{target!r} names no handler in a module: write '{before}:{name}'"
     if os.path.isfile(target):
         folder = os.path.dirname(target) or "."
         return f"{target!r} is neither a folder nor a handler: it is a file, and is served with its folder: {folder}"

@@ -32,6 +32,7 @@ class Hello(aiohttpd.BaseHTTPRequestHandler):
 
 site = aiohttpd.Router()
 def make_one(name): return Hello
+def make(): return lambda: None
 def end(): raise SystemExit(3)
 async def undecorated(server): yield
 @contextlib.asynccontextmanager
@@ -46,6 +47,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "site").mkdir()
     (tmp_path / "hello.py").write_text(PROGRAM)
     (tmp_path / "routed.py").write_text("import aiohttpd\n\nsite: aiohttpd.Router = aiohttpd.Router()\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "inner.py").touch()
     return tmp_path
 
 
@@ -83,6 +86,28 @@ TARGETS = [
     ("helo.py:site", "no such file: helo.py; did you mean 'hello.py'?"),
     ("hello:Hello --app-dir nowhere", "--app-dir nowhere: no such folder"),
     ("hello:make_one --factory", "hello:make_one is no factory: it has to be called without arguments"),
+    ("hello.Hello", "'hello.Hello' names no handler in a module: write 'hello:Hello'"),
+    ("package.inner.site", "'package.inner.site' names no handler in a module: write 'package.inner:site'"),
+    ("hello:make()", "'hello:make()' names no handler in a module: write 'hello:make' --factory"),
+    (
+        "hello:make",
+        "hello:make: make() is no App: it cannot be called with (request, response). An App is a handler class, "
+        "or 'async def app(request, response)'; if it makes the application, add --factory",
+    ),
+    (
+        "hello:make --wsgi",
+        "hello:make: make() is no WSGI application: it cannot be called with (environ, start_response); "
+        "if it makes the application, add --factory",
+    ),
+    (
+        "hello:make --interface asgi",
+        "hello:make: make() is no ASGI application: it cannot be called with (scope, receive, "
+        "send); if it makes the application, add --factory",
+    ),
+    (
+        "hello:make --factory",
+        "hello:make: make.<locals>.<lambda>() is no App: it cannot be called with (request, response)",
+    ),
     ("hello:end --factory", "hello:end has ended the program: sys.exit(3)"),
     ("hello:Hello --lifespan On", "--lifespan 'On': write auto, on, off, module:name or path/to/file.py:name"),
 ]
