@@ -406,9 +406,17 @@ class HTTPServer:
             delay: seconds for which connections are still accepted, by default ``shutdown_delay``.
             replaced: another process takes over, so the health page stays at 200.
             last: no other process accepts from the sockets, so connections that wait there are served first.
+
+        Raises:
+            RuntimeError: this is another event loop than that of the server.
         """
         if self._context is None or self._stopped is None or self._stopped.done():
             return
+        if asyncio.get_running_loop() is not self._stopped.get_loop():
+            raise RuntimeError(
+                "shutdown() is called in another event loop than that of the server; in another thread write "
+                "asyncio.run_coroutine_threadsafe(server.shutdown(), loop_of_the_server).result()"
+            )
         if self._shutdown is None:
             assert self.acceptor is not None
             self.replaced = replaced

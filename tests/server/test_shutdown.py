@@ -32,6 +32,16 @@ async def test_shutdown_finishes_what_is_in_flight() -> None:
             assert await client.rest() == b""
 
 
+async def test_shutdown_in_another_loop() -> None:
+    """FAULT: it never returned, since nothing wakes a loop that waits for the task of another one."""
+    async with running(BaseHTTPRequestHandler) as server:
+        text = r"in another event loop than .*asyncio\.run_coroutine_threadsafe\(server\.shutdown\(\)"
+        with pytest.raises(RuntimeError, match=text):
+            await asyncio.to_thread(asyncio.run, server.shutdown())
+        assert not server.shutting_down.is_set()
+    await asyncio.to_thread(asyncio.run, server.shutdown())  # after the end it does nothing, anywhere
+
+
 @pytest.mark.parametrize("how", ["await", "background", "after"])
 @on_both_loops
 async def test_shutdown_in_a_handler_does_not_wait_for_it(how: str) -> None:
