@@ -18,6 +18,7 @@ from ..errors import ClientDisconnected
 from ..handlers.app import resolve_app
 from ..handlers.base import BaseHTTPRequestHandler
 from ..handlers.files.media_types import guess_type
+from ..handlers.json_values import plain
 from ..handlers.routing.functions import add_function
 from ..wire.request import Request
 from ..wire.response import ResponseFields
@@ -70,7 +71,7 @@ class Expectation(Faults):
 
         Args:
             status: the status code, 200 to 999.
-            json: a value that is sent as JSON.
+            json: a value that is sent as JSON; it may hold what ``send_json`` of a handler takes, and NaN.
             text: a text that is sent in UTF-8, as ``text/plain`` unless ``headers`` has a Content-Type.
             body: bytes.
             headers: fields of the answer, in their order.
@@ -78,7 +79,8 @@ class Expectation(Faults):
             delay: seconds before the answer.
 
         Raises:
-            TypeError: more than one of ``json``, ``text``, ``body`` and ``file``; or ``status`` is content.
+            TypeError: more than one of ``json``, ``text``, ``body`` and ``file``; or ``status`` is content; or ``text``
+                or ``body`` is of another type.
             ValueError: the status or a field cannot be sent.
         """
         given = [name for name, value in (("text", text), ("body", body), ("file", file)) if value is not None]
@@ -91,11 +93,15 @@ class Expectation(Faults):
             raise TypeError(f"the status is {status!r}: write content as json=..., text=..., body=... or file=...")
         if not 200 <= status <= 999:
             raise ValueError(f"respond() takes a final status, 200 to 999, not {status}; interim() sends 1xx before it")
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"text= is text, not {type(text).__name__}: write body=... for bytes, json=... for a value")
+        if body is not None and not isinstance(body, (bytes, bytearray, str)):
+            raise TypeError(f"body= is bytes or text, not {type(body).__name__}: write json=... for a value")
         fields = list(headers.items() if isinstance(headers, Mapping) else headers)
         ResponseFields.of(fields)  # an error is better raised here than by the server
         content: bytes | Path = body.encode() if isinstance(body, str) else body or b""
         if json is not ANYTHING:
-            content = json_module.dumps(json, ensure_ascii=False).encode()
+            content = json_module.dumps(json, ensure_ascii=False, default=plain).encode()
             _add_type(fields, "application/json")
         elif text is not None:
             content = text.encode()

@@ -50,6 +50,13 @@ class RequestMatcher:
     ) -> None:
         if json is not ANYTHING and body is not None:
             raise ValueError("an expectation has json= or body=, not both: they are the same bytes")
+        if method is not None and not isinstance(method, str):
+            raise TypeError(f"the method of an expectation is text, or None for any method, not {method!r}")
+        if body is not None and not isinstance(body, (bytes, bytearray, str, re.Pattern)):
+            raise TypeError(
+                f"the body of an expectation is bytes, text or a compiled regular expression, not "
+                f"{type(body).__name__}: write json=... for a value"
+            )
         self.method = method
         self.path = path
         self._pattern = Pattern.of(_checked(path)) if isinstance(path, str) else None

@@ -385,6 +385,7 @@ class TestServer:
             The expectation, whose verbs say what is answered and how often it is expected.
 
         Raises:
+            TypeError: the method or the body is of another type.
             ValueError: the path is none, or both ``json`` and ``body`` are given.
         """
         return self._book.add(RequestMatcher(method, path, query=query, headers=headers, json=json, body=body))

@@ -5,6 +5,8 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -148,6 +150,25 @@ class TestMatching:
         with pytest.raises(ValueError, match=match):
             server.expect(*arguments)
 
+    @pytest.mark.parametrize(
+        ("arguments", "more", "match"),
+        [
+            ((["GET", "POST"], "/"), {}, "the method of an expectation is text, or None for any method, not ['GET'"),
+            (
+                ("GET", "/"),
+                {"body": {"a": 1}},
+                "a compiled regular expression, not dict: write json=",
+            ),
+        ],
+    )
+    def test_what_no_request_could_meet(self, server: TestServer, arguments: Any, more: Any, match: str) -> None:
+        with pytest.raises(TypeError, match=re.escape(match)):
+            server.expect(*arguments, **more)
+
+    def test_values_of_send_json(self, server: TestServer, client: httpx.Client) -> None:
+        server.expect("GET", "/").respond(json={"on": date(2026, 1, 2), "of": {Decimal("1.5")}})
+        assert client.get("/").json() == {"on": "2026-01-02", "of": ["1.5"]}
+
     def test_one_content(self, server: TestServer) -> None:
         with pytest.raises(ValueError, match="not both"):
             server.expect("POST", "/", json=1, body=b"1")
@@ -158,6 +179,8 @@ class TestMatching:
             ({"status": {"a": 1}}, TypeError, "the status is {'a': 1}: write content as json=..., text=..."),
             ({"status": "done"}, TypeError, "the status is 'done': write content as json="),
             ({"json": 1, "text": "1"}, TypeError, "an answer has one content, and respond() has text and json"),
+            ({"text": b"1"}, TypeError, "text= is text, not bytes: write body=... for bytes, json=... for a value"),
+            ({"body": {"a": 1}}, TypeError, "body= is bytes or text, not dict: write json=... for a value"),
             ({"status": 103}, ValueError, "respond() takes a final status, 200 to 999, not 103; interim() sends"),
         ],
     )
