@@ -138,7 +138,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
     max_file_size: int | None = None
     cancel_on_disconnect: bool = False
     max_message_size: int | None = None
-    websocket_origins: Iterable[str] = ()
+    websocket_origins: ClassVar[Iterable[str]] = ()
 
     _methods: ClassVar[dict[str, Method]] = {}
     _is_plain: ClassVar[bool] = True  # no hook is overridden, and no attribute set, that `_serve` has to look at

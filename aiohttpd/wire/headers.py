@@ -6,7 +6,7 @@ The grammar is used for requests and for responses.
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 __all__ = [
     "FIELD_LINE", "FIELD_VALUE", "OWS", "TOKEN", "Headers", "headers_of", "is_token", "is_field_value",
@@ -122,6 +122,10 @@ class Headers:
                 index.setdefault(key.lower(), []).append(value)
         return index.get(name.lower())
 
+    @overload
+    def get(self, name: str, failobj: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, failobj: T) -> str | T: ...
     def get(self, name: str, failobj: T | None = None) -> str | T | None:
         """The first value of a field, or ``failobj``."""
         found = self._all(name)
@@ -132,6 +136,10 @@ class Headers:
         match = _finder(name)(self._text())
         return None if match is None else match[1].rstrip(OWS)
 
+    @overload
+    def get_all(self, name: str, failobj: None = None) -> list[str] | None: ...
+    @overload
+    def get_all(self, name: str, failobj: T) -> list[str] | T: ...
     def get_all(self, name: str, failobj: T | None = None) -> list[str] | T | None:
         """All values of a field as a list, or ``failobj``."""
         found = self._all(name)
@@ -181,6 +189,10 @@ class Headers:
         """The part of the media type after the slash."""
         return self.get_content_type().partition("/")[2]
 
+    @overload
+    def get_content_charset(self, failobj: None = None) -> str | None: ...
+    @overload
+    def get_content_charset(self, failobj: str) -> str: ...
     def get_content_charset(self, failobj: str | None = None) -> str | None:
         """The ``charset`` parameter in lower case."""
         charset = self.get_param("charset")

@@ -331,7 +331,12 @@ class Handler(BlockingHTTPRequestHandler):
         await self.async_wfile.drain()
 
     async def do_GET(self) -> None:
-        self.send_json({"path": self.path})
+        length: int = int(self.headers.get("Content-Length", 0))
+        agent: str = self.headers.get("User-Agent", "none")
+        fields: list[str] = self.headers.get_all("X", [])
+        charset: str = self.headers.get_content_charset("utf-8")
+        maybe: str | None = self.headers.get("X")
+        self.send_json({"path": self.path, "all": [length, agent, fields, charset, maybe]})
 
 
 ThreadingHTTPServer(("127.0.0.1", 8000), Handler).serve_forever()

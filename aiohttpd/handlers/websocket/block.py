@@ -5,7 +5,7 @@ It sends the handshake when the block begins, and closes the WebSocket when the 
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ...engine.interfaces import ResponseWriter
 from ...errors import ClientDisconnected, ContractError, meant_by
@@ -21,7 +21,7 @@ class Opener(Protocol):
 
     request: Request
     max_message_size: int | None
-    websocket_origins: Iterable[str]
+    websocket_origins: ClassVar[Iterable[str]]
 
     @property
     def wfile(self) -> ResponseWriter: ...
