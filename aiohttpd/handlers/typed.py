@@ -409,7 +409,7 @@ class _Fields:
         hints = typing.get_type_hints(self._kind, include_extras=True)
         return [
             _Field(name, name in required, _is_list(hints[name]), _converter(hints[name], self._text))
-            for names, required in [_names(self._kind)]
+            for names, required in [_names(self._kind, hints)]
             for name in names
         ]
 
@@ -454,14 +454,28 @@ def _taken(value: Mapping[str, Any], field: _Field) -> Any:
     return value.getall(field.name) if field.repeated and isinstance(value, MultiMap) else value[field.name]
 
 
-def _names(kind: Any) -> tuple[list[str], set[str]]:
+def _names(kind: Any, hints: dict[str, Any]) -> tuple[list[str], set[str]]:
     """Return the names of the fields, and those of the required fields."""
     if typing.is_typeddict(kind):
-        return list(kind.__annotations__), set(kind.__required_keys__)
+        # If annotations are text (``from __future__ import annotations``), __required_keys__ knows the class only.
+        said = {name: set(_around(hint)) for name, hint in hints.items()}
+        usual = kind.__required_keys__
+        return list(hints), {
+            name
+            for name, words in said.items()
+            if typing.Required in words or (name in usual and typing.NotRequired not in words)
+        }
     fields = [field for field in dataclasses.fields(kind) if field.init]
     unset = dataclasses.MISSING
     required = {field.name for field in fields if field.default is unset and field.default_factory is unset}
     return [field.name for field in fields], required
+
+
+def _around(hint: Any) -> Iterator[Any]:
+    """What stands around a type: Annotated, Required and so on."""
+    while (arguments := typing.get_args(hint)) and (origin := typing.get_origin(hint)) in _AROUND:
+        yield origin
+        hint = arguments[0]
 
 
 def _is_list(kind: Any) -> bool:
