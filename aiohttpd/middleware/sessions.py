@@ -38,11 +38,12 @@ class Sessions(Layer):
             self.session.renew()
             self.session["user"] = 7
 
-    Change it before the head of the answer is ended. The cookie is HttpOnly, SameSite=Lax, and Secure over TLS. It is
-    set when the session has changed, deleted when it is empty, and set again after half of its life. It is signed, not
-    encrypted: no secrets belong into it. A copy of a cookie is valid until it expires, also after the user has signed
-    out; what must end at once needs a list on the server. An answer that has used the session has ``Vary: Cookie``, and
-    ``Cache-Control: private`` unless the App says otherwise.
+    Change it before the head of the answer is ended; later it raises `ContractError`. The cookie is HttpOnly,
+    SameSite=Lax, and Secure over TLS. It is set when the session has changed, deleted when it is empty, and set
+    again after half of its life. It is signed, not encrypted: no secrets belong into it. A copy of a cookie is
+    valid until it expires, also after the user has signed out; what must end at once needs a list on the server. An
+    answer that has used the session has ``Vary: Cookie``, and ``Cache-Control: private`` unless the App says
+    otherwise.
 
     Args:
         secrets: one of at least 16 characters, best 32 random ones (``secrets.token_urlsafe(32)``), or several.
@@ -88,7 +89,7 @@ class Sessions(Layer):
         self._serializer = _serializer(keys, cookie)
 
     def serve(self, app: App, request: Request, response: Any) -> Awaitable[None]:
-        opened = _OpenSession(self, request)
+        opened = _OpenSession(self, request, response)
         request.open_session = opened.open
         on_head(response, opened.close)
         return app(request, response)
@@ -134,9 +135,10 @@ class Sessions(Layer):
 class _OpenSession:
     """The session of one request: read when it is first asked for, written with the head of the answer."""
 
-    def __init__(self, layer: Sessions, request: Request) -> None:
+    def __init__(self, layer: Sessions, request: Request, response: Any) -> None:
         self._layer = layer
         self._request = request
+        self._response = response
         self._session: Session | None = None
         self._before = "{}"
         self._had_cookie = False
@@ -150,6 +152,7 @@ class _OpenSession:
             data, age = ({}, 0.0) if text is None else self._layer.read(text)
             session = self._session = Session(data)
             session.is_new = not data
+            session.response = self._response
             self._had_cookie = text is not None
             self._is_old = bool(data) and self._layer.is_old(age)
             self._before = _snapshot(session)

@@ -1,6 +1,8 @@
 """Sessions: a signed cookie that nobody else can make, extend, or fix in advance."""
 
+import operator
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -207,6 +209,56 @@ async def test_what_is_no_session(path: str, text: str, caplog: pytest.LogCaptur
     assert text in caplog.text
     caplog.clear()
     assert await browser.shown() == '[{"a":"1"},false]'
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "set": lambda session: session.__setitem__("late", 1),
+    "delete": lambda session: session.__delitem__("kept"),
+    "pop": lambda session: session.pop("kept", None),
+    "popitem": lambda session: session.popitem(),
+    "clear": lambda session: session.clear(),
+    "renew": lambda session: session.renew(),
+    "setdefault": lambda session: session.setdefault("late", 1),
+    "update": lambda session: session.update(late=1),
+    "|=": lambda session: operator.ior(session, {"late": 1}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_that_would_be_lost(name: str) -> None:
+    """FAULT: it was lost, and nothing was said."""
+    told: list[str] = []
+
+    class Late(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.session["kept"] = 1
+            self.send_text("sent")
+            assert self.session.setdefault("kept") == self.session["kept"] == 1
+            with pytest.raises(aiohttpd.ContractError, match="the head has been ended") as error:
+                CHANGES[name](self.session)
+            told.append(str(error.value))
+
+    answer = await fetch(aiohttpd.layers(Late, Sessions(SECRET)), "/", config=QUIET)
+    assert (answer.status, answer.body, len(told)) == (200, b"sent", 1)
+
+
+async def test_an_error_page_may_change_it() -> None:
+    """The head that has been ended before has not been sent, and another one takes its place."""
+
+    class Fails(aiohttpd.BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            self.session["kept"] = 1
+            self.send_text("not sent")
+            raise HTTPError(404)
+
+    async def page(self: Any, error: HTTPError) -> None:
+        self.session["seen"] = error.status
+        self.send_json(self.session, 404)
+
+    app = aiohttpd.layers(aiohttpd.handle_errors(Fails, {404: page}), Sessions(SECRET))
+    answer = await fetch(app, "/", config=QUIET)
+    assert (answer.status, answer.body) == (404, b'{"kept":1,"seen":404}')
+    assert answer["Set-Cookie"] is not None
 
 
 async def test_errors_keep_it_too() -> None:
