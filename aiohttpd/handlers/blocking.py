@@ -19,7 +19,8 @@ class BlockingHTTPRequestHandler(BaseHTTPRequestHandler):
 
     At run time it is a `BaseHTTPRequestHandler`: a plain ``def`` runs in a thread and gets blocking files, an
     ``async def`` gets the asyncio streams. To a type checker, an ``async def`` finds these as `async_rfile` and
-    `async_wfile`. When all methods are ``async def``, derive from `BaseHTTPRequestHandler` instead.
+    `async_wfile`. Methods that have to be awaited, such as `form` and `send_file`, are for ``async def`` only. When all
+    methods are ``async def``, derive from `BaseHTTPRequestHandler` instead.
 
     Attributes:
         rfile: in a plain ``def``, the body of the request as a file.
