@@ -62,7 +62,18 @@ class _Upstream:
         )
         self._host, self._port = parts.hostname, parts.port
         self._netloc = parts.netloc.rpartition("@")[2]
+        self._origin = f"{parts.scheme}://{self._netloc}"
         self._root = parts.path.rstrip("/")
+
+    def below(self, location: str) -> str:
+        """A Location for clients of the recording server: one that leads to this server would lead them past it."""
+        path = location.removeprefix(self._origin)
+        if path.startswith("//") or (path and path[0] not in "/?#"):
+            return location  # another server, or a relative path
+        below = path.removeprefix(self._root)
+        if (below == path and self._root) or (below and below[0] not in "/?#"):
+            return location  # outside of what is recorded
+        return below if below.startswith("/") else f"/{below}"
 
     def ask(self, method: str, target: str, fields: Fields, body: bytes | None) -> tuple[int, str, Fields, bytes]:
         """Send a request; returns status, reason, fields and body of the answer."""
@@ -77,6 +88,7 @@ class _Upstream:
             connection.endheaders(body or None)
             answer = connection.getresponse()
             answered = [(name, _unfolded(value)) for name, value in answer.getheaders()]
+            answered = [(name, self.below(value) if name.lower() == "location" else value) for name, value in answered]
             return answer.status, answer.reason, answered, answer.read()
 
 

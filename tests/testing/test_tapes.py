@@ -132,6 +132,34 @@ def test_no_server(tmp_path: Path, url: str) -> None:
         recording_app(url, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("root", "location", "told"),
+    [
+        ("", "{url}/next?a=b", "/next?a=b"),
+        ("", "{url}", "/"),
+        ("", "{url}?a=b", "/?a=b"),
+        ("", "/next", "/next"),
+        ("", "next", "next"),
+        ("", "//other.example/", "//other.example/"),
+        ("", "{url}//next", "{url}//next"),
+        ("", "{url}0/next", "{url}0/next"),
+        ("", "https://other.example/next", "https://other.example/next"),
+        ("/v1", "{url}/v1/next", "/next"),
+        ("/v1", "{url}/v1", "/"),
+        ("/v1", "/v1?a=b", "/?a=b"),
+        ("/v1", "/v10", "/v10"),
+        ("/v1", "{url}/sign-in", "{url}/sign-in"),
+    ],
+)
+def test_redirects_stay_here(root: str, location: str, told: str, tmp_path: Path) -> None:
+    """FAULT: the client went on at the recorded server, and what followed was not recorded."""
+    with TestServer() as upstream, TestServer(recording_app(upstream.url + root, tmp_path)) as proxy:
+        upstream.expect("GET", f"{root}/").respond(302, headers={"Location": location.format(url=upstream.url)})
+        assert httpx.get(proxy.url + "/").headers["Location"] == told.format(url=upstream.url)
+    with TestServer(replaying_app(tmp_path)) as server:
+        assert httpx.get(server.url + "/").headers["Location"] == told.format(url=upstream.url)
+
+
 def test_nothing_recorded(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="aiohttpd record URL"):
         replaying_app(tmp_path)
