@@ -8,10 +8,12 @@ import base64
 import functools
 import hashlib
 import hmac
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from ..engine.apps import describe
 from ..engine.interfaces import App, ResponseHead
 from ..errors import HTTPError
 from ..wire.headers import OWS, is_field_value
@@ -156,7 +158,8 @@ class BasicAuth(_Auth):
 
     Raises:
         ValueError: the realm, or a name with a colon.
-        TypeError: what is given is neither a function nor passwords by name, or a password is no text.
+        TypeError: what is given is neither a function of name and password nor passwords by name, or a password is no
+            text.
     """
 
     def __init__(
@@ -173,6 +176,8 @@ class BasicAuth(_Auth):
                 f"{type(check).__name__}"
             )
         self._check = None if isinstance(check, Mapping) else check
+        if self._check is not None:
+            _check_takes(self._check, "BasicAuth", "name and password", 2)
         self._passwords: dict[bytes, bytes] = {}  # digests, by name
         if isinstance(check, Mapping):
             for name, password in check.items():
@@ -208,25 +213,27 @@ class BearerAuth(_Auth):
     ::
 
         BearerAuth(find_user)      # (async) def find_user(token): the user, or None
+        BearerAuth({"kGl3...": "anna", "w9Xa...": "ben"})
         BearerAuth(["kGl3...", "w9Xa..."])
 
-    ``request.user`` is what the function has returned, or the token if that is True. Other requests get 401 with a
-    challenge, and ``error="invalid_token"`` if there was a token.
+    ``request.user`` is what the function has returned, or what the mapping has; the token, if that is True or there is
+    none. Other requests get 401 with a challenge, and ``error="invalid_token"`` if there was a token.
 
     Args:
-        check: a function of the token that returns the user, True, or None; or tokens, which are compared in a time
-            that does not depend on what the client has sent.
+        check: a function of the token that returns the user, True, or None; or users by token, or only tokens. These
+            are compared in a time that does not depend on what the client has sent.
         realm: of the challenge.
         optional: let requests without a token pass; ``request.user`` is None then, and the App may answer 401, which
             gets the challenge. Wrong tokens get 401.
 
     Raises:
         ValueError: the realm, or a token with characters that it cannot have; or there is no token.
+        TypeError: the function cannot be called with a token.
     """
 
     def __init__(
         self,
-        check: Callable[[str], Any] | Iterable[str],
+        check: Callable[[str], Any] | Mapping[str, Any] | Iterable[str],
         *,
         realm: str = _REALM,
         optional: bool = False,
@@ -236,7 +243,10 @@ class BearerAuth(_Auth):
         tokens = () if callable(check) else [check] if isinstance(check, str) or check is None else list(check)
         if not callable(check) and not (tokens and all(isinstance(each, str) and _is_token(each) for each in tokens)):
             raise ValueError("BearerAuth: a token has letters, digits and ._~+/-, and there is at least one")
-        self._tokens = [_digest(token.encode()) for token in tokens]
+        if callable(check):
+            _check_takes(check, "BearerAuth", "the token", 1)
+        users: Mapping[str, Any] = check if isinstance(check, Mapping) else {}
+        self._users = [(_digest(token.encode()), users.get(token, True)) for token in tokens]
 
     def _user(self, credentials: str) -> Any:
         scheme, _, token = credentials.partition(" ")
@@ -245,14 +255,25 @@ class BearerAuth(_Auth):
             return None
         if self._check is None:
             digest = _digest(token.encode())
-            return token if sum(hmac.compare_digest(digest, known) for known in self._tokens) else None
-        found = self._check(token)
+            users = [user for known, user in self._users if hmac.compare_digest(digest, known)]
+            found: Any = users[0] if users else None
+        else:
+            found = self._check(token)
         return _named(found, token) if _is_awaitable(found) else token if found is True else found
 
     def _challenge(self, *, missing: bool) -> HTTPError:
         error = "" if missing else ', error="invalid_token"'
         field = ("WWW-Authenticate", f'Bearer realm="{self._realm}"{error}')
         return HTTPError(401, None, "a valid token is needed", headers=[field])
+
+
+def _check_takes(check: Callable[..., Any], layer: str, what: str, count: int) -> None:
+    try:
+        inspect.signature(check).bind(*[None] * count)
+    except TypeError:
+        raise TypeError(f"{layer}: {describe(check)} cannot be called with {what}") from None
+    except ValueError:  # some functions in C do not tell
+        pass
 
 
 def _is_awaitable(found: object) -> bool:

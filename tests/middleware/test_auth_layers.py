@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import functools
 import hmac
 import http.server
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -149,6 +151,37 @@ def test_malformed_options() -> None:
     for tokens in ([], [""], ["a b"], ["ä"], [None], None):
         with pytest.raises(ValueError, match="a token has"):
             BearerAuth(tokens)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layer", "check", "what"),
+    [
+        (BasicAuth, lambda name: True, "name and password"),
+        (BasicAuth, functools.partial(lambda name, password: True, "anna"), "name and password"),
+        (BearerAuth, lambda: True, "the token"),
+        (BearerAuth, lambda name, password: True, "the token"),
+    ],
+)
+def test_functions_of_something_else(layer: Any, check: Any, what: str) -> None:
+    """FAULT: each request was 500."""
+    with pytest.raises(TypeError, match=rf"{layer.__name__}: .* cannot be called with {what}"):
+        layer(check)
+
+
+@pytest.mark.parametrize(
+    "check", [lambda *arguments: True, lambda name, password, more=1: True, hmac.compare_digest, Mock()]
+)
+def test_functions_that_may_be_right(check: Any) -> None:
+    BasicAuth(check)
+
+
+async def test_users_by_token() -> None:
+    """FAULT: the values were ignored, and the user was the token."""
+    layer = BearerAuth({"one": "anna", "two": {"id": 2}, "three": True, "none": None})
+    users = [(await ask(layer, f"Authorization: Bearer {token}")).body for token in ("one", "two", "three")]
+    assert users == [b"'anna'", b"{'id': 2}", b"'three'"]
+    for token in ("none", "four"):
+        assert (await ask(layer, f"Authorization: Bearer {token}")).status == 401
 
 
 TOKENS = BearerAuth(["kGl3-x.y~z+/==", "other"])

@@ -180,6 +180,7 @@ class Pattern(NamedTuple):
 _is_host = re.compile(rf"(?:\*\.)?{NAME}\.?|{IPV6}", re.ASCII | re.IGNORECASE).fullmatch
 _is_rest = re.compile(r"\{([^\W\d]\w*)\.\.\.\}").fullmatch
 _is_param = re.compile(r"\{([^\W\d]\w*)(?::(\w+))?\}").fullmatch
+_is_foreign = re.compile(r"<(?:(\w+):)?(\w+)>|:(\w+)|\*(\w*)").fullmatch
 _is_plain = re.compile(r"[A-Za-z0-9!$&'()*+,;=:@~._-]+").fullmatch
 
 
@@ -187,8 +188,9 @@ def _segment(text: str, part: str, converters: Mapping[str, Converter]) -> str |
     if match := _is_param(part):
         kind = match[2] or "str"
         if kind not in converters:
+            hint = f"; or write '{{{match[1]}...}}' for the rest of a path" if kind == "path" else ""
             raise _error(
-                text, f"there is no converter {kind!r}: there are {', '.join(converters)}; or give converters="
+                text, f"there is no converter {kind!r}: there are {', '.join(converters)}; or give converters={hint}"
             )
         return Param(match[1], kind, converters[kind])
     if "{" in part or "}" in part:
@@ -196,6 +198,10 @@ def _segment(text: str, part: str, converters: Mapping[str, Converter]) -> str |
             text,
             f"{part!r} is no parameter: one is a whole segment, '{{name}}' or '{{name:int}}', '{{rest...}}' the last",
         )
+    if match := _is_foreign(part):  # as Flask, Express and others write it
+        rest = "..." if part[0] == "*" or match[1] == "path" else ""
+        name = match[2] or match[3] or match[4] or "rest"
+        raise _error(text, f"{part!r} is no parameter: write '{{{name}{rest}}}'")
     if part in ("", ".", ".."):
         raise _error(text, "an empty segment, '.' or '..' is never reached: such paths are redirected")
     if re.search("%[0-9A-Fa-f]{2}", part):

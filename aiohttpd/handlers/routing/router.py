@@ -110,7 +110,7 @@ class Router:
         lifespan: ``lifespan(server)``, an async context manager; those of the Apps are entered within it.
 
     Raises:
-        TypeError: a value of the table is not an App.
+        TypeError: the table is no mapping, or a value of it is not an App.
         ValueError: a key is not a valid route, or two routes conflict; the message names both.
     """
 
@@ -144,6 +144,8 @@ class Router:
         self._calls: list[tuple[str, tuple[Any, ...]]] = []  # the calls that have made the table, for pickle
         if (error_body := error_body_of(handler)) is not None:
             self.error_body = error_body
+        if table is not None and not isinstance(table, Mapping):
+            raise TypeError(f"the table of a Router is a dictionary, {{'/path': App}}, not {type(table).__name__}")
         for path, app in (table or {}).items():
             self.add(path, app)
 
@@ -207,10 +209,12 @@ class Router:
             name: the name for `url`, by default that of the function.
 
         Raises:
-            TypeError: the function cannot be called with one argument, the handler.
+            TypeError: the path is no text; or the function cannot be called with one argument, the handler.
             ValueError: as for `add`; or a method is not valid, or has a function for this path already.
         """
         names = methods_of(methods)
+        if not isinstance(path, str):
+            raise TypeError(f"a route begins with its path, @site.get('/path'): {path!r} is no text")
 
         def decorate(function: F) -> F:
             self.add_function(names, path, function, name)

@@ -232,3 +232,20 @@ class TestMethodsOfAClass:
 
         with pytest.raises(ValueError, match="two methods for GET /x"):
             Router().include(Twice)
+
+
+def test_a_decorator_without_its_path() -> None:
+    """FAULT: the function was taken for the path, and there was no route."""
+    site: Any = aiohttpd.Router()
+
+    async def page(self: Any) -> None: ...
+
+    for decorate in (site.get, site.post, functools.partial(site.route, "GET")):
+        with pytest.raises(TypeError, match=r"a route begins with its path, @site\.get\('/path'\): <function .*page"):
+            decorate(page)
+
+
+@pytest.mark.parametrize("table", [[("/", aiohttpd.BaseHTTPRequestHandler)], ("/a",), "/a", aiohttpd.Router()])
+def test_a_table_that_is_none(table: Any) -> None:
+    with pytest.raises(TypeError, match=r"the table of a Router is a dictionary, \{'/path': App\}, not"):
+        aiohttpd.Router(table)

@@ -31,6 +31,7 @@ from ...support.routes import SOME_UUID, patterns
         ("[::1]/x", "[::1]", ["x"], End.NOTHING, []),
         ("/100%", "", ["100%"], End.NOTHING, []),
         ("/...", "", ["..."], End.NOTHING, []),
+        ("/:/a:b/a*b/<", "", [":", "a:b", "a*b", "<"], End.NOTHING, []),
     ],
 )
 def test_read(text: str, host: str, segments: list[str], end: End, names: list[str]) -> None:
@@ -60,6 +61,13 @@ def test_read(text: str, host: str, segments: list[str], end: End, names: list[s
         ("/{rest...}/x", "is no parameter"),
         ("/{$}/x", "is no parameter"),
         ("/{}", "is no parameter"),
+        ("/a/<id>", "'<id>' is no parameter: write '{id}'"),
+        ("/a/<int:id>/b", "'<int:id>' is no parameter: write '{id}'"),
+        ("/a/<path:rest>", "'<path:rest>' is no parameter: write '{rest...}'"),
+        ("/a/:id", "':id' is no parameter: write '{id}'"),
+        ("/a/*", "'*' is no parameter: write '{rest...}'"),
+        ("/a/*files", "'*files' is no parameter: write '{files...}'"),
+        ("/{rest:path}", "or write '{rest...}' for the rest of a path"),
         ("/{id:float}", "no converter 'float': there are str, int, uuid"),
         ("/{id}/{id:int}", "there twice"),
         ("/{id}/{id...}", "there twice"),
