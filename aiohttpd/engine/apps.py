@@ -75,15 +75,19 @@ class _Call(NamedTuple):
 
     def takes(self, count: int) -> bool:
         """Whether it can be called with a number of arguments."""
+        return not self.why_not(count)
+
+    def why_not(self, count: int) -> str:
+        """Why it cannot be called with a number of arguments; empty if it can."""
         # A copy, since inspect prefers __wrapped__ and __signature__, which a decorator may have set.
         it: Any = self.function
         copy = FunctionType(it.__code__, it.__globals__, it.__name__, it.__defaults__, it.__closure__)
         copy.__kwdefaults__ = it.__kwdefaults__
         try:
             inspect.signature(copy).bind(*self.args, *[None] * count, **self.keywords)
-        except TypeError:
-            return False
-        return True
+        except TypeError as error:
+            return str(error)
+        return ""
 
 
 def check_callable(app: Any) -> None:
@@ -239,17 +243,23 @@ def unwrap_partial(app: Any) -> Any:
     return app
 
 
-def check_init(factory: Any) -> None:
-    """Refuse a handler class of http.server, or a partial of one, whose ``__init__`` needs more arguments.
+def check_init(factory: Any, *arguments: str) -> None:
+    """Refuse a handler class, or a ``functools.partial`` of one, that cannot be made with the arguments it will get.
+
+    Args:
+        factory: anything else passes.
+        arguments: their names.
 
     Raises:
-        TypeError: it does; the text says how to give them.
+        TypeError: that is so; the text says why, and how further arguments are given.
     """
     init = _init_of(factory)
-    if init is not None and not init.takes(3):
+    if init is not None and (why := init.why_not(len(arguments))):
+        name = init.function.__qualname__
         raise TypeError(
-            f"{init.function.__qualname__}() cannot be called with (request, client_address, server): give further "
-            f"arguments by functools.partial({init.function.__qualname__.rpartition('.')[0]}, name=value)"
+            f"{name}() cannot be called with ({', '.join(arguments)}): {why}. Write 'def __init__(self, *args, "
+            "**kwargs)' and 'super().__init__(*args, **kwargs)'; arguments of your own are given by "
+            f"functools.partial({name.split('.')[-2]}, name=value)"
         )
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import ModuleType
 from typing import Any
 
-from ..engine.apps import check_callable, describe, explain_class, explain_value, unwrap_partial
+from ..engine.apps import check_callable, check_init, describe, explain_class, explain_value, unwrap_partial
 from ..engine.error_body import error_body_of
 from ..engine.interfaces import App, Instant, ServedApp
 
@@ -48,6 +48,7 @@ def resolve_app(app: Any) -> App:
         from ..threads.legacy import blocking  # imports the thread pool, which other Apps do not need
 
         return blocking(app)
+    check_init(app, "request", "response")
     if isinstance(app, type):
         return _resolve_class(app)
     if not callable(app):

@@ -164,5 +164,5 @@ def blocking(factory: Factory) -> HandlerApp:
     """
     ours = isinstance(factory, type) and hasattr(factory, "serve") and Kind.of(factory).cls is None  # it may have one
     check_factory(factory, makes_handlers=ours)
-    check_init(factory)
+    check_init(factory, "request", "client_address", "server")
     return HandlerApp(factory)
