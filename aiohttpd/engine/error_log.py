@@ -2,8 +2,10 @@
 
 import logging
 import os
+from types import TracebackType
 from typing import Any
 
+from ..errors import ContractError
 from ..net.forking import end_child
 from ..wire.request import Request
 
@@ -32,4 +34,17 @@ class ErrorReporter:
 
 def log_error(error: BaseException, request: Request) -> None:
     """Log an unhandled exception with its traceback and the request line on the logger ``aiohttpd.error``."""
-    error_logger.error("unhandled exception in '%s'", request.requestline, exc_info=error)
+    shown = type(error), error, _useful_traceback(error)
+    error_logger.error("unhandled exception in '%s'", request.requestline, exc_info=shown)
+
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+
+
+def _useful_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback; None for a `ContractError` after the code of the program has returned: its text says all."""
+    traceback = error.__traceback__
+    if isinstance(error, ContractError):
+        while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            traceback = traceback.tb_next
+    return error.__traceback__ if traceback is not None else None

@@ -428,6 +428,22 @@ class TestWrongUse:
 
         assert "after send_response(), before end_headers()" in await self.told(caplog, wrong)
 
+    async def test_a_traceback_only_leads_to_code_of_the_program(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What is found after the handler has returned has none: its frames would be those of the server alone."""
+
+        async def nothing(self: BaseHTTPRequestHandler) -> None: ...
+
+        async def too_much(self: BaseHTTPRequestHandler) -> None:
+            self.wfile.write(b"x")
+
+        for wrong, lines in ((nothing, 0), (too_much, 1)):
+            assert (await answer_to(handler(do_GET=wrong), GET)).status == 500
+            [record] = caplog.records
+            text = logging.Formatter().format(record)
+            assert text.count("Traceback") == text.count("self.wfile.write(b") == lines
+            assert text.splitlines()[-1].startswith("aiohttpd.errors.ContractError: ")
+            caplog.clear()
+
     async def test_two_answers(self, caplog: pytest.LogCaptureFixture) -> None:
         async def wrong(self: BaseHTTPRequestHandler) -> None:
             await hello(self)
