@@ -156,6 +156,17 @@ async def test_the_rest_of_a_request_in_the_same_turn() -> None:
             transport.feed(bytes([byte]))
         await turns()
         assert here.served == ["/1", "/2"]
+        assert transport.output.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_a_request_after_a_split_one_in_the_same_turn() -> None:
+    """The answer to the split one is held back until the end of the turn, and must not be lost."""
+    async with site() as here:
+        for part in (b"GET /spl", b"it HTTP/1.1\r\nHost: x\r\n\r\n", NEXT % 2):
+            here.transports[0].feed(part)
+        await turns()
+        assert here.served == ["/split", "/2"]
+        assert here.transports[0].output.count(b"HTTP/1.1 200 ") == 2
 
 
 async def test_a_part_of_a_head_is_waited_for_as_ever() -> None:
