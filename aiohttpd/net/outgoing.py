@@ -150,7 +150,7 @@ class Outgoing:
         held, self.held = self.held, None
         if held:
             transport = self._open
-            if transport is not None:
+            if transport is not None and len(held) <= _JOINED:
                 self._total += len(held)
                 transport.write(held)
             else:
@@ -321,9 +321,9 @@ class Outgoing:
         return sock
 
     def _send_in_pieces(self, parts: Sequence[bytes | bytearray]) -> None:
-        if self.held is not None:
+        if self.held:
             parts = [self.held, *parts]
-            self.held = None
+        self.held = None
         small: list[bytes | bytearray | memoryview] = []
         for part in parts:
             if len(part) <= _JOINED:

@@ -55,6 +55,27 @@ async def test_content_in_memory(held: bool, size: int) -> None:
     assert out.total == sum(sizes) and out.held is None
 
 
+async def test_a_large_chunk_that_is_held_back() -> None:
+    """Its last piece, the line end, is small. It is too large for one write all the same."""
+    transport, content = Recorded(), os.urandom(5 * MIB)
+    out = Outgoing(transport, MIB)
+    out.hold()
+    out.send([HEAD, b"%x\r\n" % len(content), content, b"\r\n"])
+    out.release()
+    assert b"".join(transport.pieces) == HEAD + b"500000\r\n" + content + b"\r\n"
+    assert max(map(len, transport.pieces)) <= MIB
+    assert out.total == sum(map(len, transport.pieces)) and out.held is None
+
+
+async def test_a_large_piece_before_which_nothing_is_held_back() -> None:
+    """None of it is copied."""
+    transport = Recorded()
+    out = Outgoing(transport, MIB)
+    out.hold()
+    out.send([bytes(200_000)])
+    assert transport.pieces == [bytes(200_000)] and out.held is None
+
+
 async def test_a_file_that_is_read(tmp_path: Path) -> None:
     """As with TLS: the first record that is sent has the head and content."""
     content = os.urandom(300_000)
