@@ -130,3 +130,5 @@ class Batch:
                 context.run(waiter, wakeup)
             except (KeyboardInterrupt, SystemExit) as error:
                 raise_later(error, self._loop)  # uvloop would take it for an error of the connection
+            except RuntimeError:  # not of the task: this callback runs in its context, which is entered once only
+                self._loop.call_soon(waiter, wakeup, context=context)

@@ -278,6 +278,24 @@ def test_the_end_of_the_program_is_the_loop_s(kind: type[BaseException]) -> None
     loop.close()
 
 
+async def test_a_task_in_whose_context_bytes_arrive() -> None:
+    """Nothing can enter the context then, so it runs in the next turn. The other tasks run as ever."""
+    loop = asyncio.get_running_loop()
+    first, second, batch, context = Wakeup(loop), Wakeup(loop), Batch(loop), contextvars.copy_context()
+    steps: list[str] = []
+
+    async def waits(wakeup: Wakeup, name: str) -> None:
+        await wakeup.wait()
+        steps.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(waits(first, "same context"), context=context)
+        group.create_task(waits(second, "other"))
+        await turns()
+        loop.call_soon(lambda: (batch.add(first, 1), batch.add(second, LARGE), steps.append("end")), context=context)
+    assert steps == ["other", "end", "same context"]
+
+
 async def cancelled_all() -> None:
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
