@@ -21,7 +21,7 @@ __all__ = ["NOTHING", "Source", "StreamReader"]
 READ_AHEAD = 256 * 1024  # bytes that wait for the handler before reading is paused; event loops read that much at once
 _SMALL = 4096  # bytes; a smaller piece is joined to the one before, since an object for each would be larger than it
 _LINE = 64 * 1024  # bytes of the longest line for readline() and readuntil()
-_READS = 1000  # reads without waiting before others have their turn, since lines and pieces may have one byte
+_READS = 1000  # reads after which others have their turn: lines and pieces may have one byte, and waits take no turn
 
 
 class Source(Protocol):
@@ -324,7 +324,7 @@ class StreamReader:
         self.waiting = self._asleep = True
         if self._arrival is None:
             self._arrival = Wakeup(self._loop)
-        self._framing = self._reads = 0
+        self._framing = 0
         self._source.resume_body()
         self._source.body_wanted()
         try:

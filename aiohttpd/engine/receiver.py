@@ -93,11 +93,16 @@ class BodyReceiver:
         self.owes_continue = False
         self.reader = StreamReader(self, decoder, limit, connection.context.loop)
 
-    def feed(self) -> int:
-        """Decode the bytes in the parser, up to the limit for one callback; return how many bytes were taken.
+    def feed(self) -> None:
+        """Decode the bytes in the parser, up to the limit for one callback.
 
         Call it last in a callback of the loop: the handler that waits for the content may run at once.
         """
+        self._decode()
+        self.reader.wake(self._connection.context.batch)
+
+    def _decode(self) -> int:
+        """Decode bytes, without waking the handler; return how many bytes were taken."""
         reader, parser, connection = self.reader, self._parser, self._connection
         waiting = parser.pending
         reader.feed(parser)
@@ -110,7 +115,6 @@ class BodyReceiver:
             elif connection.eof:
                 reader.feed_eof()
         connection.regulate_reading()
-        reader.wake(connection.context.batch)
         return taken
 
     def begin_turn(self) -> None:
@@ -144,8 +148,10 @@ class BodyReceiver:
 
     def discard(self) -> None:
         """Discard the bytes that have arrived. Their framing is counted, too: tiny chunks consist mostly of framing."""
-        self.discard_left -= self.feed()
+        self.discard_left -= self._decode()
         self.reader.discard()
+        self._connection.regulate_reading()  # what has been discarded does not wait any more
+        self.reader.wake()  # not at once: the caller goes on. A handler may read after the end of its response
 
     def take_continue(self) -> bool:
         """Return whether the client waits for 100 (Continue); the caller sends it."""

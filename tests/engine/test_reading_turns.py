@@ -1,6 +1,7 @@
 """A handler that reads: others have their turn between its reads, and what waits for it is bounded."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,9 +12,11 @@ from aiohttpd.engine.body import StreamReader
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import ServedApp
+from aiohttpd.errors import ClientDisconnected
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.parser import RequestParser
+from aiohttpd.wire.response import ResponseFields
 
 from ..support.waiting import in_a_callback
 
@@ -138,6 +141,38 @@ async def test_large_pieces_are_read_in_the_callback_that_brings_them() -> None:
             await asyncio.sleep(0)
 
 
+async def test_many_small_reads_of_large_pieces_leave_turns_to_others() -> None:
+    """Each piece wakes the handler within the callback, so a wait is no turn of the loop."""
+    part, each, pieces = 320, 800, 64
+    done = 0
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        nonlocal done
+        while await request.body.read(part):
+            done += 1
+        response.send_head(200)
+
+    async with connected(app) as transport:
+        transport.feed(HEAD % (part * each * pieces))
+        await asyncio.sleep(0)
+        sent = most = 0
+
+        def receive() -> int:
+            nonlocal sent
+            before = done
+            while sent < pieces and transport.is_reading():
+                transport.feed(bytes(part * each))
+                sent += 1
+            return done - before
+
+        while sent < pieces:
+            most = max(most, await in_a_callback(receive))
+        assert 800 <= most <= 2000
+        while not transport.output:
+            await asyncio.sleep(0)
+        assert done == each * pieces
+
+
 async def test_a_small_piece_waits_for_the_next_turn() -> None:
     taken = []
 
@@ -202,6 +237,50 @@ async def test_a_large_body_that_nobody_reads_is_discarded_in_turns() -> None:
         transport.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         while not transport.output.endswith(b"GET"):
             await asyncio.sleep(0)
+
+
+async def test_a_piece_that_is_discarded_is_larger_than_what_may_wait() -> None:
+    """It does not wait, so reading goes on. A transport, or 256 chunks, may bring more than a loop reads at once."""
+    size = 3 * 2 * PIECE
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(request.method.encode())
+
+    async with connected(app, Config(access_log=False, limit_discard=2 * size)) as transport:
+        transport.feed(HEAD % size)
+        for _ in range(3):
+            await asyncio.sleep(0)
+            await in_a_callback(lambda: transport.feed(bytes(2 * PIECE)))
+        transport.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            while not transport.output.endswith(b"GET"):
+                await asyncio.sleep(0)
+
+
+async def test_a_handler_that_reads_what_is_discarded_does_not_run_while_it_is_decoded() -> None:
+    """Its response is complete. It may cut the connection, for example."""
+    size, seen = 2 * PIECE, []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_whole(200, ResponseFields.of([]), b"")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        seen.append("waits")
+        with contextlib.suppress(ClientDisconnected):
+            await request.body.read(PIECE)
+        seen.append("woken")
+
+    async with connected(app, Config(access_log=False, limit_discard=2 * size)) as transport:
+        transport.feed(HEAD % size)
+        while not seen:
+            await asyncio.sleep(0)
+        await in_a_callback(lambda: (transport.feed(bytes(PIECE)), seen.append("fed")))
+        transport.feed(bytes(PIECE))
+        async with asyncio.timeout(10):
+            while "woken" not in seen:
+                await asyncio.sleep(0)
+        assert seen == ["waits", "fed", "woken"]
 
 
 async def test_bytes_that_arrive_while_a_read_begins_to_wait() -> None:
