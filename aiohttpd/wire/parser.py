@@ -310,6 +310,8 @@ class RequestParser:
             self._consumed(self._start + 2)
         if not self.buffer:
             return -1
+        if self._searched == self._start:
+            self._line_ended = False  # a head that is repeated in two pieces leaves it set
         end = self.buffer.find(b"\r\n\r\n", self._searched)
         if end >= 0:
             return end + 4

@@ -114,6 +114,16 @@ class TestRepeatedRequests:
         with pytest.raises(WireError):
             parser.next_request()
 
+    def test_after_one_in_two_pieces_a_request_line_is_checked_before_it_ends(self) -> None:
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        parser = RequestParser(Config(limit_request_line=100))
+        for piece in (data, data, data, data[:20], data[20:]):
+            parser.feed(piece)
+            parser.next_request()
+        parser.feed(b"GET /" + b"a" * 100)
+        with pytest.raises(WireError, match="the request line is longer"):
+            parser.next_request()
+
     def test_nothing_is_remembered_after_a_refusal_or_an_empty_line(self) -> None:
         data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
         parser = RequestParser(Config())
