@@ -19,7 +19,7 @@ from .response import StreamWriter
 
 __all__ = ["BodyReceiver", "TunnelReceiver", "complete_body", "begin_body"]
 
-_BURST = 2 * 1024 * 1024  # bytes of content in one turn of the loop; then other connections are served
+_BURST = 2 * 1024 * 1024  # bytes after which reading is paused for a turn of the loop: uvloop reads 32 times in a row
 _CHUNKS = 256  # chunks that one callback decodes, then other connections are served
 
 _ENDED = LengthDecoder(0)
@@ -88,7 +88,7 @@ class BodyReceiver:
         self._connection = connection
         self._parser = parser
         self._response = response
-        self._burst = 0  # bytes that have arrived since others had their turn
+        self._burst = 0  # bytes that have arrived since `begin_turn`
         self._rate: TransferRate | None = None  # set when the handler first waits for content
         self.owes_continue = False
         self.reader = StreamReader(self, decoder, limit, connection.context.loop)
@@ -123,7 +123,7 @@ class BodyReceiver:
 
     @property
     def crowded(self) -> bool:
-        """Whether reading should be paused."""
+        """Whether reading should be paused: too much waits for the handler, or it is the turn of others."""
         reader = self.reader
         return reader.crowded or (self._burst > _BURST and not (reader.complete or reader.failed))
 

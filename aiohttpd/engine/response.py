@@ -26,7 +26,7 @@ CLIENT_CLOSED = 499  # the status in the access log if the client has disconnect
 BUFFER = 64 * 1024  # bytes of content that are buffered before they are sent
 
 START, HELD, SENT, UPGRADED, DONE = ResponseState
-_USUAL_STATUSES = frozenset(range(200, 1000)) - NO_CONTENT
+_USUAL_STATUSES = frozenset(range(200, 1000)) - NO_CONTENT  # of final responses that may have content
 _SPECIAL_METHODS = frozenset(("HEAD", "CONNECT"))
 _NO_FIELDS = ResponseFields()
 

@@ -1,8 +1,8 @@
 """Wakeup: lets a task wait for bytes. Batch: resumes the tasks whose bytes have arrived in a turn of the loop.
 
-They are for the messages of WebSockets and for the bodies of requests. With futures, all connections are read before
-the first task runs. If they send much, the first bytes are not in the processor's cache any more then. A batch runs the
-tasks as soon as enough bytes wait.
+They are for the messages of WebSockets and for the bodies of requests. A task that awaits an `asyncio.Future` runs in
+the turn of the loop after the one in which the bytes arrive: all connections are read before it. If they send much, its
+bytes are not in the processor's cache any more then. So a batch runs the tasks as soon as enough bytes wait.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Wakeup:
             ContractError: another task waits already.
         """
         if self.waiter is not None:
-            raise ContractError("another task waits in receive() already: one takes the messages of a WebSocket")
+            raise ContractError("another task waits for the client already: one task reads a body or a WebSocket")
         self._asyncio_future_blocking = True
         yield self
 
@@ -107,7 +107,8 @@ class Batch:
     def add(self, wakeup: Wakeup, size: int) -> None:
         """Bytes have arrived for a task: run it in the next turn of the loop, or now, if they are many.
 
-        Call it last in a callback of the loop, since the task may use the connection.
+        Call it last in a callback of the loop. This task, and those of other connections, may run within the call: they
+        may end their responses, and close or upgrade their connections.
 
         Args:
             wakeup: that of the task, which waits.

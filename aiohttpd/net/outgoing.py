@@ -49,7 +49,7 @@ class Outgoing:
         paused: whether the transport has paused writing.
         lost: whether the connection is lost.
         closing: whether `close` or `write_eof` has been called.
-        held: bytes that are held back until `release`; None while nothing is held back.
+        held: what is held back until `release`, at first no bytes; None if bytes are sent at once.
         companion: an object that writes to the socket beside the transport, and is closed before it; or None.
     """
 
