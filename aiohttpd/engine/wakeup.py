@@ -33,17 +33,16 @@ class Wakeup:
         loop: the running loop.
 
     Attributes:
-        waiter: the wake-up of the task that waits; None if none does, or if its wake-up is scheduled already.
+        waiter: the wake-up of the task that waits, and its context; None if none waits, or if its wake-up is scheduled
+            already. The context is not kept then: its variables often refer to the request.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "waiter")
-
-    _context: Context
+    __slots__ = ("_asyncio_future_blocking", "_loop", "waiter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._asyncio_future_blocking = False
         self._loop = loop  # `asyncio.Task` compares it with its own
-        self.waiter: Callable[[Any], object] | None = None
+        self.waiter: tuple[Callable[[Any], object], Context] | None = None
 
     def __repr__(self) -> str:
         return "<Wakeup: bytes of the client>"  # in reports of the stacks of tasks
@@ -67,14 +66,13 @@ class Wakeup:
     def wake(self) -> None:
         """Run the task that waits, if there is one, in the next turn of the loop."""
         if self.waiter is not None:
-            self._loop.call_soon(self.waiter, self, context=self._context)
-            self.waiter = None
+            self._call_soon(self.waiter, self)
 
     # For `asyncio.Task`.
 
     def add_done_callback(self, wake: Callable[[Any], object], *, context: Context) -> None:
         """Take the wake-up of the task that waits."""
-        self.waiter, self._context = wake, context
+        self.waiter = wake, context
 
     # Returns the result of the wait, which is None. A class is called without a frame of Python.
     result: Callable[[], None] = types.NoneType
@@ -85,9 +83,13 @@ class Wakeup:
             return False
         cancelled = self._loop.create_future()
         cancelled.cancel(msg)
-        self._loop.call_soon(self.waiter, cancelled, context=self._context)
-        self.waiter = None
+        self._call_soon(self.waiter, cancelled)
         return True
+
+    def _call_soon(self, waiter: tuple[Callable[[Any], object], Context], future: Any) -> None:
+        wake, context = waiter
+        self._loop.call_soon(wake, future, context=context)
+        self.waiter = None
 
 
 class Batch:
@@ -101,7 +103,7 @@ class Batch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._steps: list[tuple[Context, Any, Wakeup]] = []
+        self._steps: list[tuple[Any, Wakeup]] = []
         self._size = 0
 
     def add(self, wakeup: Wakeup, size: int) -> None:
@@ -117,7 +119,7 @@ class Batch:
         steps = self._steps
         if not steps:
             self._loop.call_soon(self._run)
-        steps.append((wakeup._context, wakeup.waiter, wakeup))
+        steps.append((wakeup.waiter, wakeup))
         wakeup.waiter = None
         self._size = size = self._size + size
         if size > _BATCH and current_task(self._loop) is None:  # only tests receive bytes within a task
@@ -126,10 +128,10 @@ class Batch:
     def _run(self) -> None:
         steps, self._steps = self._steps, []
         self._size = 0
-        for context, waiter, wakeup in steps:
+        for (wake, context), wakeup in steps:
             try:
-                context.run(waiter, wakeup)
+                context.run(wake, wakeup)
             except (KeyboardInterrupt, SystemExit) as error:
                 raise_later(error, self._loop)  # uvloop would take it for an error of the connection
             except RuntimeError:  # not of the task: this callback runs in its context, which is entered once only
-                self._loop.call_soon(waiter, wakeup, context=context)
+                self._loop.call_soon(wake, wakeup, context=context)

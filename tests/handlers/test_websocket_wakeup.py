@@ -5,6 +5,7 @@ Otherwise they behave as with futures.
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,10 @@ from ..support.websocket_clients import BINARY, TEXT, SocketBody, close_frame, f
 ANSWER = b"\x81\x01a"
 LARGE = 300_000  # bytes of a message for which its task runs at once
 BATCH = 128 * 1024
+
+
+class Marker:
+    """An object that one context has."""
 
 
 async def turns(count: int = 10) -> None:
@@ -276,6 +281,35 @@ def test_the_end_of_the_program_is_the_loop_s(kind: type[BaseException]) -> None
     assert isinstance(task.exception(), kind)
     loop.run_until_complete(cancelled_all())
     loop.close()
+
+
+@pytest.mark.parametrize("how", ["wake", "batch", "cancel"])
+async def test_the_context_of_the_task_is_forgotten(how: str) -> None:
+    """A variable of it that refers to the request would keep it in memory: the body of the request has the wake-up."""
+    loop = asyncio.get_running_loop()
+    wakeup, batch = Wakeup(loop), Batch(loop)
+    variable: contextvars.ContextVar[object] = contextvars.ContextVar("variable")
+    kept: list[weakref.ref[Marker]] = []
+
+    async def waits() -> None:
+        marker = Marker()
+        kept.append(weakref.ref(marker))
+        variable.set(marker)
+        del marker
+        await wakeup.wait()
+
+    task = loop.create_task(waits())
+    await turns()
+    if how == "wake":
+        wakeup.wake()
+    elif how == "batch":
+        batch.add(wakeup, 1)
+    else:
+        task.cancel()
+    await asyncio.wait([task])
+    del task
+    await turns()
+    assert kept[0]() is None
 
 
 async def test_a_task_in_whose_context_bytes_arrive() -> None:
