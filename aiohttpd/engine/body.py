@@ -10,15 +10,16 @@ import inspect
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, cast
 
-from ..errors import ContentTooLarge, ContractError, IncompleteBody, WireError
+from ..errors import ClientDisconnected, ContentTooLarge, ContractError, IncompleteBody, WireError
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from ..wire.headers import Headers
 from ..wire.parser import RequestParser
 from .wakeup import Batch, Wakeup
 
-__all__ = ["NOTHING", "Source", "StreamReader"]
+__all__ = ["NOTHING", "NOT_WANTED", "Source", "StreamReader"]
 
 READ_AHEAD = 256 * 1024  # bytes that wait for the handler before reading is paused; event loops read that much at once
+NOT_WANTED = "the answer is complete, and the rest of the body is not wanted"
 _SMALL = 4096  # bytes; a smaller piece is joined to the one before, since an object for each would be larger than it
 _LINE = 64 * 1024  # bytes of the longest line for readline() and readuntil()
 _READS = 1000  # reads after which others have their turn: lines and pieces may have one byte, and waits take no turn
@@ -319,6 +320,8 @@ class StreamReader:
         if self._error is not None:
             # A copy: the traceback of what is raised refers to the handler, and so to this reader and all it has read.
             raise copy.copy(self._error)
+        if self._source is NOTHING:  # a handler that goes on after the end of its response would wait for ever
+            raise ClientDisconnected(NOT_WANTED)
         if self.waiting:
             raise ContractError("the body is being read by another task already")
         self.waiting = self._asleep = True

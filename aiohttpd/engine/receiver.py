@@ -13,7 +13,7 @@ from ..net.transfer_rate import TransferRate
 from ..wire.body import ChunkedDecoder, LengthDecoder, Unframed
 from ..wire.parser import RequestParser
 from ..wire.request import Request
-from .body import NOTHING, StreamReader
+from .body import NOT_WANTED, NOTHING, StreamReader
 from .context import ServerContext
 from .response import StreamWriter
 
@@ -139,7 +139,7 @@ class BodyReceiver:
     def release_waiter(self) -> None:
         """The response is complete: fail a read that still waits for content."""
         if self.reader.waiting:
-            self.reader.fail(ClientDisconnected("the answer is complete, and the rest of the body is not wanted"))
+            self.reader.fail(ClientDisconnected(NOT_WANTED))
 
     def begin_discarding(self) -> None:
         """The handler has not read all of the body: discard the rest, up to ``limit_discard`` bytes."""
@@ -147,11 +147,13 @@ class BodyReceiver:
         self.reader.discard()
 
     def discard(self) -> None:
-        """Discard the bytes that have arrived. Their framing is counted, too: tiny chunks consist mostly of framing."""
+        """Discard the bytes that have arrived, for which nobody waits any more.
+
+        Their framing is counted, too: tiny chunks consist mostly of framing.
+        """
         self.discard_left -= self._decode()
         self.reader.discard()
         self._connection.regulate_reading()  # what has been discarded does not wait any more
-        self.reader.wake()  # not at once: the caller goes on. A handler may read after the end of its response
 
     def take_continue(self) -> bool:
         """Return whether the client waits for 100 (Continue); the caller sends it."""

@@ -290,6 +290,8 @@ class StreamWriter:
     def end(self, trailers: ResponseFields | None = None) -> None:
         """End the response before the handler returns: send all of it, and let the connection serve the next request.
 
+        If a part of the request body has not arrived by then, it is not received any more.
+
         Args:
             trailers: fields after the content (RFC 9110 section 6.5); they are dropped if the content is not chunked.
 

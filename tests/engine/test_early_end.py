@@ -9,7 +9,7 @@ from aiohttpd.testing import running
 from aiohttpd.wire.response import ResponseFields
 
 from ..support.clients import LAST_CHUNK, chunk, connected, expect_logged, get, head
-from ..support.waiting import until
+from ..support.waiting import BOUND, until
 
 
 @pytest.mark.parametrize("waits_before", [False, True])
@@ -102,6 +102,26 @@ async def test_the_rest_of_a_body_is_nobodys() -> None:
         assert (await client.answer()).body == b"enough"
         await until(lambda: found)
     assert isinstance(found[0], ConnectionError)
+
+
+@pytest.mark.parametrize("fields", ["Connection: close", "Connection: keep-alive"])
+async def test_a_read_of_the_rest_after_the_end_does_not_wait(fields: str) -> None:
+    """Neither if the connection is closed, nor if the rest is discarded."""
+    errors: list[BaseException] = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_whole(200, ResponseFields(), b"all")
+        await asyncio.sleep(0.01)  # until the connection has gone on
+        try:
+            await asyncio.wait_for(request.body.read(), BOUND)
+        except Exception as error:
+            errors.append(error)
+
+    async with running(app) as server, connected(server) as client:
+        await client.send(head("POST", "/", "Content-Length: 9", fields), b"a part")
+        assert (await client.answer()).body == b"all"
+        await until(lambda: errors)
+        assert str(errors[0]) == "the answer is complete, and the rest of the body is not wanted"
 
 
 @pytest.mark.parametrize("flushes", [False, True])

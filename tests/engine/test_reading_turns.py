@@ -1,7 +1,6 @@
 """A handler that reads: others have their turn between its reads, and what waits for it is bounded."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,11 +11,9 @@ from aiohttpd.engine.body import StreamReader
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import ServedApp
-from aiohttpd.errors import ClientDisconnected
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.parser import RequestParser
-from aiohttpd.wire.response import ResponseFields
 
 from ..support.waiting import in_a_callback
 
@@ -256,31 +253,6 @@ async def test_a_piece_that_is_discarded_is_larger_than_what_may_wait() -> None:
         async with asyncio.timeout(10):
             while not transport.output.endswith(b"GET"):
                 await asyncio.sleep(0)
-
-
-async def test_a_handler_that_reads_what_is_discarded_does_not_run_while_it_is_decoded() -> None:
-    """Its response is complete. It may cut the connection, for example."""
-    size, seen = 2 * PIECE, []
-
-    async def app(request: Request, response: StreamWriter) -> None:
-        response.send_whole(200, ResponseFields.of([]), b"")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        seen.append("waits")
-        with contextlib.suppress(ClientDisconnected):
-            await request.body.read(PIECE)
-        seen.append("woken")
-
-    async with connected(app, Config(access_log=False, limit_discard=2 * size)) as transport:
-        transport.feed(HEAD % size)
-        while not seen:
-            await asyncio.sleep(0)
-        await in_a_callback(lambda: (transport.feed(bytes(PIECE)), seen.append("fed")))
-        transport.feed(bytes(PIECE))
-        async with asyncio.timeout(10):
-            while "woken" not in seen:
-                await asyncio.sleep(0)
-        assert seen == ["waits", "fed", "woken"]
 
 
 async def test_bytes_that_arrive_while_a_read_begins_to_wait() -> None:
