@@ -1,10 +1,14 @@
 """What holds for every test: nothing is logged that the test does not expect."""
 
 import compileall
+import contextlib
+import gc
+import importlib
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +21,43 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# pytest compiles all tests, so that a failed assertion shows its values: seven seconds, for each process of each run
+# with PYTHONDONTWRITEBYTECODE. The variable holds for the programs that tests start.
+sys.dont_write_bytecode = False
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the package: with PYTHONDONTWRITEBYTECODE, each of the programs that tests start would do so."""
     if not hasattr(config, "workerinput"):  # not in the workers of xdist
         compileall.compile_dir(Path(aiohttpd.__file__).parent, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without garbage collection, and keep what there is then out of that of the tests.
+
+    A ``gc.collect()`` in a test would take a quarter of a second for all the tests that there are.
+    """
+    gc.disable()
+    try:
+        _import_share(session.config)
+        return (yield)
+    finally:
+        importlib.import_module("hypothesis")  # it looks for what refers to an object, in vain if that is frozen
+        gc.freeze()
+        gc.enable()
+
+
+def _import_share(config: pytest.Config) -> None:
+    """Import a part of all test modules in each worker, so that the first run compiles each module once."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    tests = Path(__file__).parent
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for path in sorted(tests.rglob("test_*.py"))[number::count]:
+        with contextlib.suppress(Exception, pytest.skip.Exception):  # the collection reports it
+            importlib.import_module(".".join(path.relative_to(tests.parent).with_suffix("").parts))
 
 
 def pytest_xdist_auto_num_workers() -> int:
