@@ -18,120 +18,28 @@ import aiohttpd
 from aiohttpd.testing import running
 from aiohttpd.threads.cpu_pool import ProcessPool
 
+from ..support.jobs import (
+    NoException,
+    NotPickled,
+    NotThere,
+    TwoArguments,
+    Unspeakable,
+    answers_in_two_megabytes,
+    begins_and_waits,
+    closes_everything,
+    forks_and_dies,
+    gives,
+    identity,
+    kills,
+    leaves,
+    pid,
+    throws,
+    waits_for,
+)
 from ..support.programs import gone
 from ..support.waiting import until
 
 BOUND = 60.0  # for what takes a moment
-
-
-class TwoArguments(Exception):
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(f"{one} and {two}")
-
-
-class NotPickled(Exception):
-    def __reduce__(self) -> Any:
-        raise ValueError("I stay here")
-
-
-class NoException(Exception):
-    """What it becomes when it is unpickled cannot be raised."""
-
-    def __reduce__(self) -> Any:
-        return str, ("a text",)
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise SystemExit(3)
-
-    def __reduce__(self) -> Any:
-        raise SystemExit(3)
-
-
-class OnlyThere:
-    """Can be pickled, and unpickled in the process, but not here."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-
-    def __reduce__(self) -> Any:
-        return _only_in, (self.pid,)
-
-
-def _only_in(pid: int) -> OnlyThere:
-    if os.getpid() != pid:
-        raise SystemExit("not here")
-    return OnlyThere(pid)
-
-
-class NotThere:
-    """Can be pickled here, and not unpickled in the process."""
-
-    def __reduce__(self) -> Any:
-        return _not_in, (os.getpid(),)
-
-
-def _not_in(pid: int) -> int:
-    if os.getpid() != pid:
-        raise ZeroDivisionError("not there")
-    return pid
-
-
-def identity(value: Any) -> Any:
-    return value
-
-
-def pid() -> int:
-    return os.getpid()
-
-
-def raises(kind: type[BaseException], *args: object) -> None:
-    raise kind(*args)
-
-
-def returns(what: str) -> Any:
-    return {
-        "lambda": lambda: None,
-        "generator": (number for number in range(3)),
-        "coroutine": asyncio.sleep(0) if what == "coroutine" else None,
-        "only there": OnlyThere(os.getpid()),
-    }[what]
-
-
-def leaves(status: int) -> None:
-    os._exit(status)
-
-
-def kills(number: int) -> None:
-    os.kill(os.getpid(), number)
-
-
-def forks_and_dies() -> None:
-    """Leave a child behind that has all descriptors, and be killed."""
-    if not os.fork():
-        time.sleep(BOUND)
-        os._exit(0)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def closes_everything() -> None:
-    os.closerange(3, 256)
-
-
-def waits_for(path: str) -> int:
-    while not os.path.exists(path):
-        time.sleep(0.01)
-    return os.getpid()
-
-
-def begins_and_waits(begun: str, path: str) -> None:
-    Path(begun).touch()
-    waits_for(path)
-
-
-def answers_in_two_megabytes(byte: int) -> bytes:
-    return bytes([byte]) * 2_000_000
 
 
 @pytest.fixture
@@ -166,18 +74,18 @@ async def test_what_is_raised(
 ) -> None:
     before = await server.run_in_process(pid)
     with pytest.raises(kind, match=text) as caught:
-        await server.run_in_process(raises, *args)
-    assert "in raises" in str(caught.value.__cause__)  # the traceback of the process
+        await server.run_in_process(throws, *args)
+    assert "in throws" in str(caught.value.__cause__)  # the traceback of the process
     assert await server.run_in_process(pid) == before  # nothing is broken
 
 
 @pytest.mark.parametrize(
     ("function", "args", "text"),
     [
-        (returns, ("lambda",), r"returns\(\) has returned: a function, which cannot be pickled"),
-        (returns, ("generator",), "a generator, which cannot be pickled"),
-        (returns, ("coroutine",), "a coroutine, which cannot be pickled"),
-        (returns, ("only there",), "OnlyThere .*cannot be unpickled: SystemExit: not here"),
+        (gives, ("lambda",), r"gives\(\) has returned: a function, which cannot be pickled"),
+        (gives, ("generator",), "a generator, which cannot be pickled"),
+        (gives, ("coroutine",), "a coroutine, which cannot be pickled"),
+        (gives, ("only there",), "OnlyThere .*cannot be unpickled: SystemExit: not here"),
         (lambda: None, (), "cannot hand .*<lambda>.*define it at the top of a module"),
         (identity, (lambda: None,), r"cannot hand identity\(\)"),
         (identity, (NotThere(),), r"identity\(\) was not begun: ZeroDivisionError: not there"),
@@ -282,14 +190,14 @@ async def test_what_waits_when_the_server_stops_is_told(tmp_path: Path) -> None:
 class Failing(aiohttpd.BaseHTTPRequestHandler):
     async def do_GET(self) -> None:
         kind = {"/stop": StopIteration, "/exit": SystemExit, "/cancel": asyncio.CancelledError}[self.path]
-        await self.run_in_process(raises, kind)
+        await self.run_in_process(throws, kind)
 
 
 @pytest.mark.parametrize("path", ["/stop", "/exit", "/cancel"])
 async def test_a_request_is_answered(path: str, caplog: pytest.LogCaptureFixture) -> None:
     async with running(Failing, processes=1) as server, httpx.AsyncClient(base_url=server.url, timeout=BOUND) as client:
         assert (await client.get(path)).status_code == 500
-    assert "raises() has raised: " in caplog.text
+    assert "throws() has raised: " in caplog.text
     caplog.clear()
 
 
