@@ -12,6 +12,7 @@ from aiohttpd.engine.interfaces import App
 from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 
+_SILENT = aiohttpd.Config(access_log=False)
 QUIET_TURNS = 4  # of the loop without output, after which nothing more is to come
 
 
@@ -66,7 +67,7 @@ async def drive(
     With ``wait`` the handler has a turn of the loop before each piece, which Python 3.11 needs to start it.
     """
     loop = asyncio.get_running_loop()
-    context = ServerContext(prepare(app), config or aiohttpd.Config(access_log=False), loop)
+    context = ServerContext(prepare(app), config or _SILENT, loop)
     transport = MemoryTransport(loop)
     transport.connect(HTTPConnection(context))
     for piece in pieces:

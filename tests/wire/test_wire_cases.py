@@ -93,8 +93,12 @@ class TestCase:
     async def test_cut_at_each_offset(self, case: dict[str, Any]) -> None:
         data = request_bytes(case)
         step = 1 if len(data) <= CUT_EACH else len(data) // 50
+        judged = set()  # most offsets have the same outcome
         for at in range(1, len(data), step):
-            judge(case, data, *await drive(Echo, [data[:at], data[at:]], eof=case.get("eof", False)))
+            outcome = await drive(Echo, [data[:at], data[at:]], eof=case.get("eof", False))
+            if outcome not in judged:
+                judge(case, data, *outcome)
+                judged.add(outcome)
 
     async def test_followed_by_another(self, case: dict[str, Any]) -> None:
         data = request_bytes(case)
