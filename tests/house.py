@@ -4,6 +4,7 @@ Imports count wherever they stand in a file: at its top, in functions, for type 
 """
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ MODULES = {
 _PUBLIC = {"_asdict", "_replace", "_fields", "_make", "_field_defaults", "_exit", "_getframe"}
 
 
-def imports(name: str) -> set[str]:
+@functools.cache
+def imports(name: str) -> frozenset[str]:
     """The modules of the package that a module imports. The lazy door of the package itself is left out."""
     path = MODULES[name]
     package = name.split(".") if path.name == "__init__.py" and name else name.split(".")[:-1]
@@ -34,7 +36,7 @@ def imports(name: str) -> set[str]:
             argument = node.args[0]
             if isinstance(argument, ast.Constant) and str(argument.value).startswith("aiohttpd."):
                 found.add(argument.value.removeprefix("aiohttpd."))
-    return (found & set(MODULES)) - {name}
+    return frozenset((found & set(MODULES)) - {name})
 
 
 def circles() -> list[list[str]]:
@@ -100,21 +102,21 @@ def foreign_privates() -> Iterator[str]:
     not hide it.
     """
     for name, path in MODULES.items():
-        tree = ast.parse(path.read_text())
-        own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _of_self(node)}
-        own |= {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
-        foreign = {id(node) for node in _uses_of_foreign_parameters(tree)}
-        for node in ast.walk(tree):
+        nodes = [*ast.walk(ast.parse(path.read_text()))]
+        own = {node.attr for node in nodes if isinstance(node, ast.Attribute) and _of_self(node)}
+        own |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        foreign = {id(node) for node in _uses_of_foreign_parameters(nodes)}
+        for node in nodes:
             if not isinstance(node, ast.Attribute) or not re.match("_[a-z]", node.attr) or _of_self(node):
                 continue
             if (node.attr not in own or id(node) in foreign) and node.attr not in _PUBLIC:
                 yield f"{name}:{node.lineno} {ast.unparse(node)}"
 
 
-def _uses_of_foreign_parameters(tree: ast.Module) -> Iterator[ast.Attribute]:
+def _uses_of_foreign_parameters(nodes: list[ast.AST]) -> Iterator[ast.Attribute]:
     """Attributes of parameters, in functions and those inside them, whose annotation names no class of the module."""
-    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    for function in ast.walk(tree):
+    classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    for function in nodes:
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             continue
         arguments = function.args
