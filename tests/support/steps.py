@@ -115,8 +115,11 @@ async def assert_linear(
         await measured(2 * size, twice)
         assert twice.count <= most * once.count, f"{size}: {once.count} lines, the double: {twice.count}"
     short = min([await _seconds(measured, sizes[-1]) for _ in range(3)])
-    long = min([await _seconds(measured, 8 * sizes[-1]) for _ in range(2)])
-    assert long < 24 * max(short, 0.0002), f"{sizes[-1]}: {short * 1e3:.2f} ms, 8 times as much: {long * 1e3:.2f} ms"
+    most_seconds = 24 * max(short, 0.0002)
+    long = await _seconds(measured, 8 * sizes[-1])
+    if long >= most_seconds:
+        long = await _seconds(measured, 8 * sizes[-1])  # the first one may have been disturbed
+    assert long < most_seconds, f"{sizes[-1]}: {short * 1e3:.2f} ms, 8 times as much: {long * 1e3:.2f} ms"
 
 
 async def _seconds(measured: Callable[[int, Lines | Timer], Awaitable[object]], size: int) -> float:
