@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import aiohttpd.handlers.forms.uploads as uploads
@@ -19,6 +19,7 @@ from aiohttpd.testing import running
 
 from ..support.asking import answer_to
 from ..support.clients import MIB, connected
+from ..support.examples import examples
 from ..support.forming import END, PROC, Taker, Teller, form_of_size, parse, part, post_form, taker, unnamed_files
 from ..support.loops import on_both_loops
 from ..support.waiting import block_until, until
@@ -276,7 +277,7 @@ async def test_a_copy_that_fails_is_deleted(tmp_path: Path, monkeypatch: pytest.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(400)
 @given(name=st.text(max_size=400) | st.text("./\\ \0\u202e:a\ud800é", max_size=600) | st.sampled_from(sorted(DEVICES)))
 @example(name="x" * 10 + "con." + "y" * 250)
 @example(name="a" + "." * 254 + "b")

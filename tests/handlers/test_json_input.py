@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import aiohttpd.handlers.forms.read as reading
@@ -21,6 +21,7 @@ from aiohttpd.handlers.forms import FormLimits, decode, decode_large
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to
+from ..support.examples import examples
 from ..support.steps import calls_of
 from ..support.waiting import until
 
@@ -305,7 +306,7 @@ async def test_what_is_taken_can_be_sent(text: bytes, value: Any) -> None:
 NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,5})(\.[0-9]{1,4})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(400)
 @given(NUMBERS)
 def test_any_number(text: str) -> None:
     try:
@@ -319,7 +320,7 @@ def test_any_number(text: str) -> None:
 # Text.
 
 
-@settings(max_examples=200, deadline=None)
+@examples(400)
 @given(
     charset=st.sampled_from(sorted(reading._CHARSETS)),
     content=st.text(max_size=60) | st.binary(max_size=60),
@@ -397,7 +398,7 @@ def of_ours(content: bytes) -> Any:
         return error.status
 
 
-@settings(max_examples=300, deadline=None)
+@examples(400)
 @given(
     content=st.lists(st.sampled_from([b"%", b"=", b"&", b"+", b"41", b"%C3%BC", b"%f", b"\n", b"_", b"\xc3\xbc", b"a"]))
     | st.lists(st.binary(max_size=5)),

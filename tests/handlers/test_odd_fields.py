@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiohttpd import BaseHTTPRequestHandler, Config
@@ -15,6 +15,7 @@ from aiohttpd.fileserver.folder import FolderOptions, folder_app
 from aiohttpd.middleware.auth import basic_auth, check_credentials
 from aiohttpd.testing import exchange
 
+from ..support.examples import examples
 from ..support.wire import Response, finals
 
 SECRET = "ünä:pä:ss €"
@@ -140,7 +141,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400)
 @given(
     fields=st.lists(st.tuples(st.sampled_from(NAMES), VALUES), min_size=1, max_size=3), method=st.sampled_from("GPO")
 )

@@ -23,6 +23,7 @@ from aiohttpd.handlers.json_text import dumps, loads
 from aiohttpd.handlers.typed import convert
 from aiohttpd.testing import exchange
 
+from ..support.examples import examples
 from ..support.wire import split
 
 
@@ -341,6 +342,7 @@ JSON = st.recursive(
 )
 
 
+@examples(400)
 @given(JSON, st.sampled_from([kind for kind, _, _ in [*FITS, *FITS_NOT]]))
 def test_whatever_comes_it_is_converted_or_refused(value: Any, kind: Any) -> None:
     for text in (False, True):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import aiohttpd
@@ -22,6 +22,7 @@ from aiohttpd.server.metrics import Metrics
 from aiohttpd.testing import exchange
 from aiohttpd.wire.headers import Headers
 
+from ..support.examples import examples
 from ..support.wire import Echo
 
 CLF_TIME = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
@@ -213,7 +214,7 @@ targets = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_
 values = st.text(st.characters(max_codepoint=0xFF, exclude_characters="\r\n"))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(400)
 @given(target=targets, referer=values, agent=values, user=values)
 def test_nobody_breaks_out(target: str, referer: str, agent: str, user: str) -> None:
     block = f"\nReferer: {referer}\r\nUser-Agent: {agent}\r\nAuthorization: Basic {user}\r\n"

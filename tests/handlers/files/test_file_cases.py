@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiohttpd.fileserver.handler import SimpleHTTPRequestHandler
@@ -28,14 +28,13 @@ from aiohttpd.wire.negotiation import CODINGS, IDENTITY, accepted_codings
 from aiohttpd.wire.ranges import Span, select
 
 from ...support.asking import QUIET
+from ...support.examples import examples
 from ...support.places import DATA
 from ...support.waiting import block_until
 from ...support.wire import Response, split
 
 CASES: list[dict[str, Any]] = [json.loads(line) for line in (DATA / "file_cases.jsonl").read_text().splitlines()]
-PROPERTY = settings(
-    deadline=None, suppress_health_check=list(HealthCheck), max_examples=200, derandomize=True, database=None
-)
+PROPERTY = examples(400)
 
 MODIFIED = 1709210096  # Thu, 29 Feb 2024 12:34:56 GMT
 FUTURE = 4102444800  # the year 2100
