@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import functools
 import http.client
-import importlib.util
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +18,7 @@ import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, BlockingHTTPRequestHandler, Config, compat
 from aiohttpd.testing import exchange
 
+from ..support.checking import checked
 from ..support.old_handlers import QuietOld
 from ..support.pages import program_of
 from ..support.waiting import BOUND
@@ -361,11 +360,8 @@ class Other(BaseHTTPRequestHandler):
 
 
 def mypy(tmp_path: Path, cache: Path, code: str) -> str:
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
     (tmp_path / "program.py").write_text(code)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "program.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = checked(tmp_path, cache)
     return done.stdout + done.stderr
 
 

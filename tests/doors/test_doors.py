@@ -18,6 +18,8 @@ from aiohttpd.compression import compress
 from aiohttpd.middleware.auth import basic_auth
 from aiohttpd.testing import exchange
 
+from ..support.checking import checked
+
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -255,17 +257,13 @@ def test_modules_are_attributes(name: str) -> None:
 
 def test_a_type_checker_knows_them(tmp_path: Path, mypy_cache: Path) -> None:
     """And it knows what is not there, which a __getattr__ of a module hides otherwise."""
-    pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(
         "import aiohttpd\n"
         "aiohttpd.compression.compress(aiohttpd.SimpleHTTPRequestHandler)\n"
         "aiohttpd.testing.running\naiohttpd.compat.HTTPServer\n"
         "aiohttpd.HTTPSrever\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(mypy_cache), "program.py"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    done = checked(tmp_path, mypy_cache)
     assert done.stdout.splitlines()[:-1] == [
         'program.py:5: error: Module has no attribute "HTTPSrever"; maybe "HTTPServer"?  [attr-defined]'
     ], done.stdout + done.stderr

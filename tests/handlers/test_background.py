@@ -1,8 +1,6 @@
 """Work that outlives an answer: server.background(), after(); and every(), which ends with the client or the server."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -16,6 +14,7 @@ from aiohttpd import Config, HTTPServer
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, fetch
+from ..support.checking import checked
 from ..support.clients import get
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
@@ -406,7 +405,6 @@ def test_a_type_parameter_costs_nothing() -> None:
 
 
 def test_a_type_checker_knows_the_state(tmp_path: Path, mypy_cache: Path) -> None:
-    pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text(
         "import aiohttpd\n"
         "class State:\n"
@@ -427,10 +425,7 @@ def test_a_type_checker_knows_the_state(tmp_path: Path, mypy_cache: Path) -> Non
         "app: aiohttpd.App = aiohttpd.layers(Typed, aiohttpd.middleware.RequestID())\n"
         "aiohttpd.HTTPServer(('', 0), Derived)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(mypy_cache), "program.py"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    done = checked(tmp_path, mypy_cache)
     assert done.stdout.splitlines()[:-1] == [
         'program.py:6: note: Revealed type is "program.State"',
         'program.py:7: error: "State" has no attribute "none"  [attr-defined]',

@@ -400,12 +400,13 @@ def test_server_classes() -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text("import flask\napp = flask.Flask('x')\ndef asgi2(scope): ...\ndef one(r): ...\n")
+    (tmp_path / "shop.py").write_text("import flask\napp = flask.Flask('x')\n")
+    (tmp_path / "more.py").write_text("import json\ndef asgi2(scope): ...\ndef one(r): ...\n")
     for target, text in (
         ("shop.py:app", "aiohttpd: shop.py:app looks like a WSGI application (environ, start_response): add --wsgi\n"),
-        ("shop.py:asgi2", "aiohttpd: shop.py:asgi2: asgi2() is no App: it looks like an ASGI 2 application"),
-        ("shop.py:one", "aiohttpd: shop.py:one: one() is no App: it cannot be called"),
-        ("shop:flask", "flask is no App: it is a module, and has no handler class in it"),
+        ("more.py:asgi2", "aiohttpd: more.py:asgi2: asgi2() is no App: it looks like an ASGI 2 application"),
+        ("more.py:one", "aiohttpd: more.py:one: one() is no App: it cannot be called"),
+        ("more:json", "json is no App: it is a module, and has no handler class in it"),
     ):
         for more in ([], ["--workers", "2"]):
             command = [sys.executable, "-m", "aiohttpd", "serve", target, "--port", "0", *more]

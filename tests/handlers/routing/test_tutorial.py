@@ -1,9 +1,6 @@
 """The programs of the tutorial that have paths: they run, and a type checker has nothing to say."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +8,8 @@ from typing import Any
 import pytest
 
 from ...support.asking import fetch
+from ...support.checking import checked
 from ...support.pages import program_of
-from ...support.places import ROOT
 
 
 @pytest.fixture
@@ -90,16 +87,9 @@ reveal_type(site.url("x"))
 
 
 def test_types(folder: Path, mypy_cache: Path) -> None:
-    pytest.importorskip("mypy", reason="mypy is of the group lint")
     program = folder / "notes.py"
     program.write_text(program.read_text() + MORE)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(mypy_cache), str(program)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
-        timeout=55,
-    )
+    done = checked(folder, mypy_cache, program.name)
     told = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     revealed = [
         "dict[str, Any]",
