@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -27,9 +28,20 @@ sys.dont_write_bytecode = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package: with PYTHONDONTWRITEBYTECODE, each of the programs that tests start would do so."""
-    if not hasattr(config, "workerinput"):  # not in the workers of xdist
-        compileall.compile_dir(Path(aiohttpd.__file__).parent, quiet=2)
+    """Do once what workers and programs would do again and again.
+
+    The package is compiled, since they would not keep it with PYTHONDONTWRITEBYTECODE. And one authority is trusted by
+    default, which has certified nobody: each client of httpx takes 18 ms to read those of the system, and no test needs
+    them.
+    """
+    if hasattr(config, "workerinput"):  # in a worker of xdist
+        return
+    compileall.compile_dir(Path(aiohttpd.__file__).parent, quiet=2)
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    path = Path(folder.name) / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    os.environ["SSL_CERT_FILE"] = str(path)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -82,5 +94,8 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache of all checks by mypy in one process: the first one fills it, with this package and the library."""
-    return tmp_path_factory.mktemp("mypy")
+    """The cache of all checks by mypy in one run: the first one fills it, with this package and the library."""
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mypy"
+    path.mkdir(exist_ok=True)
+    return path
