@@ -244,6 +244,6 @@ async def test_haproxy_while_servers_come_and_go(folder: Path) -> None:
 def test_workers_are_replaced_behind(name: str) -> None:
     """What `nox -s proxied` does for a minute: no request fails, and the log knows the clients."""
     need(name, PACKAGES[name])
-    few = ["--seconds", "3", "--clients", "16", "--pause", "1", "--idle", "0"]
+    few = ["--seconds", "1.5", "--clients", "8", "--pause", "0.2", "--idle", "0"]
     done = subprocess.run([sys.executable, str(PROXIED), name, *few], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
