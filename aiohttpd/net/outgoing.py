@@ -27,7 +27,8 @@ LEADING = 64 * 1024
 _GATHERED = 16 * 1024  # bytes; longer content is not copied behind the header of its frame
 # In some versions of Python, asyncio's `writelines` does not call `pause_writing` (CVE-2024-12254).
 _WRITELINES_PAUSES = not ((3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2))
-_HELD = 64 * 1024  # bytes of answers that are held back together, at most
+# Bytes of answers that are held back. More is sent at once: what 32 connections hold back has to fit into the cache.
+_HELD = 16 * 1024
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds; close() sends RST
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of Linux: __u64 tcpi_bytes_acked
@@ -88,7 +89,7 @@ class Outgoing:
         data = b"".join(parts)
         held = self.held
         if held is not None:
-            if held:
+            if held or len(data) >= _HELD:
                 self._hold_more(held, data)
             else:
                 self.held = data  # usually one answer is held back
@@ -136,14 +137,17 @@ class Outgoing:
             self.held = b""
 
     def _hold_more(self, held: bytes | bytearray, data: bytes) -> None:
-        if len(held) + len(data) > _HELD:
-            self.release()
+        size = len(held) + len(data)
+        if not held:
             self.held = data
         elif isinstance(held, bytearray):
             held += data
         else:
             self.held = bytearray(held)  # it grows in place
             self.held += data
+        if size >= _HELD:
+            self.release()
+            self.hold()
 
     def release(self) -> None:
         """Send what has been held back, and stop holding back."""

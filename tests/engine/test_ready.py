@@ -149,6 +149,26 @@ async def test_behind_a_handler_that_blocks_answers_are_sent_at_once(monkeypatch
     assert sent == [False] * 3 + [True] * 16 + [False] * 3
 
 
+@pytest.mark.skipif(not EAGER, reason="a handler begins in a turn of its own, after the answers have been sent")
+@pytest.mark.parametrize(("size", "held"), [(16_000, True), (16 * 1024, False), (300_000, False)])
+async def test_a_long_answer_is_sent_at_once(size: int, held: bool) -> None:
+    """Those of many connections would not fit into the processor's cache."""
+    async with site(2) as here:
+        before: list[int] = []
+
+        async def answer(request: Request, response: StreamWriter) -> None:
+            before.append(len(here.transports[0].output))
+            response.send_head(200)
+            response.write(bytes(size))
+
+        here.answer = answer
+        for number, transport in enumerate(here.transports):
+            transport.feed(NEXT % number)
+        await turns()
+        assert (before[1] == 0) is held
+        assert all(len(transport.output) > size for transport in here.transports)
+
+
 async def test_the_rest_of_a_request_in_the_same_turn() -> None:
     async with site() as here:
         (transport,) = here.transports
