@@ -15,10 +15,8 @@ __all__ = ["ReadyConnections", "raise_later"]
 
 # Connections that are served together, at most: with more, the first ones are not in the processor's cache any more.
 _MOST = 32
-# A handler that blocks delays the answers that are held back. After a batch of so many seconds, those of the next ones
-# are sent at once, each by itself. Then it is tried again.
-_SLOW = 0.001
-_BATCHES = 16
+# Seconds after which answers are sent, though not all connections have been served: handlers may take long.
+_LONGEST = 0.001
 
 
 class Ready(Protocol):
@@ -38,13 +36,12 @@ class ReadyConnections:
         loop: the running loop.
     """
 
-    __slots__ = ("_at_once", "_loop", "_scheduled", "_waiting")
+    __slots__ = ("_loop", "_scheduled", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._scheduled = False
         self._waiting: list[Ready] = []
-        self._at_once = 0  # batches whose answers are not held back
 
     def add(self, connection: Ready) -> None:
         """Serve a connection at the end of this turn of the loop, or now, if many are ready."""
@@ -57,30 +54,30 @@ class ReadyConnections:
             self.serve()
 
     def serve(self) -> None:
-        """Serve the connections that are ready, then send their answers."""
+        """Serve the connections that are ready, then send their answers; if it takes long, send those so far before."""
         waiting, self._waiting = self._waiting, []
-        holds = not self._at_once
-        started = perf_counter()
-        for connection in waiting:
+        sent, until = 0, perf_counter() + _LONGEST
+        for number, connection in enumerate(waiting, 1):
             try:
                 if connection.state is READY:  # else the client has closed its side, or sent more, or is gone
-                    if holds:
-                        connection.out.held = b""
+                    connection.out.held = b""
                     connection.serve_pending()
             except BaseException as error:  # `KeyboardInterrupt` of a handler; the other connections are served
                 connection.abort()
                 raise_later(error, self._loop)
-        if holds:
-            for connection in waiting:
-                connection.out.release()
-            if perf_counter() - started > _SLOW:
-                self._at_once = _BATCHES
-        else:
-            self._at_once -= 1
+            if perf_counter() > until:
+                _send(waiting[sent:number])
+                sent, until = number, perf_counter() + _LONGEST
+        _send(waiting[sent:])
 
     def _end_of_turn(self) -> None:
         self._scheduled = False
         self.serve()
+
+
+def _send(served: list[Ready]) -> None:
+    for connection in served:
+        connection.out.release()
 
 
 def raise_later(error: BaseException, loop: asyncio.AbstractEventLoop) -> None:
