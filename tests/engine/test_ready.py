@@ -56,6 +56,12 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes while connections are served, on however busy a machine."""
+    monkeypatch.setattr(ready, "perf_counter", float)
+
+
 @asynccontextmanager
 async def site(count: int = 1, **options: Any) -> AsyncIterator[Site]:
     apps: list[Site] = []
