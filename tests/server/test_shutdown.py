@@ -436,6 +436,13 @@ async def test_a_start_that_is_cancelled_leaves_the_lifespan() -> None:
     assert events == ["closed"]
 
 
+async def ignore_cancellation(released: asyncio.Event) -> None:
+    """Wait for an event, whoever cancels the task meanwhile."""
+    while not released.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await released.wait()
+
+
 @on_both_loops
 async def test_a_start_that_is_cancelled_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -446,9 +453,7 @@ async def test_a_start_that_is_cancelled_does_not_wait_for_ever(
     @asynccontextmanager
     async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
         entering.set()
-        while not released.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await released.wait()
+        await ignore_cancellation(released)
         yield
 
     server = HTTPServer(("127.0.0.1", 0), echo_path, lifespan=lifespan)
@@ -474,9 +479,7 @@ async def test_a_lifespan_that_ignores_its_cancellation(
     async def lifespan(server: HTTPServer) -> AsyncIterator[None]:
         yield
         leaving.set()
-        while not released.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await released.wait()
+        await ignore_cancellation(released)
 
     server = HTTPServer(("127.0.0.1", 0), Waiting(), lifespan=lifespan)
     await server.start()
