@@ -8,6 +8,7 @@ import pytest
 import trustme
 
 from aiohttpd import BaseHTTPRequestHandler
+from aiohttpd.handlers.websocket.plain import large_message
 from aiohttpd.net import transport as transports
 from aiohttpd.testing import running
 
@@ -73,8 +74,10 @@ async def test_messages_of_all_sizes(viewed: list[int]) -> None:
         await echoes(socket, 0, 100)
         assert not viewed
         await become_large(socket, viewed)
-        for number, size in enumerate((LARGE, 100, 0, 125, 126, 1000, 16 * KIB, 33 * KIB, 300 * KIB, 1024 * KIB, 7)):
+        sizes = (LARGE, 100, 0, 125, 126, 1000, 16 * KIB, 33 * KIB, 65535, 65536, 200 * KIB, 300 * KIB, 1024 * KIB, 7)
+        for number, size in enumerate(sizes):
             await echoes(socket, number, size)
+            await echoes(socket, number + 1, size)
         await socket.send(close_frame(1000))
         assert await socket.closed() == 1000
 
@@ -142,6 +145,41 @@ async def test_other_frames_in_between(viewed: list[int]) -> None:
         assert await socket.message() == b"a" * LARGE + b"b" * LARGE
         await socket.send(frame(TEXT, b"a" * LARGE + b"\xff"))
         assert await socket.closed() == 1007
+
+
+@on_both_loops
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(TEXT, b"a" * 65536 + b"\xff"), 1007),
+        (frame(BINARY, bytes(100_001)), 1009),
+        (frame(BINARY, bytes(70_000), masked=False), 1002),
+        (frame(3, bytes(70_000)), 1002),
+        (frame(PING, bytes(70_000)), 1002),
+        (frame(0, bytes(70_000)), 1002),
+    ],
+)
+async def test_large_frames_that_are_invalid(viewed: list[int], sent: bytes, code: int) -> None:
+    class Limited(Echo):
+        max_message_size = 100_000
+
+    async with running(Limited) as server, raw_socket(server) as socket:
+        await become_large(socket, viewed)
+        await echoes(socket, 1, 100_000)
+        await socket.send(sent)
+        assert await socket.closed() == code
+
+
+def test_what_is_exactly_one_large_message() -> None:
+    content = b"0123456789" * 7000
+    for opcode in (TEXT, BINARY):
+        assert large_message(memoryview(frame(opcode, content)), len(content)) == content
+    whole = frame(TEXT, content)
+    for other in (b"", whole[:13], whole[:-1], whole + b"x", frame(PING, content), frame(TEXT, content, fin=False)):
+        assert large_message(memoryview(other), len(content)) is None
+    assert large_message(frame(TEXT, content, masked=False), len(content)) is None
+    assert large_message(frame(TEXT, content), len(content) - 1) is None
+    assert large_message(frame(TEXT, b"short"), len(content)) is None
 
 
 @on_both_loops

@@ -23,8 +23,8 @@ from ..support.waiting import in_a_callback
 from ..support.websocket_clients import BINARY, TEXT, SocketBody, close_frame, frame, opening
 
 ANSWER = b"\x81\x01a"
-LARGE = 300_000  # bytes of a message for which its task runs at once
-BATCH = 128 * 1024
+LARGE = 600_000  # bytes of a message for which its task runs at once
+BATCH = 512 * 1024  # bytes of messages
 
 
 class Marker:
@@ -102,7 +102,7 @@ async def test_large_messages_are_answered_while_others_are_read() -> None:
 
         await in_a_callback(feed)
         assert max(waited) <= BATCH
-        assert waited.count(0) == 32 // 3
+        assert waited.count(0) == 32 // 9
         await turns()
         assert {len(transport.output) for transport in transports} == {size + 4}
 

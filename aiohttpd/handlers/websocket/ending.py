@@ -1,5 +1,7 @@
 """Ending: code and reason of the end of a WebSocket, RFC 6455 sections 7.1.5 and 7.1.6."""
 
+from websockets.frames import Close
+
 from ...errors import ConnectionClosed
 
 __all__ = ["Ending"]
@@ -29,6 +31,16 @@ class Ending:
         if self.sent is not None:
             return ConnectionClosed(*self.sent, by_client=False)
         return ConnectionClosed(code, reason, by_client=True)
+
+    def by_core(self, sent: Close | None) -> ConnectionClosed:
+        """The library has found an error: return code and reason of the end.
+
+        Args:
+            sent: the Close frame that the library has made; None if it has made none.
+        """
+        if self.sent is not None or sent is None:
+            return self.exception()
+        return ConnectionClosed(sent.code, sent.reason, by_client=False)
 
     def exception(self) -> ConnectionClosed:
         """Return a new exception about the end. It is new each time since each raise adds a traceback."""

@@ -3,6 +3,7 @@
 Owns header and mask of such frames. All other frames, and all errors, are left to the core of ``websockets``.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ try:
 except ImportError:  # ``websockets`` was installed without its C extension
     from websockets.utils import apply_mask as _apply_mask
 
-__all__ = ["BINARY_MESSAGE", "LARGE", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "plain_frame", "unmasked"]
+__all__ = [
+    "BINARY_MESSAGE", "LARGE", "TEXT_MESSAGE", "PartialFrame", "apply_mask", "large_message", "plain_frame", "unmasked",
+]  # fmt: skip
 
 apply_mask: Callable[[Any, Any], bytes] = _apply_mask  # content and mask; what is short is never a view
 
@@ -21,6 +24,8 @@ BINARY_MESSAGE = 0x82
 _MESSAGES = frozenset((TEXT_MESSAGE, BINARY_MESSAGE))
 
 LARGE = 32 * 1024  # bytes of a frame; who sends one is read by views from then on
+_LARGE_HEAD = struct.Struct("!BBQ4s")  # of a frame of a client with more than 65535 bytes; the mask is the last part
+_MASKED_LARGE = 0x80 | 127  # its second byte
 _SHORT = 1024  # up to so many bytes a copy is faster than a memoryview
 
 
@@ -63,6 +68,22 @@ def unmasked(data: bytes | bytearray | memoryview, start: int, end: int) -> byte
     content = data[start:end] if end - start < _SHORT else memoryview(data)[start:end]
     mask = data[start - 4 : start]
     return apply_mask(content, bytes(mask) if isinstance(mask, memoryview) else mask)
+
+
+def large_message(data: bytes | memoryview, limit: int) -> bytes | None:
+    """Return the unmasked content of a message of more than 65535 bytes, if the bytes are exactly one; else None.
+
+    Args:
+        data: bytes of a client.
+        limit: the longest content in bytes.
+    """
+    size = len(data) - _LARGE_HEAD.size
+    if size < 0:
+        return None
+    kind, second, length, mask = _LARGE_HEAD.unpack_from(data)
+    if second != _MASKED_LARGE or length != size or size > limit or kind not in _MESSAGES:
+        return None
+    return apply_mask(data[_LARGE_HEAD.size :], mask)
 
 
 class PartialFrame:

@@ -25,7 +25,7 @@ from .heads import BINARY_HEADS, TEXT_HEADS, long_head
 from .keepalive import Keepalive
 from .message_queue import MessageQueue
 from .pings import Pings
-from .plain import BINARY_MESSAGE, LARGE, TEXT_MESSAGE, PartialFrame, apply_mask, plain_frame, unmasked
+from .plain import BINARY_MESSAGE, LARGE, TEXT_MESSAGE, PartialFrame, apply_mask, large_message, plain_frame, unmasked
 from .states import CLOSED, CLOSING, OPEN, WebSocketState
 
 __all__ = ["Message", "WebSocket", "WebSocketState"]
@@ -34,6 +34,7 @@ _WORK = 256  # frames that one callback parses, then other connections are serve
 _UNPARSED = 64 * 1024  # unparsed bytes after which reading is paused
 _TURNS = 64  # messages sent after which the task yields to the loop once
 _PIECE = 128 * 1024  # bytes that are compressed in one step; a longer message is sent in several frames
+_SHARE = 2  # a batch takes four times as many bytes of messages as of bodies: 512 KiB
 _LONGEST_REASON = 123  # bytes, RFC 6455 section 5.5.1
 
 CONT, TEXT, BINARY, CLOSE, PONG = Opcode.CONT, Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PONG
@@ -231,8 +232,7 @@ class WebSocket:
 
     def connection_made(self, carrier: Carrier) -> None:
         """The response has been sent: start the keep-alive."""
-        self._carrier = carrier
-        self._out = carrier.out
+        self._carrier, self._out = carrier, carrier.out
         config = carrier.context.config
         self._limit_frames = config.limit_websocket_frames
         self._queue = MessageQueue(config.limit_websocket_queue)
@@ -257,8 +257,20 @@ class WebSocket:
             self._parse_whole(bytes(data))
             return
         if size >= LARGE and isinstance(data, bytes):
-            self._carrier.read_views(self.data_received)
-        message: Any = apply_mask(data[6:], data[2:6]) if start == 6 else unmasked(data, start, size)
+            self._carrier.read_views(self._view_received)
+        self._deliver(kind, apply_mask(data[6:], data[2:6]) if start == 6 else unmasked(data, start, size))
+
+    def _view_received(self, data: memoryview | bytes) -> None:
+        """Bytes of a client that has sent a large message; usually they are the next one."""
+        direct = self._arrival.waiter is not None and not self._out.paused
+        if direct and (content := large_message(data, self._limit_direct)):
+            self._deliver(data[0], content)
+        else:
+            self.data_received(data)
+
+    def _deliver(self, kind: int, message: Any) -> None:
+        """Hand the content of a message to the handler, which waits for it."""
+        size = len(message)
         if kind == TEXT_MESSAGE:
             try:
                 message = message.decode()
@@ -269,7 +281,7 @@ class WebSocket:
         if self._meter is not None:
             self._meter.messages_received += 1
         self._messages.append(message)
-        self._batch.add(arrival, size)
+        self._batch.add(self._arrival, size >> _SHARE)
 
     def eof_received(self) -> None:
         """The client has closed its side; without a Close frame, that is code 1006."""
@@ -310,9 +322,9 @@ class WebSocket:
 
     def fail(self, code: int, reason: str) -> None:
         """Fail the connection, RFC 6455 section 7.1.7: send a Close frame, and begin a lingering close."""
-        if self.state is OPEN and not self._carrier.out.closing:  # it is closing if the handler has returned
+        if self.state is OPEN and not self._out.closing:  # it is closing if the handler has returned
             self._core.data_to_send()  # drop the core's answer to a Close frame that followed the invalid frame
-            self._carrier.out.send([Frame(CLOSE, Close(code, reason).serialize()).serialize(mask=False)])
+            self._out.send([Frame(CLOSE, Close(code, reason).serialize()).serialize(mask=False)])
         self._end(ConnectionClosed(code, reason, by_client=False))
 
     def cut(self) -> None:
@@ -325,7 +337,7 @@ class WebSocket:
     @property
     def _crowded(self) -> bool:
         """Whether parsing is paused: the queue is full, or the client does not read."""
-        return (self._queue.full and not self._discards) or self._carrier.out.paused
+        return (self._queue.full and not self._discards) or self._out.paused
 
     def _receive_any(self, data: bytes) -> None:
         if self.state is CLOSED:
@@ -348,7 +360,7 @@ class WebSocket:
 
     def _announce(self) -> None:
         if self._messages and self._arrival.waiter is not None:
-            self._batch.add(self._arrival, self._queue.size + len(self._messages[0]))
+            self._batch.add(self._arrival, (self._queue.size + len(self._messages[0])) >> _SHARE)
 
     def _regulate(self) -> None:
         """Pause or resume parsing and reading."""
@@ -424,7 +436,7 @@ class WebSocket:
                 return
         self._pass_on(0)
         if core.parser_exc is not None:
-            self._take_core_error()
+            self._end(self._ending.by_core(core.close_sent))
         elif (close := core.close_rcvd) is not None:
             self._end(self._ending.by_both(close.code, close.reason))
 
@@ -483,8 +495,7 @@ class WebSocket:
 
     def _pass_on(self, size: int) -> None:
         """Send the frames that the core has made; ``size`` is the number of bytes of message content in them."""
-        data = self._core.data_to_send()
-        out = self._carrier.out
+        data, out = self._core.data_to_send(), self._out
         if data and not out.closing:  # it is closing if the handler has returned
             self._alive.spoke = True
             self.size += size
@@ -496,7 +507,7 @@ class WebSocket:
 
     async def _turn(self) -> None:
         """Wait until no fragmented message is being sent, and the client has read enough."""
-        while self._stream is not None or self._carrier.out.paused:
+        while self._stream is not None or self._out.paused:
             if self._stream is not None:
                 await asyncio.shield(self._stream)
             else:
@@ -504,7 +515,7 @@ class WebSocket:
 
     async def _writable(self) -> None:
         try:
-            await self._carrier.out.writable()
+            await self._out.writable()
         except ClientDisconnected:
             raise self._ending.exception() from None
 
@@ -543,12 +554,8 @@ class WebSocket:
 
     def _send_fragment(self, data: bytes, *, first: bool, last: bool, text: bool) -> None:
         core = self._core
-        if not first:
-            core.send_continuation(data, last)
-        elif text:
-            core.send_text(data, last)
-        else:
-            core.send_binary(data, last)
+        send = core.send_continuation if not first else core.send_text if text else core.send_binary
+        send(data, last)
         self._pass_on(len(data))
 
     # The end.
@@ -575,13 +582,6 @@ class WebSocket:
     def _fail_decoding(self, error: UnicodeDecodeError) -> bool:
         self.fail(1007, f"{error.reason} at position {error.start}")
         return False
-
-    def _take_core_error(self) -> None:
-        sent = self._core.close_sent
-        if self._ending.sent is not None or sent is None:
-            self._lose()
-        else:
-            self._end(ConnectionClosed(sent.code, sent.reason, by_client=False))
 
     def _end(self, error: ConnectionClosed) -> None:
         if self.state is CLOSED:
