@@ -40,6 +40,7 @@ OUTSIDE = {
     "runner.testing_commands": {"click"},
     "handlers.forms.multipart": {"multipart"},
     "runner.reload": {"watchfiles"},
+    "handlers.websocket.ending": {"websockets"},
     "handlers.websocket.handshake": {"websockets"},
     "handlers.websocket.websocket": {"websockets"},
     "handlers.websocket.plain": {"websockets"},
