@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from .hosts import AllowedHosts
@@ -47,6 +48,17 @@ def _option(default: Any, text: str, *, unit: str = "", group: str, one: str = "
     return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "group": group, "one": one})
 
 
+# Fields of `Config`, by the group that `--help` shows them in: ``_timeout(default, help text)``.
+_log = partial(_option, group="Logs and metrics")
+_response = partial(_option, group="Responses")
+_timeout = partial(_option, group="Timeouts", unit="seconds")
+_worker = partial(_option, group="Workers")
+_limit = partial(_option, group="Limits")
+_size = partial(_option, group="Limits", unit="bytes")
+_websocket = partial(_option, group="WebSockets")
+_proxy = partial(_option, group="Proxies")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """All options of a server. It is immutable; `dataclasses.replace` makes a changed copy.
@@ -62,190 +74,114 @@ class Config:
         ValueError: an option is out of its range; the text names it.
     """
 
-    access_log: bool = _option(True, "write one line for each response on stderr", group="Logs and metrics")
-    access_log_format: str = _option(
-        "http.server",
-        "http.server, common, combined, json, none, or a line with {fields}",
-        unit="format",
-        group="Logs and metrics",
+    access_log: bool = _log(True, "write one line for each response on stderr")
+    access_log_format: str = _log(
+        "http.server", "http.server, common, combined, json, none, or a line with {fields}", unit="format"
     )
-    metrics: str = _option(
+    metrics: str = _log(
         "",
         "path of a page with metrics for Prometheus, or HOST:PORT of a server that has them at /metrics",
         unit="path or address",
-        group="Logs and metrics",
     )
-    health: str = _option(
-        "", "path of a page that answers 200, and 503 when the server drains", unit="path", group="Logs and metrics"
-    )
-    server_header: bool = _option(True, "send the Server field", group="Responses")
-    debug: bool = _option(
-        False, "show tracebacks in the browser, on loopback only, while you write a program", group="Responses"
-    )
+    health: str = _log("", "path of a page that answers 200, and 503 when the server drains", unit="path")
+    server_header: bool = _response(True, "send the Server field")
+    debug: bool = _response(False, "show tracebacks in the browser, on loopback only, while you write a program")
 
-    timeout_head: float = _option(
-        10.0, "time for a request head, from its first byte (408)", unit="seconds", group="Timeouts"
+    timeout_head: float = _timeout(10.0, "time for a request head, from its first byte (408)")
+    timeout_body: float = _timeout(30.0, "how long a request body may be slower than min_rate (408)")
+    timeout_write: float = _timeout(
+        30.0, "how long a client may read slower than min_rate; then the connection is reset"
     )
-    timeout_body: float = _option(
-        30.0, "how long a request body may be slower than min_rate (408)", unit="seconds", group="Timeouts"
+    timeout_idle: float = _timeout(75.0, "how long a keep-alive connection may stay without a request")
+    timeout_handshake: float = _timeout(10.0, "time for the TLS handshake")
+    timeout_handler: float = _timeout(0.0, "time for a handler to begin its response (503); 0: no limit")
+    timeout_linger: float = _timeout(2.0, "how long to wait for the client to close after a refusal")
+    timeout_drain_idle: float = _timeout(1.0, "how long an idle connection stays open while the server drains")
+    timeout_grace: float = _timeout(10.0, "time for requests in flight when the server stops")
+    shutdown_delay: float = _timeout(
+        0.0, "how long to go on accepting after the signal to stop, until load balancers know"
     )
-    timeout_write: float = _option(
-        30.0,
-        "how long a client may read slower than min_rate; then the connection is reset",
-        unit="seconds",
-        group="Timeouts",
+    timeout_retire: float = _worker(300.0, "time for requests in flight when a worker is replaced", unit="seconds")
+    timeout_retire_idle: float = _worker(
+        5.0, "how long an idle connection stays open when a worker is replaced", unit="seconds"
     )
-    timeout_idle: float = _option(
-        75.0, "how long a keep-alive connection may stay without a request", unit="seconds", group="Timeouts"
+    timeout_heartbeat: float = _worker(
+        30.0, "how long a worker's event loop may hang before the worker is replaced; 0: no limit", unit="seconds"
     )
-    timeout_handshake: float = _option(10.0, "time for the TLS handshake", unit="seconds", group="Timeouts")
-    timeout_handler: float = _option(
-        0.0, "time for a handler to begin its response (503); 0: no limit", unit="seconds", group="Timeouts"
-    )
-    timeout_linger: float = _option(
-        2.0, "how long to wait for the client to close after a refusal", unit="seconds", group="Timeouts"
-    )
-    timeout_drain_idle: float = _option(
-        1.0, "how long an idle connection stays open while the server drains", unit="seconds", group="Timeouts"
-    )
-    timeout_grace: float = _option(
-        10.0, "time for requests in flight when the server stops", unit="seconds", group="Timeouts"
-    )
-    shutdown_delay: float = _option(
-        0.0,
-        "how long to go on accepting after the signal to stop, until load balancers know",
-        unit="seconds",
-        group="Timeouts",
-    )
-    timeout_retire: float = _option(
-        300.0, "time for requests in flight when a worker is replaced", unit="seconds", group="Workers"
-    )
-    timeout_retire_idle: float = _option(
-        5.0, "how long an idle connection stays open when a worker is replaced", unit="seconds", group="Workers"
-    )
-    timeout_heartbeat: float = _option(
-        30.0,
-        "how long a worker's event loop may hang before the worker is replaced; 0: no limit",
-        unit="seconds",
-        group="Workers",
-    )
-    recycle_requests: int = _option(
-        0, "replace a worker after about this number of requests; 0: never", group="Workers"
-    )
-    recycle_age: float = _option(
-        0.0, "replace a worker after about this time; 0: never", unit="seconds", group="Workers"
-    )
-    recycle_rss: int = _option(
-        0, "replace a worker that uses about this much memory; 0: never", unit="bytes", group="Workers"
-    )
-    processes: int = _option(
-        0, "processes of each worker for run_in_process; 0: the cores divided among the workers", group="Workers"
-    )
+    recycle_requests: int = _worker(0, "replace a worker after about this number of requests; 0: never")
+    recycle_age: float = _worker(0.0, "replace a worker after about this time; 0: never", unit="seconds")
+    recycle_rss: int = _worker(0, "replace a worker that uses about this much memory; 0: never", unit="bytes")
+    processes: int = _worker(0, "processes of each worker for run_in_process; 0: the cores divided among the workers")
 
-    min_rate: int = _option(
+    min_rate: int = _limit(
         240,
         "slowest rate of a request body or of a client that reads; 0: one byte within the timeout is enough",
         unit="bytes/second",
-        group="Limits",
     )
-    limit_request_line: int = _option(16 * KIB, "length of the request line (414)", unit="bytes", group="Limits")
-    limit_field: int = _option(16 * KIB, "length of one header field (431)", unit="bytes", group="Limits")
-    limit_head: int = _option(
-        64 * KIB, "length of the whole head, trailers included (431)", unit="bytes", group="Limits"
-    )
-    limit_fields: int = _option(128, "number of header fields, trailers included (431)", group="Limits")
-    limit_elements: int = _option(
-        1000, "number of elements in list fields: Cookie, Accept, Forwarded ... (431)", group="Limits"
-    )
-    limit_body: int = _option(
+    limit_request_line: int = _size(16 * KIB, "length of the request line (414)")
+    limit_field: int = _size(16 * KIB, "length of one header field (431)")
+    limit_head: int = _size(64 * KIB, "length of the whole head, trailers included (431)")
+    limit_fields: int = _limit(128, "number of header fields, trailers included (431)")
+    limit_elements: int = _limit(1000, "number of elements in list fields: Cookie, Accept, Forwarded ... (431)")
+    limit_body: int = _size(
         Preset(64 * MIB),
         "size of a request body that a handler reads (413); for handlers of http.server only if it is set",
-        unit="bytes",
-        group="Limits",
     )
-    limit_json: int = _option(
-        MIB, "size of a request body that a handler reads as JSON (413)", unit="bytes", group="Limits"
+    limit_json: int = _size(MIB, "size of a request body that a handler reads as JSON (413)")
+    limit_chunk_extension: int = _size(KIB, "size of the extensions of one chunk (400)")
+    limit_chunk_extensions: int = _size(16 * KIB, "size of the extensions of all chunks of a body (400)")
+    limit_discard: int = _size(
+        64 * KIB, "rest of an unread body, framing included, that is read to keep the connection"
     )
-    limit_chunk_extension: int = _option(KIB, "size of the extensions of one chunk (400)", unit="bytes", group="Limits")
-    limit_chunk_extensions: int = _option(
-        16 * KIB, "size of the extensions of all chunks of a body (400)", unit="bytes", group="Limits"
+    limit_unsent: int = _size(64 * MIB, "bytes of responses that may wait for a slow client in one connection")
+    max_connections: int = _limit(0, "open connections of a process, more get 503; 0: no limit")
+    max_in_flight: int = _limit(0, "requests of a process at a time, more get 503; 0: no limit")
+    max_background: int = _limit(1000, "coroutines of background() and after() of a process at a time, more get 503")
+    worker_threads: int = _limit(256, "threads for handlers that are not asynchronous")
+    limit_queue: int = _limit(1024, "requests that may wait for a thread (503)")
+    limit_spools: int = _size(
+        512 * MIB, "disk space for data between threads and clients; request bodies may use a quarter of it (503)"
     )
-    limit_discard: int = _option(
-        64 * KIB,
-        "rest of an unread body, framing included, that is read to keep the connection",
-        unit="bytes",
-        group="Limits",
+    backlog: int = _limit(2048, "connections that may wait to be accepted")
+    reuse_port: bool = _limit(False, "share the port with other servers of this user; a port in use is no error then")
+
+    websocket_ping_interval: float = _websocket(
+        20.0, "how long a WebSocket may be silent in one direction before a ping is sent; 0: no pings", unit="seconds"
     )
-    limit_unsent: int = _option(
-        64 * MIB, "bytes of responses that may wait for a slow client in one connection", unit="bytes", group="Limits"
+    websocket_ping_timeout: float = _websocket(
+        20.0, "time for anything to arrive after a ping (1011); 0: no limit", unit="seconds"
     )
-    max_connections: int = _option(0, "open connections of a process, more get 503; 0: no limit", group="Limits")
-    max_in_flight: int = _option(0, "requests of a process at a time, more get 503; 0: no limit", group="Limits")
-    max_background: int = _option(
-        1000, "coroutines of background() and after() of a process at a time, more get 503", group="Limits"
+    websocket_close_timeout: float = _websocket(
+        10.0, "time for the client to answer a Close frame; then the connection is closed", unit="seconds"
     )
-    worker_threads: int = _option(256, "threads for handlers that are not asynchronous", group="Limits")
-    limit_queue: int = _option(1024, "requests that may wait for a thread (503)", group="Limits")
-    limit_spools: int = _option(
-        512 * MIB,
-        "disk space for data between threads and clients; request bodies may use a quarter of it (503)",
-        unit="bytes",
-        group="Limits",
+    limit_websocket_message: int = _websocket(
+        16 * MIB, "size of one message of a WebSocket, after decompression (1009)", unit="bytes"
     )
-    backlog: int = _option(2048, "connections that may wait to be accepted", group="Limits")
-    reuse_port: bool = _option(
-        False, "share the port with other servers of this user; a port in use is no error then", group="Limits"
+    limit_websocket_frames: int = _websocket(100_000, "number of frames of one message of a WebSocket (1008)")
+    limit_websocket_queue: int = _websocket(
+        256 * KIB, "messages that wait for a handler; above it, reading from the client pauses", unit="bytes"
     )
 
-    websocket_ping_interval: float = _option(
-        20.0, "how long a WebSocket may be silent in one direction before a ping is sent; 0: no pings", unit="seconds",
-        group="WebSockets",
-    )  # fmt: skip
-    websocket_ping_timeout: float = _option(
-        20.0, "time for anything to arrive after a ping (1011); 0: no limit", unit="seconds", group="WebSockets"
-    )
-    websocket_close_timeout: float = _option(
-        10.0,
-        "time for the client to answer a Close frame; then the connection is closed",
-        unit="seconds",
-        group="WebSockets",
-    )
-    limit_websocket_message: int = _option(
-        16 * MIB, "size of one message of a WebSocket, after decompression (1009)", unit="bytes", group="WebSockets"
-    )
-    limit_websocket_frames: int = _option(
-        100_000, "number of frames of one message of a WebSocket (1008)", group="WebSockets"
-    )
-    limit_websocket_queue: int = _option(
-        256 * KIB, "messages that wait for a handler; above it, reading from the client pauses", unit="bytes",
-        group="WebSockets",
-    )  # fmt: skip
-
-    root_path: str = _option(
+    root_path: str = _proxy(
         "",
         "prefix of all paths, percent-encoded, that a proxy removes; ASGI's root_path, WSGI's SCRIPT_NAME",
         unit="path",
-        group="Proxies",
     )
-    hosts: str = _option(
+    hosts: str = _proxy(
         "",
         "names that a server on a loopback address accepts beside localhost and addresses (421); *: any name",
         unit="names",
-        group="Proxies",
         one="--host",
     )
-    trusted_proxies: str = _option(
-        "", "proxies that are trusted to name the client: addresses, networks, unix:", unit="networks", group="Proxies"
+    trusted_proxies: str = _proxy(
+        "", "proxies that are trusted to name the client: addresses, networks, unix:", unit="networks"
     )
-    trusted_fields: str = _option(
+    trusted_fields: str = _proxy(
         "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port",
         "fields that these proxies set; or Forwarded",
         unit="fields",
-        group="Proxies",
     )
-    proxy_protocol: bool = _option(
-        False, "these proxies send a header of the PROXY protocol, version 1 or 2, first", group="Proxies"
-    )
+    proxy_protocol: bool = _proxy(False, "these proxies send a header of the PROXY protocol, version 1 or 2, first")
 
     def __post_init__(self) -> None:
         for option in options():
