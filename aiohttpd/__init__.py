@@ -49,99 +49,55 @@ if TYPE_CHECKING:
     from .wire.request import Request
 
 __all__ = [
-    "App",
-    "BaseHTTPRequestHandler",
-    "BindError",
-    "BlockingHTTPRequestHandler",
-    "BodyTimeout",
-    "Certificates",
-    "ClientDisconnected",
-    "Config",
-    "ConnectionClosed",
-    "ContentTooLarge",
-    "ContractError",
-    "Converter",
-    "EventStream",
-    "FormData",
-    "HTTPError",
-    "HTTPServer",
-    "Headers",
-    "IncompleteBody",
-    "InvalidData",
-    "MissingField",
-    "Request",
-    "Router",
-    "SimpleHTTPRequestHandler",
-    "StreamReader",
-    "StreamWriter",
-    "UnixAddress",
-    "UploadedFile",
-    "WireError",
-    "WriteBufferFull",
-    "__version__",
-    "blocking",
-    "handle_errors",
-    "layers",
-    "route",
-    "run",
-    "wsgi",
-]
+    "App", "BaseHTTPRequestHandler", "BindError", "BlockingHTTPRequestHandler", "BodyTimeout", "Certificates",
+    "ClientDisconnected", "Config", "ConnectionClosed", "ContentTooLarge", "ContractError", "Converter",
+    "EventStream", "FormData", "HTTPError", "HTTPServer", "Headers", "IncompleteBody", "InvalidData",
+    "MissingField", "Request", "Router", "SimpleHTTPRequestHandler", "StreamReader", "StreamWriter", "UnixAddress",
+    "UploadedFile", "WireError", "WriteBufferFull", "__version__", "blocking", "handle_errors", "layers", "route",
+    "run", "wsgi",
+]  # fmt: skip
 
-# Each name is imported when it is asked for: a module that only defines handlers needs no server, and the plugin for
-# pytest, which every run of pytest imports, needs nothing.
+# The names by their modules. A module is imported when one of its names is asked for: a program that only defines
+# handlers needs no server, and the plugin for pytest, which every run of pytest imports, needs nothing. WebSocket needs
+# an extra, so it is not in __all__.
 _LATER = {
-    "__version__": "wire.product",
-    "App": "engine.interfaces",
-    "BaseHTTPRequestHandler": "handlers.base",
-    "BindError": "net.sockets",
-    "blocking": "threads.legacy",
-    "BlockingHTTPRequestHandler": "handlers.blocking",
-    "BodyTimeout": "errors",
-    "Certificates": "net.tls",
-    "ClientDisconnected": "errors",
-    "Config": "config",
-    "ConnectionClosed": "errors",
-    "ContentTooLarge": "errors",
-    "ContractError": "errors",
-    "Converter": "handlers.routing",
-    "EventStream": "handlers.events",
-    "FormData": "handlers.forms",
-    "handle_errors": "handlers.routing",
-    "Headers": "wire.headers",
-    "HTTPError": "errors",
-    "HTTPServer": "server.server",
-    "IncompleteBody": "errors",
-    "InvalidData": "errors",
-    "layers": "middleware.layer",
-    "MissingField": "errors",
-    "Request": "wire.request",
-    "route": "handlers.routing",
-    "Router": "handlers.routing",
-    "run": "runner.run",
-    "SimpleHTTPRequestHandler": "fileserver.handler",
-    "StreamReader": "engine.body",
-    "StreamWriter": "engine.response",
-    "UnixAddress": "net.sockets",
-    "UploadedFile": "handlers.forms",
-    "WebSocket": "handlers.websocket.websocket",  # not in __all__: it needs an extra
-    "WireError": "errors",
-    "WriteBufferFull": "errors",
-    "wsgi": "handlers.wsgi",
+    "config": "Config",
+    "engine.body": "StreamReader",
+    "engine.interfaces": "App",
+    "engine.response": "StreamWriter",
+    "errors": "BodyTimeout ClientDisconnected ConnectionClosed ContentTooLarge ContractError HTTPError "
+    "IncompleteBody InvalidData MissingField WireError WriteBufferFull",
+    "fileserver.handler": "SimpleHTTPRequestHandler",
+    "handlers.base": "BaseHTTPRequestHandler",
+    "handlers.blocking": "BlockingHTTPRequestHandler",
+    "handlers.events": "EventStream",
+    "handlers.forms": "FormData UploadedFile",
+    "handlers.routing": "Converter Router handle_errors route",
+    "handlers.websocket.websocket": "WebSocket",
+    "handlers.wsgi": "wsgi",
+    "middleware.layer": "layers",
+    "net.sockets": "BindError UnixAddress",
+    "net.tls": "Certificates",
+    "runner.run": "run",
+    "server.server": "HTTPServer",
+    "threads.legacy": "blocking",
+    "wire.headers": "Headers",
+    "wire.product": "__version__",
+    "wire.request": "Request",
 }
-
-
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
 _MODULES = ("asgi", "compat", "compression", "middleware", "testing")
 
 if not TYPE_CHECKING:  # a type checker would take every name then
 
     def __getattr__(name: str) -> object:
-        if name not in _LATER and name not in _MODULES:
+        if name not in _MODULE_OF and name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
         if name in _MODULES:
             return import_module(f"{__name__}.{name}")
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         return value
 
 

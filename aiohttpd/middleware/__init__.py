@@ -23,67 +23,37 @@ if TYPE_CHECKING:
     from .trusted_hosts import TrustedHosts
 
 __all__ = [
-    "BasicAuth",
-    "BearerAuth",
-    "BodyLimit",
-    "CORS",
-    "Compression",
-    "ConcurrencyLimit",
-    "Deadline",
-    "ETag",
-    "Layer",
-    "OpenTelemetry",
-    "ProblemDetails",
-    "RateLimit",
-    "RequestID",
-    "ResponseHeaders",
-    "SameOrigin",
-    "SecurityHeaders",
-    "ServerTiming",
-    "Session",
-    "Sessions",
-    "TrustedHosts",
-    "client_key",
-    "current_request_id",
-    "layers",
-    "timing",
-]
+    "BasicAuth", "BearerAuth", "BodyLimit", "CORS", "Compression", "ConcurrencyLimit", "Deadline", "ETag", "Layer",
+    "OpenTelemetry", "ProblemDetails", "RateLimit", "RequestID", "ResponseHeaders", "SameOrigin", "SecurityHeaders",
+    "ServerTiming", "Session", "Sessions", "TrustedHosts", "client_key", "current_request_id", "layers", "timing",
+]  # fmt: skip
 
-_MODULES = {
-    "BasicAuth": "auth",
-    "BearerAuth": "auth",
-    "BodyLimit": "limits",
-    "CORS": "cors",
-    "Compression": "compressed",
-    "ConcurrencyLimit": "limits",
-    "Deadline": "limits",
-    "ETag": "etag",
-    "Layer": "layer",
-    "OpenTelemetry": "opentelemetry",
-    "ProblemDetails": "problem_details",
-    "RateLimit": "limits",
-    "RequestID": "request_id",
-    "ResponseHeaders": "security_headers",
-    "SameOrigin": "same_origin",
-    "SecurityHeaders": "security_headers",
-    "ServerTiming": "server_timing",
-    "Session": "sessions",
-    "Sessions": "sessions",
-    "TrustedHosts": "trusted_hosts",
-    "client_key": "limits",
-    "current_request_id": "request_id",
-    "layers": "layer",
-    "timing": "server_timing",
+_LATER = {  # names by their modules, which are imported when a name is asked for
+    "auth": "BasicAuth BearerAuth",
+    "compressed": "Compression",
+    "cors": "CORS",
+    "etag": "ETag",
+    "layer": "Layer layers",
+    "limits": "BodyLimit ConcurrencyLimit Deadline RateLimit client_key",
+    "opentelemetry": "OpenTelemetry",
+    "problem_details": "ProblemDetails",
+    "request_id": "RequestID current_request_id",
+    "same_origin": "SameOrigin",
+    "security_headers": "ResponseHeaders SecurityHeaders",
+    "server_timing": "ServerTiming timing",
+    "sessions": "Session Sessions",
+    "trusted_hosts": "TrustedHosts",
 }
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # a type checker would take every name then
 
     def __getattr__(name: str) -> Any:
-        if name not in _MODULES:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         return value
 
 

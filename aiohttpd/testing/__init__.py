@@ -18,41 +18,30 @@ if TYPE_CHECKING:
     from .websocket_faults import WebSocketFaults
 
 __all__ = [
-    "Connection",
-    "Expectation",
-    "Faults",
-    "MemoryTransport",
-    "RecordedRequest",
-    "TestServer",
-    "WebSocketFaults",
-    "client",
-    "closed_port",
-    "exchange",
-    "running",
-]
+    "Connection", "Expectation", "Faults", "MemoryTransport", "RecordedRequest", "TestServer", "WebSocketFaults",
+    "client", "closed_port", "exchange", "running",
+]  # fmt: skip
 
-_LATER = {
-    "Connection": "recording",
-    "Expectation": "expectations",
-    "Faults": "faults",
-    "MemoryTransport": "memory",
-    "RecordedRequest": "recording",
-    "TestServer": "server",
-    "WebSocketFaults": "websocket_faults",
-    "client": "httpx_client",
-    "closed_port": "ports",
-    "exchange": "memory",
-    "running": "memory",
+_LATER = {  # names by their modules, which are imported when a name is asked for
+    "expectations": "Expectation",
+    "faults": "Faults",
+    "httpx_client": "client",
+    "memory": "MemoryTransport exchange running",
+    "ports": "closed_port",
+    "recording": "Connection RecordedRequest",
+    "server": "TestServer",
+    "websocket_faults": "WebSocketFaults",
 }
+_MODULE_OF = {name: module for module, names in _LATER.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # a type checker would take every name then
 
     def __getattr__(name: str) -> Any:
-        if name not in _LATER:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         return value
 
 
