@@ -172,52 +172,46 @@ def prometheus_text(snapshot: Snapshot) -> str:
     return "".join(f"{line}\n" for line in _lines({**Metrics().snapshot(), **snapshot}))
 
 
+# For each member of a snapshot but the requests: the metric, its label if it has one, type and meaning.
+_METRICS = {
+    "in_flight": ("requests_in_flight", "", "gauge", "Requests that are being handled."),
+    "connections": ("connections", "state", "gauge", "Open connections by what they wait for."),
+    "opened": ("connections_total", "", "counter", "Connections that have been opened."),
+    "sent": ("sent_bytes_total", "", "counter", "Bytes sent, heads included, TLS not."),
+    "content_received": ("received_content_bytes_total", "", "counter", "Bytes of request bodies."),
+    "aborted": ("aborted_answers_total", "", "counter", "Responses whose client was gone before their end."),
+    "websockets": ("websockets", "", "gauge", "Open WebSockets."),
+    "websocket_messages": ("websocket_messages_total", "direction", "counter", "Messages of WebSockets."),
+    "refusals": ("refusals_total", "reason", "counter", "What was refused before a handler saw it."),
+    "worker_restarts": ("worker_restarts_total", "", "counter", "Workers replaced because they died or hung."),
+}
+
+
 def _lines(snapshot: Snapshot) -> Iterator[str]:
+    yield from _requests(snapshot)
+    for member, (name, label, kind, meaning) in _METRICS.items():
+        yield from _metric(name, kind, meaning)
+        if not label:
+            yield f"aiohttpd_{name} {snapshot[member]}"
+            continue
+        for value, count in sorted(snapshot[member].items()):
+            yield f'aiohttpd_{name}{{{label}="{value}"}} {count}'
+
+
+def _requests(snapshot: Snapshot) -> Iterator[str]:
+    """The number of requests by method and status, and the histogram of their durations."""
     yield from _metric("requests_total", "counter", "Requests that have been answered.")
     for name, count in sorted(snapshot["requests"].items()):
         method, status = name.split()
         yield f'aiohttpd_requests_total{{method="{method}",status="{status}"}} {count}'
-    yield from _metric(
-        "request_duration_seconds", "histogram", "From the head of a request to the end of its response."
-    )
-    for bound, count in zip(_BOUNDS, snapshot["buckets"], strict=True):
-        yield f'aiohttpd_request_duration_seconds_bucket{{le="{bound}"}} {count}'
+    name = "request_duration_seconds"
+    yield from _metric(name, "histogram", "From the head of a request to the end of its response.")
     total = sum(snapshot["requests"].values())
-    yield f'aiohttpd_request_duration_seconds_bucket{{le="+Inf"}} {total}'
-    yield f"aiohttpd_request_duration_seconds_sum {snapshot['seconds']}"
-    yield f"aiohttpd_request_duration_seconds_count {total}"
-    yield from _single(snapshot, "in_flight", "requests_in_flight", "gauge", "Requests that are being handled.")
-    yield from _by(snapshot, "connections", "connections", "state", "gauge", "Open connections by what they wait for.")
-    yield from _single(snapshot, "opened", "connections_total", "counter", "Connections that have been opened.")
-    yield from _single(snapshot, "sent", "sent_bytes_total", "counter", "Bytes sent, heads included, TLS not.")
-    yield from _single(
-        snapshot, "content_received", "received_content_bytes_total", "counter", "Bytes of request bodies."
-    )
-    yield from _single(
-        snapshot, "aborted", "aborted_answers_total", "counter", "Responses whose client was gone before their end."
-    )
-    yield from _single(snapshot, "websockets", "websockets", "gauge", "Open WebSockets.")
-    yield from _by(
-        snapshot, "websocket_messages", "websocket_messages_total", "direction", "counter", "Messages of WebSockets."
-    )
-    yield from _by(
-        snapshot, "refusals", "refusals_total", "reason", "counter", "What was refused before a handler saw it."
-    )
-    yield from _single(
-        snapshot, "worker_restarts", "worker_restarts_total", "counter", "Workers replaced because they died or hung."
-    )
+    for bound, count in [*zip(_BOUNDS, snapshot["buckets"], strict=True), ("+Inf", total)]:
+        yield f'aiohttpd_{name}_bucket{{le="{bound}"}} {count}'
+    yield f"aiohttpd_{name}_sum {snapshot['seconds']}"
+    yield f"aiohttpd_{name}_count {total}"
 
 
-def _metric(name: str, kind: str, text: str) -> tuple[str, str]:
-    return f"# HELP aiohttpd_{name} {text}", f"# TYPE aiohttpd_{name} {kind}"
-
-
-def _single(snapshot: Snapshot, key: str, name: str, kind: str, text: str) -> Iterator[str]:
-    yield from _metric(name, kind, text)
-    yield f"aiohttpd_{name} {snapshot[key]}"
-
-
-def _by(snapshot: Snapshot, key: str, name: str, label: str, kind: str, text: str) -> Iterator[str]:
-    yield from _metric(name, kind, text)
-    for value, count in sorted(snapshot[key].items()):
-        yield f'aiohttpd_{name}{{{label}="{value}"}} {count}'
+def _metric(name: str, kind: str, meaning: str) -> tuple[str, str]:
+    return f"# HELP aiohttpd_{name} {meaning}", f"# TYPE aiohttpd_{name} {kind}"
