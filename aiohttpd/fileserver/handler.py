@@ -28,7 +28,7 @@ from ..engine.answer import PreparedResponse
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected
 from ..handlers.base import BaseHTTPRequestHandler, allows_prepared_responses, open_head
-from ..handlers.checks import check_async, check_plain
+from ..handlers.checks import check_async, check_plain, inherits
 from ..handlers.files.content import Content, FileChanged, Readable
 from ..handlers.files.media_types import EXTENSIONS, guess_type
 from ..handlers.files.paths import decoded, folder_path, names_in, normal_path, relative_folder
@@ -106,13 +106,11 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        base = SimpleHTTPRequestHandler
         cls._stores = {}
         cls.refusal_fields = _cross_origin(cls.allow_origin)
         cls.extra_response_headers = _pairs(cls.extra_response_headers)
         _check_methods(cls)
-        inherited = all(getattr(cls, name) is getattr(base, name) for name in _METHODS_OF_FILES)
-        cls._is_stock = inherited and allows_prepared_responses(cls)
+        cls._is_stock = inherits(cls, SimpleHTTPRequestHandler, *_METHODS_OF_FILES) and allows_prepared_responses(cls)
 
     def __init__(
         self,

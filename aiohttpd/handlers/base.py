@@ -46,7 +46,7 @@ from ..wire.request import Address, Body, ErrorPages, Request
 from ..wire.response import ResponseFields
 from ..wire.response import phrase as standard_phrase
 from . import after, answers, reading
-from .checks import Lazy, check_class, explain_init, json_text
+from .checks import Lazy, check_class, explain_init, inherits, json_text
 from .dispatch import Method, find_method
 from .typed_state import StateT, Typed
 
@@ -142,6 +142,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
     _methods: ClassVar[dict[str, Method]] = {}
     _is_plain: ClassVar[bool] = True  # no hook is overridden, and no attribute set, that `_serve` has to look at
+    _own_log: ClassVar[bool] = False  # the class writes the log lines of its requests itself
     _own_prelude: ClassVar[bool] = False  # the class makes Server or Date itself
     _status: int
     _reason: str | None
@@ -153,22 +154,17 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         check_class(cls)
         base = BaseHTTPRequestHandler
         cls._methods = {}
+        cls._own_log = not inherits(cls, base, "log_request", "log_message")
+        cls._own_prelude = not inherits(
+            cls, base, "version_string", "date_time_string", "server_version", "sys_version"
+        )
         cls._is_plain = (
-            cls.setup is base.setup
-            and cls.finish is base.finish
-            and cls.handle_expect_100 is base.handle_expect_100
-            and cls.log_request is base.log_request
-            and cls.log_message is base.log_message
+            inherits(cls, base, "setup", "finish", "handle_expect_100")
+            and not cls._own_log
             and cls.timeout is None
             and cls.max_body_size is ...
             and not cls.cancel_on_disconnect
             and cls.protocol_version != "HTTP/1.0"
-        )
-        cls._own_prelude = (
-            cls.version_string is not base.version_string
-            or cls.date_time_string is not base.date_time_string
-            or cls.server_version is not base.server_version
-            or cls.sys_version is not base.sys_version
         )
 
     def __init__(self, request: Request, wfile: StreamWriter) -> None:
@@ -523,6 +519,19 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         if self._fields is None:
             self.wfile.flush()
 
+    def head_fields(self) -> list[tuple[str, str]]:
+        """The fields that each head of this handler has, for one that `send_response` does not begin.
+
+        They are what `add_header` has been given, and Server and Date if the class makes them itself.
+        """
+        return [*(self._added_fields or ()), *(self._prelude() if self._own_prelude else ())]
+
+    def _prelude(self) -> Iterator[tuple[str, str]]:
+        """Server and Date as the class makes them."""
+        if self.request.peer.server_field() and (version := self.version_string()):
+            yield "Server", version
+        yield "Date", self.date_time_string()
+
     # Complete responses.
 
     def send_text(self, text: str, status: int = 200) -> None:
@@ -712,6 +721,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         texts = {"code": status, "message": escape(message, kind), "explain": escape(explain, kind)}
         return kind, (self.error_message_format % texts).encode("utf-8", "replace")
 
+    # Other protocols.
+
     async def upgrade(
         self, protocol: str | None = None, *, headers: Iterable[tuple[str, str]] | Mapping[str, str] = ()
     ) -> tuple[asyncio.StreamReader, UpgradeWriter]:
@@ -734,7 +745,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
         Raises:
             HTTPError: 426: the request does not ask for the protocol, or is HTTP/1.0; 400: it has a body.
-            ContractError: an answer has been begun already; or this is no coroutine of the loop's.
+            ContractError: a response has been begun already; or the method is a plain ``def`` in a thread.
         """
         from ..engine.upgrade import open_streams  # few programs have it
 
@@ -778,19 +789,6 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         from .websocket.block import WebSocketBlock  # few programs have it, and its library is an extra
 
         return WebSocketBlock(self, subprotocols, origins, headers, compression=compression)
-
-    def head_fields(self) -> list[tuple[str, str]]:
-        """The fields that each head of this handler has, for one that `send_response` does not begin.
-
-        They are what `add_header` has been given, and Server and Date if the class makes them itself.
-        """
-        return [*(self._added_fields or ()), *(self._prelude() if self._own_prelude else ())]
-
-    def _prelude(self) -> Iterator[tuple[str, str]]:
-        """Server and Date as the class makes them."""
-        if self.request.peer.server_field() and (version := self.version_string()):
-            yield "Server", version
-        yield "Date", self.date_time_string()
 
     # The log.
 
@@ -846,20 +844,10 @@ class BaseHTTPRequestHandler(Typed[StateT]):
                 check_result(f"do_{self.command}", result, self.wfile)
             if self._fields is not None:
                 raise ContractError("the head was begun but not ended: call end_headers()")
-        except HTTPError as error:
-            await self._answer_error(error)
-        except ClientDisconnected:
-            raise
-        # No variable may refer to an exception after its clause: its traceback refers to this frame, and this cycle
-        # would keep the request, its body included, until the garbage collector runs.
-        except Exception as error:
-            if isinstance(meant_by(error), ClientDisconnected):
-                raise
-            await self._answer_error(meant_by(error))
-        except BaseException as error:  # sys.exit(), a cancellation
-            if isinstance(meant_by(error), ClientDisconnected) or (
-                meant_by(error) is error and self.wfile.is_ours(error)
-            ):
+        except BaseException as error:  # also sys.exit(), and a cancellation
+            # No variable may refer to an exception after its clause: its traceback refers to this frame, and this cycle
+            # would keep the request, its body included, until the garbage collector runs.
+            if self._is_for_connection(error):
                 raise
             await self._answer_error(meant_by(error))
         finally:
@@ -867,6 +855,12 @@ class BaseHTTPRequestHandler(Typed[StateT]):
                 self._content.close()
         if self.close_connection:
             self.wfile.close_connection = True
+
+    def _is_for_connection(self, error: BaseException) -> bool:
+        """Whether an exception is raised and not answered: the client has gone, or the server ends the handler."""
+        meant = meant_by(error)
+        by_server = meant is error and not isinstance(error, Exception) and self.wfile.is_ours(error)
+        return by_server or isinstance(meant, ClientDisconnected)
 
     async def _answer_error(self, error: BaseException) -> None:
         """Send an error page for an exception of ``do_*``; called in its ``except`` clause."""
@@ -901,10 +895,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         If it raises an exception itself, that is answered without such functions.
         """
         self.request.error_pages = None
-        self.wfile.restart()
-        self._fields, added = None, self._added_fields
-        if isinstance(error, HTTPError) and error.headers:
-            self._added_fields = [*(added or ()), *error.headers]
+        added = self._added_fields
+        self._restart_for(error)
         try:
             await pages.answer(self, error)
             if self._fields is not None:
@@ -918,26 +910,27 @@ class BaseHTTPRequestHandler(Typed[StateT]):
 
         A class may override `send_error` with http.server's arguments or fewer, so the fields are not given to it.
         """
-        self.wfile.restart()
-        self._fields = None
-        if error.headers:
-            self._added_fields = [*(self._added_fields or ()), *error.headers]
+        self._restart_for(error)
         texts = [error.message, error.explain]
         while texts and texts[-1] is None:
             texts.pop()
         self.send_error(error.status, *texts)
 
+    def _restart_for(self, error: BaseException) -> None:
+        """Drop the response that the handler has begun; the next one gets the fields of the error."""
+        self.wfile.restart()
+        self._fields = None
+        if isinstance(error, HTTPError) and error.headers:
+            self._added_fields = [*(self._added_fields or ()), *error.headers]
+
     async def _serve_with_hooks(self) -> object:
         """Set what the class's attributes say, then call ``setup``, ``do_*`` and ``finish``."""
-        cls = type(self)
         wfile = self.wfile
         if self.timeout is not None:
             wfile.set_timeout(self.timeout)
         if self.max_body_size is not ... and self.request.framing.has_body:
             self.request.body.limit = self.max_body_size
-        if cls.log_request is not BaseHTTPRequestHandler.log_request or (
-            cls.log_message is not BaseHTTPRequestHandler.log_message
-        ):
+        if self._own_log:
             wfile.log = self.log_request
         if self.protocol_version == "HTTP/1.0":
             self.close_connection = True

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ContractError
 
-__all__ = ["Lazy", "check_async", "check_class", "check_plain", "explain_init", "json_text"]
+__all__ = ["Lazy", "check_async", "check_class", "check_plain", "explain_init", "inherits", "json_text"]
 
 _REFUSED = {
     "handle": "the connection serves requests one after the other; override do_GET and its like",
@@ -59,6 +59,11 @@ def json_text() -> ModuleType:
     from . import json_text as module
 
     return module
+
+
+def inherits(cls: type, base: type, *names: str) -> bool:
+    """Whether a class has the attributes with these names from a base class, and overrides none of them."""
+    return all(getattr(cls, name) is getattr(base, name) for name in names)
 
 
 def check_class(cls: type) -> None:
