@@ -9,6 +9,7 @@ import io
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from ..engine.interfaces import ResponseWriter
 from ..errors import ContentTooLarge, ContractError, HTTPError
 from ..wire.headers import Headers
 from ..wire.request import Body, Request
@@ -19,16 +20,9 @@ if TYPE_CHECKING:
     from .forms import FormData, FormLimits, Part
 
 __all__ = [
-    "FormReader",
-    "RequestContent",
-    "Requester",
-    "check_not_encoded",
-    "form_limits",
-    "read_json",
-    "read_json_as",
-    "read_text",
+    "Reader", "RequestContent", "check_not_encoded", "form_limits", "read_json", "read_json_as", "read_text",
     "socket_of",
-]
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -37,17 +31,10 @@ _JSON_ON_LOOP = 32 * 1024  # bytes of JSON that are parsed in the event loop; mo
 _SHOWN = 60  # characters of a charset's name that an error message repeats
 
 
-class Requester(Protocol):
-    """What these functions need of a handler: the request, and its content."""
+class Reader(Protocol):
+    """What these functions need of a handler: the request, its content, and the limits of forms."""
 
     request: Request
-
-    async def body(self) -> bytes: ...
-
-
-class FormReader(Protocol):
-    """The class attributes of a handler that limit forms."""
-
     max_form_parts: int
     max_part_headers: int
     max_part_header_size: int
@@ -55,14 +42,10 @@ class FormReader(Protocol):
     max_fields_size: int
     max_file_size: int | None
 
-
-class Knowing(Protocol):
-    """A response that knows its connection."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+    async def body(self) -> bytes: ...
 
 
-def socket_of(response: Knowing) -> Any:
+def socket_of(response: ResponseWriter) -> Any:
     """The socket of a connection, if there is a transport that knows one.
 
     Raises:
@@ -147,7 +130,7 @@ class _ContentAsBody:
             yield data
 
 
-async def read_text(handler: Requester) -> str:
+async def read_text(handler: Reader) -> str:
     """Decode the content of a request; see `BaseHTTPRequestHandler.text`."""
     from .forms import decode, decode_large
 
@@ -163,7 +146,7 @@ async def read_text(handler: Requester) -> str:
         raise HTTPError(400, None, f"the text is not in {charset}: byte {error.start}") from None
 
 
-async def read_json(handler: Requester, limit: Any) -> Any:
+async def read_json(handler: Reader, limit: Any) -> Any:
     """Parse the content of a request as JSON; see `BaseHTTPRequestHandler.json`.
 
     Args:
@@ -202,7 +185,7 @@ def _may_be_json(request: Request) -> bool:
     return kind == _JSON or kind.endswith("+json")
 
 
-async def read_json_as(handler: Requester, limit: Any, kind: type[T]) -> T:
+async def read_json_as(handler: Reader, limit: Any, kind: type[T]) -> T:
     """`read_json`, and convert the value to a type; large content is converted in a thread.
 
     Raises:
@@ -216,7 +199,7 @@ async def read_json_as(handler: Requester, limit: Any, kind: type[T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, convert, value, kind)
 
 
-async def _body_up_to(handler: Requester, limit: int) -> bytes:
+async def _body_up_to(handler: Reader, limit: int) -> bytes:
     """The body, read with this limit in addition to that of the body.
 
     Raises:
@@ -246,7 +229,7 @@ def check_not_encoded(headers: Headers) -> None:
         raise HTTPError(415, None, "content with Content-Encoding is not accepted", headers=accepted)
 
 
-def form_limits(handler: FormReader) -> "FormLimits":
+def form_limits(handler: Reader) -> "FormLimits":
     """The limits of forms that a handler class sets."""
     from .forms import FormLimits
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 import aiohttpd.handlers.forms.read as reading
 from aiohttpd import BaseHTTPRequestHandler, Config, HTTPError, UploadedFile
-from aiohttpd.handlers.forms import FormData, FormLimits, read_form
+from aiohttpd.handlers.forms import FormData, read_form
 from aiohttpd.handlers.forms.uploads import Spool
 from aiohttpd.testing import exchange, running
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body
 
-from ..support.forming import PROC, unnamed_files
+from ..support.forming import FORM_LIMITS, PROC, unnamed_files
 from ..support.waiting import until
 from ..support.wire import split
 
@@ -63,7 +63,7 @@ class Whole:
 
 async def form_of(*contents: bytes) -> tuple[FormData, list[UploadedFile]]:
     body = b"".join(part_of_file(f"f{number}", content) for number, content in enumerate(contents)) + END
-    form = await read_form(Headers(f"\nContent-Type: {KIND}\r\n"), cast(Body, Whole(body)), FormLimits())
+    form = await read_form(Headers(f"\nContent-Type: {KIND}\r\n"), cast(Body, Whole(body)), FORM_LIMITS)
     return form, [cast(UploadedFile, file) for _, file in form.pairs()]
 
 

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiohttpd import App, FormData, HTTPError, UploadedFile
-from aiohttpd.handlers.forms import FormLimits, MultiMap
+from aiohttpd.handlers.forms import MultiMap
 from aiohttpd.testing import exchange, running
 
 from ..support.asking import QUIET, answer_to
 from ..support.clients import MIB, connected, ended, get, head
 from ..support.forming import (
     END,
+    FORM_LIMITS,
     MULTIPART,
     URL_ENCODED,
     Taker,
@@ -80,7 +81,9 @@ class TestCase:
         for at in range(1, len(body) or 2):
             status, form, reason = 200, None, ""
             try:
-                found = await parse(body[:at], body[at:], kind=case.get("type", MULTIPART), limits=FormLimits(**limits))
+                found = await parse(
+                    body[:at], body[at:], kind=case.get("type", MULTIPART), limits=FORM_LIMITS._replace(**limits)
+                )
                 form = [[name, await told(value)] for name, value in found.pairs()]
                 found.close()
             except HTTPError as error:

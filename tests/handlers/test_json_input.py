@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 import aiohttpd.handlers.forms.read as reading
 from aiohttpd import BaseHTTPRequestHandler, HTTPError
 from aiohttpd.handlers import json_text
-from aiohttpd.handlers.forms import FormLimits, decode, decode_large
+from aiohttpd.handlers.forms import decode, decode_large
 from aiohttpd.testing import running
 
 from ..support.asking import answer_to
 from ..support.examples import examples
+from ..support.forming import FORM_LIMITS
 from ..support.steps import calls_of
 from ..support.waiting import until
 
@@ -393,7 +394,7 @@ def of_urllib(content: bytes) -> Any:
 
 def of_ours(content: bytes) -> Any:
     try:
-        return reading._url_encoded(content, FormLimits())
+        return reading._url_encoded(content, FORM_LIMITS)
     except HTTPError as error:
         return error.status
 

@@ -9,11 +9,13 @@ import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, FormData, UploadedFile
 from aiohttpd.handlers.forms import FormLimits, read_form
+from aiohttpd.handlers.reading import form_limits
 from aiohttpd.wire.headers import Headers
 from aiohttpd.wire.request import Body
 
 URL_ENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=XX"
+FORM_LIMITS = form_limits(cast(Any, BaseHTTPRequestHandler))  # those that a handler has by default
 PROC = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted as Linux shows them")
 
 
@@ -89,7 +91,7 @@ def form_of_size(size: int) -> bytes:
 
 async def parse(*pieces: bytes, kind: str = MULTIPART, limits: FormLimits | None = None) -> FormData:
     """The form in a body that arrives in pieces."""
-    return await read_form(Headers(f"\nContent-Type: {kind}\r\n"), cast(Body, Cut(*pieces)), limits or FormLimits())
+    return await read_form(Headers(f"\nContent-Type: {kind}\r\n"), cast(Body, Cut(*pieces)), limits or FORM_LIMITS)
 
 
 class Cut:

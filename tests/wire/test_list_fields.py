@@ -17,7 +17,7 @@ from aiohttpd.config.trust import TrustedProxies
 from aiohttpd.engine.proxied import Origin, find_origin
 from aiohttpd.errors import HTTPError, WireError
 from aiohttpd.fileserver.folder import FolderOptions, folder_app
-from aiohttpd.handlers.forms import FormLimits, read_form
+from aiohttpd.handlers.forms import read_form
 from aiohttpd.testing import exchange
 from aiohttpd.wire.conditions import Validators, evaluate
 from aiohttpd.wire.headers import Headers, list_elements, without_escapes
@@ -26,6 +26,7 @@ from aiohttpd.wire.parser import RequestParser
 from aiohttpd.wire.ranges import select
 from aiohttpd.wire.request import Body, Request
 
+from ..support.forming import FORM_LIMITS
 from ..support.steps import calls_of
 from ..support.wire import Response, split
 
@@ -307,7 +308,7 @@ class Whole:
 async def form_of(*fields: bytes) -> list[str]:
     content = b"--X\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\nv\r\n--X--\r\n"
     headers = Headers("\nContent-Type: multipart/form-data; boundary=X\r\n")
-    return list(await read_form(headers, cast(Body, Whole(content)), FormLimits()))
+    return list(await read_form(headers, cast(Body, Whole(content)), FORM_LIMITS))
 
 
 NAMED = b'Content-Disposition: form-data; name="a"'

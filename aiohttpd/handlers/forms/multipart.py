@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["FormLimits", "Part", "Parts", "malformed", "shown", "too_large"]
 
 _CHUNK = 64 * 1024
-_MIB = 1024 * 1024
 _SHOWN = 60  # characters of a name that an error message repeats
 _PARTS_PER_TURN = 32  # parts that are read before other tasks run: thousands of tiny parts can arrive at once
 
 
 class FormLimits(NamedTuple):
-    """The limits of a form (413). The size of the whole form is limited by that of the body.
+    """The limits of a form (413), which a handler class sets. Its size as a whole is limited by that of the body.
 
     Attributes:
         parts: fields and files.
@@ -39,12 +38,12 @@ class FormLimits(NamedTuple):
         file_size: bytes of one file; None for no limit.
     """
 
-    parts: int = 1000
-    part_headers: int = 8
-    part_header_size: int = 4096
-    field_size: int = _MIB
-    fields_size: int = 16 * _MIB
-    file_size: int | None = None
+    parts: int
+    part_headers: int
+    part_header_size: int
+    field_size: int
+    fields_size: int
+    file_size: int | None
 
 
 class Part:
