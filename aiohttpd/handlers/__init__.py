@@ -1,1 +1,1 @@
-"""What can be an App: the handler class and all that it offers, forms, events, WSGI; and how an App is resolved."""
+"""What can be an App: handler classes, routers, forms, files, events, WebSockets, WSGI; and how an App is resolved."""

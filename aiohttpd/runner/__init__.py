@@ -1,1 +1,1 @@
-"""The program: ``run()``, the command, signals, standard error, and the supervisor with its workers."""
+"""The program: ``run()``, the command, the import of Apps, signals, stderr, and the supervisor with its workers."""

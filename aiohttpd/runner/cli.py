@@ -26,19 +26,11 @@ from ..handlers.app import NoLifespan, innermost
 from ..net.bind import is_local, read_addresses
 from ..net.sockets import BindError, ServerAddress, UnixAddress
 from ..net.tls import Certificates
-from ..server.loader import (
-    Loading,
-    NamedLifespan,
-    TargetError,
-    TargetFailed,
-    frames_of_user,
-    load_target,
-    target_app,
-)  # fmt: skip
 from ..server.status_server import check_log_and_metrics
 from ..wire.headers import is_token
 from ..wire.product import __version__
 from .announce import Listening, announce, local_url, warnings
+from .loader import Loading, NamedLifespan, TargetError, TargetFailed, frames_of_user, load_target, target_app
 from .parameters import Port, Seconds, Size, Workers, check_credentials
 from .pid1 import leave_pid1
 from .process import INTERRUPTED, fail, open_standard_streams, say, traceback_text

@@ -24,12 +24,12 @@ from ..net.sockets import ServerAddress, check_address
 from ..net.systemd import Notifier, forget_descriptors
 from ..net.tls import Certificates
 from ..server.access_log import stderr_log
-from ..server.loader import is_importing, load_target
 from ..server.server import HTTPServer
 from ..server.stacks import report
 from ..server.status_server import metrics_server
 from ..threads.cores import cores
 from .announce import Listening, announce, serving_on
+from .loader import is_importing, load_target
 from .pid1 import leave_pid1
 from .process import (
     MOST_WORKERS,

@@ -28,7 +28,6 @@ from ..errors import StartupFailed, TLSError
 from ..handlers.app import Lifespan, NoLifespan, forward_attributes, resolve_app
 from ..net.forking import not_for_children
 from ..server.access_log import stderr_log
-from ..server.loader import NamedLifespan, TargetError, TargetFailed, frames_of_user
 from ..server.metrics import Snapshot
 from ..server.server import HTTPServer
 from ..server.stacks import report
@@ -36,6 +35,7 @@ from ..wire.request import Request
 from .balance import Balance, ConnectionTable
 from .channel import Channel, Message, encode
 from .job import BEAT, HANDED, Job, Target
+from .loader import NamedLifespan, TargetError, TargetFailed, frames_of_user
 from .process import (
     AFTERWARDS,
     STARTUP_STATUS,

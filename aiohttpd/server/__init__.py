@@ -1,1 +1,1 @@
-"""One process: the server, the order of its layers, access log, metrics, status pages, and a pool of processes."""
+"""One process: the server, its start and shutdown, the order of its layers, access log, metrics, status pages."""
