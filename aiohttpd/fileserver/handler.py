@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..engine.answer import PreparedResponse
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected
+from ..handlers.answers import send_fields
 from ..handlers.base import BaseHTTPRequestHandler, allows_prepared_responses, open_head
 from ..handlers.checks import check_async, check_plain, inherits
 from ..handlers.files.content import Content, FileChanged, Readable
@@ -319,10 +320,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     def _redirect_to_folder(self) -> None:
         path, _, query = self.path.partition("?")
         location = relative_folder(path)
-        self.send_response(301)
-        self.send_header("Location", f"{location}?{query}" if query else location)
-        self.send_header("Content-Length", 0)
-        self.end_headers()
+        send_fields(self, 301, [("Location", f"{location}?{query}" if query else location)], length=0)
 
     async def list_directory(self, path: str) -> Readable | None:
         """Send a listing: an HTML page, or JSON if the client prefers it.
@@ -334,12 +332,8 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         root = os.fspath(self.directory or "")
         folder = ListedFolder(root, path, self._is_listed, self.follow_symlinks, self.max_listed)
 
-        def send_head() -> None:
-            self.send_response(200)
-            for name, value in (*fields, ("Vary", "Accept"), ("X-Content-Type-Options", "nosniff")):
-                self.send_header(name, value)
-            self.end_headers()
-
+        fields += [("Vary", "Accept"), ("X-Content-Type-Options", "nosniff")]
+        send_head = functools.partial(send_fields, self, 200, fields)
         try:
             if not await send_listing(folder, listing, self.wfile, send_head):
                 self.send_error(404, "No permission to list directory")

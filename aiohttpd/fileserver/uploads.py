@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 from ..errors import ContentTooLarge, HTTPError
+from ..handlers.answers import send_fields
 from ..handlers.files.paths import base_name, decoded, folder_path, names_in, relative_folder
 from ..handlers.files.store import Folder, Representation
 from ..handlers.files.tree import OpenFile, open_inside
@@ -93,12 +94,11 @@ class UploadHandler(SimpleHTTPRequestHandler):
             while data := await self.rfile.read(_READ_SIZE):
                 await file.write(data)
         self._clear_stores()
-        self.send_response(204 if file.replaced else 201)
-        if not file.replaced:
-            place = self.request.root_path + folder_path(names)
-            self.send_header("Location", place + quote(os.fsencode(name), safe=""))
-            self.send_header("Content-Length", 0)
-        self.end_headers()
+        if file.replaced:
+            send_fields(self, 204, ())
+            return
+        place = self.request.root_path + folder_path(names) + quote(os.fsencode(name), safe="")
+        send_fields(self, 201, [("Location", place)], length=0)
 
     async def do_POST(self) -> None:
         """Save the files of a form."""

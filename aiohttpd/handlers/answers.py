@@ -4,6 +4,7 @@ Owns what the one-line methods of `BaseHTTPRequestHandler` do. The functions cal
 ``send_header`` and ``end_headers``, so a class that overrides these gets every call.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import ContractError
@@ -13,7 +14,7 @@ from .files.paths import requote
 if TYPE_CHECKING:
     from ..engine.interfaces import Responder
 
-__all__ = ["check_added_field", "send_content", "send_redirect", "send_text"]
+__all__ = ["check_added_field", "send_content", "send_fields", "send_redirect", "send_text"]
 
 _IN_REFERENCE = "!#$&'()*+,/:;=?@[]~-._"  # characters of a URI reference, RFC 3986
 
@@ -51,10 +52,25 @@ def send_redirect(handler: "Responder", location: str, status: int | None) -> No
         status = 302 if handler.command in ("GET", "HEAD") else 303
     elif not 300 <= status < 400:
         raise ValueError(f"the status of a redirect is 300 to 399, not {status!r}")
-    target = requote(location, _IN_REFERENCE)
+    send_fields(handler, status, [("Location", requote(location, _IN_REFERENCE))], length=0)
+
+
+def send_fields(
+    handler: "Responder", status: int, fields: Iterable[tuple[str, str]], *, length: int | None = None
+) -> None:
+    """Send a head with these fields.
+
+    Args:
+        handler: the handler.
+        status: the status code.
+        fields: names and values.
+        length: the value of Content-Length; None for no such field.
+    """
     handler.send_response(status)
-    handler.send_header("Location", target)
-    handler.send_header("Content-Length", 0)
+    for name, value in fields:
+        handler.send_header(name, value)
+    if length is not None:
+        handler.send_header("Content-Length", length)
     handler.end_headers()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..errors import HTTPError
+from .answers import send_fields
 
 __all__ = ["KNOWN_METHODS", "Method", "allowed_methods", "find_method"]
 
@@ -78,9 +79,7 @@ def _head_by_get(methods: dict[str, Method]) -> Method:
 
 
 async def _options(handler: Any) -> None:
-    handler.send_response(204)
-    handler.send_header("Allow", _allow(handler))
-    handler.end_headers()
+    send_fields(handler, 204, [("Allow", _allow(handler))])
 
 
 async def _unsupported(handler: Any) -> None:

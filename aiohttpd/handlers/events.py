@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ClientDisconnected, ContractError
 from .after import ends_of
+from .answers import send_fields
 
 if TYPE_CHECKING:
     from ..engine.interfaces import Responder
 
 __all__ = ["EventStream"]
 
-_HEAD = (
+_FIELDS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-store"),
     ("X-Accel-Buffering", "no"),  # otherwise nginx buffers the response
@@ -56,10 +57,7 @@ class EventStream:
 
     async def __aenter__(self) -> "EventStream":
         handler, wfile = self._handler, self._wfile
-        handler.send_response(200)
-        for name, value in _HEAD:
-            handler.send_header(name, value)
-        handler.end_headers()
+        send_fields(handler, 200, _FIELDS)
         wfile.flush()
         self._task = asyncio.current_task()
         assert self._task is not None

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ...errors import HTTPError
 from ...wire.conditions import Outcome, evaluate, range_applies
 from ...wire.ranges import content_range, select
+from ..answers import send_fields
 from .content import Content, FileChanged
 from .media_types import guess_type
 from .paths import base_name
@@ -67,7 +68,7 @@ def send_file_head(
             handler.send_error(412)
             return None
         if outcome is Outcome.NOT_MODIFIED:
-            _send_fields(handler, 304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
+            send_fields(handler, 304, [field for field in file.fields if field[0] in _NOT_MODIFIED])
             return None
         if handler.command == "GET" and "Range" in headers:  # section 14.2: for GET only
             return _send_range_head(handler, file, max_ranges, more)
@@ -121,7 +122,7 @@ def attachment(name: str) -> str:
 
 
 def _send_whole_head(handler: "Responder", file: Representation, more: Iterable[tuple[str, str]]) -> Content:
-    _send_fields(handler, 200, [*file.fields, *more], file.size)
+    send_fields(handler, 200, [*file.fields, *more], length=file.size)
     return Content.whole(file)
 
 
@@ -141,21 +142,10 @@ def _send_range_head(
     if len(spans) == 1:
         content = Content(file, spans)
         part = ("Content-Range", content_range(spans[0], file.size))
-        _send_fields(handler, 206, [*file.fields, *more, part], content.size)
+        send_fields(handler, 206, [*file.fields, *more, part], length=content.size)
         return content
     content, boundary = Content.multipart(file, spans)
     others = [field for field in file.fields if field[0] != "Content-type"]
     kind = ("Content-type", f"multipart/byteranges; boundary={boundary}")
-    _send_fields(handler, 206, [kind, *others, *more], content.size)
+    send_fields(handler, 206, [kind, *others, *more], length=content.size)
     return content
-
-
-def _send_fields(
-    handler: "Responder", status: int, fields: Iterable[tuple[str, str]], length: int | None = None
-) -> None:
-    handler.send_response(status)
-    for name, value in fields:
-        handler.send_header(name, value)
-    if length is not None:
-        handler.send_header("Content-Length", length)
-    handler.end_headers()
