@@ -1,11 +1,11 @@
 """HTTPServer: serves an App in one process, inside any asyncio program.
 
-Owns start and stop: listening sockets, and the lifespan. How connections end is in `shutdown`. It installs no signal
-handlers, no logging handlers and no event loop policy. It never looks up the name of a client or of the machine.
+Owns start and stop, and the listening sockets. How connections end is in `shutdown`, the lifespan in `lifespan`. It
+installs no signal handlers, no logging handlers and no event loop policy. It never looks up the name of a client or of
+the machine.
 """
 
 import asyncio
-import contextvars
 import socket
 import ssl as ssl_module
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,18 +17,19 @@ from ..config import Config
 from ..config.hosts import is_loopback
 from ..engine.connection import HTTPConnection
 from ..engine.context import ServerContext
-from ..engine.error_log import error_logger, log_error
+from ..engine.error_log import log_error
 from ..engine.handshake import tls_options
 from ..engine.interfaces import AccessLogger, App
-from ..handlers.app import Lifespan, enter_lifespans, lifespans_of, resolve_app
+from ..handlers.app import Lifespan, lifespans_of, resolve_app
 from ..net.sockets import ServerAddress, check_address, listen, url_of
 from ..net.tls import Certificates
 from ..net.tls_half_close import half_closable
 from ..wire.request import Address, Request
 from .acceptor import Acceptor
 from .layers import connection_factory, make_context
+from .lifespan import LifespanTask
 from .metrics import Metrics, Snapshot
-from .shutdown import CANCELLED, Shutdown
+from .shutdown import Shutdown
 from .status import Snapshots
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ class HTTPServer:
         self.acceptor: Acceptor | None = None
         self.replaced = False
         self._names: list[Any] = []
-        self._life: asyncio.Task[None]  # enters the lifespan, and leaves it
-        self._left_behind: asyncio.Future[None]  # done when the lifespan is not waited for any more
-        self._drained = asyncio.Event()
+        self._life: LifespanTask  # made by `start`
         self._stopped: asyncio.Future[None] | None = None
         self._shutdown: Shutdown | None = None  # and the task of it
         self._closer: asyncio.Task[None] | None = None
@@ -224,15 +223,21 @@ class HTTPServer:
         loop = asyncio.get_running_loop()
         self._stopped = loop.create_future()
         self._listen()
-        entered = await self._enter_lifespan()
+        self._life = LifespanTask(self._lifespans, self)
+        try:
+            entered = await self._life.entered()
+        except BaseException:
+            self._close_sockets()
+            if not self._life.task.done():  # this call has been cancelled
+                await self._life.cancel()
+            raise
         try:
             context = self._context = make_context(
                 self.app, self.config, loop, server=self, access_log=self._access_log, lifespan_context=entered
             )
         except BaseException:  # the format of the log is read only if the program has configured the logger
             self._close_sockets()
-            self._drained.set()
-            await asyncio.wait([self._life])
+            await self._life.leave()
             raise
         factory = connection_factory(context, lambda: self._ssl)
         self.acceptor = Acceptor(context, self.sockets, factory)
@@ -296,7 +301,7 @@ class HTTPServer:
             HTTPError: 503: there are too many already.
             RuntimeError: the server is not running.
         """
-        if self._context is None or self._drained.is_set():
+        if self._context is None or self._life.leaving:
             work.close()
             raise RuntimeError("the server is not running")
         return self._context.background(work)
@@ -435,7 +440,7 @@ class HTTPServer:
         elif grace is not None:
             self._shutdown.shorten(grace, idle)
             if not grace:
-                self._end_lifespan()
+                self._life.cancel_soon()
         assert self._closer is not None
         await asyncio.sleep(0)  # the first step of a handler runs before its connection knows its task
         if not self._waits_for(asyncio.current_task()):
@@ -445,7 +450,7 @@ class HTTPServer:
         """Whether the shutdown waits for a task, so that this task must not wait for the shutdown."""
         assert self._context is not None
         handlers = (connection.handler.task for connection in self.connections if connection.handler is not None)
-        return task is self._life or task in self._context.registry.background | self.orphans or task in handlers
+        return task is self._life.task or task in self._context.registry.background | self.orphans or task in handlers
 
     def handle_error(self, error: BaseException, request: Request) -> None:
         """Log an exception that a handler has not caught, on the logger ``aiohttpd.error``.
@@ -458,63 +463,17 @@ class HTTPServer:
         """
         log_error(error, request)
 
-    # The end, the lifespan, and the sockets.
+    # The end, and the sockets.
 
     async def _shut_down(self, shutdown: Shutdown, stopped: asyncio.Future[None]) -> None:
         try:
             await shutdown.run()
             if self._processes is not None:
                 self._processes.close()
-            self._drained.set()
-            await self._lifespan_left()
+            await self._life.leave()
         finally:  # whatever has been raised: nobody may wait for ever
             stopped.set_result(None)
-        if self._life.done() and not self._life.cancelled():
-            self._life.result()  # raises what the lifespan has raised
-
-    def _end_lifespan(self) -> None:
-        """Cancel the lifespan when the handlers have been cancelled and their time is over, and leave it soon after."""
-        loop = asyncio.get_running_loop()
-        left = (1 if self._drained.is_set() else 3) * CANCELLED
-        loop.call_later(left, self._life.cancel)
-        loop.call_later(left + CANCELLED, self._leave_lifespan)
-
-    async def _lifespan_left(self) -> None:
-        """Wait until the lifespan has been left, or is left behind."""
-        await asyncio.wait([self._life, self._left_behind], return_when=asyncio.FIRST_COMPLETED)
-
-    def _leave_lifespan(self) -> None:
-        """The lifespan has been cancelled, and its time for that is over: it is not waited for."""
-        if not self._life.done() and not self._left_behind.done():
-            error_logger.error("the lifespan ignores its cancellation, and is left behind")
-            self._left_behind.set_result(None)
-
-    async def _enter_lifespan(self) -> contextvars.Context:
-        """Enter the lifespan; return the context variables that it has set."""
-        loop = asyncio.get_running_loop()
-        begun: asyncio.Future[Any] = loop.create_future()
-        self._left_behind = loop.create_future()
-        self._life = loop.create_task(self._hold_lifespan(begun))
-        try:
-            await asyncio.wait([begun, self._life], return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            self._close_sockets()
-            self._life.cancel()
-            self._drained.set()  # for a lifespan that has ignored the cancellation and begun
-            loop.call_later(CANCELLED, self._leave_lifespan)
-            await self._lifespan_left()
-            raise
-        if self._life.done():
-            self._close_sockets()
-            await self._life
-        entered: contextvars.Context = begun.result()
-        return entered
-
-    async def _hold_lifespan(self, begun: asyncio.Future[contextvars.Context]) -> None:
-        """Enter the lifespan and leave it in one task, since a cancel scope or task group inside needs that."""
-        async with enter_lifespans(self._lifespans, self):
-            begun.set_result(contextvars.copy_context())  # handlers see the context variables that it has set
-            await self._drained.wait()
+        self._life.raise_error()
 
     def _listen(self) -> None:
         self.sockets = listen(self._given_address, self.config.backlog, reuse_port=self.config.reuse_port)

@@ -447,7 +447,7 @@ async def ignore_cancellation(released: asyncio.Event) -> None:
 async def test_a_start_that_is_cancelled_does_not_wait_for_ever(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aiohttpd.server.server.CANCELLED", 0.01)
+    monkeypatch.setattr("aiohttpd.server.lifespan.CANCELLED", 0.01)
     entering, released = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -472,7 +472,7 @@ async def test_a_lifespan_that_ignores_its_cancellation(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """FAULT: nobody came back from shutdown(0), nor from the second Ctrl-C."""
-    monkeypatch.setattr("aiohttpd.server.server.CANCELLED", 0.01)
+    monkeypatch.setattr("aiohttpd.server.lifespan.CANCELLED", 0.01)
     leaving, released = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager

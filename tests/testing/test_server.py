@@ -143,7 +143,7 @@ class TestLife:
     def test_lifespan_does_not_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An error in place of a test that hangs."""
         monkeypatch.setattr("aiohttpd.testing.server._LIFESPAN", 0.01)
-        monkeypatch.setattr("aiohttpd.server.server.CANCELLED", 0.01)
+        monkeypatch.setattr("aiohttpd.server.lifespan.CANCELLED", 0.01)
 
         async def application(scope: Any, receive: Any, send: Any) -> None:
             assert scope["type"] == "lifespan"
