@@ -86,9 +86,9 @@ class Exported:
         self._served = prepare(app)
         self._config = config
         self._contexts: WeakKeyDictionary[asyncio.AbstractEventLoop, ServerContext] = WeakKeyDictionary()
-        self._lives: set[asyncio.AbstractEventLoop] = set()  # loops in which the lifespan is entered
+        self._entered: set[asyncio.AbstractEventLoop] = set()  # loops in which the lifespan is entered
         self._set: dict[contextvars.ContextVar[Any], Any] = {}  # by the lifespan
-        self._told = False  # that the lifespan is missing
+        self._warned = False  # that the lifespan is missing
         self.__name__ = describe(app)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,8 +119,8 @@ class Exported:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = self._context()
-        if self._lifespans and context.loop not in self._lives:
-            self._miss_lifespan()
+        if self._lifespans and context.loop not in self._entered:
+            self._warn_of_missing_lifespan()
         peer = ASGIPeer(context, scope, receive, send)
         context.server.server_address = peer.server_address
         refused: WireError | None = None
@@ -184,7 +184,7 @@ class Exported:
             async with enter_lifespans(self._lifespans, server):
                 now = contextvars.copy_context()
                 self._set = {key: now[key] for key in now if key not in before or before[key] is not now[key]}
-                self._lives.add(context.loop)
+                self._entered.add(context.loop)
                 await send({"type": "lifespan.startup.complete"})
                 step = "serving"
                 await receive()
@@ -199,14 +199,14 @@ class Exported:
         else:
             await send({"type": "lifespan.shutdown.complete"})
         finally:
-            self._lives.discard(context.loop)
+            self._entered.discard(context.loop)
             self._contexts.pop(context.loop, None)
             server.close()
             context.close()
 
-    def _miss_lifespan(self) -> None:
-        if not self._told:
-            self._told = True
+    def _warn_of_missing_lifespan(self) -> None:
+        if not self._warned:
+            self._warned = True
             # Each Router has one; what matters is whether there is anything in it.
             if not any(getattr(getattr(each, "__self__", None), "has_lifespan", True) for each in self._lifespans):
                 return

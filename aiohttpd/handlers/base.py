@@ -784,7 +784,7 @@ class BaseHTTPRequestHandler(Typed[StateT]):
         Raises:
             HTTPError: at the beginning of the block: 426: the request asks for no WebSocket; 405: it is not GET; 400:
                 the handshake is malformed; 403: a page of another origin asks.
-            ContractError: an answer has been begun already; or the library ``websockets`` is not there.
+            ContractError: a response has been begun already; or the library ``websockets`` is not installed.
         """
         from .websocket.block import WebSocketBlock  # few programs have it, and its library is an extra
 

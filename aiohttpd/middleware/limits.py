@@ -1,6 +1,6 @@
 """RateLimit, ConcurrencyLimit, BodyLimit and Deadline: how much of a server one client, or one request, may use.
 
-Owns what counts as one client, and the books of the two limits for each client, whose memory is bounded.
+Owns what counts as one client, and what the first two count for each client, in bounded memory.
 """
 
 import asyncio
