@@ -300,8 +300,8 @@ class BaseHTTPRequestHandler(Typed[StateT]):
             note = await self.json(Note)  # a dataclass
 
         Args:
-            kind: the type of the value: a dataclass, a TypedDict, a ``msgspec.Struct``, a pydantic model, or ``list``,
-                ``dict`` and the like of these. By default the value is what ``json.loads`` returns.
+            kind: the type of the value: a dataclass, a TypedDict, a NamedTuple, a ``msgspec.Struct``, a pydantic model,
+                or ``list``, ``dict`` and the like of these. By default the value is what ``json.loads`` returns.
 
         Raises:
             HTTPError: 400: malformed JSON, with the position, or a number that is too large for a float; 413: more than

@@ -1,10 +1,9 @@
-"""Validation: converts JSON, queries and forms to dataclasses, TypedDict, msgspec.Struct or pydantic models.
+"""Validation: converts JSON, queries and forms to dataclasses, TypedDict, NamedTuple, msgspec.Struct, pydantic models.
 
 Owns the conversion and the messages about invalid data (422). Classes of msgspec and pydantic are converted by these
 libraries. They are not imported here; they are used if the program has imported them.
 """
 
-import dataclasses
 import datetime
 import decimal
 import enum
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from ..errors import InvalidData, Problem
 from .forms.data import MultiMap
 from .forms.uploads import UploadedFile
+from .typed_fields import AROUND, fields_of, filled, given_for, has_fields, is_named_tuple, stands_for
 
 __all__ = ["convert"]
 
@@ -37,8 +37,6 @@ _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     list: list, Sequence: list, Collection: list, Iterable: list,
     set: set, AbstractSet: set, frozenset: frozenset, tuple: tuple,
 }  # fmt: skip
-# Qualifiers around a type, which do not change its values; ReadOnly exists from Python 3.13 on.
-_AROUND = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", None))
 _GIVEN = (str, int, float, list, dict, types.NoneType, UploadedFile)  # the types of values of JSON, queries and forms
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 _is_integer = re.compile(r"[+-]?[0-9]{1,40}").fullmatch
@@ -59,8 +57,9 @@ def convert(value: object, kind: type[T], *, text: bool = False) -> T:
 
     Args:
         value: the result of `json.loads`, a query or a form.
-        kind: a dataclass, a TypedDict, a ``msgspec.Struct``, a pydantic model; or a type that is made of these and of
-            ``str int float bool None list tuple set dict Literal Enum datetime date time Decimal UUID``, with ``|``.
+        kind: a dataclass, a TypedDict, a NamedTuple, a ``msgspec.Struct``, a pydantic model, also generic ones
+            (``Page[Note]``); or a type that is made of these and of ``str int float bool None list tuple set dict
+            Literal Enum datetime date time Decimal UUID``, with ``|``. A NamedTuple may be a list or an object.
         text: all values are text, as in queries and forms: numbers and booleans are parsed.
 
     Raises:
@@ -78,17 +77,22 @@ def convert(value: object, kind: type[T], *, text: bool = False) -> T:
 
 
 class _Problems(list[Problem]):
-    """The problems found by a conversion.
+    """The problems found by a conversion; the first `_MOST` of them are kept.
 
     Args:
         attempts: counts the alternatives of unions that this conversion has tried.
+
+    Attributes:
+        told: how many there were, with those that are not kept.
     """
 
     def __init__(self, attempts: "itertools.count[int]") -> None:
         super().__init__()
         self._attempts = attempts
+        self.told = 0
 
     def tell(self, place: Place, reason: str) -> None:
+        self.told += 1
         if len(self) < _MOST:
             self.append(Problem(place, reason))
 
@@ -127,7 +131,7 @@ def _key(kind: Any) -> Any:
     if not arguments:
         return kind
     origin = typing.get_origin(kind)
-    if origin in _AROUND:  # the other arguments may not be hashable
+    if origin in AROUND:  # the other arguments may not be hashable
         return _key(arguments[0])
     if origin is typing.Literal:
         return (origin, *((type(value), value) for value in arguments))  # 1 is equal to True
@@ -139,11 +143,13 @@ def _new_converter(kind: Any, text: bool) -> _Converter:
     arguments = typing.get_args(kind)
     if kind is Any or kind is object:
         return lambda value, place, problems: value
-    if origin in _AROUND and arguments:
+    if origin in AROUND and arguments:
         return _converter(arguments[0], text)
     if hasattr(kind, "__supertype__"):  # NewType
         return _converter(kind.__supertype__, text)
-    if type(kind).__name__ == "TypeAliasType":
+    if isinstance(kind, TypeVar):
+        return _converter(stands_for(kind), text)
+    if type(origin or kind).__name__ == "TypeAliasType":
         return _Alias(kind, text).convert
     if origin is typing.Literal:
         return _choices(arguments, text)
@@ -377,8 +383,8 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
         return functools.partial(_by_pydantic, kind, pydantic.ValidationError)
     if msgspec is not None and issubclass(container, msgspec.Struct):
         return functools.partial(_by_msgspec, kind, msgspec, text)
-    if dataclasses.is_dataclass(container) or typing.is_typeddict(container):
-        return _fields_of(container, text).convert
+    if has_fields(container):
+        return _Fields(kind, text).convert
     if container.__module__ == "builtins" or not any(issubclass(given, container) for given in _GIVEN):
         raise TypeError(f"data cannot be converted to {kind!r}")
 
@@ -390,7 +396,7 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
     return convert_instance
 
 
-class _Field(NamedTuple):
+class _FieldConverter(NamedTuple):
     name: str
     required: bool
     repeated: bool  # a list type: takes all values that a query or form has for the name
@@ -398,41 +404,58 @@ class _Field(NamedTuple):
 
 
 class _Fields:
-    """Converts to a dataclass or a TypedDict. Types of fields are resolved at first use: they may be recursive."""
+    """Converts to a class with fields. Types of fields are resolved at first use: they may be recursive."""
 
     def __init__(self, kind: Any, text: bool) -> None:
         self._kind = kind
+        self._class = typing.get_origin(kind) or kind
         self._text = text
 
     @functools.cached_property
-    def _fields(self) -> list[_Field]:
-        hints = typing.get_type_hints(self._kind, include_extras=True)
+    def _fields(self) -> list[_FieldConverter]:
         return [
-            _Field(name, name in required, _is_list(hints[name]), _converter(hints[name], self._text))
-            for names, required in [_names(self._kind, hints)]
-            for name in names
+            _FieldConverter(name, required, _is_list(kind), self._converter(name, kind))
+            for name, kind, required in fields_of(self._kind)
         ]
 
+    def _converter(self, name: str, kind: Any) -> _Converter:
+        try:
+            return _converter(kind, self._text)
+        except TypeError as error:
+            raise TypeError(f"{self._class.__name__}.{name}: {error}") from None
+
     def convert(self, value: Any, place: Place, problems: _Problems) -> Any:
-        if not isinstance(value, Mapping):
+        before = problems.told
+        if isinstance(value, Mapping):
+            found = self._named(value, place, problems)
+        elif is_named_tuple(self._class) and isinstance(value, list):
+            found = self._in_order(value, place, problems)
+        else:
             problems.tell(place, "is not an object")
+        if problems.told > before:
             return None
+        try:
+            return self._class(**found)
+        except ValueError as error:  # raised by __post_init__
+            problems.tell(place, str(error))
+
+    def _named(self, value: Mapping[str, Any], place: Place, problems: _Problems) -> dict[str, Any]:
         found = {}
-        before = len(problems)
         for field in self._fields:
             if field.name in value:
                 found[field.name] = field.convert(_taken(value, field), (*place, field.name), problems)
             elif field.required:
                 problems.tell((*place, field.name), "is missing")
-        if len(problems) > before:
-            return None
-        try:
-            return self._kind(**found)
-        except ValueError as error:  # raised by __post_init__
-            problems.tell(place, str(error))
+        return found
 
-
-_fields_of = functools.lru_cache(maxsize=1024)(_Fields)
+    def _in_order(self, value: list[Any], place: Place, problems: _Problems) -> dict[str, Any]:
+        """Convert a list to a NamedTuple, which `send_json` writes as a list."""
+        most, least = len(self._fields), sum(field.required for field in self._fields)
+        if not least <= len(value) <= most:
+            problems.tell(place, f"has {len(value)} elements, not {most if least == most else f'{least} to {most}'}")
+            return {}
+        each = enumerate(zip(self._fields, value, strict=False))
+        return {field.name: field.convert(item, (*place, number), problems) for number, (field, item) in each}
 
 
 class _Alias:
@@ -444,43 +467,20 @@ class _Alias:
 
     @functools.cached_property
     def _meant(self) -> _Converter:
-        return _converter(self._kind.__value__, self._text)
+        given = given_for(self._kind, self._kind.__type_params__)
+        return _converter(filled(self._kind.__value__, given), self._text)
 
     def convert(self, value: Any, place: Place, problems: _Problems) -> Any:
         return self._meant(value, place, problems)
 
 
-def _taken(value: Mapping[str, Any], field: _Field) -> Any:
+def _taken(value: Mapping[str, Any], field: _FieldConverter) -> Any:
     return value.getall(field.name) if field.repeated and isinstance(value, MultiMap) else value[field.name]
-
-
-def _names(kind: Any, hints: dict[str, Any]) -> tuple[list[str], set[str]]:
-    """Return the names of the fields, and those of the required fields."""
-    if typing.is_typeddict(kind):
-        # If annotations are text (``from __future__ import annotations``), __required_keys__ knows the class only.
-        said = {name: set(_around(hint)) for name, hint in hints.items()}
-        usual = kind.__required_keys__
-        return list(hints), {
-            name
-            for name, words in said.items()
-            if typing.Required in words or (name in usual and typing.NotRequired not in words)
-        }
-    fields = [field for field in dataclasses.fields(kind) if field.init]
-    unset = dataclasses.MISSING
-    required = {field.name for field in fields if field.default is unset and field.default_factory is unset}
-    return [field.name for field in fields], required
-
-
-def _around(hint: Any) -> Iterator[Any]:
-    """What stands around a type: Annotated, Required and so on."""
-    while (arguments := typing.get_args(hint)) and (origin := typing.get_origin(hint)) in _AROUND:
-        yield origin
-        hint = arguments[0]
 
 
 def _is_list(kind: Any) -> bool:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in _AROUND and arguments:
+    if origin in AROUND and arguments:
         return _is_list(arguments[0])
     if origin is typing.Union or origin is types.UnionType:
         return any(map(_is_list, arguments))
