@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,31 @@ def test_a_plain_method_says_what_to_write() -> None:
 
     answer = asyncio.run(answer_to(Handler, opening()))
     assert b"async def do_GET" in answer.body
+
+
+async def _awaited(handler: Any) -> None:
+    await handler.websocket()
+
+
+async def _sent(handler: Any) -> None:
+    await handler.websocket().send("x")
+
+
+async def _received(handler: Any) -> None:
+    async for _ in handler.websocket():
+        pass
+
+
+@pytest.mark.parametrize("use", [_awaited, _sent, _received])
+async def test_a_websocket_outside_of_a_block_says_what_to_write(
+    use: Callable[[Any], Awaitable[None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            await use(self)
+
+    assert (await answer_to(Handler, opening())).status == 500
+    expect_logged(caplog, "write 'async with self.websocket() as socket:' in an 'async def do_GET'")
 
 
 # Pings.

@@ -5,7 +5,7 @@ It sends the handshake when the block begins, and closes the WebSocket when the 
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ...engine.interfaces import ResponseWriter
 from ...errors import ClientDisconnected, ContractError, meant_by
@@ -14,6 +14,8 @@ from .handshake import Handshake
 from .websocket import WebSocket
 
 __all__ = ["WebSocketBlock"]
+
+_USAGE = "a WebSocket is used in a block: write 'async with self.websocket() as socket:' in an 'async def do_GET'"
 
 
 class Opener(Protocol):
@@ -73,10 +75,21 @@ class WebSocketBlock:
             socket.abandon(1001)  # cancelled, or the program ends: do not wait for the client
 
     def __enter__(self) -> WebSocket:
-        raise ContractError("a WebSocket wants 'async with self.websocket()' in an 'async def do_GET'")
+        raise ContractError(_USAGE)
 
     def __exit__(self, *_: object) -> None:
         """Never called, since `__enter__` raises."""
+
+    if not TYPE_CHECKING:  # type checkers shall find that it has none of these
+
+        def __await__(self):
+            raise ContractError(_USAGE)
+
+        def __aiter__(self):
+            raise ContractError(_USAGE)
+
+        def __getattr__(self, name):
+            raise AttributeError(f"no {name!r} here: {_USAGE}", name=name, obj=self)
 
 
 def _several(values: Iterable[str]) -> list[str]:
