@@ -25,6 +25,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine.answer import PreparedResponse
+from ..engine.error_log import error_logger
 from ..engine.response import StreamWriter
 from ..errors import ClientDisconnected
 from ..handlers.answers import send_fields
@@ -148,7 +149,10 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         )
         if len(self._stores) >= _MOST_STORES:
             self._stores.pop(next(iter(self._stores))).forget()
-        store = self._stores[key] = Store(os.fspath(self.directory or ""), policy)
+        directory = os.fspath(self.directory or "")
+        if not os.path.isdir(directory):  # not refused: it may come later
+            error_logger.warning("there is no folder %s: what is asked of it gets 404", os.path.abspath(directory))
+        store = self._stores[key] = Store(directory, policy)
         return store
 
     def _clear_stores(self) -> None:

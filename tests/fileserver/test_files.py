@@ -288,6 +288,21 @@ class TestSurface:
             assert handler.translate_path(path) == expected
 
 
+@pytest.mark.parametrize("made", ["by partial", "as an attribute", "a file"])
+async def test_a_folder_that_is_missing_is_logged_once(
+    made: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "missing"
+    if made == "a file":
+        path.write_text("")
+    handler: Any = functools.partial(SimpleHTTPRequestHandler, directory=path)
+    if made == "as an attribute":
+        handler = type("Files", (SimpleHTTPRequestHandler,), {"directory": path})
+    assert (await answer_to(handler, get("/a.txt"), get("/b.txt"))).status == 404
+    assert caplog.messages == [f"there is no folder {path}: what is asked of it gets 404"]
+    caplog.clear()
+
+
 @pytest.mark.parametrize("name", ["send_head", "list_directory", "copyfile"])
 def test_an_override_for_http_server_is_refused(name: str) -> None:
     with pytest.raises(TypeError, match=rf"^Handler.{name} is a plain function: write 'async def'"):
