@@ -20,11 +20,13 @@ class ThreadState(threading.local):
 
     Attributes:
         handler: whether it runs a handler.
+        call: the call of ``handle_request`` that runs in it; None outside of such a call.
         served: the connection for which it has run a handler or a hook.
         raised: an exception that a handler or a hook has raised, and that ``serve_forever`` raises again.
     """
 
     handler = False
+    call: Any = None
     served: Any = None
     raised: BaseException | None = None
 

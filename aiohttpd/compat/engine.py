@@ -13,7 +13,7 @@ import socketserver
 import ssl
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
@@ -60,6 +60,9 @@ class Engine:
         # Requests that a hook of the server has, perhaps in a thread of its own; the event is set when they are done.
         self._handed_out: weakref.WeakKeyDictionary[FakeSocket, threading.Event] = weakref.WeakKeyDictionary()
         self._with_others: set[Any] = set()  # their connections
+        self._calls: list[_Call] = []  # of handle_request, that have not returned yet
+        # By connection those of which its end ends one: the call that has served it, then the others of that time.
+        self._calls_of: weakref.WeakKeyDictionary[Any, Sequence[_Call]] = weakref.WeakKeyDictionary()
         self._factory: tuple[Any, Factory | None] = None, None  # the handler class, and its factory
 
     def serve_forever(self, server: Any, poll_interval: float) -> None:
@@ -237,7 +240,7 @@ class Engine:
     def _process(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Have a request answered in this thread, as ``process_request`` does."""
         if self._caller.is_current:
-            self._caller.state.served = connection.exchange.request.peer
+            self._serves(connection.exchange.request.peer)
         try:
             try:
                 try:
@@ -257,6 +260,14 @@ class Engine:
             if not connection.exchange.answered:
                 raise HTTPError(500) from None
             connection.failed = False  # it has answered before
+
+    def _serves(self, peer: Any) -> None:
+        """The current thread serves a connection."""
+        state = self._caller.state
+        state.served = peer
+        if state.call is not None:
+            others = [call for call in tuple(self._calls) if call is not state.call]
+            self._calls_of.setdefault(peer, [state.call, *others])
 
     def _hand_out(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Give a request to ``process_request`` of the server, in the calling thread; wait until it is done."""
@@ -286,7 +297,7 @@ class Engine:
     ) -> None:
         """Call ``process_request`` of the server; what it raises goes to ``handle_error``, or else to its caller."""
         peer: Any = connection.exchange.request.peer
-        self._caller.state.served = peer
+        self._serves(peer)
         self._with_others.add(peer)
         try:
             try:
@@ -333,7 +344,7 @@ class Engine:
 
     # Accepting in the calling thread, for servers with hooks that see the sockets of clients.
 
-    def _take_connection(self, server: Any, thread: "LoopThread") -> Future[None] | None:
+    def _take_connection(self, server: Any, thread: "LoopThread") -> Future[Any] | None:
         """Accept; return a future that is done when the connection has been closed, None if there is none."""
         try:
             request, client_address = server.get_request()
@@ -355,7 +366,8 @@ class _OneConnection:
     """One call of ``handle_request`` that runs handlers in the calling thread.
 
     While the accepted client is silent, other connections are accepted too, one each `_PATIENCE` seconds, so that a
-    silent client keeps nobody else from being served.
+    silent client keeps nobody else from being served. Of several calls, in several threads, one may accept a connection
+    and another one serve it, and one may serve two. So the end of a connection ends one call, whichever has served it.
 
     Args:
         engine: the engine of the server.
@@ -371,14 +383,15 @@ class _OneConnection:
         self._thread = thread
         self._timeout = timeout
         self._until = None if timeout is None else monotonic() + timeout
-        self._ends: list[Future[None]] = []  # done when a connection of this call has been closed
+        self._call = _Call(engine._caller)
+        self._has_accepted = False
         self._worked = False
         self._next_accept = 0.0  # until then connections stay in the backlog, where select() on the server shows them
 
     def serve(self) -> bool:
         """Serve until a connection is over; return False if no request has begun in time."""
-        with self._caller.here(), self._engine._selecting(self._server) as (bell, selector):
-            while not any(map(Future.done, self._ends)):
+        with self._caller.here(), self._counted(), self._engine._selecting(self._server) as (bell, selector):
+            while not self._call.is_over:
                 left = self._left()
                 ready = self._wait(bell, selector, left)
                 if left == 0 and not ready:
@@ -389,6 +402,23 @@ class _OneConnection:
                     return True
         return True
 
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """The call is one of those that the end of a connection can end, and that of this thread."""
+        self._caller.state.call = self._call
+        self._engine._calls.append(self._call)
+        try:
+            yield
+        finally:
+            self._call.is_over = True
+            self._engine._calls.remove(self._call)
+            self._caller.state.call = None
+
+    def _is_of_another(self, connection: Any) -> bool:
+        """Whether another call has served a connection."""
+        calls = self._engine._calls_of.get(connection)
+        return calls is not None and self._call not in calls[:1]
+
     def _left(self) -> float | None:
         """Seconds to wait; None for no limit, 0 when the time is up and no request is under way."""
         if self._until is None:
@@ -396,7 +426,8 @@ class _OneConnection:
         left = self._until - monotonic()
         if left > 0:
             return left
-        return _CHECK_REQUEST if self._thread.with_requests() - self._engine._with_others else 0.0
+        under_way = self._thread.with_requests() - self._engine._with_others
+        return 0.0 if all(map(self._is_of_another, under_way)) else _CHECK_REQUEST
 
     def _wait(self, bell: socket.socket, selector: selectors.BaseSelector, left: float | None) -> set[Any]:
         patience = self._next_accept - monotonic()
@@ -412,10 +443,11 @@ class _OneConnection:
             gone = self._engine._take_connection(self._server, self._thread)
         if gone is None:
             return False
-        if self._until is not None and self._timeout is not None and not self._ends:
+        if self._until is not None and self._timeout is not None and not self._has_accepted:
             first = min(max(self._timeout, _PATIENCE), _FIRST_REQUEST)
             self._until = max(self._until, monotonic() + first)
-        self._add_end(gone)
+        self._has_accepted = True
+        gone.add_done_callback(partial(_end_one, self._call, self._engine._calls_of))  # must not keep the server alive
         self._next_accept = monotonic() + _PATIENCE
         return True
 
@@ -424,19 +456,42 @@ class _OneConnection:
         state = self._caller.state
         state.served = None
         self._caller.answer(bell)
-        self._engine._raise()
         if state.served is None:
+            self._engine._raise()
             return False
         self._worked = True
-        if not _is_serial(self._server):
-            return True
-        self._add_end(self._thread.when_gone(state.served))
-        return False
+        ends = not _is_serial(self._server)
+        if ends or state.raised is not None:
+            self._engine._calls_of[state.served] = ()  # it ends this call now, so its end ends no other one
+        self._engine._raise()
+        return ends
 
-    def _add_end(self, gone: Future[None]) -> None:
-        caller = self._caller  # the callback must not keep the server alive
-        self._ends.append(gone)
-        gone.add_done_callback(lambda _: caller.ring())
+
+class _Call:
+    """A call of ``handle_request``.
+
+    Attributes:
+        is_over: it returns, or has returned.
+    """
+
+    def __init__(self, caller: CallingThread) -> None:
+        self._caller = caller
+        self.is_over = False
+
+    def end(self) -> None:
+        """Have it return."""
+        self.is_over = True
+        self._caller.ring()
+
+
+def _end_one(accepted_by: _Call, calls_of: weakref.WeakKeyDictionary[Any, Sequence[_Call]], gone: Future[Any]) -> None:
+    """End one call, since a connection has been closed. If no request has come, it is the call that has accepted it."""
+    connection = None if gone.cancelled() or gone.exception() is not None else gone.result()
+    calls = (accepted_by,) if connection is None else calls_of.get(connection, (accepted_by,))
+    for call in calls:
+        if not call.is_over:
+            call.end()
+            return
 
 
 def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None, ssl.SSLSocket | None]:

@@ -12,13 +12,15 @@ import threading
 import weakref
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import Any, TypeVar
 
 from ..engine.connection import ConnectionState
 from ..runner.process import loop_factory
 from ..server.server import HTTPServer as Server
 
 __all__ = ["LoopThread"]
+
+T = TypeVar("T")
 
 _WRITTEN = 0.03  # seconds in which the loop takes what a thread has written
 _LAST_ANSWERS = 0.5  # seconds for answers that have not been sent when the program ends
@@ -53,7 +55,7 @@ class LoopThread(threading.Thread):
             self.join()
             raise self._error.pop()
 
-    def keep(self, server: Any, until: Future[None] | None = None) -> None:
+    def keep(self, server: Any, until: Future[Any] | None = None) -> None:
         """Keep a server alive until a future is done, or until the end of the thread."""
         self._kept[until] = server
         if until is not None:
@@ -116,8 +118,8 @@ class LoopThread(threading.Thread):
         secured: ssl.SSLSocket | None,
         client_address: Any,
         timeout: float | None,
-    ) -> Future[None]:
-        """Serve a connection; return a future that is done when it has been closed.
+    ) -> Future[Any]:
+        """Serve a connection; return a future that is done when it has been closed, and has it as its result.
 
         Args:
             sock: the socket of the connection.
@@ -127,20 +129,18 @@ class LoopThread(threading.Thread):
             timeout: seconds for which the client may send nothing; None for the deadlines of the options.
         """
 
-        async def serve() -> None:
+        async def serve() -> Any:
             with contextlib.suppress(OSError):  # the TLS handshake has failed
                 connection = await self._server.serve_connection(sock, context, client_address, secured=secured)
                 if timeout is not None:
                     connection.set_silence(timeout)
                 await self._server.closed(connection)
+                return connection
+            return None
 
         return self._submit(serve())
 
-    def when_gone(self, connection: Any) -> Future[None]:
-        """Return a future that is done when a connection has been closed."""
-        return self._submit(self._server.closed(connection))
-
-    def _submit(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop has been closed

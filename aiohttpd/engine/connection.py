@@ -59,7 +59,7 @@ class HTTPConnection(TransportProtocol):
     """
 
     __slots__ = (
-        "_body", "_delivery", "_encoder", "_forwarding", "_last_request", "_parser", "_timeouts",
+        "__weakref__", "_body", "_delivery", "_encoder", "_forwarding", "_last_request", "_parser", "_timeouts",
         "context", "handler", "state", "upgraded",
     )  # fmt: skip
 

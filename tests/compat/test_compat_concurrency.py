@@ -362,9 +362,25 @@ class TestHandleRequest:
             calls = [Call(text_at, server.server_address) for _ in range(MANY)]
             assert [call.result() for call in calls] == ["all"] * MANY
             for call in serve:
-                call.join(0.1)
-            while any(call.is_alive() for call in serve):  # one may have served two connections
-                get_quietly(server.server_address)
+                call.result()
+
+    @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+    def test_each_connection_ends_one_call(self, version: str) -> None:
+        """FAULT: the end of a connection ended the call that had accepted it and the one that had served it.
+
+        So there were fewer calls than connections, and a client got no answer.
+        """
+
+        class Brief(Handler):
+            protocol_version = version
+
+        with HTTPServer(HERE, Brief) as server:
+            for _ in range(3):
+                serve = [Call(server.handle_request) for _ in range(2 * MANY)]
+                calls = [Call(text_at, server.server_address) for _ in range(2 * MANY)]
+                assert [call.result() for call in calls] == ["/"] * len(calls)
+                for call in serve:
+                    call.result()
 
     def test_by_somebodys_selector(self) -> None:
         with HTTPServer(HERE, Handler) as server, selectors.DefaultSelector() as selector:
