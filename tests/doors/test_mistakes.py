@@ -4,6 +4,7 @@ One line says what is wrong, and what to do.
 """
 
 import contextlib
+import gc
 import re
 import signal
 import socket
@@ -258,9 +259,17 @@ def test_ctrl_c_while_aiohttpd_is_imported(monkeypatch: pytest.MonkeyPatch) -> N
             raise KeyboardInterrupt
 
     monkeypatch.setitem(sys.modules, "aiohttpd.runner.cli", Interrupting())  # type: ignore[arg-type]
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # what the tests have
     for function in (__main__.command, __main__.run):
         with pytest.raises(SystemExit, match="130"):
             function()
+        assert gc.isenabled()
+
+
+def test_garbage_is_collected_after_the_import() -> None:
+    program = "import gc, aiohttpd.__main__ as m; m._import_main(); print(gc.isenabled(), gc.get_freeze_count() > 9999)"
+    given = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20)
+    assert given.stdout == "True True\n"
 
 
 def test_a_worker_whose_supervisor_is_gone() -> None:
