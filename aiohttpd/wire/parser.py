@@ -311,7 +311,7 @@ class RequestParser:
         if not self.buffer:
             return -1
         if self._searched == self._start:
-            self._line_ended = False  # a head that is repeated in two pieces leaves it set
+            self._line_ended = False  # the last head may have left it set
         end = self.buffer.find(b"\r\n\r\n", self._searched)
         if end >= 0:
             return end + 4
@@ -352,7 +352,6 @@ class RequestParser:
             self._tail, self._version, self._headers, self._framing = tail, version, headers, framing
             self._repeated = None
         self._empty_lines = 0
-        self._line_ended = False
         self._consumed(end)
         return Request(method, target, version, headers, framing)
 

@@ -1,6 +1,7 @@
 """Heads that fit the template of their connection: each is seen as a parser sees it that has no template."""
 
 import functools
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -286,6 +287,25 @@ class TestWhatDoesNotFit:
         parser = taught(*(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: y\r\n\r\n" % number for number in range(1000)))
         assert len(compared) <= 50
         assert len(parser._templates) == 4
+
+
+SAME, OTHER = (b"GET /%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (host, host) for host in (b"a", b"b"))
+FITS, FITS_TOO = HEAD % (b"1", b"2"), HEAD % (b"3", b"4")
+
+
+@pytest.mark.parametrize(
+    ("before", "pieces"),
+    [
+        ([], [SAME, SAME * 2, OTHER, SAME + OTHER, b"\r\n" + SAME]),
+        (LEARNED, [FITS, FITS * 2, FITS_TOO, FITS_TOO + SAME]),
+    ],
+    ids=["repeated", "template"],
+)
+def test_pieces_in_any_order(before: list[bytes], pieces: list[bytes]) -> None:
+    """Each way to parse a head leaves what the next head needs, whichever way that one is parsed."""
+    for order in itertools.product(pieces, repeat=4):
+        sent = [*before, *order]
+        assert outcomes(sent) == [one for piece in sent for one in alone(piece)]
 
 
 def _framing() -> RequestFraming:
