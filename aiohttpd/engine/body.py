@@ -391,16 +391,17 @@ class StreamReader:
     async def _readexactly(self, n: int) -> bytes:
         if n < 0:
             raise ValueError("readexactly() needs a size that is not negative")
+        self._check_limit()
         self._reads += 1
         if self._reads > _READS:
             await self._take_turns()
         while self._waiting < n:
             if not await self._more():
                 raise asyncio.IncompleteReadError(self._take(self._waiting), n)
-        return self._take(n) if n else b""
+        return self._take(n)
 
     async def _until(self, separator: bytes, limit: int) -> int:
-        """The number of bytes up to the end of a separator; -1 if there is none before the end or the limit."""
+        """The number of bytes up to the end of a separator; -1 if it does not end before the end or the limit."""
         self._check_limit()
         self._reads += 1
         if self._reads > _READS:
@@ -411,7 +412,8 @@ class StreamReader:
                 piece = self._in_one_piece()
                 found = piece.find(separator, max(self._scanned, self._start))
                 if found >= 0:
-                    return found + len(separator) - self._start
+                    size = found + len(separator) - self._start
+                    return size if size <= limit else -1
                 self._scanned = max(self._start, len(piece) + 1 - len(separator))
             if self._waiting >= limit or not await self._more():
                 return -1
@@ -434,7 +436,7 @@ class StreamReader:
     async def _readline(self, limit: int) -> bytes:
         end = await self._until(b"\n", _LINE if limit < 0 else limit)
         if limit >= 0:
-            return self._take(limit if end < 0 else min(end, limit))
+            return self._take(limit if end < 0 else end)
         if end < 0 and self._waiting >= _LINE:
             raise ValueError(f"a line of more than {_LINE} bytes; give readline() a limit")
         return self._take(self._waiting if end < 0 else end)
