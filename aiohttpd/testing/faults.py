@@ -161,28 +161,15 @@ class Faults:
 
     def lying_chunk(self, more: int = 1) -> Self:
         """Send the content as one chunk that says that it is larger by so many bytes, or smaller; then the last one."""
-
-        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
-            chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(answer.content) + more, answer.content)
-            return _chunked(answer)._replace(body=chunk)
-
-        return self._edit(edit, _End.CLOSE)
+        return self._chunks(lambda content: b"%x\r\n%b\r\n0\r\n\r\n" % (len(content) + more, content))
 
     def unfinished_chunks(self) -> Self:
         """Send the content as a chunk, and close the connection without the last chunk."""
-
-        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
-            return _chunked(answer)._replace(body=b"%x\r\n%b\r\n" % (len(answer.content), answer.content))
-
-        return self._edit(edit, _End.CLOSE)
+        return self._chunks(lambda content: b"%x\r\n%b\r\n" % (len(content), content))
 
     def bad_chunk_size(self, size: bytes = b"zz") -> Self:
         """Send the content as a chunk whose size is no number."""
-
-        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
-            return _chunked(answer)._replace(body=b"%b\r\n%b\r\n0\r\n\r\n" % (size, answer.content))
-
-        return self._edit(edit, _End.CLOSE)
+        return self._chunks(lambda content: b"%b\r\n%b\r\n0\r\n\r\n" % (size, content))
 
     # The head.
 
@@ -215,31 +202,31 @@ class Faults:
     def broken_gzip(self) -> Self:
         """Send the content compressed by gzip, with bytes in its middle that are not what was compressed."""
 
-        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
-            data = bytearray(gzip.compress(answer.content, mtime=0))
+        def broken(content: bytes) -> bytes:
+            data = bytearray(gzip.compress(content, mtime=0))
             middle = max(10, len(data) // 2)
             data[middle : middle + 4] = b"\xff\xff\xff\xff"
-            return answer.with_content(bytes(data), b"Content-Encoding: gzip")
+            return bytes(data)
 
-        return self._edit(edit)
+        return self._as_gzip(broken)
 
     def truncated_gzip(self) -> Self:
         """Send the first half of the content compressed by gzip, with a Content-Length that agrees."""
 
-        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
-            data = gzip.compress(answer.content, mtime=0)
-            return answer.with_content(data[: len(data) // 2], b"Content-Encoding: gzip")
+        def half(content: bytes) -> bytes:
+            data = gzip.compress(content, mtime=0)
+            return data[: len(data) // 2]
 
-        return self._edit(edit)
+        return self._as_gzip(half)
 
     def gzip_bomb(self, size: int = 100 * 1024 * 1024) -> Self:
         """Send about a thousandth of ``size`` bytes, that gzip makes ``size`` of, by default 100 MiB."""
         data = _zeros(size)
-        return self._edit(lambda answer, request: answer.with_content(data, b"Content-Encoding: gzip"))
+        return self._as_gzip(lambda content: data)
 
     def mislabelled_gzip(self) -> Self:
         """Send the content as it is, with ``Content-Encoding: gzip``."""
-        return self._edit(lambda answer, request: answer.with_content(answer.content, b"Content-Encoding: gzip"))
+        return self._as_gzip(lambda content: content)
 
     def cut_event(self) -> Self:
         """Close the connection in the middle of the last server-sent event."""
@@ -337,6 +324,17 @@ class Faults:
     def _lengths(self, *lengths: int) -> Self:
         return self._edit(lambda answer, request: _with_lengths(answer, *lengths), _End.CLOSE)
 
+    def _chunks(self, body: Callable[[bytes], bytes]) -> Self:
+        def edit(answer: RawAnswer, request: Request) -> RawAnswer:
+            head = answer.without("Content-Length", "Transfer-Encoding").having(b"Transfer-Encoding: chunked")
+            return head._replace(body=body(answer.content))
+
+        return self._edit(edit, _End.CLOSE)
+
+    def _as_gzip(self, made: Callable[[bytes], bytes]) -> Self:
+        """Say that the content is compressed by gzip, and send what is made of it."""
+        return self._edit(lambda answer, request: answer.with_content(made(answer.content), b"Content-Encoding: gzip"))
+
     def _cut_at(self, after: int | None, in_head: int | None, end: _End) -> Self:
         if min(after or 0, in_head or 0) < 0:
             raise ValueError(f"a number of bytes is 0 or more, not {min(after or 0, in_head or 0)}")
@@ -353,10 +351,6 @@ class Faults:
 def _with_lengths(answer: RawAnswer, *lengths: int) -> RawAnswer:
     lines = [b"Content-Length: %d" % length for length in lengths]
     return answer.without("Content-Length", "Transfer-Encoding").having(*lines)._replace(body=answer.content)
-
-
-def _chunked(answer: RawAnswer) -> RawAnswer:
-    return answer.without("Content-Length", "Transfer-Encoding").having(b"Transfer-Encoding: chunked")
 
 
 def _redirect(answer: RawAnswer, status: int, target: str) -> RawAnswer:

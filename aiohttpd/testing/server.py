@@ -278,7 +278,7 @@ class TestServer:
         """
         if self._front is not None:
             return self._front.url
-        return "http://localhost" if self._unix else self._running.url
+        return "http://localhost" if self._unix else self.server.url
 
     def url_for(self, path: str, /, **query: Any) -> str:
         """The URL of a path, which is encoded; ``url_for("/a b", page=2)``.
@@ -316,7 +316,7 @@ class TestServer:
         """
         if not self._unix:
             raise RuntimeError("this server listens on a port: TestServer(unix=True) has a unix_path")
-        return str(self._running.server_address)
+        return str(self.server.server_address)
 
     @property
     def ca_file(self) -> str:
@@ -344,10 +344,6 @@ class TestServer:
         Raises:
             RuntimeError: it has not been started.
         """
-        return self._running
-
-    @property
-    def _running(self) -> HTTPServer:
         if self._server is None:
             raise RuntimeError("the TestServer does not run: use it in a with statement, or call start()")
         return self._server
