@@ -37,6 +37,7 @@ OUTSIDE = {
     "runner.process": {"uvloop"},
     "runner.cli": {"click"},
     "runner.parameters": {"click"},
+    "runner.serve_options": {"click"},
     "runner.testing_commands": {"click"},
     "handlers.forms.multipart": {"multipart"},
     "runner.reload": {"watchfiles"},
