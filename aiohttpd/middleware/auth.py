@@ -24,6 +24,7 @@ from .layer import Layer, NamedLines, missing, named_lines, on_head
 __all__ = ["BasicAuth", "BearerAuth", "basic_auth", "challenge", "check_credentials", "is_authorized"]
 
 _REALM = "aiohttpd"
+_NOBODY: tuple[str, Any] = "", None
 
 
 def basic_auth(app: App, credentials: str) -> App:
@@ -106,19 +107,19 @@ class _Auth(Layer):
         if not values and self._optional:
             on_head(response, self._ask)
             return app(request, response)
-        found: Any = self._user(values[0]) if len(values) == 1 else None
-        if _is_awaitable(found):
-            return self._serve_found(found, app, request, response)
+        name, found = self._user(values[0]) if len(values) == 1 else _NOBODY
+        if hasattr(found, "__await__"):  # `inspect.isawaitable` costs more, and is asked for each request
+            return self._serve_found(name, found, app, request, response)
         if found is None or found is False:
             raise self._challenge(missing=not values)
-        request.user = found
+        request.user = name if found is True else found
         return app(request, response)
 
-    async def _serve_found(self, found: Awaitable[Any], app: App, request: Request, response: Any) -> None:
+    async def _serve_found(self, name: str, found: Awaitable[Any], app: App, request: Request, response: Any) -> None:
         user = await found
         if user is None or user is False:
             raise self._challenge(missing=False)
-        request.user = user
+        request.user = name if user is True else user
         await app(request, response)
 
     def _ask(self, head: ResponseHead, fields: ResponseFields) -> None:
@@ -130,7 +131,8 @@ class _Auth(Layer):
     def _challenge_lines(self) -> NamedLines:
         return named_lines(self._challenge(missing=True).headers)
 
-    def _user(self, credentials: str) -> Any:
+    def _user(self, credentials: str) -> tuple[str, Any]:
+        """The name or the token that credentials have, and what was found for it; that may be awaitable."""
         raise NotImplementedError
 
     def _challenge(self, *, missing: bool) -> HTTPError:
@@ -188,20 +190,19 @@ class BasicAuth(_Auth):
                     raise ValueError(f"BasicAuth: the name {name!r} has a colon, which ends a name")
                 self._passwords[_encoded(name)] = _digest(_encoded(password))
 
-    def _user(self, credentials: str) -> Any:
+    def _user(self, credentials: str) -> tuple[str, Any]:
         sent_name, colon, sent_password = _read_basic(credentials).partition(b":")
         if not colon:
-            return None
+            return _NOBODY
         if self._check is None:
             known = self._passwords.get(sent_name, b"\0" * 32)  # no digest, so nothing is equal to it
             is_right = hmac.compare_digest(_digest(sent_password), known)
-            return sent_name.decode("utf-8", "surrogateescape") if is_right else None
+            return sent_name.decode("utf-8", "surrogateescape"), is_right
         try:
             name, password = sent_name.decode(), sent_password.decode()
         except UnicodeDecodeError:
-            return None
-        found = self._check(name, password)
-        return _named(found, name) if _is_awaitable(found) else name if found is True else found
+            return _NOBODY
+        return name, self._check(name, password)
 
     def _challenge(self, *, missing: bool) -> HTTPError:
         return challenge(self._realm)
@@ -248,18 +249,16 @@ class BearerAuth(_Auth):
         users: Mapping[str, Any] = check if isinstance(check, Mapping) else {}
         self._users = [(_digest(token.encode()), users.get(token, True)) for token in tokens]
 
-    def _user(self, credentials: str) -> Any:
+    def _user(self, credentials: str) -> tuple[str, Any]:
         scheme, _, token = credentials.partition(" ")
         token = token.strip(OWS)
         if scheme.lower() != "bearer" or not _is_token(token):
-            return None
-        if self._check is None:
-            digest = _digest(token.encode())
-            users = [user for known, user in self._users if hmac.compare_digest(digest, known)]
-            found: Any = users[0] if users else None
-        else:
-            found = self._check(token)
-        return _named(found, token) if _is_awaitable(found) else token if found is True else found
+            return _NOBODY
+        if self._check is not None:
+            return token, self._check(token)
+        digest = _digest(token.encode())
+        users = [user for known, user in self._users if hmac.compare_digest(digest, known)]
+        return token, users[0] if users else None
 
     def _challenge(self, *, missing: bool) -> HTTPError:
         error = "" if missing else ', error="invalid_token"'
@@ -274,12 +273,3 @@ def _check_takes(check: Callable[..., Any], layer: str, what: str, count: int) -
         raise TypeError(f"{layer}: {describe(check)} cannot be called with {what}") from None
     except ValueError:  # some functions in C do not tell
         pass
-
-
-def _is_awaitable(found: object) -> bool:
-    return hasattr(found, "__await__")  # `inspect.isawaitable` costs more, and is asked for each request
-
-
-async def _named(found: Awaitable[Any], name: str) -> Any:
-    user = await found
-    return name if user is True else user
