@@ -66,7 +66,7 @@ def _config_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(list(options())):
         if option.type is bool:
             flag = f"{option.flag}/--no-{option.name.replace('_', '-')}"
-            add = click.option(flag, option.name, default=None, help=f"{option.help}  [{_yes_no(option.default)}]")
+            add = click.option(flag, option.name, default=None, help=f"{option.help}  [{_human(option)}]")
         else:
             unit = (option.unit or "number").replace(" or ", "|")
             add = click.option(
@@ -94,12 +94,10 @@ def _parser(option: Option) -> Callable[[click.Context, click.Parameter, str | N
     return parse
 
 
-def _yes_no(value: bool) -> str:
-    return "on" if value else "off"
-
-
 def _human(option: Option) -> str:
     value = option.default
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if option.unit == "bytes" and value:
         for suffix, multiple in (("M", 1024 * 1024), ("k", 1024)):
             if value % multiple == 0:

@@ -75,7 +75,8 @@ class Metrics:
         try:
             times = self._waiting[request.method][answer.status]
         except KeyError:
-            times = self._times(request.method, answer.status)
+            by_status = self._waiting.setdefault(request.method if request.method in _METHODS else "other", {})
+            times = by_status.setdefault(answer.status, [])
         times.append(perf_counter() - started)
         if len(times) >= _FOLDED:
             self._fold()
@@ -131,9 +132,6 @@ class Metrics:
             "refusals": dict(self._refusals),
             "worker_restarts": 0,
         }
-
-    def _times(self, method: str, status: int) -> list[float]:
-        return self._waiting.setdefault(method if method in _METHODS else "other", {}).setdefault(status, [])
 
     def _fold(self) -> None:
         """Count the durations that wait."""

@@ -134,7 +134,6 @@ class TestServer:
         self._closed: socket.socket | None = None
         self._stack = contextlib.ExitStack()
         self._ca_file: str | None = None
-        self._folder: str | None = None
 
     # Start and stop.
 
@@ -240,9 +239,9 @@ class TestServer:
     def _address(self) -> Any:
         if not self._unix:
             return ("127.0.0.1", self._port)
-        self._folder = tempfile.mkdtemp(prefix="aiohttpd-")
-        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-        return os.path.join(self._folder, "server.sock")
+        folder = tempfile.mkdtemp(prefix="aiohttpd-")
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return os.path.join(folder, "server.sock")
 
     async def _serve(self, request: Request, response: ResponseWriter, recorded: RecordedRequest) -> None:
         if refused_for_reuse(request, response):
@@ -250,7 +249,7 @@ class TestServer:
         book = self._book
         if (found := await book.find(request, recorded)) is not None:
             await book.answer(found, request, response)
-        elif (tape := self._tape_of(request)) is not None:
+        elif tape := next((tape for tape in self._replays if tape.has(request.method, request.target)), None):
             tape.answer(request, response, recorded.body)
         elif self._app is not None:
             await self._app(request, response)
@@ -263,9 +262,6 @@ class TestServer:
             tell(line)
         if self._app is None and line:  # there is none if the client has gone within the head
             self._book.malformed(line)
-
-    def _tape_of(self, request: Request) -> Replay | None:
-        return next((tape for tape in self._replays if tape.has(request.method, request.target)), None)
 
     # Addresses.
 

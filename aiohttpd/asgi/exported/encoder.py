@@ -113,7 +113,8 @@ class ASGIEncoder:
     def data(self, parts: list[bytes], size: int, *, push: bool) -> int:
         """Send more content."""
         if parts and size:
-            self._count(size)
+            if self._left is not None:
+                self._left -= size
             self._put({"type": _BODY, "more_body": True}, b"".join(parts))
         return size
 
@@ -252,10 +253,6 @@ class ASGIEncoder:
                 message = {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
                 self._sender.put_last((message, 0))
 
-    def _count(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
-
     def _put(self, message: Message, content: bytes = b"") -> None:
         """Send a message now, or by way of the outbox of a thread."""
         if self._out is None:
@@ -269,6 +266,8 @@ class ASGIEncoder:
 
 class HandshakeEncoder(ASGIEncoder):
     """Makes the messages that accept or deny the handshake of a WebSocket."""
+
+    _denied = False  # by a Close, which has no content
 
     def upgrade(self, head: ResponseHead) -> None:
         """Accept it, if it is a WebSocket that the handler has made."""
@@ -290,8 +289,6 @@ class HandshakeEncoder(ASGIEncoder):
             self._denied = True
             message = {"type": "websocket.close", "code": 1000}  # before it is accepted: 403
         self._put(message)
-
-    _denied = False
 
     def _put(self, message: Message, content: bytes = b"") -> None:
         if message["type"] == _BODY:
