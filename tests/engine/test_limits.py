@@ -71,6 +71,26 @@ class TestHead:
         assert len(parse_head(data, limit_fields=10).headers) == 10
         assert head_refused(data, limit_fields=9) == 431
 
+    @pytest.mark.parametrize(
+        ("field", "within", "past", "status"),
+        [
+            (b"Host: a:%b", b"65535", b"65536", 400),
+            (b"Content-Length: %b", b"9" * 19, b"1" * 20, 400),
+            (b"Transfer-Encoding: %b", b"x" * (256 - 9) + b", chunked", b"x" * (257 - 9) + b", chunked", 400),
+        ],
+        ids=["port", "length", "codings"],
+    )
+    def test_numbers_that_no_option_limits(self, field: bytes, within: bytes, past: bytes, status: int) -> None:
+        def head(value: bytes) -> bytes:
+            host = [] if field.startswith(b"Host") else [b"Host: a"]
+            return b"\r\n".join([b"POST / HTTP/1.1", *host, field % value, b"", b""])
+
+        if b"chunked" in within:
+            assert head_refused(head(within)) == 501  # the grammar is kept, the coding is not known
+        else:
+            assert within.decode() in str(parse_head(head(within)).headers)
+        assert head_refused(head(past)) == status
+
     def test_an_endless_line_is_refused_before_it_ends(self) -> None:
         parser = RequestParser(aiohttpd.Config(limit_request_line=100))
         parser.feed(b"GET /" + b"x" * 200)
@@ -191,6 +211,28 @@ class TestBody:
         data = b"1;" + b"e" * 9 + b"\r\nx\r\n0\r\n\r\n"
         assert self.accepts(data, aiohttpd.Config(limit_chunk_extension=10))
         assert self.status(data, aiohttpd.Config(limit_chunk_extension=9)) == 400
+
+    def test_chunk_size(self) -> None:
+        for size, accepted in ((b"7" + b"f" * 15, True), (b"8" + b"0" * 15, False)):
+            decoder = ChunkedDecoder(aiohttpd.Config(), aiohttpd.Headers())
+            if accepted:
+                assert decoder.decode(size + b"\r\nx", 0, bytearray()) == 19
+            else:
+                assert self.status(size + b"\r\nx", aiohttpd.Config()) == 400
+
+    def test_digits_of_a_chunk_size(self) -> None:
+        """However many zeros it has, alone and in a run of chunks; at most 16 digits, beside the longest extension."""
+        config = aiohttpd.Config(limit_chunk_extension=10)
+        for size in (1, 9, 10, 15, 16, 17):
+            for digits in range(2, 17):
+                chunk = (b"%0*x" % (digits, size)).swapcase() + b";" + b"e" * 9 + b"\r\n" + b"x" * size + b"\r\n"
+                run = chunk.replace(b";" + b"e" * 9, b"") * 3
+                for data in (chunk, run, run.lower()):
+                    out, decoder = bytearray(), ChunkedDecoder(config, aiohttpd.Headers())
+                    assert decoder.decode(data + b"0\r\n\r\n", 0, out) == len(data) + 5
+                    assert out == b"x" * size * (1 if data is chunk else 3)
+            for data in (b"0" + chunk, b"0" + run):
+                assert self.status(data, config) == 400
 
     def test_chunk_extensions(self) -> None:
         data = b"1;ext\r\nx\r\n" * 10 + b"0\r\n\r\n"

@@ -247,6 +247,27 @@ def test_parameters(value: str, charset: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "media_type"),
+    [
+        ("\tText/HTML ;a/b", "text/html"),
+        ("a/b", "a/b"),
+        *((value, "text/plain") for value in ("", "a", "a/", "/b", "a/b/c", "a b/c", "a/b c")),
+    ],
+)
+def test_media_types(value: str, media_type: str) -> None:
+    headers = Headers(f"\nContent-Type: {value}\r\n")
+    assert headers.get_content_type() == media_type
+    assert (headers.get_content_maintype(), headers.get_content_subtype()) == tuple(media_type.split("/"))
+
+
+def test_equal_fields() -> None:
+    fields = [Headers(f"\n{text}") for text in ("", "A: b\r\n", "a: b\r\n", "A: b\r\nC: d\r\n", "C: d\r\nA: b\r\n")]
+    for one, other in itertools.product(fields, repeat=2):
+        assert (one == other) is (one is other)
+    assert Headers("\nA: b \r\n") == fields[1] != "A: b"
+
+
+@pytest.mark.parametrize(
     ("value", "codings"),
     [
         ("gzip;q=0.5, br", ("br", "gzip", "identity")),
