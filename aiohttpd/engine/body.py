@@ -1,7 +1,7 @@
 """StreamReader: a request body as a stream, with back-pressure on the client.
 
 Owns the decoded bytes that wait for the handler, and the rules of reading: limits, 100 (Continue), end of file. It
-knows the connection only as a `Source`, which it may pause.
+knows the connection only as a `Source`.
 """
 
 import asyncio
@@ -28,8 +28,9 @@ _READS = 1000  # reads after which others have their turn: lines and pieces may 
 class Source(Protocol):
     """What the reader needs of its connection."""
 
-    def pause_body(self) -> None: ...
-    def resume_body(self) -> None: ...
+    def resume_body(self) -> None:
+        """The reader can take more. Whether it can after `feed`, `StreamReader.crowded` says."""
+
     def body_wanted(self) -> None:
         """The handler waits for bytes: send 100 (Continue) if the client waits for it."""
 
@@ -40,10 +41,10 @@ class Source(Protocol):
 class _Nothing:
     """The `Source` of a body that has completely arrived, or whose request has ended."""
 
-    def pause_body(self) -> None:
+    def resume_body(self) -> None:
         """Do nothing."""
 
-    resume_body = body_wanted = body_arrived = pause_body
+    body_wanted = body_arrived = resume_body
 
 
 NOTHING = _Nothing()
@@ -235,8 +236,6 @@ class StreamReader:
                 return
             self._framing += pending - parser.pending - len(data)
         self.fill(data)
-        if self._waiting + self._framing > READ_AHEAD and self.crowded:
-            self._source.pause_body()
 
     def wake(self, batch: Batch | None = None) -> None:
         """Content has arrived, or the body has ended: resume the handler that waits for it.

@@ -176,10 +176,6 @@ class BodyReceiver:
 
     # The `Source` of the reader.
 
-    def pause_body(self) -> None:
-        """The reader has buffered enough (back-pressure)."""
-        self._connection.regulate_reading()
-
     def resume_body(self) -> None:
         """The reader can take more."""
         self._connection.regulate_reading()

@@ -236,6 +236,35 @@ async def test_a_large_body_that_nobody_reads_is_discarded_in_turns() -> None:
             await asyncio.sleep(0)
 
 
+async def test_what_waits_when_discarding_begins_is_discarded() -> None:
+    """The rest would not be read: as much waits as may wait."""
+    size = 4 * PIECE
+    end = asyncio.Event()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        if request.method == "POST":
+            await end.wait()
+        response.send_head(200)
+        response.write(request.method.encode())
+
+    async with connected(app, Config(access_log=False, limit_discard=size)) as transport:
+        sent = 0
+        transport.feed(HEAD % size)
+        while transport.is_reading():
+            transport.feed(bytes(PIECE))
+            sent += PIECE
+            await asyncio.sleep(0)
+        assert sent == 2 * PIECE
+        end.set()
+        while not transport.output.endswith(b"POST"):
+            await asyncio.sleep(0)
+        assert transport.is_reading()
+        transport.feed(bytes(size - sent) + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            while not transport.output.endswith(b"GET"):
+                await asyncio.sleep(0)
+
+
 async def test_a_piece_that_is_discarded_is_larger_than_what_may_wait() -> None:
     """It does not wait, so reading goes on. A transport, or 256 chunks, may bring more than a loop reads at once."""
     size = 3 * 2 * PIECE
@@ -260,7 +289,6 @@ async def test_bytes_that_arrive_while_a_read_begins_to_wait() -> None:
     parser = RequestParser(Config())
 
     class Source:
-        def pause_body(self) -> None: ...
         def resume_body(self) -> None: ...
         def body_arrived(self) -> None: ...
         def body_wanted(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aiohttpd import BaseHTTPRequestHandler, Config, Request, StreamWriter
-from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.connection import ConnectionState, HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import App
 from aiohttpd.handlers.app import prepare
@@ -108,6 +108,24 @@ async def test_the_rest_of_a_head_has_a_deadline() -> None:
     assert clock.passes(4)
     clock.passes(2)
     await until(lambda: b" 408 " in clock.transport.output)
+    clock.close()
+
+
+async def test_the_rest_of_a_body_that_nobody_reads_has_a_deadline() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(b"answer")
+
+    clock = Clock(app, timeout_linger=5)
+    clock.transport.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+    await until(lambda: b"answer" in clock.transport.output)
+    assert clock.passes(4)
+    assert clock.connection.state is ConnectionState.DISCARDING
+    clock.transport.feed(b"content")  # it does not restart the deadline
+    assert clock.passes(2)
+    assert clock.connection.state is ConnectionState.LINGERING
+    assert clock.passes(4)
+    assert not clock.passes(2)
     clock.close()
 
 

@@ -122,9 +122,6 @@ class Intake:
 
     # The `Source` of the body.
 
-    def pause_body(self) -> None:
-        """Do nothing: `_run` asks the body itself whether too much waits."""
-
     def resume_body(self) -> None:
         """The handler has read."""
         room = self._room
