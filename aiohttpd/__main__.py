@@ -6,10 +6,7 @@ show a traceback while they run.
 
 import gc
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from click import Group
+from typing import Any
 
 
 def command() -> None:
@@ -36,7 +33,7 @@ def _run(*, at_once: bool) -> None:
         sys.exit(130)  # `runner.process.INTERRUPTED`, which may not have been imported
 
 
-def _import_main() -> "Group":
+def _import_main() -> Any:
     """Import the command, without garbage collection, which would look in vain at what stays: a fifth of the time."""
     gc.disable()
     try:
