@@ -5,6 +5,7 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -550,9 +551,12 @@ async def test_a_ping_comes_after_the_last_event() -> None:
 
     async with running(streaming(block, ping=0.1)) as server, connected(server) as client:
         await begin(client)
-        found = [await next_chunk(client) for _ in range(9)]
-        assert found == ["data: x\n\n"] * 8 + [":\n\n"]
+        found = []
+        while found.count("data: x\n\n") < 8 or found[-1] != ":\n\n":
+            found.append(await next_chunk(client))
         assert asyncio.get_running_loop().time() - times[-1] > 0.09
+        pauses = sum(int((after - before) / 0.09) for before, after in pairwise(times))  # of a busy machine
+        assert found.count(":\n\n") <= 1 + pauses
 
 
 @on_both_loops
