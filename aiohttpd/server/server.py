@@ -501,8 +501,10 @@ def _check_access_log(log: Any) -> None:
 
 
 def _check_context(context: Any) -> None:
-    """Refuse what is no TLS context: each handshake would fail."""
+    """Refuse what is no TLS context of a server: each handshake would fail."""
     if isinstance(context, Certificates):
         raise TypeError("ssl is Certificates, which run() takes: give their context() to an HTTPServer")
     if context is not None and not isinstance(context, ssl_module.SSLContext):
         raise TypeError(f"ssl is {context!r}: write aiohttpd.Certificates('cert.pem', 'key.pem').context()")
+    if context is not None and context.protocol is ssl_module.PROTOCOL_TLS_CLIENT:
+        raise TypeError("ssl is a context for clients: write ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import ssl
 from typing import Any, get_type_hints
 
 import pytest
@@ -26,6 +27,7 @@ async def app(request: aiohttpd.Request, response: aiohttpd.StreamWriter) -> Non
         ("ssl", "cert.pem", "ssl is 'cert.pem': write aiohttpd.Certificates('cert.pem', 'key.pem').context()"),
         ("ssl", True, "ssl is True: write aiohttpd.Certificates"),
         ("ssl", Certificates("cert.pem"), "ssl is Certificates, which run() takes: give their context() to an"),
+        ("ssl", ssl.create_default_context(), "ssl is a context for clients: write ssl.create_default_context("),
         ("access_log", True, "access_log is True: leave it out for no log; or call logging.getLogger("),
     ],
 )
