@@ -6,6 +6,7 @@ the machine.
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl as ssl_module
 from collections.abc import Callable, Coroutine, Mapping
@@ -207,7 +208,7 @@ class HTTPServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.shutdown(None if kind is None else 0)
+        await self._shutdown_completed(None if kind is None else 0)
 
     async def start(self) -> None:
         """Listen, enter the lifespan, and accept connections.
@@ -229,7 +230,7 @@ class HTTPServer:
         except BaseException:
             self._close_sockets()
             if not self._life.task.done():  # this call has been cancelled
-                await self._life.cancel()
+                await _done(loop.create_task(self._life.cancel()))
             raise
         try:
             context = self._context = make_context(
@@ -244,13 +245,14 @@ class HTTPServer:
         try:
             await self.acceptor.begin()
         except BaseException:
-            await self.shutdown(0)
+            await self._shutdown_completed(0)
             raise
 
     async def serve_forever(self) -> None:
         """Start the server if that has not been done, and wait until it has been shut down.
 
-        If this call is cancelled, the server is shut down first.
+        If this call is cancelled, the server is shut down first. If it is cancelled again, requests in flight have no
+        more time.
 
         Raises:
             Exception: the lifespan has raised it when it was left.
@@ -262,7 +264,7 @@ class HTTPServer:
             await asyncio.shield(self._stopped)
         except asyncio.CancelledError:
             if not self._stopped.done():
-                await self.shutdown()
+                await self._shutdown_completed(None)
             raise
         if self._closer is not None:
             await self._closer  # raises what the lifespan has raised when it was left
@@ -446,6 +448,25 @@ class HTTPServer:
         if not self._waits_for(asyncio.current_task()):
             await asyncio.shield(self._closer)
 
+    async def _shutdown_completed(self, grace: float | None) -> None:
+        """Shut down; a cancellation in the meantime shortens that, and is raised when it is done.
+
+        A cancel scope of anyio cancels its tasks in each turn of the loop until they end.
+        """
+        try:
+            await self.shutdown(grace)
+        except asyncio.CancelledError:
+            if self._shutdown is not None and not self._waits_for(asyncio.current_task()):
+                await self._finish_now(self._shutdown)
+            raise
+
+    async def _finish_now(self, shutdown: Shutdown) -> None:
+        """Wait for the end of a shutdown, which has no more time; cancellations change nothing."""
+        assert self._closer is not None
+        shutdown.shorten(0, None)
+        self._life.cancel_soon()
+        await _done(self._closer)
+
     def _waits_for(self, task: Any) -> bool:
         """Whether the shutdown waits for a task, so that this task must not wait for the shutdown."""
         assert self._context is not None
@@ -485,6 +506,13 @@ class HTTPServer:
     def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
+
+
+async def _done(task: asyncio.Task[None]) -> None:
+    """Wait until a task is done, however often that is cancelled."""
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
 
 
 def _check_config(config: Any) -> None:
