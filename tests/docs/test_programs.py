@@ -47,6 +47,12 @@ NOT_RUN = {
     "aiohttpd record ": "needs a server to be recorded; tests/testing runs it",
     "aiohttpd replay ": "needs what was recorded; tests/testing runs it",
 }
+# Programs that no command of their page runs, and why.
+NOT_STARTED = {
+    "README.md layered.py": "docs/layers.md tries each layer",
+    "README.md embedded.py": "it is that of docs/howto/embed.md",
+    "docs/howto/asgi.md module.py": "needs uvicorn; the session 'exported' runs such applications",
+}
 # Libraries that pages show and the test command does not install, with the session that does.
 OPTIONAL = {"fastapi": "asgi", "django": "asgi", "PySide6": "desktop", "qasync": "desktop"}
 HANDLER = """
@@ -230,6 +236,44 @@ def test_programs(page: Path, tmp_path: Path, authority: trustme.CA) -> None:
         timeout=50,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_each_program_is_started() -> None:
+    """FAULT: a function that was never called used methods that do not exist."""
+    missing = []
+    for page in PROGRAMS:
+        given = [
+            command.text for block in blocks(page) if block.language in ("sh", "console") for command in commands(block)
+        ]
+        given += [block.text for block in blocks(page) if block.language == "python"]
+        for block in blocks(page):
+            if block.file is not None:
+                name = block.file.removesuffix(".py")
+                uses = re.compile(rf"^(?:aiohttpd|python) .*\b{name}\b|^(?:import|from) {name}\b", re.MULTILINE)
+                if not any(map(uses.search, given)):
+                    missing.append(f"{name_of(page)} {block.file}")
+    assert missing == list(NOT_STARTED)
+
+
+def cells(page: Path) -> list[str]:
+    """The programs of a page that are no file; they share their names."""
+    return [block.text for block in blocks(page) if block.language == "python" and block.file is None]
+
+
+TESTS = [page for page in PROGRAMS if any("def test_" in cell for cell in cells(page))]
+
+
+@pytest.mark.parametrize("page", TESTS, ids=name_of)
+def test_tests(page: Path, tmp_path: Path) -> None:
+    """Tests in a page that are no file are run together."""
+    (tmp_path / "test_page.py").write_text("\n\n".join(cells(page)))
+    settings = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        capture_output=True, timeout=50,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.timeout(300)
