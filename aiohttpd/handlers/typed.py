@@ -15,7 +15,17 @@ import sys
 import types
 import typing
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)  # fmt: skip
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -34,8 +44,8 @@ _MOST = 20  # problems that are reported in one response
 _MOST_KNOWN = 1024  # converters that are kept
 _ATTEMPTS = 10_000  # alternatives of unions that one conversion tries: their number is exponential in recursive types
 _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
-    list: list, Sequence: list, Collection: list, Iterable: list,
-    set: set, AbstractSet: set, frozenset: frozenset, tuple: tuple,
+    list: list, Sequence: list, MutableSequence: list, Collection: list, Iterable: list,
+    set: set, AbstractSet: set, MutableSet: set, frozenset: frozenset, tuple: tuple,
 }  # fmt: skip
 _GIVEN = (str, int, float, list, dict, types.NoneType, UploadedFile)  # the types of values of JSON, queries and forms
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
@@ -162,7 +172,7 @@ def _new_converter(kind: Any, text: bool) -> _Converter:
     container = origin or kind
     if container in _LISTS:
         return _list(container, arguments, text)
-    if container in (dict, Mapping):
+    if container in (dict, Mapping, MutableMapping):
         return _dict(arguments or (str, Any), text)
     return _object(kind, container, text)
 
@@ -277,7 +287,7 @@ def _choices(allowed: Iterable[Any], text: bool) -> _Converter:
 
 
 def _choice(choices: list[tuple[Any, Any]]) -> _Converter:
-    known = ", ".join(str(choice) for choice, _ in choices)
+    known = ", ".join(_as_json(choice) for choice, _ in choices)
 
     def convert_choice(value: Any, place: Place, problems: _Problems) -> Any:
         for choice, meant in choices:
@@ -287,6 +297,11 @@ def _choice(choices: list[tuple[Any, Any]]) -> _Converter:
         return None
 
     return convert_choice
+
+
+def _as_json(value: Any) -> str:
+    """A value as JSON writes it, text without its quotes."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _null(text: bool) -> _Converter:
@@ -385,7 +400,8 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
         return functools.partial(_by_msgspec, kind, msgspec, text)
     if has_fields(container):
         return _Fields(kind, text).convert
-    if container.__module__ == "builtins" or not any(issubclass(given, container) for given in _GIVEN):
+    is_abstract = container.__module__ != "builtins" and any(issubclass(given, container) for given in _GIVEN)
+    if not is_abstract or typing.get_args(kind):
         raise TypeError(f"data cannot be converted to {kind!r}")
 
     def convert_instance(value: Any, place: Place, problems: _Problems) -> Any:
