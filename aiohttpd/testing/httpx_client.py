@@ -6,7 +6,8 @@ a whole one, with lifespan and ``self.server``, but for the socket.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -31,7 +32,16 @@ _HIGH = 64 * 1024  # bytes that wait for the client before the server's writing 
 
 
 def client(
-    app: App, *, lifespan: Lifespan | None = None, base_url: str = "http://testserver", **options: "Unpack[Options]"
+    app: App,
+    *,
+    lifespan: Lifespan | None = None,
+    base_url: str = "http://testserver",
+    headers: Mapping[str, str] | None = None,
+    cookies: Mapping[str, str] | None = None,
+    auth: tuple[str, str] | httpx.Auth | None = None,
+    follow_redirects: bool = False,
+    timeout: float | None = 5.0,
+    **options: "Unpack[Options]",
 ) -> httpx.AsyncClient:
     """Make an ``httpx.AsyncClient`` for an App; no socket is opened.
 
@@ -41,12 +51,14 @@ def client(
             answer = await client.get("/notes")
 
     Requests and answers are streamed, so a client can read the first event of an endless stream. The lifespan is
-    entered and left with the ``async with`` of the client; without it there is no server.
+    entered and left with the ``async with`` of the client; without it there is no server. A request of an https URL is
+    one of TLS for the App, without certificates.
 
     Args:
         app: a handler class, another App, or an ASGI application.
         lifespan: as for `HTTPServer`; that of the App is entered, too.
         base_url: of the client; its host is what the App finds in ``Host``.
+        headers, cookies, auth, follow_redirects, timeout: as for ``httpx.AsyncClient``.
         options: fields of `Config`.
 
     Raises:
@@ -55,14 +67,23 @@ def client(
     """
     given: Options = {"timeout_drain_idle": 0, "access_log": False, **options}
     server = HTTPServer([], app, config=Config(**given), lifespan=lifespan)
-    return httpx.AsyncClient(transport=_Transport(server), base_url=base_url, trust_env=False)
+    return httpx.AsyncClient(
+        transport=_Transport(server), base_url=base_url, headers=headers, cookies=dict(cookies or {}), auth=auth,
+        follow_redirects=follow_redirects, timeout=timeout, trust_env=False,
+    )  # fmt: skip
 
 
 class _Pipe(MemoryTransport):
-    """The two directions of a connection in memory: the client may be slow to read, and the server, too."""
+    """The two directions of a connection in memory: the client may be slow to read, and the server, too.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        loop: the running loop.
+        tls: what a TLS transport has as its ``sslcontext``; None if the connection is to be one without TLS.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None) -> None:
         super().__init__(loop)
+        self._tls = tls
         self._changed = asyncio.Event()
         self._full = False
 
@@ -72,6 +93,11 @@ class _Pipe(MemoryTransport):
         if not self._full and len(self.output) > _HIGH:
             self._full = True
             self.protocol.pause_writing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "sslcontext":
+            return default if self._tls is None else self._tls
+        return super().get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
         return len(self.output)
@@ -147,8 +173,9 @@ class _Stream(httpcore.AsyncNetworkStream):
 class _Backend(httpcore.AsyncNetworkBackend):
     """Connects to the server in memory, whatever the host is."""
 
-    def __init__(self, server: HTTPServer) -> None:
+    def __init__(self, server: HTTPServer, tls: ssl.SSLContext | None) -> None:
         self._server = server
+        self._tls = tls
 
     async def connect_tcp(
         self,
@@ -158,7 +185,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> _Stream:
-        pipe = _Pipe(asyncio.get_running_loop())
+        pipe = _Pipe(asyncio.get_running_loop(), self._tls)
         try:
             pipe.set_protocol(self._server.serve_transport(pipe))
         except RuntimeError:
@@ -171,9 +198,7 @@ class _Transport(httpx.AsyncBaseTransport):
 
     def __init__(self, server: HTTPServer) -> None:
         self._server = server
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=None, max_keepalive_connections=20, network_backend=_Backend(server)
-        )
+        self._pools = {"http": _pool(server, None), "https": _pool(server, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))}
 
     async def __aenter__(self) -> "_Transport":
         await self._server.start()
@@ -185,19 +210,21 @@ class _Transport(httpx.AsyncBaseTransport):
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        await self._pool.aclose()
+        await self.aclose()
         await self._server.shutdown(0)
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the answer when its head has come."""
-        if request.url.scheme != "http":
-            raise httpx.UnsupportedProtocol(f"in memory there is no TLS: write http:// in place of {request.url}")
+        pool = self._pools.get(request.url.scheme)
+        if pool is None:
+            raise httpx.UnsupportedProtocol(f"in memory there are http and https: {request.url}")
         assert isinstance(request.stream, httpx.AsyncByteStream)
         url = httpcore.URL(
-            scheme=request.url.raw_scheme,
+            scheme=b"http",  # for the pool, which would begin a handshake
             host=request.url.raw_host,
             port=request.url.port,
             target=request.url.raw_path,
@@ -206,10 +233,16 @@ class _Transport(httpx.AsyncBaseTransport):
             request.method, url, headers=request.headers.raw, content=request.stream, extensions=request.extensions
         )
         with _errors():
-            answer = await self._pool.handle_async_request(inner)
+            answer = await pool.handle_async_request(inner)
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Content(answer), extensions=answer.extensions
         )
+
+
+def _pool(server: HTTPServer, tls: ssl.SSLContext | None) -> httpcore.AsyncConnectionPool:
+    return httpcore.AsyncConnectionPool(
+        max_connections=None, max_keepalive_connections=20, network_backend=_Backend(server, tls)
+    )
 
 
 class _Content(httpx.AsyncByteStream):
