@@ -247,10 +247,20 @@ print("the wheel serves")
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build sdist and wheel, check their metadata, and try the wheel in an empty environment; into dist/."""
+    """Build sdist and wheel, check their metadata, and try the wheel in an empty environment; into dist/.
+
+    ``nox -s release -- URL``, with the URL of the repository, makes the links of the README absolute, for PyPI.
+    """
     session.install("-q", "build==1.6.1", "twine==7.0.0")
     shutil.rmtree("dist", ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", "dist")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("git", "clone", "-q", ".", folder, external=True)
+        if session.posargs:
+            with open(f"{folder}/README.md", "w", encoding="utf-8") as page:
+                session.run("python", "docs/pypi_readme.py", *session.posargs, stdout=page)
+        else:
+            session.warn("links of the README are dead on PyPI: nox -s release -- URL_OF_THE_REPOSITORY")
+        session.run("python", "-m", "build", "--outdir", "dist", folder)
     files = sorted(str(path) for path in Path("dist").iterdir())
     session.run("python", "-m", "twine", "check", "--strict", *files)
     [wheel] = [Path(file).resolve() for file in files if file.endswith(".whl")]
