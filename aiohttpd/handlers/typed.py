@@ -404,9 +404,11 @@ def _object(kind: Any, container: Any, text: bool) -> _Converter:
     if not is_abstract or typing.get_args(kind):
         raise TypeError(f"data cannot be converted to {kind!r}")
 
+    reason = "is not a file" if container is UploadedFile else f"is no {container.__name__}"
+
     def convert_instance(value: Any, place: Place, problems: _Problems) -> Any:
         if not isinstance(value, container):
-            problems.tell(place, f"is no {container.__name__}")
+            problems.tell(place, reason)
         return value
 
     return convert_instance
