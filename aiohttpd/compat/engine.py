@@ -266,8 +266,11 @@ class Engine:
         state = self._caller.state
         state.served = peer
         if state.call is not None:
-            others = [call for call in tuple(self._calls) if call is not state.call]
-            self._calls_of.setdefault(peer, [state.call, *others])
+            self._calls_of.setdefault(peer, self._calls_from(state.call))
+
+    def _calls_from(self, first: "_Call") -> list["_Call"]:
+        """The calls of handle_request that have not returned yet, one of them first."""
+        return [first, *(call for call in tuple(self._calls) if call is not first)]
 
     def _hand_out(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Give a request to ``process_request`` of the server, in the calling thread; wait until it is done."""
@@ -447,7 +450,8 @@ class _OneConnection:
             first = min(max(self._timeout, _PATIENCE), _FIRST_REQUEST)
             self._until = max(self._until, monotonic() + first)
         self._has_accepted = True
-        gone.add_done_callback(partial(_end_one, self._call, self._engine._calls_of))  # must not keep the server alive
+        calls = self._engine._calls_from(self._call)
+        gone.add_done_callback(partial(_end_one, calls, self._engine._calls_of))  # must not keep the server alive
         self._next_accept = monotonic() + _PATIENCE
         return True
 
@@ -484,11 +488,12 @@ class _Call:
         self._caller.ring()
 
 
-def _end_one(accepted_by: _Call, calls_of: weakref.WeakKeyDictionary[Any, Sequence[_Call]], gone: Future[Any]) -> None:
-    """End one call, since a connection has been closed. If no request has come, it is the call that has accepted it."""
+def _end_one(
+    accepting: Sequence[_Call], calls_of: weakref.WeakKeyDictionary[Any, Sequence[_Call]], gone: Future[Any]
+) -> None:
+    """End one call, since a connection has been closed; one of ``accepting`` if it has sent no request."""
     connection = None if gone.cancelled() or gone.exception() is not None else gone.result()
-    calls = (accepted_by,) if connection is None else calls_of.get(connection, (accepted_by,))
-    for call in calls:
+    for call in accepting if connection is None else calls_of.get(connection, accepting):
         if not call.is_over:
             call.end()
             return

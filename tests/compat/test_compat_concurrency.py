@@ -382,6 +382,17 @@ class TestHandleRequest:
                 for call in serve:
                     call.result()
 
+    def test_clients_that_send_nothing_end_calls_too(self) -> None:
+        with HTTPServer(HERE, Handler) as server:
+            serve = [Call(server.handle_request) for _ in range(2 * MANY)]
+            silent = [socket.create_connection(server.server_address, BOUND) for _ in range(MANY)]
+            calls = [Call(text_at, server.server_address) for _ in range(MANY)]
+            assert [call.result() for call in calls] == ["/"] * MANY
+            for one in silent:
+                one.close()
+            for call in serve:
+                call.result()
+
     def test_by_somebodys_selector(self) -> None:
         with HTTPServer(HERE, Handler) as server, selectors.DefaultSelector() as selector:
             selector.register(server, selectors.EVENT_READ)
