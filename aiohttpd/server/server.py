@@ -11,7 +11,7 @@ import socket
 import ssl as ssl_module
 from collections.abc import Callable, Coroutine, Mapping
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
 
 from ..asgi.host import hosted
 from ..config import Config
@@ -94,7 +94,10 @@ class HTTPServer:
         access_log: AccessLogger | None = None,
         snapshots: Snapshots | None = None,
         error_handlers: "Mapping[Any, ErrorHandler] | None" = None,
+        **others: Never,
     ) -> None:
+        if others:
+            raise TypeError(_no_argument(next(iter(others))))
         app = hosted(app)
         resolve_app(app)  # an error is better raised here than once the server listens
         check_address(server_address)
@@ -513,6 +516,12 @@ async def _done(task: asyncio.Task[None]) -> None:
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([task])
+
+
+def _no_argument(name: str) -> str:
+    if name in Config.__dataclass_fields__:
+        return f"HTTPServer has no argument {name!r}: write config=aiohttpd.Config({name}=...)"
+    return f"HTTPServer has no argument {name!r}; options of the server are given as config=aiohttpd.Config(...)"
 
 
 def _check_config(config: Any) -> None:

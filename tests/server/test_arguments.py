@@ -36,6 +36,19 @@ def test_an_argument(name: str, value: Any, text: str) -> None:
         aiohttpd.HTTPServer(ADDRESS, app, **{"config": QUIET, name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("timeout_idle", "HTTPServer has no argument 'timeout_idle': write config=aiohttpd.Config(timeout_idle=...)"),
+        ("port", "HTTPServer has no argument 'port'; options of the server are given as config=aiohttpd.Config(...)"),
+    ],
+)
+def test_an_option_that_is_given_as_an_argument(name: str, text: str) -> None:
+    given: Any = {name: 3}
+    with pytest.raises(TypeError, match=re.escape(text)):
+        aiohttpd.HTTPServer(ADDRESS, app, **given)
+
+
 @pytest.mark.parametrize("workers", [None, 1])
 @pytest.mark.parametrize(("name", "value"), [("ssl", "cert.pem"), ("lifespan", 3)])
 def test_of_run(name: str, value: Any, workers: int | None) -> None:
