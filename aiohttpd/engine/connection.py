@@ -485,7 +485,7 @@ class HTTPConnection(TransportProtocol):
         if self.state is LINGERING:
             return  # the upgraded protocol has already closed the connection
         if reset:
-            self.out.prepare_reset()
+            self.out.release()  # the reset tells the peer that what it has received is incomplete
             self.abort()
         else:
             self._last_request = True

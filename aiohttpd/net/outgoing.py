@@ -249,11 +249,6 @@ class Outgoing:
         except OSError:  # the peer has reset the connection
             self._close()
 
-    def prepare_reset(self) -> None:
-        """Send what is held back, and have the connection end with RST, so that the peer sees an error."""
-        self.release()
-        self.drop_unread()
-
     def drop_unread(self) -> None:
         """Have close() send RST and drop what the peer has not read; else the kernel keeps it for minutes."""
         sock = self._tcp_socket()

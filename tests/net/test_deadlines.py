@@ -139,6 +139,7 @@ class TestPace:
     def test_silence(self) -> None:
         pace = TransferRate(0)
         pace.begin(0)
+        pace.begin(5)  # it has begun already
         assert not pace.too_slow(9.9, 0, **self.WINDOW)
         assert pace.too_slow(10, 0, **self.WINDOW)
 
@@ -167,6 +168,27 @@ class TestPace:
         assert not pace.too_slow(2000, 1, **self.WINDOW)
         pace.begin(2000)
         assert pace.too_slow(2002, 1, **self.WINDOW)
+
+    def test_waits_before_the_last_progress_do_not_count(self) -> None:
+        pace = TransferRate(0)
+        pace.begin(0)
+        pace.end(6)
+        pace.begin(10)
+        assert not pace.too_slow(13, 1000, **self.WINDOW)
+        assert not pace.too_slow(22.9, 1000, **self.WINDOW)
+        assert pace.too_slow(23, 1000, **self.WINDOW)
+
+    def test_progress_without_a_wait_begins_none(self) -> None:
+        pace = TransferRate(0)
+        pace.end(1)
+        assert not pace.too_slow(2, 1000, **self.WINDOW)
+        assert not pace.too_slow(100, 1000, **self.WINDOW)
+        pace.begin(100)
+        pace.end(109)
+        pace.end(111)  # it has ended already
+        pace.begin(120)
+        assert not pace.too_slow(120.9, 1999, **self.WINDOW)
+        assert pace.too_slow(121, 1999, **self.WINDOW)
 
     def test_without_a_rate_any_byte_will_do(self) -> None:
         pace = TransferRate(0)
