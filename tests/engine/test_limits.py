@@ -220,6 +220,26 @@ class TestBody:
             else:
                 assert self.status(size + b"\r\nx", aiohttpd.Config()) == 400
 
+    def test_chunks_of_one_call(self) -> None:
+        """The rest waits in the parser, while more arrives and is decoded."""
+        parser = RequestParser(aiohttpd.Config())
+        parser.feed(head_with(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked"))
+        request = parser.next_request()
+        assert request is not None
+        decoder, out = ChunkedDecoder(aiohttpd.Config(), request.headers, 1), bytearray()
+        contents = [b"%020d" % number for number in range(40)]
+        for at in range(0, 40, 2):
+            parser.feed(b"".join(b"14\r\n%b\r\n" % content for content in contents[at : at + 2]))
+            before = len(out)
+            parser.decode(decoder, out)
+            assert len(out) - before <= 20
+        parser.feed(b"0\r\n\r\n" + head_with(b"GET /next HTTP/1.1"))
+        for _ in range(30):
+            parser.decode(decoder, out)
+        assert decoder.complete
+        assert out == b"".join(contents)
+        assert parser.next_request().target == "/next"  # type: ignore[union-attr]
+
     def test_digits_of_a_chunk_size(self) -> None:
         """However many zeros it has, alone and in a run of chunks; at most 16 digits, beside the longest extension."""
         config = aiohttpd.Config(limit_chunk_extension=10)

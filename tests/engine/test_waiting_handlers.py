@@ -129,6 +129,35 @@ async def test_the_rest_of_a_body_that_nobody_reads_has_a_deadline() -> None:
     clock.close()
 
 
+async def test_the_deadline_of_a_handler_does_not_count_while_it_waits_for_its_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It begins anew with the content."""
+    received = asyncio.Event()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        assert await request.body.readexactly(1) == b"1"
+        received.set()
+        await asyncio.Event().wait()
+
+    clock = Clock(app, timeout_handler=5, timeout_body=60)
+    clock.transport.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+    await until(lambda: clock.connection.handler is not None)
+    for _ in range(2):
+        await asyncio.sleep(0)
+        assert clock.passes(6)
+    clock.transport.feed(b"1")
+    await received.wait()
+    assert clock.passes(4)
+    await asyncio.sleep(0)
+    assert not clock.transport.output
+    assert clock.passes(2)
+    await until(lambda: b" 503 " in clock.transport.output)
+    assert "no answer was begun within timeout_handler" in caplog.text
+    caplog.clear()
+    clock.close()
+
+
 async def test_an_upgraded_connection_has_none() -> None:
     upgraded = asyncio.Event()
 
