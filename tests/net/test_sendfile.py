@@ -12,6 +12,7 @@ import pytest
 
 from aiohttpd import Request, StreamWriter
 from aiohttpd.errors import ClientDisconnected
+from aiohttpd.net import sendfile
 from aiohttpd.net.deadlines import Deadlines
 from aiohttpd.net.outgoing import Outgoing
 from aiohttpd.net.sendfile import FileTransfer
@@ -69,7 +70,8 @@ def file(tmp_path: Path) -> Iterator[int]:
 
 
 @asynccontextmanager
-async def connection() -> AsyncIterator[TransportProtocol]:
+async def pair() -> AsyncIterator[tuple[TransportProtocol, socket.socket]]:
+    """A connection, and the socket of its peer."""
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop, 0.02)
     protocol = TransportProtocol(deadlines, TransferLimits(64 * MIB, 1000, BOUND))
@@ -77,13 +79,19 @@ async def connection() -> AsyncIterator[TransportProtocol]:
     ours.setblocking(False)
     await loop.connect_accepted_socket(lambda: protocol, ours)
     try:
-        yield protocol
+        yield protocol, theirs
     finally:
         protocol.abort()
         await protocol.wait_lost()
         theirs.close()
         await asyncio.sleep(0)  # uvloop closes what it has been given a turn later
         deadlines.close()
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[TransportProtocol]:
+    async with pair() as (protocol, _):
+        yield protocol
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
@@ -158,6 +166,37 @@ async def test_a_slow_reader(takes: Takes, file: int, monkeypatch: pytest.Monkey
         assert not protocol.out.paused and protocol.out.companion is None
     positions = [offset for offset, _ in takes.calls]
     assert positions == sorted(set(positions)) and positions[0] == 5
+
+
+@on_both_loops
+@pytest.mark.parametrize("taken", [0, 3, None])
+@pytest.mark.parametrize("before", [0, 4 * MIB])
+async def test_what_was_sent_before_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, taken: int | None
+) -> None:
+    """Also if the transport could not write all of it, or the socket has taken only a part of what was held back."""
+    send_more = sendfile._send_more
+    monkeypatch.setattr(sendfile, "_send_more", lambda transport, data: send_more(transport, data[:taken]))
+    path = tmp_path / "file"
+    path.write_bytes(b"content" * 20_000)
+    expected = b"x" * before + b"head" + path.read_bytes()
+    received = bytearray()
+    async with pair() as (protocol, theirs):
+        if before:
+            protocol.out.send([b"x" * before])
+        assert protocol.out.paused is (before > 0)
+        protocol.out.hold()
+        protocol.out.send([b"head"])
+        with path.open("rb") as file:
+            transfer = protocol.file_transfer(file.fileno())
+            sending = asyncio.ensure_future(finished(transfer.send(0, 140_000, None, nothing)))
+            theirs.setblocking(False)
+            while len(received) < len(expected):
+                received += await asyncio.get_running_loop().sock_recv(theirs, MIB)
+            await sending
+            transfer.close()
+        assert protocol.out.total == len(expected)
+    assert received == expected
 
 
 @on_both_loops
