@@ -169,26 +169,29 @@ async def test_a_slow_reader(takes: Takes, file: int, monkeypatch: pytest.Monkey
 
 
 @on_both_loops
-@pytest.mark.parametrize("taken", [0, 3, None])
+@pytest.mark.parametrize(("taken", "cold"), [(0, False), (3, False), (None, False), (None, True)])
 @pytest.mark.parametrize("before", [0, 4 * MIB])
 async def test_what_was_sent_before_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, taken: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, taken: int | None, cold: bool
 ) -> None:
     """Also if the transport could not write all of it, or the socket has taken only a part of what was held back."""
+    if cold:
+        monkeypatch.setattr(sendfile, "_in_memory", lambda descriptor, offset: False)
     send_more = sendfile._send_more
     monkeypatch.setattr(sendfile, "_send_more", lambda transport, data: send_more(transport, data[:taken]))
     path = tmp_path / "file"
     path.write_bytes(b"content" * 20_000)
-    expected = b"x" * before + b"head" + path.read_bytes()
+    expected = b"x" * before + b"pipelined" + b"head" + path.read_bytes()
     received = bytearray()
     async with pair() as (protocol, theirs):
         if before:
             protocol.out.send([b"x" * before])
         assert protocol.out.paused is (before > 0)
         protocol.out.hold()
-        protocol.out.send([b"head"])
+        protocol.out.send([b"pipelined"])
         with path.open("rb") as file:
             transfer = protocol.file_transfer(file.fileno())
+            protocol.out.send([b"head"])
             sending = asyncio.ensure_future(finished(transfer.send(0, 140_000, None, nothing)))
             theirs.setblocking(False)
             while len(received) < len(expected):
