@@ -8,6 +8,7 @@ from aiohttpd import ContractError, Request, StreamWriter
 from aiohttpd.testing import running
 
 from ..support.clients import connected, expect_logged, head
+from ..support.wire import drive, split, undated
 
 BUFFER = 64 * 1024
 SIZES = (0, 1, 5, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER)
@@ -34,6 +35,31 @@ async def test_the_whole_content_arrives(method: str, status: int, *, at_once: b
             assert (answer.status, len(answer.body)) == (status, size)
             assert answer["Content-Length"] == str(size)
             assert answer["Transfer-Encoding"] is None
+
+
+@pytest.mark.parametrize("piece", [1000, BUFFER, BUFFER + 1, 4 * BUFFER])
+async def test_the_head_to_head_is_that_to_get(piece: int) -> None:
+    """RFC 9110 section 9.3.2. It is sent as early, too: content of a HEAD is not counted without end."""
+    heads: dict[str, list[object]] = {"GET": [], "HEAD": []}
+    begun: dict[str, list[bool]] = {"GET": [], "HEAD": []}
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        left = int(request.path[1:])
+        response.send_head(200, [("Content-Type", "text/plain")])
+        while left:
+            response.write(bytes(min(piece, left)))
+            left -= min(piece, left)
+        begun[request.method].append(not response.replaceable())
+
+    for size in (*SIZES[1:], 2 * BUFFER, 2 * BUFFER + 1):  # a handler of HEAD may write nothing, and that says nothing
+        for method in heads:
+            output, _ = await drive(app, [f"{method} /{size} HTTP/1.1\r\nHost: a\r\n\r\n".encode()])
+            [answer] = split(output, [method])
+            assert len(answer.body) == (size if method == "GET" else 0)
+            heads[method].append((answer.status, undated(answer)))
+    assert heads["GET"] == heads["HEAD"]
+    assert begun["GET"] == begun["HEAD"]
+    assert any(begun["GET"]) is (piece <= BUFFER + 1)
 
 
 @pytest.mark.parametrize("size", [1, 10, BUFFER, 2 * BUFFER])
