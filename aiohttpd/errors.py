@@ -10,7 +10,7 @@
     │       ├── ContentTooLarge   413, the request body is larger than its limit
     │       ├── IncompleteBody    400, the client closed the connection within the body
     │       └── BodyTimeout       408, the request body arrived too slowly
-    ├── ConnectionResetError
+    ├── ConnectionResetError, BrokenPipeError
     │   └── ClientDisconnected    the client has closed the connection
     │       └── ConnectionClosed  a WebSocket is closed; it knows code and reason
     ├── TLSError                  a certificate or its key cannot be used
@@ -196,8 +196,11 @@ class StartupFailed(RuntimeError):
     """An ASGI application has said ``lifespan.startup.failed``; the text is its message."""
 
 
-class ClientDisconnected(ConnectionResetError):
-    """The client has closed the connection, so nothing more can be sent or received."""
+class ClientDisconnected(ConnectionResetError, BrokenPipeError):
+    """The client has closed the connection, so nothing more can be sent or received.
+
+    A socket raises one or the other, depending on how the client has closed it; handlers may catch either.
+    """
 
 
 class ConnectionClosed(ClientDisconnected):

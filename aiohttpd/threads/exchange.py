@@ -6,6 +6,7 @@ gets a `tunnel`.
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import socket
@@ -84,11 +85,14 @@ class Exchange:
         """Send bytes of the answer; this waits only if very much waits for a slow client.
 
         Raises:
+            TypeError: they are no bytes-like object.
             ClientDisconnected: the client has closed the connection.
             OSError: this is a forked child, which has no socket.
         """
+        if type(data) is not bytes:
+            data = memoryview(data).tobytes()  # bytes() would make bytes of a number and of a list, too
         if not self._answered:
-            begin = bytes(data[:12])
+            begin = data[:12]
             self._answered = begin[:10] != b"HTTP/1.1 1" or begin == b"HTTP/1.1 101"  # not for an interim answer
         if self._tunnel is not None and self._tunnel.theirs is not None:
             self._tunnel.theirs.sendall(data)
@@ -96,8 +100,8 @@ class Exchange:
         if _process != self._process:
             raise OSError(_IN_A_CHILD)
         if self.writer.is_closing():
-            raise ClientDisconnected("the client is gone")
-        self.outbox.put(data if type(data) is bytes else bytes(data))
+            raise ClientDisconnected(errno.EPIPE, "the client is gone")
+        self.outbox.put(data)
 
     def hang_up(self, *, reset: bool) -> None:
         """Close the connection. An answer that has begun is completed, if its length allows that.

@@ -89,9 +89,8 @@ class FakeSocket:
 
     def send(self, data: Any, *flags: int) -> int:
         """Send, as `sendall` does."""
-        data = data if type(data) is bytes else bytes(data)
         self.exchange.send(data)
-        return len(data)
+        return len(data) if type(data) is bytes else memoryview(data).nbytes
 
     def recv(self, size: int, *flags: int) -> bytes:
         """Receive bytes of the request; after the answer, the bytes that follow."""

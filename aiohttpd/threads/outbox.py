@@ -5,6 +5,7 @@ file is full too. It knows nothing of HTTP.
 """
 
 import asyncio
+import errno
 import os
 import tempfile
 import threading
@@ -74,7 +75,7 @@ class Outbox:
         """
         with self._lock:
             if self.closed:
-                raise ClientDisconnected("the client is gone")
+                raise ClientDisconnected(errno.EPIPE, "the client is gone")
             if self._file is None and self.waiting + len(data) <= _MEMORY:
                 self._parts.append(data)
                 self.waiting += len(data)
@@ -104,7 +105,7 @@ class Outbox:
         view = memoryview(data)
         while view:
             if self.closed:
-                raise ClientDisconnected("the client is gone")
+                raise ClientDisconnected(errno.EPIPE, "the client is gone")
             if room := self._room_in_file(len(view)):
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until close()

@@ -1,5 +1,6 @@
 """What handlers of http.server write, in the manner of public code: the same by http.server and by aiohttpd.compat."""
 
+import array
 import base64
 import email.message
 import email.utils
@@ -67,6 +68,28 @@ def whole_answer_by_hand(self: Any) -> None:
 def by_the_socket(self: Any) -> None:
     self.request.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nConnection: close\r\n\r\n")
     self.connection.send(b"ab")
+
+
+@odd(GET)
+def what_is_no_bytes(self: Any) -> None:
+    self.send_response(200)
+    self.end_headers()
+    self.wfile.write(b"begun")
+    for value in ("text", 5, [65, 66], None, 1.5):
+        for write in (self.wfile.write, self.request.sendall, self.connection.send):
+            try:
+                write(value)
+            except TypeError as error:
+                self.wfile.write(str(error).removeprefix("memoryview: ").encode())
+
+
+@odd(GET)
+def what_is_like_bytes(self: Any) -> None:
+    self.send_response(200)
+    self.end_headers()
+    numbers = array.array("H", [0x4142, 0x4344])
+    sent = [write(data) for write in (self.wfile.write, self.connection.send) for data in (bytearray(b"ab"), numbers)]
+    self.wfile.write(repr([*sent, self.connection.send(memoryview(numbers))]).encode())
 
 
 @odd(GET)

@@ -89,6 +89,33 @@ def attributes_of_every_name(lib: Any, folder: Path) -> Any:
 
 
 @program
+def client_that_leaves(lib: Any, folder: Path) -> Any:
+    """Streams until the client has gone, which is a broken pipe, and nothing else."""
+    seen: queue.Queue[Any] = queue.Queue()
+
+    class Streams(quiet(lib.BaseHTTPRequestHandler)):  # type: ignore[misc]
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"data: tick\n\n")
+                    self.wfile.flush()
+                    time.sleep(0.005)
+            except BrokenPipeError as error:
+                seen.put((error.errno, isinstance(error, ConnectionError)))
+
+    with in_thread(lib.ThreadingHTTPServer(HERE, Streams)) as server:
+        with socket.create_connection(server.server_address, BOUND) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            client.recv(1000)
+            client.shutdown(socket.SHUT_WR)  # so that it is closed by FIN, whatever has not been read
+            while b"tick" not in client.recv(1000):
+                pass
+        return seen.get(timeout=BOUND)
+
+
+@program
 def function_test(lib: Any, folder: Path) -> Any:
     """``http.server.test``, which serves until Ctrl-C."""
     made: queue.Queue[Any] = queue.Queue()
