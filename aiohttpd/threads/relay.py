@@ -140,7 +140,7 @@ class RelayWriter(EncoderWrapper):
 
     def _split(self, parts: list[bytes]) -> tuple[bytes, list[bytes]]:
         """Split a head off the bytes. As long as its end is missing, keep the bytes and return an empty head."""
-        if not self._head_bytes and parts and _end_of_head(parts[0]) == len(parts[0]):
+        if not self._head_bytes and parts and _is_head(parts[0]):
             return parts[0], parts[1:]  # handlers of http.server write the head by one call
         data = self._head_bytes + b"".join(parts)
         end = _end_of_head(data)
@@ -304,11 +304,24 @@ def _end_of_head(data: bytes) -> int:
     return by_lf + 2 if by_lf >= 0 else by_crlf + 3 if by_crlf >= 0 else 0
 
 
+def _is_head(data: bytes) -> bool:
+    """Whether bytes that a handler has written by one call are a head.
+
+    After ``send_error(500, traceback.format_exc())`` the reason phrase may have empty lines, and end by LF. Then the
+    first CRLF ends it, and the field ``Server`` of http.server follows.
+    """
+    if _end_of_head(data) == len(data):
+        return True
+    status_line = data.find(b"\r\n") + 2
+    return data.startswith(b"Server: ", status_line) and status_line + _end_of_head(data[status_line:]) == len(data)
+
+
 def _check_beginning(data: bytes) -> None:
     """Raise `ContractError` if incomplete bytes cannot become a head."""
     if not data.startswith(b"HTTP/1."[: len(data)]) or len(data) > _LONGEST_HEAD:
         raise ContractError(
-            f"the handler wrote {data[:40]!r} where a status line should be: call send_response() first"
+            f"the handler wrote {data[:40]!r} where a status line should be: "
+            "call send_response() and end_headers() first"
         )
 
 
@@ -362,7 +375,7 @@ def _read_head(head: bytes) -> _Head:
 def _with_one_reason(head: bytes) -> bytes:
     """Return a head whose reason phrase is one line; ``send_error(500, str(error))`` may make several of it."""
     line, end, fields = head.partition(b"\r\n")
-    return line.replace(b"\n", b" ") + end + fields if fields else head  # else the line is the whole head
+    return line.replace(b"\n", b" ").rstrip() + end + fields if fields else head  # else the line is the whole head
 
 
 def _why_no_field(line: bytes) -> str:
@@ -370,6 +383,8 @@ def _why_no_field(line: bytes) -> str:
     name, colon, _ = line.partition(b":")
     if line[:1] in (b" ", b"\t"):
         why = "it begins with white space, as folded lines do"
+    elif not colon and line.startswith(b"HTTP/"):
+        why = "it is a second status line; send_response() or send_error() has been called twice"
     elif not colon:
         why = "it has no colon"
     elif name.rstrip(_OWS) != name:

@@ -80,6 +80,20 @@ async def test_what_is_no_head(name: str, base: Any, step: int, caplog: pytest.L
     assert len(loud(caplog)) == 1
 
 
+async def test_two_heads_in_one(caplog: pytest.LogCaptureFixture) -> None:
+    """``send_error`` after ``send_response``, whose head has not been sent: the message says what has happened."""
+
+    class Handler(Old):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_error(404)
+
+    [first] = finals(await exchange(Handler, GET))
+    assert first.status == 500
+    [message] = loud(caplog)
+    assert "send_response() or send_error() has been called twice" in message
+
+
 # What can be put right leaves as HTTP, and the connection goes on.
 MENDED = {
     "ended by LF": (b"HTTP/1.1 200 OK\nContent-Length: 2\nX: y\n\nab", b"ab"),
@@ -108,6 +122,35 @@ async def test_what_is_put_right(name: str, step: int) -> None:
         assert GRAMMAR.fullmatch(head[:-2])
         lengths = re.findall(rb"(?im)^(?:content-length|transfer-encoding):", head)
         assert len(lengths) == (0 if head[9:12] in (b"204", b"103") else 1)
+
+
+@pytest.mark.parametrize("base", [Old, ByConnection])
+@pytest.mark.parametrize("text", ["a\n", "a\nb\n", "Traceback:\n  b\n\nAgain:\n  c\n", "E: a\nb: c\n\n", "a\n\nb"])
+async def test_an_error_with_a_traceback(text: str, base: Any) -> None:
+    """FAULT: ``send_error(400, traceback.format_exc())`` becomes 500: an empty line is taken for the head's end."""
+
+    class Handler(base):  # type: ignore[misc]
+        def do_GET(self) -> None:
+            if self.path == "/next":
+                self.answer(b"next")
+            else:
+                self.send_error(400, text)
+                self.close_connection = False
+
+    data = await exchange(Handler, GET)
+    [first] = finals(data)
+    assert (first.status, first["Connection"], first["Content-Type"]) == (400, "close", "text/html;charset=utf-8")
+    assert data.startswith(f"HTTP/1.1 400 {text.rstrip()}".replace("\n", " ").encode() + b"\r\nServer: ")
+    assert f"Message: {text}".encode() in first.body
+
+
+async def test_content_that_looks_like_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """Only a head that has been written by itself may have lines in its reason phrase."""
+    written = b"HTTP/1.1 200 OK\nX: y\n\nab\r\nServer: z\r\n\r\ncd"
+    [first] = finals(await exchange(writing(written), GET))
+    assert (first.status, first["X"], first["Server"]) == (200, "y", None)
+    assert first.body == b"ab\r\nServer: z\r\n\r\ncd"
+    assert not loud(caplog)
 
 
 # These end the connection, and say so.
