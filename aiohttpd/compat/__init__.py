@@ -115,15 +115,19 @@ if sys.platform != "win32":
     class ForkingTCPServer(ForkingMixIn, TCPServer):
         """``socketserver.ForkingTCPServer``, which handles one request after the other here."""
 
-    class UnixStreamServer(_Blocking, socketserver.UnixStreamServer):
+    class UnixStreamServer(TCPServer, socketserver.UnixStreamServer):
         """``socketserver.UnixStreamServer`` for handlers of HTTP."""
 
     class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
         """``socketserver.ThreadingUnixStreamServer`` for handlers of HTTP."""
 
 
-class HTTPServer(_Blocking, http.server.HTTPServer):
+class HTTPServer(TCPServer, http.server.HTTPServer):
     """``http.server.HTTPServer``: one request after the other, in the thread that has called ``serve_forever``."""
+
+    # What ``http.server`` has set here counts more than what a program sets in `TCPServer`.
+    allow_reuse_address = http.server.HTTPServer.allow_reuse_address
+    allow_reuse_port = http.server.HTTPServer.allow_reuse_port
 
     def server_bind(self) -> None:
         """Bind the socket. Unlike ``http.server`` it looks up no name, which could take seconds."""
@@ -182,8 +186,11 @@ class ThreadingHTTPSServer(ThreadingMixIn, HTTPSServer):
     daemon_threads = True
 
 
+_of_test: Any = http.server.test.__defaults__[0]  # type: ignore[attr-defined]  # it depends on the version of Python
+
+
 def test(  # not in __all__, as in http.server
-    HandlerClass: Any = BaseHTTPRequestHandler,  # noqa: N803, PT028  # its name in http.server; no test of pytest
+    HandlerClass: Any = _of_test,  # noqa: N803, PT028  # its name in http.server; no test of pytest
     ServerClass: Any = ThreadingHTTPServer,  # noqa: N803, PT028
     *arguments: Any,
     **options: Any,
@@ -191,7 +198,7 @@ def test(  # not in __all__, as in http.server
     """``http.server.test``: serve until Ctrl-C.
 
     Args:
-        HandlerClass: the handler class.
+        HandlerClass: the handler class; the default is that of ``http.server``.
         ServerClass: the class of the server.
         arguments: as for ``http.server.test``: protocol, port, address.
         options: the same by name.
@@ -200,3 +207,13 @@ def test(  # not in __all__, as in http.server
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Another name of ``http.server`` or ``socketserver``: ``UDPServer``, ``DEFAULT_ERROR_MESSAGE`` and others."""
+        for module in (http.server, socketserver):
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

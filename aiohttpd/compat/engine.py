@@ -66,7 +66,13 @@ class Engine:
         self._factory: tuple[Any, Factory | None] = None, None  # the handler class, and its factory
 
     def serve_forever(self, server: Any, poll_interval: float) -> None:
-        """Serve until `shutdown`; ``service_actions`` is called each ``poll_interval`` seconds at least."""
+        """Serve until `shutdown`; ``service_actions`` is called each ``poll_interval`` seconds at least.
+
+        Raises:
+            ValueError: the listening socket has been closed.
+        """
+        if server.fileno() < 0:
+            raise ValueError(f"Invalid file descriptor: {server.fileno()}")  # as the selector of socketserver
         is_shut_down = server._BaseServer__is_shut_down  # some programs use it
         is_shut_down.clear()
         self._stopped.clear()

@@ -83,6 +83,14 @@ class TestAttributes:
             assert text_from(server, "/1") == "/1"
 
     @BOTH
+    def test_closed(self, kind: Any) -> None:
+        with kind(HERE, Handler) as server:
+            pass
+        for call in (server.serve_forever, server.handle_request):
+            with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+                call()
+
+    @BOTH
     def test_address_in_use(self, kind: Any) -> None:
         with kind(HERE, Handler) as server:
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import inspect
 import socketserver
 from http.server import SimpleHTTPRequestHandler
 from typing import Any
@@ -189,6 +190,37 @@ def test_all_names_of_http_server_are_there() -> None:
         assert issubclass(compat.ForkingTCPServer, (compat.TCPServer, socketserver.ForkingMixIn))
 
 
+def test_names_that_are_no_api() -> None:
+    """Those that programs use all the same: all that ``http.server`` and ``socketserver`` have."""
+    names = {name for module in (http.server, socketserver) for name in dir(module) if not name.startswith("__")}
+    assert {"DEFAULT_ERROR_MESSAGE", "DatagramRequestHandler", "UDPServer", "mimetypes"} < names
+    assert {name for name in names if not hasattr(compat, name)} == set()
+    assert compat.UDPServer is socketserver.UDPServer
+    with pytest.raises(AttributeError, match=r"module 'aiohttpd\.compat' has no attribute 'HTTPSrever'"):
+        _ = compat.HTTPSrever
+
+
+@pytest.mark.parametrize("name", sorted(name for name in compat.__all__ if name.endswith("Server")))
+def test_classes_are_related_as_theirs(name: str) -> None:
+    """So isinstance() tells the same, and what is set in TCPServer counts for HTTPServer, too."""
+    theirs = getattr(socketserver, name, None) or getattr(http.server, name, None)
+    if theirs is None:
+        pytest.skip(f"this Python has no {name}")
+    for other in compat.__all__:
+        base = getattr(socketserver, other, None) or getattr(http.server, other, None)
+        if isinstance(base, type):
+            assert issubclass(getattr(compat, name), getattr(compat, other)) == issubclass(theirs, base), other
+    for attribute in ("address_family", "allow_reuse_address", "allow_reuse_port", "request_queue_size", "timeout"):
+        assert getattr(getattr(compat, name), attribute, None) == getattr(theirs, attribute, None)
+
+
+def test_what_is_set_in_tcp_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat.TCPServer, "request_queue_size", 77, raising=False)
+    monkeypatch.setattr(compat.TCPServer, "allow_reuse_address", False, raising=False)
+    with compat.ThreadingHTTPServer(HERE, Handler) as server:
+        assert (server.request_queue_size, bool(server.allow_reuse_address)) == (77, True)
+
+
 def test_the_function_test(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Many a script ends with it. By itself it would take the servers of http.server."""
     asked = []
@@ -199,6 +231,10 @@ def test_the_function_test(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     class Own(Handler):
         """It gets another protocol_version."""
+
+    [default, *_] = inspect.signature(http.server.test).parameters.values()  # type: ignore[attr-defined]
+    [ours, *_] = inspect.signature(compat.test).parameters.values()
+    assert ours.default is default.default
 
     monkeypatch.setattr(compat.ThreadingHTTPServer, "serve_forever", serve_forever)
     with pytest.raises(SystemExit):
