@@ -107,7 +107,11 @@ def _human(option: Option) -> str:
 
 def _refuse_cgi(context: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        raise click.UsageError("CGI programs are not supported; http.server has dropped them in Python 3.15", context)
+        raise click.UsageError(
+            "CGI programs are not supported, and http.server has dropped them in Python 3.15. Before 3.15 its handler "
+            "class still runs them: aiohttpd serve http.server:CGIHTTPRequestHandler",
+            context,
+        )
 
 
 def _options_of(group: str, *decorators: Callable[..., Any]) -> Callable[..., Any]:
