@@ -35,10 +35,17 @@ class _Blocking:
     """A mix-in for servers of ``socketserver`` that replaces their loop; it stands before them among the base classes.
 
     Attributes:
-        aiohttpd_config: the options of the engine; a subclass or an instance may have another `Config`.
+        aiohttpd_config: the options of the engine; a subclass or an instance may have another `Config`, made of this
+            one by ``dataclasses.replace``.
     """
 
-    aiohttpd_config = Config(access_log=False, timeout_drain_idle=0)
+    aiohttpd_config = Config(
+        access_log=False,
+        timeout_drain_idle=0,
+        limit_request_line=64 * 1024,  # as in http.server
+        limit_field=64 * 1024,
+        limit_head=128 * 1024,
+    )
 
     if TYPE_CHECKING:  # handler classes of this package are accepted too
 

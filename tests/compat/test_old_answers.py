@@ -92,6 +92,13 @@ def what_is_like_bytes(self: Any) -> None:
     self.wfile.write(repr([*sent, self.connection.send(memoryview(numbers))]).encode())
 
 
+@odd(b"GET /%b HTTP/1.0\r\nCookie: %b\r\n\r\n" % (b"a" * 65_000, b"b" * 65_000))
+def long_lines(self: Any) -> None:
+    self.send_response(200)
+    self.end_headers()
+    self.wfile.write(b"%d %d" % (len(self.path), len(self.headers["Cookie"])))
+
+
 @odd(GET)
 def custom_reason(self: Any) -> None:
     self.send_response(299, "Odd But True")
