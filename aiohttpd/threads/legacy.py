@@ -35,6 +35,11 @@ _TLS_IS_OURS = (
     "without a server of your own, give --tls-cert and --tls-key, or ssl="
 )
 
+_HTTP_ONLY = (
+    "a client has begun by %r, which is no HTTP, and has been refused: requests are read before a handler of "
+    "aiohttpd.compat gets them. For another protocol take the server of the same name from socketserver"
+)
+
 Finish = Callable[[FakeSocket, Address], None]
 
 
@@ -66,7 +71,8 @@ class HandlerApp:
         # An override may refuse before the body comes, so it is asked first, in the thread.
         self._asks = not kind.keeps("handle_expect_100")
         self._sessions: dict[Any, HandlerSession] = {}
-        self._explained_tls = False
+        self._may_speak_otherwise = isinstance(factory, type) and kind.cls is None  # a class of socketserver
+        self._explained: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return HandlerApp, (self._given,)  # for worker processes; other arguments are used only within one process
@@ -91,15 +97,21 @@ class HandlerApp:
         exchange.writer.ended()
 
     def aiohttpd_refused(self, line: bytes) -> None:
-        """Bytes that are no valid request have been refused; if they are a TLS handshake, a hint may be logged."""
-        if line == TLS_HANDSHAKE and self._minds_connections:
-            self.explain_tls()
+        """Bytes that are no valid request have been refused; a hint is logged if a handler may have wanted them."""
+        if line == TLS_HANDSHAKE:
+            if self._minds_connections:
+                self.explain_tls()
+        elif self._may_speak_otherwise and b" HTTP/" not in line:
+            self._explain(_HTTP_ONLY, line[:40])
 
     def explain_tls(self) -> None:
         """Log once how to use TLS: the first bytes of a connection are read before there is a handler."""
-        if not self._explained_tls:
-            self._explained_tls = True
-            error_logger.warning("%s", _TLS_IS_OURS)
+        self._explain(_TLS_IS_OURS)
+
+    def _explain(self, text: str, *arguments: object) -> None:
+        if text not in self._explained:
+            self._explained.add(text)
+            error_logger.warning(text, *arguments)
 
     async def _incoming(self, request: Request) -> SpooledBody:
         """The body; it is received now if the handler will want it.

@@ -26,6 +26,7 @@ from aiohttpd.compat import (
     ThreadingMixIn,
 )
 
+from ..support.old_handlers import loud
 from ..support.old_servers import HERE, Call, Handler, handler, in_tls, serving, text_from
 from ..support.waiting import BOUND
 
@@ -89,6 +90,22 @@ class TestAttributes:
         for call in (server.serve_forever, server.handle_request):
             with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
                 call()
+
+    def test_another_protocol(self, caplog: pytest.LogCaptureFixture) -> None:
+        """FAULT: a script that imports compat for socketserver, too, has an echo server that answers 400."""
+
+        class Echo(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(self.rfile.readline())
+
+        with serving(server := TCPServer(HERE, Echo)):
+            for line in (b"GET / HTTP/1.1\r\n\r\n", b"hello\r\n", b"again\r\n"):
+                with socket.create_connection(server.server_address, BOUND) as client:
+                    client.sendall(line)
+                    assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+        [message] = loud(caplog)  # once
+        assert message.startswith("a client has begun by b'hello', which is no HTTP")
+        assert "from socketserver" in message
 
     @BOTH
     def test_address_in_use(self, kind: Any) -> None:
