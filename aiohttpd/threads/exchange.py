@@ -6,16 +6,14 @@ gets a `tunnel`.
 
 import asyncio
 import contextlib
-import errno
 import io
 import os
 import socket
 from typing import Any
 
-from ..errors import ClientDisconnected
 from ..wire.request import Request
 from .body import MemoryBody, SpooledBody, StreamedBody
-from .outbox import Outbox
+from .outbox import Outbox, broken_pipe
 from .relay import RelayWriter
 from .tunnel import Tunnel
 
@@ -100,7 +98,7 @@ class Exchange:
         if _process != self._process:
             raise OSError(_IN_A_CHILD)
         if self.writer.is_closing():
-            raise ClientDisconnected(errno.EPIPE, "the client is gone")
+            raise broken_pipe()
         self.outbox.put(data)
 
     def hang_up(self, *, reset: bool) -> None:

@@ -16,13 +16,18 @@ from typing import IO
 from ..errors import ClientDisconnected
 from .spools import Space
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "broken_pipe"]
 
 KIB = 1024
 _MEMORY = 1024 * KIB  # bytes that wait in memory
 _SPOOLED = 64 * 1024 * KIB  # bytes that wait in the file
 _PROMPT = 64 * KIB  # bytes at which the loop is woken at once
 _PIECE = 256 * KIB  # bytes that the loop takes at a time
+
+
+def broken_pipe() -> ClientDisconnected:
+    """Make the error of a write to a client that has gone; number and text are those of a socket."""
+    return ClientDisconnected(errno.EPIPE, f"{os.strerror(errno.EPIPE)}: the client is gone")
 
 
 class Outbox:
@@ -75,7 +80,7 @@ class Outbox:
         """
         with self._lock:
             if self.closed:
-                raise ClientDisconnected(errno.EPIPE, "the client is gone")
+                raise broken_pipe()
             if self._file is None and self.waiting + len(data) <= _MEMORY:
                 self._parts.append(data)
                 self.waiting += len(data)
@@ -105,7 +110,7 @@ class Outbox:
         view = memoryview(data)
         while view:
             if self.closed:
-                raise ClientDisconnected(errno.EPIPE, "the client is gone")
+                raise broken_pipe()
             if room := self._room_in_file(len(view)):
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # until close()

@@ -103,7 +103,7 @@ def client_that_leaves(lib: Any, folder: Path) -> Any:
                     self.wfile.flush()
                     time.sleep(0.005)
             except BrokenPipeError as error:
-                seen.put((error.errno, isinstance(error, ConnectionError)))
+                seen.put((error.errno, str(error).partition(":")[0], isinstance(error, ConnectionError)))
 
     with in_thread(lib.ThreadingHTTPServer(HERE, Streams)) as server:
         with socket.create_connection(server.server_address, BOUND) as client:
