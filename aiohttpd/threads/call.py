@@ -64,7 +64,7 @@ class Threads:
             deliver: called in the loop with what has been written.
             writable: a coroutine function that waits while the client is slow.
             name: the name of the call in warnings.
-            workers: other threads than those of the server.
+            workers: other threads than those of the server, whose context variables the call has then.
 
         Returns:
             What the call returns, after everything that it has written has been delivered.
@@ -88,7 +88,7 @@ class Threads:
             PoolFull: too many calls wait for a thread.
         """
         outbox = Outbox(self._loop, self._wake, self.spools.for_answer)
-        run = Run(call, outbox)
+        run = Run(call, outbox, contextvars.copy_context() if workers is None else None)
         self._calls += 1
         if self._calls == 1:
             self._loop.call_soon(self._end_turn)
@@ -203,6 +203,11 @@ class Threads:
 class Run:
     """A call in a thread, and its outcome.
 
+    Args:
+        call: the function.
+        outbox: what it writes to.
+        context: its context variables; None for those of the thread in which it runs.
+
     Attributes:
         outbox: takes what the call writes.
         result: what the call has returned.
@@ -213,10 +218,10 @@ class Run:
     error: BaseException | None = None
     begun = False
 
-    def __init__(self, call: Call, outbox: Outbox) -> None:
+    def __init__(self, call: Call, outbox: Outbox, context: contextvars.Context | None) -> None:
         self._call = call
         self.outbox = outbox
-        self._context = contextvars.copy_context()
+        self._context = context
 
     def outcome(self) -> Any:
         """Return the result, or raise the error. Only once: a kept traceback keeps objects alive."""
@@ -235,7 +240,8 @@ class Run:
         self.begun = True
         pid = os.getpid()
         try:
-            self.result = self._context.run(self._call, self.outbox)
+            call, context = self._call, self._context
+            self.result = call(self.outbox) if context is None else context.run(call, self.outbox)
         except KeyboardInterrupt:  # not by Ctrl-C, which goes to the main thread
             self.error = ContractError("the handler raised KeyboardInterrupt")
         except BaseException as error:  # also SystemExit, since a handler must not end a worker thread

@@ -6,6 +6,7 @@ As in test_old_programs: each is a function of the module that its names come fr
 import asyncio
 import concurrent.futures
 import contextlib
+import decimal
 import functools
 import http
 import http.client
@@ -113,6 +114,39 @@ def client_that_leaves(lib: Any, folder: Path) -> Any:
             while b"tick" not in client.recv(1000):
                 pass
         return seen.get(timeout=BOUND)
+
+
+@program
+def context_of_the_program(lib: Any, folder: Path) -> Any:
+    """Serial handlers have the context variables of their thread, such as the precision of decimal."""
+
+    class Divides(quiet(lib.BaseHTTPRequestHandler)):  # type: ignore[misc]
+        def do_GET(self) -> None:
+            decimal.getcontext().prec += 1
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(str(decimal.Decimal(1) / 3).encode())
+
+    class ByConnection(Divides):
+        def handle(self) -> None:
+            super().handle()
+
+    def serve(server: Any, how: str) -> int:
+        decimal.setcontext(decimal.Context(prec=5))
+        getattr(server, how)()
+        return decimal.getcontext().prec
+
+    seen = []
+    for cls in (Divides, ByConnection):
+        for how in ("serve_forever", "handle_request"):
+            with lib.HTTPServer(HERE, cls) as server:
+                call = Call(serve, server, how)
+                seen.append(ask(server.server_address))
+                if how == "serve_forever":
+                    seen.append(ask(server.server_address))
+                    server.shutdown()
+                seen.append(call.result())
+    return seen
 
 
 @program
