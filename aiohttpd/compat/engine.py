@@ -13,7 +13,7 @@ import socketserver
 import ssl
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
@@ -60,9 +60,9 @@ class Engine:
         # Requests that a hook of the server has, perhaps in a thread of its own; the event is set when they are done.
         self._handed_out: weakref.WeakKeyDictionary[FakeSocket, threading.Event] = weakref.WeakKeyDictionary()
         self._with_others: set[Any] = set()  # their connections
-        self._calls: list[_Call] = []  # of handle_request, that have not returned yet
-        # By connection those of which its end ends one: the call that has served it, then the others of that time.
-        self._calls_of: weakref.WeakKeyDictionary[Any, Sequence[_Call]] = weakref.WeakKeyDictionary()
+        self._calls: list[_Call] = []  # of handle_request; see `begin_call`
+        # By connection the call that has served it; None if that has returned at once, so that its end ends no call.
+        self._calls_of: weakref.WeakKeyDictionary[Any, _Call | None] = weakref.WeakKeyDictionary()
         self._factory: tuple[Any, Factory | None] = None, None  # the handler class, and its factory
 
     def serve_forever(self, server: Any, poll_interval: float) -> None:
@@ -184,6 +184,22 @@ class Engine:
         if not _OneConnection(self, server, self._ready(server), timeout).serve():
             server.handle_timeout()
 
+    def begin_call(self) -> "_Call":
+        """Count a call of ``handle_request``.
+
+        The end of a connection ends one of the calls that run in several threads at once, or one after the other
+        without a pause between. A connection that is left from before ends no later one.
+        """
+        with self._starting:
+            running = [call for call in self._calls if not call.is_over]
+            if running:
+                self._calls[:] = running
+            else:
+                self._calls = []
+            call = _Call(self._caller, self._calls)
+            self._calls.append(call)
+            return call
+
     def _ready(self, server: Any) -> LoopThread:
         """The loop of ``handle_request``; it goes on between two calls."""
         with self._starting:  # several threads may be here
@@ -271,12 +287,9 @@ class Engine:
         """The current thread serves a connection."""
         state = self._caller.state
         state.served = peer
-        if state.call is not None:
-            self._calls_of.setdefault(peer, self._calls_from(state.call))
-
-    def _calls_from(self, first: "_Call") -> list["_Call"]:
-        """The calls of handle_request that have not returned yet, one of them first."""
-        return [first, *(call for call in tuple(self._calls) if call is not first)]
+        known = self._calls_of.get(peer)
+        if state.call is not None and (known is None or known.is_over):
+            self._calls_of[peer] = state.call
 
     def _hand_out(self, server: Any, connection: FakeSocket, client_address: Any) -> None:
         """Give a request to ``process_request`` of the server, in the calling thread; wait until it is done."""
@@ -392,7 +405,7 @@ class _OneConnection:
         self._thread = thread
         self._timeout = timeout
         self._until = None if timeout is None else monotonic() + timeout
-        self._call = _Call(engine._caller)
+        self._call = engine.begin_call()
         self._has_accepted = False
         self._worked = False
         self._next_accept = 0.0  # until then connections stay in the backlog, where select() on the server shows them
@@ -415,18 +428,15 @@ class _OneConnection:
     def _counted(self) -> Iterator[None]:
         """The call is one of those that the end of a connection can end, and that of this thread."""
         self._caller.state.call = self._call
-        self._engine._calls.append(self._call)
         try:
             yield
         finally:
             self._call.is_over = True
-            self._engine._calls.remove(self._call)
             self._caller.state.call = None
 
     def _is_of_another(self, connection: Any) -> bool:
         """Whether another call has served a connection."""
-        calls = self._engine._calls_of.get(connection)
-        return calls is not None and self._call not in calls[:1]
+        return self._engine._calls_of.get(connection) not in (None, self._call)
 
     def _left(self) -> float | None:
         """Seconds to wait; None for no limit, 0 when the time is up and no request is under way."""
@@ -456,8 +466,7 @@ class _OneConnection:
             first = min(max(self._timeout, _PATIENCE), _FIRST_REQUEST)
             self._until = max(self._until, monotonic() + first)
         self._has_accepted = True
-        calls = self._engine._calls_from(self._call)
-        gone.add_done_callback(partial(_end_one, calls, self._engine._calls_of))  # must not keep the server alive
+        gone.add_done_callback(partial(_end_one, self._call, self._engine._calls_of))  # must not keep the server alive
         self._next_accept = monotonic() + _PATIENCE
         return True
 
@@ -472,7 +481,9 @@ class _OneConnection:
         self._worked = True
         ends = not _is_serial(self._server)
         if ends or state.raised is not None:
-            self._engine._calls_of[state.served] = ()  # it ends this call now, so its end ends no other one
+            self._engine._calls_of[state.served] = None  # it ends this call now, so its end ends no other one
+            if self._call.is_over:
+                self._call.end_one()  # the end of another connection has ended this call meanwhile
         self._engine._raise()
         return ends
 
@@ -480,29 +491,34 @@ class _OneConnection:
 class _Call:
     """A call of ``handle_request``.
 
+    Args:
+        caller: the calling threads.
+        together: this call, and those of other threads that run beside it; see `Engine.begin_call`.
+
     Attributes:
         is_over: it returns, or has returned.
     """
 
-    def __init__(self, caller: CallingThread) -> None:
+    def __init__(self, caller: CallingThread, together: "list[_Call]") -> None:
         self._caller = caller
+        self._together = together
         self.is_over = False
 
-    def end(self) -> None:
-        """Have it return."""
-        self.is_over = True
-        self._caller.ring()
+    def end_one(self) -> None:
+        """Have it return; if it does so already, another one of those beside it."""
+        for call in (self, *tuple(self._together)):
+            if not call.is_over:
+                call.is_over = True
+                self._caller.ring()
+                return
 
 
-def _end_one(
-    accepting: Sequence[_Call], calls_of: weakref.WeakKeyDictionary[Any, Sequence[_Call]], gone: Future[Any]
-) -> None:
-    """End one call, since a connection has been closed; one of ``accepting`` if it has sent no request."""
+def _end_one(accepting: _Call, calls_of: weakref.WeakKeyDictionary[Any, _Call | None], gone: Future[Any]) -> None:
+    """End one call, since a connection has been closed: the one that has served it, or else has accepted it."""
     connection = None if gone.cancelled() or gone.exception() is not None else gone.result()
-    for call in accepting if connection is None else calls_of.get(connection, accepting):
-        if not call.is_over:
-            call.end()
-            return
+    call = accepting if connection is None else calls_of.get(connection, accepting)
+    if call is not None:
+        call.end_one()
 
 
 def _without_tls(sock: Any) -> tuple[socket.socket, ssl.SSLContext | None, ssl.SSLSocket | None]:

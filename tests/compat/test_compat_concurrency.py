@@ -383,8 +383,17 @@ class TestHandleRequest:
                     call.result()
 
     def test_clients_that_send_nothing_end_calls_too(self) -> None:
-        with HTTPServer(HERE, Handler) as server:
+        begun = threading.Semaphore(0)
+
+        class Begun(HTTPServer):
+            def fileno(self) -> int:  # asked by the selector of each call
+                begun.release()
+                return super().fileno()
+
+        with Begun(HERE, Handler) as server:
             serve = [Call(server.handle_request) for _ in range(2 * MANY)]
+            for _ in serve:
+                assert begun.acquire(timeout=BOUND)
             silent = [socket.create_connection(server.server_address, BOUND) for _ in range(MANY)]
             calls = [Call(text_at, server.server_address) for _ in range(MANY)]
             assert [call.result() for call in calls] == ["/"] * MANY
