@@ -41,6 +41,28 @@ async def asked(app: App, data: bytes = GET) -> MemoryTransport:
     return transport
 
 
+async def test_large_pieces_leave_turns_to_others() -> None:
+    """Each is sent at once; a client that reads fast never makes the task wait."""
+    done = most = 0
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        nonlocal done
+        response.send_head(200)
+        for _ in range(600):
+            response.write(bytes(64 * 1024))
+            await response.drain()
+            done += 1
+
+    transport = await asked(app)
+    while not transport.output.endswith(b"0\r\n\r\n"):
+        before = done
+        transport.output.clear()
+        await asyncio.sleep(0)
+        most = max(most, done - before)
+    assert done == 600
+    assert 100 < most <= 256
+
+
 async def test_many_small_pieces_are_few_writes() -> None:
     class Pieces(BaseHTTPRequestHandler):
         async def do_GET(self) -> None:
