@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -300,6 +301,38 @@ async def test_bytes_that_are_not_in_memory(takes: Takes, file: int, monkeypatch
         await finished(transfer.send(0, 2 * MIB, lambda: True, nothing))
         transfer.close()
     assert (takes.total, questions, len(read)) == (2 * MIB, 2, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system cannot tell what is in memory")
+async def test_a_file_that_is_read_and_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with TLS. The head does not wait for the disk."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content" * 100_000)
+    transport = MemoryTransport(asyncio.get_running_loop())
+    transport.connect(asyncio.Protocol())
+    sent_before: list[int] = []
+    pread = os.pread
+
+    def cold(descriptor: int, *rest: object) -> int:
+        raise BlockingIOError
+
+    def reading(descriptor: int, count: int, offset: int) -> bytes:
+        assert threading.current_thread() is not threading.main_thread()
+        sent_before.append(len(transport.output))
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr(os, "preadv", cold)
+    monkeypatch.setattr(os, "pread", reading)
+    with path.open("rb") as file:
+        out = Outgoing(transport, MIB)
+        transfer = FileTransfer(out, file.fileno())
+        out.send([b"head"])
+        await finished(transfer.send(7, 350_000, None, nothing))
+        transfer.close()
+    assert transport.output == b"head" + b"content" * 50_000
+    assert sent_before[0] == 4 and len(sent_before) > 1
+    transport.close()
+    await transport.closed.wait()
 
 
 class Keeping(MemoryTransport):
