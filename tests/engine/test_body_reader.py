@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from aiohttpd.engine.body import StreamReader
-from aiohttpd.errors import ContentTooLarge
+from aiohttpd.errors import ContentTooLarge, ContractError, IncompleteBody
 from aiohttpd.wire.body import LengthDecoder
 
 LINE = 64 * 1024
@@ -171,3 +171,36 @@ async def test_a_body_over_the_limit_is_not_read(
         else:
             await read(peer.reader)
             assert peer.reader.taken
+
+
+class Silent:
+    """A client that sends nothing."""
+
+    def body_wanted(self) -> None: ...
+    def resume_body(self) -> None: ...
+    def body_arrived(self) -> None: ...
+
+
+async def test_two_tasks_that_read() -> None:
+    reader = StreamReader(Silent(), LengthDecoder(3), None, asyncio.get_running_loop())
+    first = asyncio.create_task(reader.readexactly(1))
+    await asyncio.sleep(0)
+    for read in READS:
+        with pytest.raises(ContractError, match="another task"):
+            await read(reader)
+    reader.fail(IncompleteBody())
+    with pytest.raises(IncompleteBody):
+        await first
+
+
+@pytest.mark.parametrize("read", READS[:-1], ids=["all", "some", "exactly", "line", "until"])
+async def test_a_read_that_is_not_awaited(read: Callable[[StreamReader], Awaitable[object]]) -> None:
+    peer = Peer(b"content\n", random.Random(1))
+    peer.reader.check_awaited()
+    call = read(peer.reader)
+    with pytest.raises(ContractError, match="await"):
+        peer.reader.check_awaited()
+    with pytest.raises(RuntimeError):  # it has been closed
+        await call
+    await read(peer.reader)
+    peer.reader.check_awaited()

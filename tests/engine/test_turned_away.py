@@ -92,7 +92,7 @@ async def test_the_answer_on_tls() -> None:
 
 async def test_too_many_are_closed_silently() -> None:
     transport, context, _ = turned_away(silent=True)
-    assert (transport.output, transport.told) == (b"", ["abort"])
+    assert (bytes(transport.output), transport.told) == (b"", ["abort"])
     await transport.closed.wait()
     assert not context.registry.turned_away
     context.close()

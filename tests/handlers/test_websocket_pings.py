@@ -63,9 +63,8 @@ class Watched:
         self.received = self.sent = 0
         self.listens = True
         self.calls: list[object] = []
-        config = Config(
-            **{"websocket_ping_interval": 20, "websocket_ping_timeout": 10, "websocket_close_timeout": 5, **options}
-        )
+        usual = {"websocket_ping_interval": 20, "websocket_ping_timeout": 10, "websocket_close_timeout": 5}
+        config = Config(**{**usual, **options})  # type: ignore[arg-type]
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.out = SimpleNamespace(paused=False)
         carrier: Any = SimpleNamespace(context=SimpleNamespace(config=config, deadlines=self.deadlines), out=self.out)
