@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from ..errors import InvalidData, Problem
 from .forms.data import MultiMap
 from .forms.uploads import UploadedFile
-from .typed_fields import AROUND, fields_of, filled, given_for, has_fields, is_named_tuple, stands_for
+from .typed_fields import AROUND, fields_of, filled, given_for, has_fields, hints_of, is_named_tuple, stands_for
 
 __all__ = ["convert"]
 
@@ -509,9 +509,8 @@ def _plain(value: Any, kind: Any) -> Any:
     """Return a query or a form as a dictionary, for msgspec and pydantic."""
     if not isinstance(value, MultiMap):
         return value
-    hints = typing.get_type_hints(kind, include_extras=True)
-    lists = {name for name, hint in hints.items() if _is_list(hint)}
-    lists |= {alias for name, alias in _aliases(kind).items() if name in lists}
+    lists = {name for name, hint in hints_of(kind).items() if _is_list(hint)}
+    lists |= {alias for name, alias in _aliases(typing.get_origin(kind) or kind).items() if name in lists}
     return {name: value.getall(name) if name in lists else value[name] for name in value}
 
 

@@ -9,7 +9,9 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["AROUND", "Field", "fields_of", "filled", "given_for", "has_fields", "is_named_tuple", "stands_for"]
+__all__ = [
+    "AROUND", "Field", "fields_of", "filled", "given_for", "has_fields", "hints_of", "is_named_tuple", "stands_for",
+]  # fmt: skip
 
 # Qualifiers around a type, which do not change its values; ReadOnly exists from Python 3.13 on.
 AROUND = (typing.Annotated, typing.Required, typing.NotRequired, typing.Final, getattr(typing, "ReadOnly", None))
@@ -51,7 +53,7 @@ def fields_of(kind: Any) -> list[Field]:
         TypeError: the types of a generic class cannot be filled in.
     """
     cls = typing.get_origin(kind) or kind
-    hints = _hints(kind)
+    hints = hints_of(kind)
     if typing.is_typeddict(cls):
         return [Field(name, hint, _is_required_key(cls, name, hint)) for name, hint in hints.items()]
     if is_named_tuple(cls):
@@ -89,7 +91,7 @@ def _around(hint: Any) -> Iterator[Any]:
 # Generic classes.
 
 
-def _hints(kind: Any) -> dict[str, Any]:
+def hints_of(kind: Any) -> dict[str, Any]:
     """Return the types of all annotations of a class, those of its bases included."""
     cls = typing.get_origin(kind) or kind
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -97,7 +99,7 @@ def _hints(kind: Any) -> dict[str, Any]:
         origin = typing.get_origin(base) or base
         if has_fields(origin):
             generic = typing.get_type_hints(origin, include_extras=True)
-            inherited = _hints(base).items()
+            inherited = hints_of(base).items()
             hints |= {name: hint for name, hint in inherited if hints.get(name) == generic.get(name)}
     given = given_for(kind, getattr(cls, "__parameters__", ()))
     return {name: filled(hint, given) for name, hint in hints.items()}

@@ -261,3 +261,17 @@ async def test_in_a_handler() -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
     [answer] = split(await exchange(Handler, head + content))
     assert (answer.status, answer.body) == (200, b'{"items":[{"title":"Tea"}],"next":null,"more":null,"noted":null}')
+
+
+def test_generic_structs_of_msgspec() -> None:
+    """FAULT: a query or a form for one was an error of the program, and JSON was not."""
+    msgspec = pytest.importorskip("msgspec", reason="needs msgspec: pip install msgspec")
+
+    class Struct(msgspec.Struct, Generic[T]):  # type: ignore[misc, name-defined]
+        more: T = msgspec.field(name="label")
+        items: list[T] = []
+
+    query = MultiMap([("label", "3"), ("label", "4"), ("items", "1"), ("items", "2")])
+    assert convert({"label": 2, "items": [1]}, Struct[int]) == Struct(2, [1])
+    assert convert(query, Struct[int], text=True) == Struct(3, [1, 2])
+    assert convert(MultiMap([("label", "3"), ("label", "4")]), Struct[list[int]], text=True) == Struct([3, 4])
