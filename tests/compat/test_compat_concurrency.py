@@ -293,6 +293,26 @@ class TestHandleRequest:
             assert text_at(server.server_address, "/2") == "/2"
             call.result()
 
+    def test_a_kept_connection_ends_the_call_that_serves_it_last(self) -> None:
+        """FAULT: it ended only calls of the time of its first request; a later one waited for another client."""
+
+        class Lasting(Handler):
+            protocol_version = "HTTP/1.1"
+
+        with HTTPServer(HERE, Lasting) as server:
+            kept = http.client.HTTPConnection(*server.server_address, timeout=BOUND)
+            first = Call(server.handle_request)
+            kept.request("GET", "/1")
+            assert kept.getresponse().read() == b"/1"
+            assert text_at(server.server_address, "/2") == "/2"
+            first.result()
+            second = Call(server.handle_request)
+            kept.request("GET", "/3")
+            assert kept.getresponse().read() == b"/3"
+            assert second.is_alive()
+            kept.close()
+            second.result()
+
     @pytest.mark.parametrize("where", ["server", "socket"])
     def test_timeout_beside_silent_clients(self, where: str) -> None:
         calls = []
@@ -401,6 +421,33 @@ class TestHandleRequest:
                 one.close()
             for call in serve:
                 call.result()
+
+    def test_a_client_that_sends_nothing_ends_a_call_that_has_begun_later(self) -> None:
+        """FAULT: it ended only calls that had begun before it was accepted, so one of two went on."""
+        asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        class Lasting(Handler):
+            protocol_version = "HTTP/1.1"
+
+        class Server(HTTPServer):
+            def fileno(self) -> int:
+                asked.put(threading.current_thread())
+                return super().fileno()
+
+        with Server(HERE, Lasting) as server:
+            first = Call(server.handle_request)
+            silent = socket.create_connection(server.server_address, BOUND)
+            kept = http.client.HTTPConnection(*server.server_address, timeout=BOUND)
+            kept.request("GET", "/1")
+            assert kept.getresponse().read() == b"/1"  # so both have been accepted
+            second = Call(server.handle_request)
+            while asked.get(timeout=BOUND) is not second:
+                pass
+            kept.close()
+            first.result()
+            assert second.is_alive()
+            silent.close()
+            second.result()
 
     def test_by_somebodys_selector(self) -> None:
         with HTTPServer(HERE, Handler) as server, selectors.DefaultSelector() as selector:
