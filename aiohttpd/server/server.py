@@ -225,7 +225,15 @@ class HTTPServer:
         if self._stopped is not None:
             raise RuntimeError("a server can be started only once; make another HTTPServer")
         loop = asyncio.get_running_loop()
-        self._stopped = loop.create_future()
+        stopped = self._stopped = loop.create_future()
+        try:
+            await self._start(loop)
+        except BaseException:
+            if not stopped.done():
+                stopped.set_result(None)  # nobody may wait for ever
+            raise
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._listen()
         self._life = LifespanTask(self._lifespans, self)
         try:
@@ -259,6 +267,7 @@ class HTTPServer:
 
         Raises:
             Exception: the lifespan has raised it when it was left.
+            RuntimeError: another call of `start` has failed.
         """
         if self._stopped is None:
             await self.start()
@@ -269,8 +278,9 @@ class HTTPServer:
             if not self._stopped.done():
                 await self._shutdown_completed(None)
             raise
-        if self._closer is not None:
-            await self._closer  # raises what the lifespan has raised when it was left
+        if self._closer is None:
+            raise RuntimeError("the server does not run: its start() has failed; make another HTTPServer")
+        await self._closer  # raises what the lifespan has raised when it was left
 
     def use_ssl(self, context: ssl_module.SSLContext) -> None:
         """Use another TLS context for new connections; open connections keep theirs.
