@@ -11,9 +11,12 @@ import pytest
 import aiohttpd
 from aiohttpd import BaseHTTPRequestHandler, Config, ConnectionClosed, HTTPServer, WebSocket
 from aiohttpd.compression import compress
+from aiohttpd.engine.connection import HTTPConnection
+from aiohttpd.engine.context import ServerContext
+from aiohttpd.handlers.app import prepare
 from aiohttpd.server.access_log import AccessLog
 from aiohttpd.server.stacks import report
-from aiohttpd.testing import running
+from aiohttpd.testing import MemoryTransport, running
 
 from ..support.clients import connected, get
 from ..support.loops import on_both_loops
@@ -292,3 +295,43 @@ async def test_a_handler_that_returns_without_the_end_of_its_block() -> None:
             await until(lambda: opened[0].closed)
             with pytest.raises(ConnectionClosed):
                 await opened[0].send("a")
+
+
+# The end of the server, while a handler has not opened its WebSocket yet.
+
+
+@pytest.mark.parametrize("end", ["the server drains", "the client is gone"])
+async def test_a_websocket_that_opens_at_the_end(end: str) -> None:
+    begin, ends = asyncio.Event(), list[int]()
+
+    class Late(BaseHTTPRequestHandler):
+        async def do_GET(self) -> None:
+            await begin.wait()
+            async with self.websocket() as socket:
+                with pytest.raises(ConnectionClosed) as caught:
+                    await socket.receive()
+                ends.append(caught.value.code)
+
+    loop = asyncio.get_running_loop()
+    context = ServerContext(prepare(Late), Config(access_log=False), loop)
+    transport = MemoryTransport(loop)
+    transport.connect(HTTPConnection(context))
+    transport.feed(opening())
+    if end == "the server drains":
+        context.drain()
+    else:
+        transport.close()
+        await transport.closed.wait()
+    begin.set()
+    if end == "the server drains":
+        await until(lambda: transport.output.endswith(b"\r\n\r\n\x88\x02\x03\xe9"))  # Close, 1001 (going away)
+        assert transport.output.startswith(b"HTTP/1.1 101 ")
+        transport.feed(close_frame(1001))
+    await until(lambda: bool(ends))
+    if end == "the server drains":
+        assert ends == [1001]
+        transport.close()
+        await transport.closed.wait()
+    else:
+        assert ends == [1006]
+    context.close()
