@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
-from aiohttpd import BaseHTTPRequestHandler, HTTPServer
+from aiohttpd import BaseHTTPRequestHandler, HTTPServer, Request, StreamWriter
+from aiohttpd.engine.connection import ConnectionState
 
 from ..support.loops import on_both_loops
 from ..support.waiting import until
@@ -51,3 +53,32 @@ async def test_a_client_that_sends_more(way: str) -> None:
                 received += data
     complete = 1 if way == "abort" else 2
     assert received.count(b"x" * SIZE) == complete and done == ["/first", "/last"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what the client has acknowledged")
+@on_both_loops
+async def test_a_client_that_reads_late() -> None:
+    """Much is left in the kernel: the connection stays, so that the rate of the client is measured."""
+    size = 500_000
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        response.send_head(200)
+        response.write(bytes(size))
+
+    loop = asyncio.get_running_loop()
+    async with HTTPServer(("127.0.0.1", 0), app) as server:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", server.server_port))
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            await until(lambda: any(connection.out.total > size for connection in server.connections))
+            [connection] = server.connections
+            assert connection.out.lags
+            assert connection.state is ConnectionState.LINGERING
+            received = 0
+            while data := await loop.sock_recv(client, 65536):
+                received += len(data)
+            assert received > size
+            assert connection in server.connections  # until the client closes its side
+        await until(lambda: not server.connections)
