@@ -305,7 +305,7 @@ class TestBody:
             response.send_head(200)
 
         post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        for limit, closes in ((15, False), (9, True)):  # bytes with their framing
+        for limit, closes in ((15, False), (10, False), (9, True)):  # bytes with their framing
             pieces = [post, b"", b"5\r\nhello\r\n"]  # and the end never comes
             output, closed = await drive(ignore, pieces, config=aiohttpd.Config(limit_discard=limit), wait=True)
             assert len(finals(output)) == 1
