@@ -41,6 +41,7 @@ T = TypeVar("T")
 Place = tuple[str | int, ...]
 
 _MOST = 20  # problems that are reported in one response
+_SHOWN = 100  # characters of a name that a problem repeats: 20 problems may be in one object with a long name
 _MOST_KNOWN = 1024  # converters that are kept
 _ATTEMPTS = 10_000  # alternatives of unions that one conversion tries: their number is exponential in recursive types
 _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
@@ -73,7 +74,7 @@ def convert(value: object, kind: type[T], *, text: bool = False) -> T:
         text: all values are text, as in queries and forms: numbers and booleans are parsed.
 
     Raises:
-        InvalidData: 422: the data does not match the type. It lists all problems, up to 20.
+        InvalidData: 422: the data does not match the type. It lists all problems, up to 20; long names are cut.
         TypeError: the type is not supported; this is an error of the program.
     """
     problems = _Problems(itertools.count())
@@ -104,13 +105,17 @@ class _Problems(list[Problem]):
     def tell(self, place: Place, reason: str) -> None:
         self.told += 1
         if len(self) < _MOST:
-            self.append(Problem(place, reason))
+            self.append(Problem(tuple(map(_shown, place)), reason))
 
     def attempt(self) -> "_Problems":
         """Return a list for the problems of one alternative of a union. They are dropped if another one matches."""
         if next(self._attempts) >= _ATTEMPTS:
             raise InvalidData([Problem((), "has too many alternatives to be tried")])
         return _Problems(self._attempts)
+
+
+def _shown(step: str | int) -> str | int:
+    return step if isinstance(step, int) or len(step) <= _SHOWN else f"{step[:_SHOWN]}..."
 
 
 # Converts a value. If it does not match the type, a problem is added, and the result is not used.
