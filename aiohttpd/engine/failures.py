@@ -135,6 +135,8 @@ def check_result(what: str, result: Any, response: ResponseWriter, *, handler: b
         raise ContractError(f"{what} returned the coroutine {result.__qualname__}(): put 'await' before the call")
     kind = type(result).__qualname__
     kind = f"an {kind}" if kind[0] in "aeio" else f"a {kind}"
+    if hasattr(result, "__aenter__") and not response.status:  # also if it is awaitable, as that of websocket()
+        raise ContractError(f"{what} returned {kind}, which is used in a block: put 'async with' before it")
     if inspect.isawaitable(result):
         raise ContractError(f"{what} returned {kind}: put 'await' before it")
     if inspect.isasyncgen(result) or inspect.isgenerator(result):

@@ -513,6 +513,19 @@ class TestWrongUse:
 
         assert "put 'await' before the call" in await self.told(caplog, wrong)
 
+    async def test_block_returned(self, caplog: pytest.LogCaptureFixture) -> None:
+        """FAULT: it said 'await' for a WebSocket, and send_json() for a stream of events."""
+
+        async def socket(self: BaseHTTPRequestHandler) -> object:
+            return self.websocket()
+
+        async def events(self: BaseHTTPRequestHandler) -> object:
+            return self.event_stream()
+
+        for wrong in (socket, events):
+            assert "put 'async with' before it" in await self.told(caplog, wrong)
+            caplog.clear()
+
     async def test_old_init(self) -> None:
         """FAULT: it was told for each request, and not at the start."""
 
