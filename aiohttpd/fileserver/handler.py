@@ -150,7 +150,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         if len(self._stores) >= _MOST_STORES:
             self._stores.pop(next(iter(self._stores))).forget()
         directory = os.fspath(self.directory or "")
-        if not os.path.isdir(directory):  # not refused: it may come later
+        if not os.path.isdir(directory or "."):  # not refused: it may come later
             error_logger.warning("there is no folder %s: what is asked of it gets 404", os.path.abspath(directory))
         store = self._stores[key] = Store(directory, policy)
         return store

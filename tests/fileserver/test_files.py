@@ -303,6 +303,17 @@ async def test_a_folder_that_is_missing_is_logged_once(
     caplog.clear()
 
 
+async def test_an_empty_name_is_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FAULT: it was served, and logged as missing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_bytes(b"here")
+    answer = await answer_to(functools.partial(SimpleHTTPRequestHandler, directory=""), get("/a.txt"))
+    assert (answer.status, answer.body) == (200, b"here")
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("name", ["send_head", "list_directory", "copyfile"])
 def test_an_override_for_http_server_is_refused(name: str) -> None:
     with pytest.raises(TypeError, match=rf"^Handler.{name} is a plain function: write 'async def'"):
