@@ -270,8 +270,8 @@ def test_tests(page: Path, tmp_path: Path) -> None:
     settings = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-        capture_output=True, timeout=50,
+        [sys.executable, "-m", "pytest", "-q", "-p", "aiohttpd.testing.plugin"], cwd=tmp_path, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=50,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
 
