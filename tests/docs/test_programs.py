@@ -20,6 +20,7 @@ import trustme
 
 from ..support.pages import DOCS, CodeBlock, blocks, commands, pages
 from ..support.places import ROOT
+from ..support.suites import ASYNCIO, pytest_run
 from ..support.waiting import BOUND
 
 LANGUAGES = {"python", "sh", "console", "text", "http", "nginx", "yaml", "{toctree}", "{eval-rst}", "{literalinclude}"}
@@ -266,13 +267,7 @@ TESTS = [page for page in PROGRAMS if any("def test_" in cell for cell in cells(
 @pytest.mark.parametrize("page", TESTS, ids=name_of)
 def test_tests(page: Path, tmp_path: Path) -> None:
     """Tests in a page that are no file are run together."""
-    (tmp_path / "test_page.py").write_text("\n\n".join(cells(page)))
-    settings = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
-    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "aiohttpd.testing.plugin"], cwd=tmp_path, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=50,
-    )  # fmt: skip
+    done = pytest_run(tmp_path, "\n\n".join(cells(page)), *ASYNCIO)
     assert done.returncode == 0, done.stdout
 
 
