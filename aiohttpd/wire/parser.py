@@ -337,7 +337,7 @@ class RequestParser:
             refusals.check_limits(match[0], self._config)
         method, target, version, block = match.groups()
         if size > limits.few:
-            self.heavy = size > _HEAVY
+            self.heavy = self.heavy or size > _HEAVY
             if block.count(",") + block.count(";") >= limits.separators:
                 refusals.check_elements(block, self._config.limit_elements)
         if target[0] != "/" or method == "CONNECT":
