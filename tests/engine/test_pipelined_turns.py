@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -67,10 +67,15 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "most"), [(SMALL, 32), (POST, 4), (LARGE, 4), (LARGE + SMALL, 4)], ids=["small", "post", "large", "both"]
+    ("request_", "most"),
+    [(SMALL, 32), (POST, 4), (LARGE, 4), (LARGE + SMALL, 4)],
+    ids=["small", "post", "large", "both"],
 )
 async def test_others_have_their_turn(request_: bytes, most: int) -> None:
-    """After 32 requests; one with a large head or a body counts as eight. Without bodies, the answers of a turn are one write."""
+    """After 32 requests; one with a large head or a body counts as eight.
+
+    The answers of a turn are one write, unless the requests have bodies.
+    """
     count = 3 * most
     async with site() as here:
         here.transport.feed(count * request_)

@@ -11,6 +11,7 @@ from aiohttpd.engine.body import StreamReader
 from aiohttpd.engine.connection import HTTPConnection
 from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import ServedApp
+from aiohttpd.errors import IncompleteBody
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.body import LengthDecoder
 from aiohttpd.wire.parser import RequestParser
@@ -298,3 +299,24 @@ async def test_bytes_that_arrive_while_a_read_begins_to_wait() -> None:
 
     reader = StreamReader(Source(), LengthDecoder(3), None, asyncio.get_running_loop())
     assert await asyncio.wait_for(reader.read(), 10) == b"xxx"
+
+
+async def test_a_body_of_many_chunks_that_the_client_does_not_end() -> None:
+    """The end of its side arrives before all chunks have been decoded; then a read does not wait for ever."""
+    errors: list[type[Exception]] = []
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        try:
+            await request.body.read()
+        except Exception as error:
+            errors.append(type(error))
+        response.send_head(200)
+
+    chunk = b"40\r\n" + bytes(64) + b"\r\n"
+    async with connected(app) as transport:
+        transport.feed(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + 600 * chunk)
+        transport.feed_eof()
+        assert not errors
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert errors == [IncompleteBody]

@@ -65,7 +65,9 @@ async def test_the_order_of_bytes(tls: bool) -> None:
         transport = Pausing(chance, tls=tls)
         out, expected = transport.out, bytearray()
         for _ in range(30):
-            way = chance.choice(["send", "send", "piece", "frame", "lend", "hold", "hold", "release", "resume", "pause"])
+            way = chance.choice(
+                ["send", "send", "piece", "frame", "lend", "hold", "hold", "release", "resume", "pause"]
+            )
             if way == "hold":
                 out.hold()
             elif way == "release":
