@@ -206,7 +206,7 @@ class HTTPConnection(TransportProtocol):
                 self.arm(idle)
         elif self.state is not SERVING and self.state in _BETWEEN_REQUESTS:
             self._wait_for_head()
-        elif self.state is not UPGRADED and (parser.buffer or self._body is not None or self._reading_paused):
+        elif self.state is not UPGRADED and (parser.buffer or self._reading_paused):
             self.regulate_reading()
 
     def _yield_after_large_head(self) -> None:
@@ -447,8 +447,8 @@ class HTTPConnection(TransportProtocol):
         self._last_request = True
         self.upgraded = None if self.out.lost else protocol
         self.divert(protocol.data_received)
+        self.resume_reading()  # the protocol may pause it
         protocol.connection_made(self)
-        self.resume_reading()
         if waiting := self._parser.take():
             protocol.data_received(waiting)
         if self.state is UPGRADED and self.eof:
