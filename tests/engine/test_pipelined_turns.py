@@ -98,12 +98,12 @@ async def test_reading_goes_on_after_a_turn_of_others(monkeypatch: pytest.Monkey
     pauses = 0
     pause = MemoryTransport.pause_reading
 
-    def count(transport: MemoryTransport) -> None:
+    def pause_and_count(transport: MemoryTransport) -> None:
         nonlocal pauses
         pauses += 1
         pause(transport)
 
-    monkeypatch.setattr(MemoryTransport, "pause_reading", count)
+    monkeypatch.setattr(MemoryTransport, "pause_reading", pause_and_count)
     async with site() as here:
         here.transport.feed(LARGE)
         while not here.answers:
