@@ -320,3 +320,50 @@ async def test_a_body_of_many_chunks_that_the_client_does_not_end() -> None:
         for _ in range(20):
             await asyncio.sleep(0)
         assert errors == [IncompleteBody]
+
+
+async def test_after_a_large_body_a_disconnect_is_noticed() -> None:
+    """The turn of others is over, though the body has ended."""
+    size, taken, go = 2 * MIB + PIECE, [], asyncio.Event()
+
+    async def app(request: Request, response: StreamWriter) -> None:
+        taken.append(len(await request.body.read()))
+        await go.wait()
+        response.send_head(200)
+
+    async with connected(app) as transport:
+        transport.feed(HEAD % size)
+        await asyncio.sleep(0)
+
+        def receive() -> None:
+            for _ in range(size // PIECE):
+                transport.feed(bytes(PIECE))
+
+        await in_a_callback(receive)
+        while not taken:
+            await asyncio.sleep(0)
+        assert taken == [size]
+        assert transport.is_reading()
+        go.set()
+        while not transport.output:
+            await asyncio.sleep(0)
+
+
+async def test_a_read_that_is_cancelled_and_repeated_sends_100_once() -> None:
+    async def app(request: Request, response: StreamWriter) -> None:
+        reading = asyncio.ensure_future(request.body.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+        response.send_head(200)
+        response.write(await request.body.read())
+
+    async with connected(app) as transport:
+        transport.feed(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert transport.output == b"HTTP/1.1 100 Continue\r\n\r\n"
+        transport.feed(b"ok")
+        while not transport.output.endswith(b"ok"):
+            await asyncio.sleep(0)
+        assert transport.output.count(b" 100 ") == 1
