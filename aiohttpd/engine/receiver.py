@@ -185,9 +185,7 @@ class BodyReceiver:
         if self.owes_continue:
             self.owes_continue = False
             if self._response is None or self._response.replaceable():
-                out = self._connection.out
-                out.release()
-                out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
+                self._connection.out.send([b"HTTP/1.1 100 Continue\r\n\r\n"])
         if self._rate is None:
             self._rate = TransferRate(self.reader.received)
         self._rate.begin(self._connection.context.loop.time())

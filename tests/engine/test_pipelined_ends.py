@@ -45,6 +45,8 @@ async def site(*, prepared: bool = False) -> AsyncIterator[Site]:
         here.served.append(request.path)
         if request.path == "/waits":
             await here.go.wait()
+        if request.path == "/reads":
+            await request.body.read()
         response.send_head(200)
         response.write(request.path.encode())
         if request.path == "/aborts":
@@ -76,6 +78,19 @@ async def test_the_answers_before_a_reset_are_sent() -> None:
         await here.transport.closed.wait()
         assert here.served == ["/small", "/aborts"]
         assert here.transport.output.count(b"/small") == 1
+
+
+async def test_100_is_sent_behind_an_answer_that_is_held_back() -> None:
+    """Also if the requests are served at the end of a turn of the loop."""
+    expects = b"POST /reads HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+    async with site() as here:
+        for count in (1, 2):
+            here.transport.feed(SMALL + expects)
+            await turns()
+            assert here.transport.output.endswith(b"/small" + b"HTTP/1.1 100 Continue\r\n\r\n")
+            here.transport.feed(b"a")
+            await turns()
+            assert here.answers == 2 * count
 
 
 async def test_after_the_client_has_gone_nothing_is_served() -> None:
