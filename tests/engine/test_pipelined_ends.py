@@ -154,6 +154,20 @@ async def test_the_answer_after_one_that_had_begun_before_a_stop_is_the_last() -
         assert here.connection.state is not ConnectionState.IDLE
 
 
+@pytest.mark.parametrize("follows", [b"", SMALL], ids=["nothing", "another"])
+async def test_at_the_end_of_a_stop_one_that_had_begun_is_the_last(follows: bytes) -> None:
+    """Unless the next request has arrived already."""
+    async with site() as here:
+        here.transport.feed(BEGINS + follows)
+        await turns()
+        here.context.drain()
+        here.connection.drain()
+        here.context.closes_idle = True
+        here.go.set()
+        await here.transport.closed.wait()
+        assert here.answers == (2 if follows else 1)
+
+
 async def test_pipelined_requests_with_prepared_responses() -> None:
     async with site(prepared=True) as here:
         here.transport.feed(3 * SMALL)
