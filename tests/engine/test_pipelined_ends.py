@@ -1,37 +1,17 @@
 """Requests that have arrived together, when the connection or the server ends, or the client does not read."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
-from aiohttpd import Config, Request, StreamWriter
+from aiohttpd import Request, StreamWriter
 from aiohttpd.engine.answer import PreparedResponse
-from aiohttpd.engine.connection import ConnectionState, HTTPConnection
-from aiohttpd.engine.context import ServerContext
-from aiohttpd.engine.interfaces import ServedApp
-from aiohttpd.testing import MemoryTransport
+from aiohttpd.engine.connection import ConnectionState
+
+from ..support.one_connection import IDLE, Site, one_connection
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 SMALL, WAITS, BEGINS = GET % b"small", GET % b"waits", GET % b"begins"
-IDLE = 30  # seconds
-
-
-@dataclass
-class Site:
-    """A server in memory with one connection; the handlers of /waits and /begins wait for `go`."""
-
-    transport: MemoryTransport
-    connection: HTTPConnection
-    context: ServerContext
-    served: list[str] = field(default_factory=list)
-    go: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def answers(self) -> int:
-        return self.transport.output.count(b"HTTP/1.1 200 ")
 
 
 async def turns() -> None:
@@ -39,41 +19,28 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-@asynccontextmanager
-async def site(*, prepared: bool = False) -> AsyncIterator[Site]:
-    async def app(request: Request, response: StreamWriter) -> None:
-        here.served.append(request.path)
-        if request.path == "/waits":
-            await here.go.wait()
-        if request.path == "/reads":
-            await request.body.read()
-        response.send_head(200)
-        response.write(request.path.encode())
-        if request.path == "/aborts":
-            await response.drain()
-            response.abort()
-        if request.path == "/begins":
-            await response.drain()
-            await here.go.wait()
+async def app(here: Site, request: Request, response: StreamWriter) -> None:
+    """Handlers of /waits and /begins wait for `go`."""
+    if request.path == "/waits":
+        await here.go.wait()
+    if request.path == "/reads":
+        await request.body.read()
+    response.send_head(200)
+    response.write(request.path.encode())
+    if request.path == "/aborts":
+        await response.drain()
+        response.abort()
+    if request.path == "/begins":
+        await response.drain()
+        await here.go.wait()
 
-    def instant(request: Request) -> PreparedResponse:
-        return PreparedResponse(200, b"Content-Length: 8\r\n\r\nprepared", 8)
 
-    loop = asyncio.get_running_loop()
-    config = Config(access_log=False, timeout_idle=IDLE, timeout_write=9 * IDLE)
-    context = ServerContext(ServedApp(app, instant if prepared else None), config, loop)
-    transport, connection = MemoryTransport(loop), HTTPConnection(context)
-    here = Site(transport, connection, context)
-    transport.connect(connection)
-    yield here
-    transport.close()
-    await transport.closed.wait()
-    await turns()
-    context.close()
+def prepared(request: Request) -> PreparedResponse:
+    return PreparedResponse(200, b"Content-Length: 8\r\n\r\nprepared", 8)
 
 
 async def test_the_answers_before_a_reset_are_sent() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(SMALL + b"GET /aborts HTTP/1.0\r\n\r\n")
         await here.transport.closed.wait()
         assert here.served == ["/small", "/aborts"]
@@ -83,7 +50,7 @@ async def test_the_answers_before_a_reset_are_sent() -> None:
 async def test_100_is_sent_behind_an_answer_that_is_held_back() -> None:
     """Also if the requests are served at the end of a turn of the loop."""
     expects = b"POST /reads HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
-    async with site() as here:
+    async with one_connection(app) as here:
         for count in (1, 2):
             here.transport.feed(SMALL + expects)
             await turns()
@@ -94,7 +61,7 @@ async def test_100_is_sent_behind_an_answer_that_is_held_back() -> None:
 
 
 async def test_after_the_client_has_gone_nothing_is_served() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(WAITS + SMALL)
         await turns()
         here.transport.abort()
@@ -108,7 +75,7 @@ async def test_after_the_client_has_gone_nothing_is_served() -> None:
 
 async def test_an_idle_timeout_does_not_close_before_the_next_request() -> None:
     """It has been set before the requests, and passes between them."""
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(SMALL)
         await turns()
         here.context.deadlines.sweep(0)
@@ -124,7 +91,7 @@ async def test_an_idle_timeout_does_not_close_before_the_next_request() -> None:
 
 
 async def test_a_client_that_reads_slowly_is_not_idle() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(WAITS)
         await turns()
         here.connection.pause_writing()
@@ -140,7 +107,7 @@ async def test_a_client_that_reads_slowly_is_not_idle() -> None:
 
 
 async def test_the_answer_after_one_that_had_begun_before_a_stop_is_the_last() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(BEGINS)
         await turns()
         here.context.drain()
@@ -157,7 +124,7 @@ async def test_the_answer_after_one_that_had_begun_before_a_stop_is_the_last() -
 @pytest.mark.parametrize("follows", [b"", SMALL], ids=["nothing", "another"])
 async def test_at_the_end_of_a_stop_one_that_had_begun_is_the_last(follows: bytes) -> None:
     """Unless the next request has arrived already."""
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(BEGINS + follows)
         await turns()
         here.context.drain()
@@ -169,7 +136,7 @@ async def test_at_the_end_of_a_stop_one_that_had_begun_is_the_last(follows: byte
 
 
 async def test_pipelined_requests_with_prepared_responses() -> None:
-    async with site(prepared=True) as here:
+    async with one_connection(app, prepared) as here:
         here.transport.feed(3 * SMALL)
         await turns()
         assert here.transport.output.count(b"prepared") == 3
@@ -179,7 +146,7 @@ async def test_pipelined_requests_with_prepared_responses() -> None:
 @pytest.mark.parametrize("fields", [b"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", b"HTTP/1.0\r\n", b"stop"])
 async def test_no_prepared_response_is_the_last(fields: bytes) -> None:
     """It does not say so, and the connection would stay open."""
-    async with site(prepared=True) as here:
+    async with one_connection(app, prepared) as here:
         if fields == b"stop":
             here.context.drain()
             here.connection.drain()

@@ -2,9 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -16,57 +13,23 @@ from aiohttpd.engine.upgraded import Carrier
 from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.response import ResponseFields
 
+from ..support.one_connection import HEAD, IDLE, Site, one_connection
+
 EAGER = sys.version_info >= (3, 12)  # a handler that does not wait is done before the next one begins
 SMALL = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
 WAITS = b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n"
 MEDIUM = b"GET /medium HTTP/1.1\r\nHost: x\r\nA: " + 4500 * b"a" + b"\r\n\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%d: %s\r\n" % (n, 500 * b"a") for n in range(20)) + b"\r\n"
 POST = b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
-IDLE, HEAD = 30, 20  # seconds
 
 
-@dataclass
-class Site:
-    """A server in memory with one connection; handlers of /waits wait for `go`."""
-
-    transport: MemoryTransport
-    connection: HTTPConnection
-    context: ServerContext
-    served: list[str] = field(default_factory=list)
-    go: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def answers(self) -> int:
-        return self.transport.output.count(b"HTTP/1.1 200 ")
-
-    async def answered(self, request: bytes) -> None:
-        """Send requests, and wait for their answers."""
-        count = self.answers + request.count(b"Host")
-        self.transport.feed(request)
-        while self.answers < count or self.connection.state is not ConnectionState.IDLE:
-            await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def site() -> AsyncIterator[Site]:
-    async def app(request: Request, response: StreamWriter) -> None:
-        here.served.append(request.path)
-        if request.path == "/waits":
-            await here.go.wait()
-            await asyncio.sleep(0)
-        response.send_head(200)
-        response.write(request.path.encode())
-
-    loop = asyncio.get_running_loop()
-    config = Config(access_log=False, timeout_idle=IDLE, timeout_head=HEAD, timeout_write=9 * IDLE)
-    context = ServerContext(ServedApp(app), config, loop)
-    transport, connection = MemoryTransport(loop), HTTPConnection(context)
-    here = Site(transport, connection, context)
-    transport.connect(connection)
-    yield here
-    transport.close()
-    await transport.closed.wait()
-    context.close()
+async def app(here: Site, request: Request, response: StreamWriter) -> None:
+    """Handlers of /waits wait for `go`."""
+    if request.path == "/waits":
+        await here.go.wait()
+        await asyncio.sleep(0)
+    response.send_head(200)
+    response.write(request.path.encode())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +43,7 @@ async def test_others_have_their_turn(request_: bytes, most: int) -> None:
     The answers of a turn are one write, unless the requests have bodies.
     """
     count = 3 * most
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(count * request_)
         bursts = [len(here.served)]
         while here.answers < count * request_.count(b"Host"):
@@ -104,7 +67,7 @@ async def test_reading_goes_on_after_a_turn_of_others(monkeypatch: pytest.Monkey
         pause(transport)
 
     monkeypatch.setattr(MemoryTransport, "pause_reading", pause_and_count)
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(LARGE)
         while not here.answers:
             await asyncio.sleep(0)
@@ -123,7 +86,7 @@ async def test_reading_goes_on_after_a_turn_of_others(monkeypatch: pytest.Monkey
 
 @pytest.mark.skipif(not EAGER, reason="a handler begins in a turn of its own, in which nothing is read")
 async def test_a_large_head_before_one_that_is_not() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(LARGE + MEDIUM)
         assert here.served == ["/large", "/medium"]
         assert not here.transport.is_reading()
@@ -133,7 +96,7 @@ async def test_a_large_head_before_one_that_is_not() -> None:
 
 @pytest.mark.parametrize("requests", [LARGE.replace(b"large", b"waits"), 83 * MEDIUM + WAITS], ids=["large", "many"])
 async def test_while_a_handler_waits_a_disconnect_is_noticed(requests: bytes) -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.transport.feed(requests)
         while here.served[-1:] != ["/waits"]:
             await asyncio.sleep(0)
@@ -194,7 +157,7 @@ async def test_after_an_upgrade_the_other_protocol_decides_what_is_read() -> Non
 
 async def test_an_answer_begins_the_wait_for_the_next_request_anew() -> None:
     for request in (SMALL, WAITS, POST, 2 * SMALL, 100 * SMALL, 20 * LARGE):
-        async with site() as here:
+        async with one_connection(app) as here:
             here.go.set()
             sweep = here.context.deadlines.sweep
             await here.answered(SMALL)
@@ -209,7 +172,7 @@ async def test_an_answer_begins_the_wait_for_the_next_request_anew() -> None:
 
 @pytest.mark.parametrize("before", [b"", SMALL, WAITS, 40 * SMALL], ids=["first", "small", "waits", "many"])
 async def test_bytes_of_a_head_do_not_begin_its_deadline_anew(before: bytes) -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.go.set()
         sweep = here.context.deadlines.sweep
         if before:
@@ -227,7 +190,7 @@ async def test_bytes_of_a_head_do_not_begin_its_deadline_anew(before: bytes) -> 
 
 async def test_an_empty_line_in_two_pieces_is_no_head() -> None:
     """So its connection is idle; 408 would be taken for the answer to the next request."""
-    async with site() as here:
+    async with one_connection(app) as here:
         await here.answered(SMALL)
         for byte in (b"\r", b"\n"):
             here.transport.feed(byte)
@@ -242,7 +205,7 @@ async def test_an_empty_line_in_two_pieces_is_no_head() -> None:
 
 
 async def test_an_empty_line_does_not_begin_the_first_wait_anew() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         here.context.deadlines.sweep(0)
         here.transport.feed(b"\r\n")
         await asyncio.sleep(0)
@@ -252,7 +215,7 @@ async def test_an_empty_line_does_not_begin_the_first_wait_anew() -> None:
 
 
 async def test_a_request_of_a_client_that_does_not_read_waits_without_a_deadline() -> None:
-    async with site() as here:
+    async with one_connection(app) as here:
         await here.answered(SMALL)
         here.connection.pause_writing()
         here.transport.feed(SMALL)
