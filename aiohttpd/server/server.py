@@ -453,9 +453,7 @@ class HTTPServer:
             )
             self._closer = asyncio.get_running_loop().create_task(self._shut_down(self._shutdown, self._stopped))
         elif grace is not None:
-            self._shutdown.shorten(grace, idle)
-            if not grace:
-                self._life.cancel_soon()
+            self._shorten(self._shutdown, grace, idle)
         assert self._closer is not None
         await asyncio.sleep(0)  # the first step of a handler runs before its connection knows its task
         if not self._waits_for(asyncio.current_task()):
@@ -470,15 +468,16 @@ class HTTPServer:
             await self.shutdown(grace)
         except asyncio.CancelledError:
             if self._shutdown is not None and not self._waits_for(asyncio.current_task()):
-                await self._finish_now(self._shutdown)
+                self._shorten(self._shutdown, 0, None)
+                assert self._closer is not None
+                await _done(self._closer)
             raise
 
-    async def _finish_now(self, shutdown: Shutdown) -> None:
-        """Wait for the end of a shutdown, which has no more time; cancellations change nothing."""
-        assert self._closer is not None
-        shutdown.shorten(0, None)
-        self._life.cancel_soon()
-        await _done(self._closer)
+    def _shorten(self, shutdown: Shutdown, grace: float, idle: float | None) -> None:
+        """Give a shutdown that is under way less time; without any, the lifespan is cancelled, too."""
+        shutdown.shorten(grace, idle)
+        if not grace:
+            self._life.cancel_soon()
 
     def _waits_for(self, task: Any) -> bool:
         """Whether the shutdown waits for a task, so that this task must not wait for the shutdown."""
