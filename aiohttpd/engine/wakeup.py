@@ -114,7 +114,7 @@ class Batch:
 
         Args:
             wakeup: that of the task, which waits.
-            size: the number of bytes.
+            size: the number of bytes; a caller whose bytes are to count less gives a part of it.
         """
         steps = self._steps
         if not steps:
