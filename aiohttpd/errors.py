@@ -42,6 +42,7 @@ __all__ = [
     "WireError",
     "WriteBufferFull",
     "meant_by",
+    "shortened",
 ]
 
 
@@ -268,3 +269,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             waiting += reversed(error.exceptions)
         else:
             yield error
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text for a message; what is longer than ``most`` characters ends in dots. Clients choose some of it."""
+    return text if len(text) <= most else f"{text[:most]}..."

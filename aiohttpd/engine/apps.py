@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+from ..errors import shortened
+
 __all__ = [
     "LooksLikeFactory",
     "LooksLikeWSGI",
@@ -347,4 +349,4 @@ def _short(value: Any) -> str:
         text = repr(value)
     except Exception:
         text = f"an instance of {type(value).__qualname__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shortened(text, _SHOWN)

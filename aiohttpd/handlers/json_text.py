@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any, NoReturn
 
+from ..errors import shortened
+
 __all__ = ["dumps", "loads", "loads_large"]
 
 _WHITE = " \t\n\r"  # RFC 8259 section 2
@@ -25,7 +27,7 @@ def _finite(text: str) -> float:
     value = float(text)
     if isfinite(value):
         return value
-    raise ValueError(f"the number {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} is too large")
+    raise ValueError(f"the number {shortened(text, _SHOWN)} is too large")
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

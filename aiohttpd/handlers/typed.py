@@ -29,7 +29,7 @@ from collections.abc import (
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, TypeVar, cast
 
-from ..errors import InvalidData, Problem
+from ..errors import InvalidData, Problem, shortened
 from .forms.data import MultiMap
 from .forms.uploads import UploadedFile
 from .typed_fields import AROUND, fields_of, filled, given_for, has_fields, hints_of, is_named_tuple, stands_for
@@ -105,17 +105,14 @@ class _Problems(list[Problem]):
     def tell(self, place: Place, reason: str) -> None:
         self.told += 1
         if len(self) < _MOST:
-            self.append(Problem(tuple(map(_shown, place)), reason))
+            steps = (shortened(step, _SHOWN) if isinstance(step, str) else step for step in place)
+            self.append(Problem(tuple(steps), reason))
 
     def attempt(self) -> "_Problems":
         """Return a list for the problems of one alternative of a union. They are dropped if another one matches."""
         if next(self._attempts) >= _ATTEMPTS:
             raise InvalidData([Problem((), "has too many alternatives to be tried")])
         return _Problems(self._attempts)
-
-
-def _shown(step: str | int) -> str | int:
-    return step if isinstance(step, int) or len(step) <= _SHOWN else f"{step[:_SHOWN]}..."
 
 
 # Converts a value. If it does not match the type, a problem is added, and the result is not used.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar, overload
 
-from ..errors import HTTPError, MissingField
+from ..errors import HTTPError, MissingField, shortened
 
 __all__ = ["MultiMap", "read_query", "read_urlencoded"]
 
@@ -140,6 +140,5 @@ def _percent_decoded(data: bytes | bytearray) -> bytes | bytearray:
 
 
 def _field_too_large(name: bytes | bytearray, limit: int) -> HTTPError:
-    text = name.decode(errors="replace")
-    text = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    text = shortened(name.decode(errors="replace"), _SHOWN)
     return HTTPError(413, None, f"the field {text!a} is larger than {limit} bytes")

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from ...errors import ContractError, HTTPError
+from ...errors import ContractError, HTTPError, shortened
 from ...wire.headers import TOKEN, Headers, headers_of
 from ...wire.request import Body
 
@@ -359,7 +359,7 @@ def malformed(text: str) -> HTTPError:
 
 def shown(text: str) -> str:
     """Text of the client for an error message: ASCII, quoted, shortened."""
-    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    return ascii(shortened(text, _SHOWN))
 
 
 def _http_error(error: ValueError, limits: FormLimits) -> HTTPError:
