@@ -9,14 +9,10 @@ from aiohttpd.engine.answer import PreparedResponse
 from aiohttpd.engine.connection import ConnectionState
 
 from ..support.one_connection import IDLE, Site, one_connection
+from ..support.waiting import turns
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 SMALL, WAITS, BEGINS = GET % b"small", GET % b"waits", GET % b"begins"
-
-
-async def turns() -> None:
-    for _ in range(9):
-        await asyncio.sleep(0)
 
 
 async def app(here: Site, request: Request, response: StreamWriter) -> None:

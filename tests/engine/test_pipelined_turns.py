@@ -14,6 +14,7 @@ from aiohttpd.testing import MemoryTransport
 from aiohttpd.wire.response import ResponseFields
 
 from ..support.one_connection import HEAD, IDLE, Site, one_connection
+from ..support.waiting import turns
 
 EAGER = sys.version_info >= (3, 12)  # a handler that does not wait is done before the next one begins
 SMALL = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -143,8 +144,7 @@ async def test_after_an_upgrade_the_other_protocol_decides_what_is_read() -> Non
         transport = MemoryTransport(loop)
         transport.connect(HTTPConnection(context))
         transport.feed(request)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns()
         assert transport.output.startswith(b"HTTP/1.1 101 ")
         assert transport.is_reading() is not pauses
         if not pauses:
@@ -224,6 +224,5 @@ async def test_a_request_of_a_client_that_does_not_read_waits_without_a_deadline
         here.context.deadlines.sweep(2 * IDLE)
         assert here.served == ["/small"] and not here.transport.is_closing()
         here.connection.resume_writing()
-        for _ in range(9):
-            await asyncio.sleep(0)
+        await turns()
         assert here.answers == 2

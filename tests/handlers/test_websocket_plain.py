@@ -29,6 +29,7 @@ from aiohttpd.handlers.websocket.plain import PartialFrame, plain_frame, unmaske
 from aiohttpd.handlers.websocket.websocket import WebSocket
 from aiohttpd.testing import MemoryTransport
 
+from ..support.waiting import turns
 from ..support.websocket_clients import (
     BINARY,
     CLOSE,
@@ -387,11 +388,6 @@ async def echo_in_memory(
     transport.abort()
     await turns()
     context.deadlines.close()
-
-
-async def turns(count: int = 10) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_answers_to_a_burst_are_sent_together() -> None:

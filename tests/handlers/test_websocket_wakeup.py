@@ -19,7 +19,7 @@ from aiohttpd.engine.wakeup import Batch, Wakeup
 from aiohttpd.handlers.app import prepare
 from aiohttpd.testing import MemoryTransport
 
-from ..support.waiting import in_a_callback
+from ..support.waiting import in_a_callback, turns
 from ..support.websocket_clients import BINARY, TEXT, SocketBody, close_frame, frame, opening
 
 ANSWER = b"\x81\x01a"
@@ -29,11 +29,6 @@ BATCH = 512 * 1024  # bytes of messages
 
 class Marker:
     """An object that one context has."""
-
-
-async def turns(count: int = 10) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -12,6 +12,8 @@ from aiohttpd.engine.context import ServerContext
 from aiohttpd.engine.interfaces import ServedApp
 from aiohttpd.testing import MemoryTransport
 
+from .waiting import turns
+
 IDLE, HEAD = 30, 20  # seconds: the deadlines of the connection
 
 
@@ -61,6 +63,5 @@ async def one_connection(
     yield site
     site.transport.close()
     await site.transport.closed.wait()
-    for _ in range(9):
-        await asyncio.sleep(0)
+    await turns()
     context.close()

@@ -29,6 +29,12 @@ def block_until(condition: Callable[[], object], seconds: float = BOUND) -> None
         time.sleep(0.001)
 
 
+async def turns(count: int = 10) -> None:
+    """Let the event loop turn so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def in_a_callback(call: Callable[[], T]) -> T:
     """Call a function as the loop calls a protocol: outside of any task. Returns and raises what it does."""
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
